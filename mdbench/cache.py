@@ -1,0 +1,84 @@
+"""Answers that were given before: kept by the content of everything that they depend on."""
+
+import hashlib
+import json
+import os
+import platform
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+import mdbench
+from mdbench.method import Method
+from mdbench.paths import cache_home
+from mdbench.results import package_versions
+from mdbench.splits import CaseRows
+from mdbench.trial import Answer
+from mdbench.zoo import Zoo
+
+FOLDER: Final = "answers"
+
+
+@cache
+def _harness() -> dict[str, str]:
+    """Return what an answer depends on beside method, case and tables: versions, and mdbench's own source."""
+    source = hashlib.sha256()
+    for file in sorted(Path(mdbench.__file__).parent.rglob("*.py")):
+        source.update(file.read_bytes())
+    return {"python": platform.python_version(), "mdbench": source.hexdigest(), **package_versions()}
+
+
+def key(method: Method, rows: CaseRows, train: Zoo, test: Zoo) -> str | None:
+    """Return the key of a method's answer to a case; None for a method without a file, which is never kept."""
+    if method.source_sha256 is None:
+        return None
+    content = {
+        "method": method.source_sha256,
+        "case": rows.case.model_dump(mode="json"),
+        "zoos": [train.digest, test.digest],
+        "harness": _harness(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read(name: str, rows: CaseRows) -> Answer | None:
+    """Return a kept answer; None where there is none, or where what is there does not fit the case."""
+    try:
+        with np.load(_path(name), allow_pickle=False) as kept:
+            answer = Answer(
+                kept["predicted"],
+                tuple(kept["columns"].tolist()),
+                tuple(kept["fit_seconds"].tolist()),
+                tuple(kept["predict_seconds"].tolist()),
+            )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    said = answer.predicted
+    fits = said.shape == (len(rows.samples), len(rows.test)) and said.dtype == np.int8
+    return answer if fits and said.min() >= 0 and said.max() < len(rows.task.classes) else None
+
+
+def write(name: str, answer: Answer) -> None:
+    """Keep an answer. Where the cache cannot be written, the answer is simply not kept."""
+    path = _path(name)
+    scratch = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("wb") as file:
+            np.savez_compressed(
+                file,
+                predicted=answer.predicted,
+                columns=np.array(answer.columns, dtype=str),
+                fit_seconds=np.array(answer.fit_seconds),
+                predict_seconds=np.array(answer.predict_seconds),
+            )
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+
+
+def _path(name: str) -> Path:
+    return cache_home() / FOLDER / name[:2] / f"{name}.npz"

@@ -1,0 +1,197 @@
+"""Cases: which question is asked, of which zoo, after training on which rows. Read from ``cases.toml``: data, not code."""
+
+import fnmatch
+import math
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mdbench.errors import MdbenchError
+from mdbench.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Case", "Range", "Task", "all_cases", "load_cases", "selections"]
+
+Sample = Literal["cells", "levels", "limit"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Range(_Strict):
+    """Values of a knob, ends included; None leaves an end open."""
+
+    min: float | None = None
+    max: float | None = None
+
+    def holds(self, values: "pd.Series[float]") -> "pd.Series[bool]":
+        """Tell which values lie in the range."""
+        low = -math.inf if self.min is None else self.min
+        return values.between(low, math.inf if self.max is None else self.max)
+
+
+class Case(_Strict):
+    """One cell of the benchmark: task × train zoo × test zoo × scenario × budget.
+
+    Attributes
+    ----------
+    name : sweep and budget, ``zoos/task/scenario/budget``.
+    sweep : the sweep it belongs to: the cases that differ in budget alone.
+    task : name of the question.
+    train, test : names of the zoos.
+    scenario : how train and test differ.
+    about : how the training rows are drawn, in words.
+    sample, knobs, budget : how the training rows are drawn; see `mdbench.splits.draw`.
+    seeds : one training sample for each.
+    keep : knob → values that take part, in both zoos.
+    """
+
+    name: str
+    sweep: str
+    task: str
+    train: str
+    test: str
+    scenario: str
+    about: str
+    sample: Sample
+    knobs: tuple[str, ...]
+    budget: float
+    seeds: tuple[int, ...]
+    keep: dict[str, Range] = {}
+
+    @property
+    def budget_text(self) -> str:
+        """The budget as it stands in the case's name."""
+        return f"{self.budget:g}"
+
+
+class _Sweep(_Strict):
+    name: str
+    task: Literal[tuple(TASKS)]  # type: ignore[valid-type]
+    train: str
+    test: str
+    scenario: str
+    about: str
+    sample: Sample
+    knobs: tuple[str, ...] = Field(min_length=1)
+    budgets: tuple[float, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    keep: dict[str, Range] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Sweep":
+        if self.sample != "cells" and len(self.knobs) != 1:
+            raise ValueError(f"sample {self.sample!r} takes exactly one knob")
+        if self.sample != "limit" and any(budget != int(budget) or budget < 1 for budget in self.budgets):
+            raise ValueError("a budget counts cells or levels: whole numbers from 1 up")
+        return self
+
+    def cases(self) -> list[Case]:
+        shared = self.model_dump(exclude={"name", "budgets", "about"})
+        return [
+            Case(
+                name=f"{self.name}/{budget:g}",
+                sweep=self.name,
+                budget=budget,
+                about=self.about.replace("BUDGET", f"{budget:g}"),
+                **shared,
+            )
+            for budget in self.budgets
+        ]
+
+
+class _Registry(_Strict):
+    sweep: tuple[_Sweep, ...]
+    selections: dict[str, tuple[str, ...]]
+
+
+@cache
+def _registry() -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:
+    return read_registry(resources.files("mdbench").joinpath("cases.toml").read_text(encoding="utf-8"))
+
+
+def read_registry(text: str) -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:
+    """Parse the text of a ``cases.toml``.
+
+    Returns
+    -------
+    cases : name → case, in file order.
+    selections : name → patterns of case names.
+
+    Raises
+    ------
+    MdbenchError
+        The text is not TOML, does not fit, or names a case twice.
+    """
+    try:
+        registry = _Registry.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise MdbenchError(f"cases.toml is not TOML: {error}") from error
+    except ValidationError as error:
+        detail = error.errors()[0]
+        where = ".".join(str(part) for part in detail["loc"])
+        raise MdbenchError(f"cases.toml: {where}: {detail['msg']}") from error
+    cases: dict[str, Case] = {}
+    for sweep in registry.sweep:
+        for case in sweep.cases():
+            if case.name in cases:
+                raise MdbenchError(f"cases.toml: case {case.name!r} stands there twice")
+            cases[case.name] = case
+    return cases, registry.selections
+
+
+def all_cases() -> list[Case]:
+    """Return every case of the benchmark."""
+    return list(_registry()[0].values())
+
+
+def selections() -> dict[str, tuple[str, ...]]:
+    """Return the named selections and the patterns that make them up."""
+    return dict(_registry()[1])
+
+
+def load_cases(wanted: str | Sequence[str] = "paper") -> list[Case]:
+    """Return cases by name.
+
+    Parameters
+    ----------
+    wanted : one or several of: a selection (``paper``), ``all``, a case, a sweep (all its budgets), a pattern with ``*``.
+
+    Returns
+    -------
+    The cases, each once, in the order of ``cases.toml``.
+
+    Raises
+    ------
+    MdbenchError
+        A name matches no case.
+    """
+    cases, named = _registry()
+    chosen: set[str] = set()
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        patterns = named.get(name, (name,))
+        found = {case for pattern in patterns for case in _matching(cases, pattern)}
+        if not found:
+            raise MdbenchError(f"case {name!r} does not exist; `mdbench cases` lists those that do{_nearest(name, cases)}")
+        chosen |= found
+    return [case for name, case in cases.items() if name in chosen]
+
+
+def _matching(cases: dict[str, Case], pattern: str) -> list[str]:
+    if pattern == "all":
+        return list(cases)
+    return [name for name, case in cases.items() if fnmatch.fnmatchcase(name, pattern) or case.sweep == pattern]
+
+
+def _nearest(name: str, cases: dict[str, Case]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, [*cases, *selections(), "all"], n=1)
+    return f" (nearest: {near[0]})" if near else ""

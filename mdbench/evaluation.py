@@ -1,0 +1,305 @@
+"""Methods × cases → a result."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mdbench import cache as kept
+from mdbench import stats
+from mdbench.cases import Case, load_cases
+from mdbench.errors import MdbenchError
+from mdbench.method import Method, MethodError, as_method, find_method
+from mdbench.results import (
+    PREDICTION_COLUMNS,
+    Bootstrap,
+    CaseRecord,
+    Environment,
+    Failure,
+    IntervalRecord,
+    MethodRecord,
+    Result,
+    Score,
+    SplitRecord,
+    ZooRecord,
+)
+from mdbench.schema import COLUMNS
+from mdbench.splits import CaseRows, split
+from mdbench.trial import Answer
+from mdbench.workers import TIMEOUT, Here, Order, Runner, Workers
+from mdbench.zoo import Zoo, find_zoo, load_zoo
+
+#: Told how many answers are there, of how many.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A case with its rows and its zoos."""
+
+    rows: CaseRows
+    train: Zoo
+    test: Zoo
+    folders: tuple[Path, Path]
+
+
+def evaluate(
+    methods: Any,  # noqa: ANN401 - a method can be any object
+    cases: str | Sequence[str] = "paper",
+    *,
+    workers: int = 0,
+    timeout: float = TIMEOUT,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Result:
+    """Score methods on cases.
+
+    Parameters
+    ----------
+    methods : one or several of: the name of a method, the path of a method file, an object or class that is a method.
+    cases : see `mdbench.cases.load_cases`.
+    workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
+    timeout : seconds a method may take for one case, with workers.
+    cache : whether answers given before, by the same source to the same case, are used and new ones kept.
+    progress : called with the number of answers there and wanted, after every answer.
+
+    Returns
+    -------
+    The result. A method or a case that fails is in its ``failures`` and loses nothing of the others.
+
+    Raises
+    ------
+    MdbenchError
+        No such case; none of the cases can be posed; two methods share a name; no method is given.
+    """
+    started = time.perf_counter()
+    several = methods if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
+    if not several:
+        raise MdbenchError("no method to evaluate")
+    wanted = load_cases(cases)
+    files: list[Path] = []
+    objects: list[Method] = []
+    failures: list[Failure] = []
+    for thing in several:
+        try:
+            if isinstance(thing, str | Path):
+                files.append(find_method(str(thing)))
+            else:
+                objects.append(as_method(thing))
+        except MethodError as error:
+            failures.append(Failure(method=str(thing), case=None, reason=str(error)))
+    files = list(dict.fromkeys(files))
+
+    # The workers start first: they import what they need while this process reads the zoos.
+    running: AbstractContextManager[Runner] = Workers(workers, timeout, files) if workers and files else nullcontext(Here())
+    with running as runner:
+        posed, unposed = pose(wanted)
+        failures += unposed
+        loaded: dict[Path, Method] = {}
+        for file, method in runner.load(files):
+            if isinstance(method, MethodError):
+                failures.append(Failure(method=file.stem, case=None, reason=str(method), traceback=method.traceback))
+            else:
+                loaded[file] = method
+        asked = [*(loaded[file] for file in files if file in loaded), *objects]
+        _check_names(asked)
+        answers, unanswered = _ask_all(runner, asked, posed, cache=cache, progress=progress)
+    failures += unanswered
+    return _result(asked, posed, answers, failures, time.perf_counter() - started)
+
+
+def pose(cases: Iterable[Case]) -> tuple[list[Posed], list[Failure]]:
+    """Load the zoos of cases and split them.
+
+    Returns
+    -------
+    The cases that can be posed, and why the others cannot.
+
+    Raises
+    ------
+    MdbenchError
+        None can.
+    """
+    zoos: dict[str, tuple[Path, Zoo]] = {}
+    posed, failures = [], []
+
+    def zoo(name: str) -> tuple[Path, Zoo]:
+        if name not in zoos:
+            folder = find_zoo(name)
+            zoos[name] = folder, load_zoo(folder)
+        return zoos[name]
+
+    for case in cases:
+        try:
+            (train_folder, train), (test_folder, test) = zoo(case.train), zoo(case.test)
+            posed.append(Posed(split(case, train, test), train, test, (train_folder, test_folder)))
+        except MdbenchError as error:
+            failures.append(Failure(method=None, case=case.name, reason=str(error)))
+    if not posed:
+        raise MdbenchError(failures[0].reason)
+    return posed, failures
+
+
+def _check_names(methods: Sequence[Method]) -> None:
+    names = [method.name for method in methods]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise MdbenchError(f'two methods are called {twice!r}; give one of them another name (name = "…" in its file)')
+
+
+def _ask_all(
+    runner: Runner, methods: Sequence[Method], posed: Sequence[Posed], *, cache: bool, progress: Progress | None
+) -> tuple[dict[tuple[str, str], Answer], list[Failure]]:
+    answers: dict[tuple[str, str], Answer] = {}
+    failures: list[Failure] = []
+    keys: dict[tuple[str, str], str | None] = {}
+    orders = []
+    # Case by case, so that a worker that has split a case asks every method about it.
+    for case in posed:
+        for method in methods:
+            if not method.answers(case.rows.task.name):
+                continue
+            pair = method.name, case.rows.case.name
+            keys[pair] = kept.key(method, case.rows, case.train, case.test) if cache else None
+            found = kept.read(keys[pair] or "", case.rows) if keys[pair] else None
+            if found is not None:
+                answers[pair] = found
+            else:
+                orders.append(Order(method, case.rows, *case.folders))
+    wanted = len(answers) + len(orders)
+    if progress:
+        progress(len(answers), wanted)
+    here = [order for order in orders if order.method.file is None]
+    elsewhere = [order for order in orders if order.method.file is not None]
+    for source, some in ((runner, elsewhere), (Here(), here)):
+        for order, answer in source.ask(some):
+            pair = order.method.name, order.rows.case.name
+            if isinstance(answer, MethodError):
+                failures.append(
+                    Failure(method=pair[0], case=pair[1], reason=str(answer), traceback=answer.traceback)
+                )
+            else:
+                answers[pair] = answer
+                name = keys[pair]
+                if name:
+                    kept.write(name, answer)
+            if progress:
+                progress(len(answers) + len(failures), wanted)
+    return answers, failures
+
+
+def _result(
+    methods: Sequence[Method],
+    posed: Sequence[Posed],
+    answers: dict[tuple[str, str], Answer],
+    failures: list[Failure],
+    seconds: float,
+) -> Result:
+    scores = []
+    for case in posed:
+        here = {m.name: answers[m.name, case.rows.case.name] for m in methods if (m.name, case.rows.case.name) in answers}
+        scores += _scores(case.rows, here)
+    order = {method.name: number for number, method in enumerate(methods)}
+    case_order = {case.rows.case.name: number for number, case in enumerate(posed)}
+    failures.sort(key=lambda f: (order.get(f.method or "", -1), case_order.get(f.case or "", -1)))
+    result = Result(
+        seconds=seconds,
+        environment=Environment.here(),
+        bootstrap=Bootstrap(resamples=stats.RESAMPLES, level=stats.LEVEL, seed=stats.SEED),
+        zoos=tuple(
+            ZooRecord(name=zoo.name, rows=len(zoo.configurations), sha256=zoo.digest)
+            for zoo in {zoo.name: zoo for case in posed for zoo in (case.train, case.test)}.values()
+        ),
+        cases=tuple(_case_record(case.rows) for case in posed),
+        methods=tuple(
+            MethodRecord(
+                name=method.name,
+                file=method.file.name if method.file else None,
+                source_sha256=method.source_sha256,
+                track=method.track,
+                zero_shot=method.zero_shot,
+            )
+            for method in methods
+        ),
+        scores=tuple(scores),
+        failures=tuple(failures),
+    )
+    result._predictions = partial(_predictions, posed, answers)  # noqa: SLF001 - not part of the JSON
+    return result
+
+
+def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
+    if not answers:
+        return []
+    predicted = np.stack([answer.predicted for answer in answers.values()])
+    intervals, balanced_intervals = stats.accuracy_intervals(predicted, rows.test.codes, rows.test.cells)
+    accuracies = [stats.accuracy(answer.predicted, rows.test.codes) for answer in answers.values()]
+    scores = []
+    for number, (name, answer) in enumerate(answers.items()):
+        accuracy, balanced = accuracies[number], stats.balanced_accuracy(answer.predicted, rows.test.codes)
+        scores.append(
+            Score(
+                method=name,
+                case=rows.case.name,
+                accuracy=float(np.mean(accuracy)),
+                accuracy_std=float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else 0.0,
+                accuracy_interval=IntervalRecord(**vars(intervals[number])),
+                balanced_accuracy=float(np.mean(balanced)),
+                balanced_accuracy_interval=IntervalRecord(**vars(balanced_intervals[number])),
+                rank=1 + sum(float(np.mean(other)) > float(np.mean(accuracy)) for other in accuracies),
+                accuracy_by_seed=tuple(accuracy.tolist()),
+                balanced_accuracy_by_seed=tuple(balanced.tolist()),
+                fit_seconds=answer.fit_seconds,
+                predict_seconds=answer.predict_seconds,
+                columns=answer.columns,
+                families=tuple(dict.fromkeys(COLUMNS[column].family.value for column in answer.columns)),
+            )
+        )
+    return sorted(scores, key=lambda score: score.rank)
+
+
+def _case_record(rows: CaseRows) -> CaseRecord:
+    return CaseRecord(
+        case=rows.case,
+        classes=rows.task.classes,
+        test_rows=len(rows.test),
+        test_cells=len(np.unique(rows.test.cells)),
+        splits=tuple(
+            SplitRecord(seed=seed, train_rows=len(sample), sha256=rows.digests[position])
+            for position, (seed, sample) in enumerate(zip(rows.case.seeds, rows.samples, strict=True))
+        ),
+    )
+
+
+def _predictions(posed: Sequence[Posed], answers: dict[tuple[str, str], Answer]) -> pa.Table:
+    """Return every prediction as a table; texts are dictionary-encoded, for there are millions of them."""
+    parts = []
+    for case in posed:
+        rows = case.rows
+        seeds, size = len(rows.samples), len(rows.test)
+        for (method, name), answer in answers.items():
+            if name == rows.case.name:
+                parts.append(
+                    pa.table(
+                        {
+                            "method": _encoded(np.zeros(seeds * size, dtype=np.int32), [method]),
+                            "case": _encoded(np.zeros(seeds * size, dtype=np.int32), [name]),
+                            "seed": np.repeat(rows.case.seeds, size),
+                            "row": _encoded(np.tile(np.arange(size, dtype=np.int32), seeds), rows.test.ids),
+                            "predicted": _encoded(answer.predicted.ravel().astype(np.int32), rows.task.classes),
+                            "true": _encoded(np.tile(rows.test.codes, seeds).astype(np.int32), rows.task.classes),
+                        }
+                    )
+                )
+    empty = pa.table({name: pa.array([], pa.string()) for name in PREDICTION_COLUMNS})
+    return pa.concat_tables(parts).unify_dictionaries() if parts else empty
+
+
+def _encoded(places: np.ndarray, texts: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(texts, pa.string()))

@@ -1,0 +1,287 @@
+"""What a method is, and loading one from a file or by name.
+
+A method is a Python object with ``fit(models, labels, task)`` and ``predict(models)``, or a class that makes one; a
+scikit-learn estimator or pipeline is one as it stands. Beside it, as attributes or as names in its file, may stand
+
+``name``       what to call it; the file's name without ``.py`` where it is not given
+``columns``    the columns it wants, or a mapping task → columns where it does not answer every task alike
+``track``      ``"inductive"`` (the default) or ``"transductive"``: it uses the test table as a batch
+``zero_shot``  ``True`` where it is not trained at all; it then needs no ``fit``
+"""
+
+import copy
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import sysconfig
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Literal
+
+import mdbench
+from mdbench.errors import MdbenchError
+from mdbench.schema import check_visible
+from mdbench.tasks import TASKS, find_task
+
+Track = Literal["inductive", "transductive"]
+TRACKS: Final = ("inductive", "transductive")
+ENTRY_POINTS: Final = "mdbench.methods"
+
+
+class MethodError(MdbenchError):
+    """A method cannot be loaded, or broke a rule when it was asked.
+
+    Attributes
+    ----------
+    traceback : the method's own frames of the traceback; empty where it raised nothing.
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that can be asked.
+
+    Attributes
+    ----------
+    name : what results call it.
+    columns : task → the columns it gets; every task it answers is a key. None: every task, with the default columns.
+    track : whether it sees test rows one by one or as a batch.
+    zero_shot : whether it is not trained at all.
+    prototype : the object or class that stands in the file; never fitted itself.
+    file : where it was read from; None for an object handed over in Python.
+    source_sha256 : digest of its file and of the modules it imports that are not installed packages; None without a file.
+    """
+
+    name: str
+    columns: Mapping[str, tuple[str, ...]] | None
+    track: Track
+    zero_shot: bool
+    prototype: Any
+    file: Path | None = None
+    source_sha256: str | None = None
+
+    def answers(self, task: str) -> bool:
+        """Tell whether the method is meant for a task."""
+        return self.columns is None or task in self.columns
+
+    def fresh(self) -> Any:  # noqa: ANN401 - a method can be any object
+        """Return an untrained copy of the method."""
+        if inspect.isclass(self.prototype):
+            return self.prototype()
+        if hasattr(self.prototype, "get_params"):
+            from sklearn.base import clone
+
+            return clone(self.prototype)
+        return copy.deepcopy(self.prototype)
+
+
+def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | None = None) -> Method:  # noqa: ANN401
+    """Read what a method says of itself.
+
+    Parameters
+    ----------
+    thing : the object or class.
+    home : names that stand beside it in its file; they are used where the object has no such attribute.
+    name : what to call it where it does not say.
+
+    Raises
+    ------
+    MethodError
+        It has no ``predict`` (or no ``fit``, and is not zero-shot), a wrong track, or asks for a forbidden column.
+    """
+
+    def says(attribute: str, otherwise: object) -> Any:  # noqa: ANN401
+        return getattr(thing, attribute, (home or {}).get(attribute, otherwise))
+
+    own = getattr(thing, "__name__", type(thing).__name__)
+    title = says("name", name or own)
+    if not isinstance(title, str) or not title.strip() or len(title) > 80 or not title.isprintable():
+        raise MethodError(f"method {own}: its name must be a printable text of at most 80 characters")
+    track, zero_shot = says("track", "inductive"), says("zero_shot", False)
+    if track not in TRACKS:
+        raise MethodError(f"method {title}: track {track!r} does not exist; there are {' and '.join(TRACKS)}")
+    if not callable(getattr(thing, "predict", None)):
+        raise MethodError(f"method {title}: it has no predict(models)")
+    if not zero_shot and not callable(getattr(thing, "fit", None)):
+        raise MethodError(f"method {title}: it has no fit(models, labels, task), and does not say zero_shot = True")
+    columns = _columns(title, says("columns", None), track)
+    return Method(title, columns, track, bool(zero_shot), thing)
+
+
+def _columns(title: str, declared: object, track: Track) -> dict[str, tuple[str, ...]] | None:
+    if declared is None:
+        return None
+    by_task = declared if isinstance(declared, Mapping) else dict.fromkeys(TASKS, declared)
+    columns = {}
+    for task, names in by_task.items():
+        listed = isinstance(names, list | tuple) and all(isinstance(column, str) for column in names)
+        if not listed or not isinstance(task, str):
+            raise MethodError(f"method {title}: columns must be a list of column names, or a mapping task → such a list")
+        try:
+            check_visible(names, transductive=track == "transductive")
+            columns[find_task(task).name] = tuple(dict.fromkeys(names))
+        except MdbenchError as error:
+            raise MethodError(f"method {title}: {error}") from error
+    return columns
+
+
+@cache
+def named_methods() -> dict[str, Path]:
+    """Return the methods known by name: the modules of every package registered under ``mdbench.methods``.
+
+    Returns
+    -------
+    Name → file. Nothing is imported.
+    """
+    files = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        package = importlib.util.find_spec(entry.value)
+        for folder in (package and package.submodule_search_locations) or []:
+            for file in sorted(Path(folder).glob("[!_]*.py")):
+                files[file.stem] = file
+    return files
+
+
+def find_method(name_or_path: str) -> Path:
+    """Return the file of a method, given its name or its file.
+
+    Raises
+    ------
+    MethodError
+        There is none.
+    """
+    known = named_methods()
+    if name_or_path in known:
+        return known[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix == ".py" and path.is_file():
+        return path.resolve()
+    if path.suffix == ".py" or path.exists():
+        raise MethodError(f"{name_or_path}: no such Python file")
+    raise MethodError(f"method {name_or_path!r} does not exist; give a file, or one of {', '.join(known)}")
+
+
+@cache
+def load_method(file: Path) -> Method:
+    """Run a method file and return the method in it.
+
+    This executes the file: callers who do not trust it do so in a process of its own.
+
+    Parameters
+    ----------
+    file : a Python file with one method: the object or class called ``method``, or the only one in it.
+
+    Raises
+    ------
+    MethodError
+        The file cannot be run, has no method or several, or the method breaks a rule.
+    """
+    try:
+        code = file.read_bytes()
+    except OSError as error:
+        raise MethodError(f"{file}: {error.strerror or error}") from error
+    module = _run(file)
+    try:
+        method = as_method(_find_in(module, file), home=vars(module), name=file.stem)
+    except MethodError as error:
+        raise MethodError(f"{file.name}: {error}") from error
+    return Method(
+        **{**vars(method), "file": file, "source_sha256": hashlib.sha256(code + _imported_source(module)).hexdigest()}
+    )
+
+
+def _run(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"mdbench_method_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise MethodError(f"{file}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    folder = str(file.parent)
+    if folder not in sys.path:
+        # Last, so that a file next to the method never hides a module of the standard library.
+        sys.path.append(folder)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise MethodError(f"{error.filename or file}, line {error.lineno}: syntax error: {error.msg}") from error
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise MethodError(f"{file.name} cannot be loaded: {describe(error)}", own_frames(error, file)) from error
+    return module
+
+
+def _find_in(module: ModuleType, file: Path) -> Any:  # noqa: ANN401
+    if hasattr(module, "method"):
+        return module.method
+    zero_shot = getattr(module, "zero_shot", False)
+
+    def is_method(thing: object) -> bool:
+        if inspect.ismodule(thing) or not callable(getattr(thing, "predict", None)):
+            return False
+        if inspect.isclass(thing) and thing.__module__ != module.__name__:
+            return False
+        return callable(getattr(thing, "fit", None)) or getattr(thing, "zero_shot", zero_shot) is True
+
+    found = {name: thing for name, thing in vars(module).items() if not name.startswith("_") and is_method(thing)}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise MethodError(f"there are several methods ({', '.join(found)}); call the one that is meant `method`")
+    raise MethodError("there is no method: nothing with fit(models, labels, task) and predict(models)")
+
+
+def _imported_source(module: ModuleType) -> bytes:
+    """Return the source of what a method's file imports, packages of this Python and mdbench itself left out."""
+    installed = tuple(
+        str(Path(folder).resolve())
+        for key, folder in sysconfig.get_paths().items()
+        if key in {"stdlib", "platstdlib", "purelib", "platlib"}
+    )
+    ours = str(Path(mdbench.__file__).resolve().parent)
+    seen: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        for thing in vars(waiting.pop()).values():
+            home = thing if inspect.ismodule(thing) else sys.modules.get(getattr(thing, "__module__", None) or "")
+            file = getattr(home, "__file__", None)
+            if home is None or not file or file in seen or home is module:
+                continue
+            path = Path(file).resolve()
+            if path.suffix == ".py" and path.is_file() and not str(path).startswith((*installed, ours)):
+                seen[file] = path.read_bytes()
+                waiting.append(home)
+    return b"".join(source for _, source in sorted(seen.items()))
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def own_frames(error: BaseException, file: Path | None) -> str:
+    """Return the traceback of an exception, cut to the frames from the method's file downwards.
+
+    Parameters
+    ----------
+    error : what a method raised.
+    file : the method's file; None keeps every frame.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(frames) if file and Path(frame.filename) == file), None)
+    if first is None:
+        frames = traceback.StackSummary.from_list([f for f in frames if "importlib" not in f.filename] if not file else [])
+    else:
+        frames = traceback.StackSummary.from_list(frames[first:])
+    return "".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]).rstrip()

@@ -1,0 +1,271 @@
+"""What an evaluation leaves behind: ``result.json`` and ``predictions.parquet``.
+
+The JSON is typed and versioned: a file of an older format stays readable. Its JSON Schema is ``docs/result.schema.json``,
+written by ``python -m mdbench.results``.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+import mdbench
+from mdbench.cases import Case
+from mdbench.errors import MdbenchError
+
+FORMAT: Final = 1
+RESULT: Final = "result.json"
+PREDICTIONS: Final = "predictions.parquet"
+PREDICTION_COLUMNS: Final = ("method", "case", "seed", "row", "predicted", "true")
+#: Packages whose versions may change a prediction.
+PACKAGES: Final = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "xgboost")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Environment(_Strict):
+    """Where and with what a result was made."""
+
+    mdbench: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    revision: str | None = Field(description="git revision of the working folder; + marks uncommitted changes")
+
+    @classmethod
+    def here(cls) -> "Environment":
+        """Describe this process."""
+        return cls(
+            mdbench=mdbench.__version__,
+            python=platform.python_version(),
+            platform=platform.platform(),
+            packages=package_versions(),
+            revision=_git_revision(Path.cwd()),
+        )
+
+
+class ZooRecord(_Strict):
+    """A zoo that was used."""
+
+    name: str
+    rows: int
+    sha256: str = Field(description="digest of its table, see Zoo.digest")
+
+
+class SplitRecord(_Strict):
+    """One seed's split of a case."""
+
+    seed: int
+    train_rows: int
+    sha256: str = Field(description="digest of the sorted identifiers of training and test rows, see CaseRows.digest")
+
+
+class CaseRecord(_Strict):
+    """A case that was asked."""
+
+    case: Case
+    classes: tuple[str, ...]
+    test_rows: int
+    test_cells: int
+    splits: tuple[SplitRecord, ...]
+
+
+class MethodRecord(_Strict):
+    """A method that was asked."""
+
+    name: str
+    file: str | None
+    source_sha256: str | None
+    track: Literal["inductive", "transductive"]
+    zero_shot: bool
+
+
+class IntervalRecord(_Strict):
+    """A 95 % interval, in %."""
+
+    low: float
+    high: float
+
+
+class Score(_Strict):
+    """How one method did on one case. Accuracies are in %, times in seconds."""
+
+    method: str
+    case: str
+    accuracy: float = Field(description="mean over the case's seeds")
+    accuracy_std: float = Field(description="sample standard deviation over seeds; 0 where there is one seed")
+    accuracy_interval: IntervalRecord = Field(description="clustered bootstrap over test grid cells")
+    balanced_accuracy: float
+    balanced_accuracy_interval: IntervalRecord
+    rank: int = Field(description="1 = best accuracy among the methods of this result; equal accuracies share a rank")
+    accuracy_by_seed: tuple[float, ...]
+    balanced_accuracy_by_seed: tuple[float, ...]
+    fit_seconds: tuple[float, ...]
+    predict_seconds: tuple[float, ...]
+    columns: tuple[str, ...]
+    families: tuple[str, ...]
+
+
+class Failure(_Strict):
+    """Something that could not be scored."""
+
+    method: str | None = Field(description="null where the case itself could not be posed")
+    case: str | None = Field(description="null where the method could not be loaded")
+    reason: str
+    traceback: str = ""
+
+
+class Bootstrap(_Strict):
+    """How the intervals were made."""
+
+    resamples: int
+    level: float
+    seed: int
+
+
+class Result(_Strict):
+    """The outcome of an evaluation: methods × cases."""
+
+    format: int = FORMAT
+    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    seconds: float
+    environment: Environment
+    bootstrap: Bootstrap
+    zoos: tuple[ZooRecord, ...]
+    cases: tuple[CaseRecord, ...]
+    methods: tuple[MethodRecord, ...]
+    scores: tuple[Score, ...]
+    failures: tuple[Failure, ...]
+    #: Makes the table of predictions: millions of rows, that few ask for.
+    _predictions: Callable[[], pa.Table] | None = PrivateAttr(default=None)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a method, case, seed and test row: ``method, case, seed, row, predicted, true``.
+
+        Raises
+        ------
+        MdbenchError
+            The result was read without its predictions, or they cannot be read.
+        """
+        return self._table().to_pandas()
+
+    def _table(self) -> pa.Table:
+        if self._predictions is None:
+            raise MdbenchError(f"this result has no predictions; {PREDICTIONS} was not beside {RESULT}")
+        try:
+            return self._predictions()
+        except (OSError, pa.ArrowException) as error:
+            raise MdbenchError(f"the predictions cannot be read: {error}") from error
+
+    def score(self, method: str, case: str) -> Score | None:
+        """Return the score of a method on a case; None where there is none."""
+        return next((s for s in self.scores if s.method == method and s.case == case), None)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the scores as a table: one row a method and case."""
+        rows = [
+            {
+                "case": s.case,
+                "method": s.method,
+                "accuracy": s.accuracy,
+                "accuracy_std": s.accuracy_std,
+                "low": s.accuracy_interval.low,
+                "high": s.accuracy_interval.high,
+                "balanced_accuracy": s.balanced_accuracy,
+                "rank": s.rank,
+            }
+            for s in self.scores
+        ]
+        return pd.DataFrame(rows)
+
+    def save(self, folder: Path) -> None:
+        """Write ``result.json`` and ``predictions.parquet`` into a folder, which is made where it is missing.
+
+        Each file is written beside its name and then renamed, the JSON last: a reader never sees half a file.
+
+        Raises
+        ------
+        MdbenchError
+            The folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            scratch = folder / f".{PREDICTIONS}.{os.getpid()}"
+            pq.write_table(self._table(), scratch)
+            scratch.replace(folder / PREDICTIONS)
+            scratch = folder / f".{RESULT}.{os.getpid()}"
+            scratch.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            scratch.replace(folder / RESULT)
+        except OSError as error:
+            raise MdbenchError(f"cannot write the result to {folder}: {error.strerror or error}") from error
+
+
+def load_result(folder: str | os.PathLike[str]) -> Result:
+    """Read a result that was saved.
+
+    Raises
+    ------
+    MdbenchError
+        The files are not there, damaged, or of a newer format.
+    """
+    path = Path(folder, RESULT)
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
+            raise MdbenchError(f"{path}: format {content['format']} is newer than this mdbench knows ({FORMAT}); upgrade it")
+        result = Result.model_validate_json(path.read_bytes())
+        predictions = Path(folder, PREDICTIONS)
+        if predictions.is_file():
+            result._predictions = partial(pq.read_table, predictions)  # noqa: SLF001 - our own
+    except OSError as error:
+        raise MdbenchError(f"{path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise MdbenchError(f"{path}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MdbenchError(f"{folder} holds no readable result: {error}") from error
+    return result
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that may change a prediction."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def _git_revision(folder: Path) -> str | None:
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],  # noqa: S607 - whatever git there is
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.stdout.strip() or None
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of ``result.json``."""
+    return json.dumps(Result.model_json_schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json_schema())

@@ -1,0 +1,150 @@
+"""Every column of a zoo table: name, unit, family, meaning, source. The one place that says what a column is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from mdbench.errors import MdbenchError
+
+ZHOU_2024 = "Zhou et al., MD tree (ICML 2024)"
+
+
+class Family(StrEnum):
+    """What kind of knowledge a column is. The family decides who may see it."""
+
+    ID = "id"
+    KNOB = "knob"
+    CONFIGURATION = "configuration"
+    VALIDATION = "validation"
+    LANDSCAPE = "landscape"
+    RFI = "rfi"
+    LABEL = "label"
+
+
+#: A method sees columns of these families and of no other (rule 1 of docs/design.md).
+VISIBLE_FAMILIES: Final = (Family.CONFIGURATION, Family.VALIDATION, Family.LANDSCAPE)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a zoo table.
+
+    Attributes
+    ----------
+    name : the column's name in every table, file and message.
+    unit : unit of the values; ``"1"`` for pure numbers, ``""`` for text.
+    family : what kind of knowledge it is.
+    meaning : one sentence.
+    source : the paper or formula it comes from.
+    reveals_label : whether a batch of test rows with this column gives the labels away, because a label is a
+        function of the test error over the whole grid. Transductive methods do not get such columns.
+    """
+
+    name: str
+    unit: str
+    family: Family
+    meaning: str
+    source: str = ""
+    reveals_label: bool = False
+
+
+_ALL = (
+    Column("configuration", "", Family.ID, "name of the grid point, knob by knob"),
+    Column("width", "1", Family.KNOB, "width multiplier or number of channels; more makes the model larger"),
+    Column("batch_size", "examples", Family.KNOB, "examples a step; fewer raise the temperature of learning"),
+    Column("data_fraction", "%", Family.KNOB, "share of the training set that was used"),
+    Column("data_amount", "examples", Family.CONFIGURATION, "training examples"),
+    Column("parameter_count", "1", Family.CONFIGURATION, "trainable parameters"),
+    Column("test_error", "%", Family.VALIDATION, "100 − test accuracy, mean over seeds", reveals_label=True),
+    Column("test_loss", "nats", Family.VALIDATION, "mean cross-entropy on test data, mean over seeds"),
+    Column("generalization_gap", "points", Family.VALIDATION, "test error − training error", reveals_label=True),
+    Column("train_error", "%", Family.LANDSCAPE, "100 − training accuracy, mean over seeds"),
+    Column("train_loss", "nats", Family.LANDSCAPE, "mean cross-entropy on training data, mean over seeds"),
+    Column(
+        "log_hessian_trace",
+        "ln",
+        Family.LANDSCAPE,
+        "natural logarithm of the seed mean of the trace of the training loss's Hessian",
+        ZHOU_2024,
+    ),
+    Column(
+        "log_hessian_top_eigenvalue",
+        "ln",
+        Family.LANDSCAPE,
+        "natural logarithm of the seed mean of the largest eigenvalue of the training loss's Hessian",
+        ZHOU_2024,
+    ),
+    Column(
+        "mode_connectivity",
+        "points",
+        Family.LANDSCAPE,
+        "(e(0)+e(1))/2 − e(t*): training error along a trained quadratic Bézier curve between two seeds, "
+        "t* where it deviates most",
+        ZHOU_2024,
+    ),
+    Column(
+        "mode_connectivity_peak",
+        "%",
+        Family.LANDSCAPE,
+        "minus the largest training error at the three interior points of that curve",
+        ZHOU_2024,
+    ),
+    Column(
+        "output_cka",
+        "1",
+        Family.LANDSCAPE,
+        "linear CKA between the outputs of two seeds, mean over ordered seed pairs",
+        "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)",
+    ),
+    Column("rfi_temperature_up", "points", Family.RFI, "test accuracy to gain by raising the temperature alone", ZHOU_2024),
+    Column(
+        "rfi_temperature_down", "points", Family.RFI, "test accuracy to gain by lowering the temperature alone", ZHOU_2024
+    ),
+    Column("rfi_width", "points", Family.RFI, "test accuracy to gain by widening the model alone", ZHOU_2024),
+    Column("rfi_data", "points", Family.RFI, "test accuracy to gain by training on more data alone", ZHOU_2024),
+    Column("optimizer", "", Family.LABEL, "is the temperature of learning too high or too low?", ZHOU_2024),
+    Column("optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    Column("width_vs_optimizer", "", Family.LABEL, "would width or the optimizer have helped more?", ZHOU_2024),
+    Column("width_vs_optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    Column("data_vs_optimizer", "", Family.LABEL, "would data or the optimizer have helped more?", ZHOU_2024),
+    Column("data_vs_optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    Column("failure_source", "", Family.LABEL, "which knob, moved alone, would have helped most?"),
+    Column("failure_source_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+)
+
+COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _ALL}
+
+
+def of_family(*families: Family) -> list[str]:
+    """Return the names of the columns of these families, in schema order."""
+    return [column.name for column in _ALL if column.family in families]
+
+
+def check_visible(names: Iterable[str], *, transductive: bool = False) -> None:
+    """Check that a method may see these columns.
+
+    Parameters
+    ----------
+    names : columns that a method asks for.
+    transductive : whether the method uses the test table as a batch.
+
+    Raises
+    ------
+    MdbenchError
+        A column is unknown, of a family that no method sees, or gives labels away to a transductive method.
+    """
+    for name in names:
+        column = COLUMNS.get(name)
+        if column is None:
+            raise MdbenchError(f"column {name!r} does not exist; `mdbench columns` lists those that do")
+        if column.family not in VISIBLE_FAMILIES:
+            raise MdbenchError(
+                f"column {name!r} is forbidden: no method sees the {column.family} family "
+                f"(allowed: {', '.join(VISIBLE_FAMILIES)})"
+            )
+        if transductive and column.reveals_label:
+            raise MdbenchError(
+                f"column {name!r} is forbidden on the transductive track: "
+                "a batch of test rows with it gives their labels away"
+            )

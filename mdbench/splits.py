@@ -1,0 +1,182 @@
+"""Which rows train and which rows test.
+
+Row for row the published sampling (Zhou et al., ICML 2024): NumPy's legacy generator, seeded anew for every split, one
+``choice`` a split, over lists that are ascending.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import pandas as pd
+
+from mdbench.cases import Case, Range
+from mdbench.errors import MdbenchError
+from mdbench.tasks import NONE, Task, find_task
+from mdbench.zoo import Zoo
+
+
+def draw(table: pd.DataFrame, case: Case, seed: int) -> np.ndarray:
+    """Draw the training rows of one seed.
+
+    Parameters
+    ----------
+    table : rows that may be drawn, with their knobs; shape (n, …).
+    case : says how. ``cells``: every row of `budget` random combinations of the levels of its knobs; ``levels``: every
+        row with one of `budget` random levels of its knob; ``limit``: every row whose knob is at most `budget`.
+    seed : seed of the sample.
+
+    Returns
+    -------
+    Positions in `table`, ascending, shape (m,).
+
+    Raises
+    ------
+    MdbenchError
+        A knob is missing, there are fewer cells or levels than the budget, or no row is drawn.
+    """
+    for knob in case.knobs:
+        if knob not in table:
+            raise MdbenchError(f"case {case.name}: the train zoo has no column {knob!r}")
+    values = [table[knob].to_numpy() for knob in case.knobs]
+    if case.sample == "limit":
+        chosen = values[0] <= case.budget
+    else:
+        # Every combination of levels is a cell and has a number, whether or not a row stands there.
+        count, number = 1, np.zeros(len(table), dtype=np.int64)
+        for column in values:
+            levels, level = np.unique(column, return_inverse=True)
+            count, number = count * len(levels), number * len(levels) + level
+        size = int(case.budget)
+        if size > count:
+            raise MdbenchError(f"case {case.name}: {size} {case.sample} wanted, but the train zoo has {count}")
+        picked = np.random.RandomState(seed).choice(range(count), size=size, replace=False)
+        chosen = np.isin(number, picked)
+    positions = np.flatnonzero(chosen)
+    if not len(positions):
+        raise MdbenchError(f"case {case.name}: no training row has {case.knobs[0]} up to {case.budget:g}")
+    return positions
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a zoo that take part in a task.
+
+    Attributes
+    ----------
+    table : the rows, in the zoo's order.
+    task : the question.
+    cells : the grid cell of each row, numbered over the whole zoo; shape (rows,).
+    cell_count : cells of the whole zoo.
+    """
+
+    table: pd.DataFrame
+    task: Task
+    cells: np.ndarray
+    cell_count: int
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """The identifiers of the rows; shape (rows,), strings."""
+        return self.table.index.to_numpy(dtype=object)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The true verdicts; shape (rows,), strings."""
+        return self.table[self.task.name].to_numpy(dtype=object)
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """The true verdicts, as places in ``task.classes``; shape (rows,), int8."""
+        return codes(self.labels, self.task)
+
+
+@lru_cache(maxsize=32)
+def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...]) -> Rows:
+    """Return the rows of a zoo that take part in a task: those it keeps, less those without a verdict.
+
+    Raises
+    ------
+    MdbenchError
+        The zoo lacks the task's label or a knob to keep by, or no row is left.
+    """
+    table = zoo.configurations
+    for need in (task.name, *(knob for knob, _ in keep)):
+        if need not in table:
+            raise MdbenchError(f"zoo {zoo.name} has no column {need!r}")
+    chosen = table[task.name].notna() & (table[task.name] != NONE)
+    for knob, values in keep:
+        chosen &= values.holds(table[knob])
+    if not chosen.any():
+        raise MdbenchError(f"no row of zoo {zoo.name} takes part")
+    return Rows(table[chosen], task, zoo.cells[chosen].to_numpy(), int(zoo.cells.max()) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class CaseRows:
+    """The rows of a case.
+
+    Attributes
+    ----------
+    case : what is asked.
+    train : rows that may be trained on.
+    test : rows to diagnose.
+    samples : for each seed of the case, positions in `train`.
+    """
+
+    case: Case
+    train: Rows
+    test: Rows
+    samples: Sequence[np.ndarray]
+
+    @property
+    def task(self) -> Task:
+        """The question."""
+        return self.test.task
+
+    @cached_property
+    def distinct(self) -> list[int]:
+        """For each seed, the first seed with the same training rows: its own place unless a sample occurs again."""
+        samples = [sample.tobytes() for sample in self.samples]
+        return [samples.index(sample) for sample in samples]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """For each seed, SHA-256 of the sorted identifiers of test and training rows, one a line, an empty line between."""
+        test = hashlib.sha256("\n".join([*sorted(self.test.ids), "", ""]).encode())
+        made = {}
+        for position in set(self.distinct):
+            both = test.copy()
+            both.update("\n".join(sorted(self.train.ids[self.samples[position]])).encode())
+            made[position] = both.hexdigest()
+        return [made[position] for position in self.distinct]
+
+
+def codes(labels: Iterable[object], task: Task) -> np.ndarray:
+    """Return labels as places in ``task.classes``, −1 for anything else; shape (n,), int8."""
+    place: dict[object, int] = {verdict: number for number, verdict in enumerate(task.classes)}
+    try:
+        return np.array([place.get(label, -1) for label in labels], dtype=np.int8)
+    except TypeError:  # something unhashable among them
+        return np.array([place.get(label, -1) if isinstance(label, str) else -1 for label in labels], dtype=np.int8)
+
+
+def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
+    """Return the rows of a case.
+
+    Raises
+    ------
+    MdbenchError
+        A zoo lacks what the case needs, or the budget is out of its reach.
+    """
+    task, keep = find_task(case.task), tuple(case.keep.items())
+    try:
+        may_train, asked = taking_part(train, task, keep), taking_part(test, task, keep)
+    except MdbenchError as error:
+        raise MdbenchError(f"case {case.name}: {error}") from error
+    return CaseRows(case, may_train, asked, [draw(may_train.table, case, seed) for seed in case.seeds])

@@ -1,0 +1,191 @@
+"""A method asked one case: the only place where a method meets data, and where the rules of fair play are held.
+
+What a method sees is shuffled and opaquely named for each case and seed, holds the columns it declared and no other, and
+carries labels for training rows alone (rules 1, 2 and 5 of docs/design.md).
+"""
+
+import hashlib
+import inspect
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mdbench.method import Method, MethodError, describe, own_frames
+from mdbench.schema import COLUMNS, Family
+from mdbench.splits import CaseRows, codes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method said of one case.
+
+    Attributes
+    ----------
+    predicted : places in ``task.classes``, shape (seeds, test rows), int8; test rows in the zoo's order.
+    columns : the columns the method was given.
+    fit_seconds, predict_seconds : wall time, one value a seed.
+    """
+
+    predicted: np.ndarray
+    columns: tuple[str, ...]
+    fit_seconds: tuple[float, ...]
+    predict_seconds: tuple[float, ...]
+
+
+def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
+    """Return the columns a method gets in a case.
+
+    A method that declares none gets every validation and landscape column that both zoos have in full, less, on the
+    transductive track, those that reveal labels.
+
+    Raises
+    ------
+    MethodError
+        A declared column is in neither zoo, or in one of them only.
+    """
+    if method.columns is not None:
+        columns = method.columns[rows.task.name]
+        for column in columns:
+            if column not in rows.train.table or column not in rows.test.table:
+                which = rows.case.train if column not in rows.train.table else rows.case.test
+                raise MethodError(f"it wants column {column!r}, which zoo {which} does not have")
+        return columns
+    return tuple(
+        name
+        for name, column in COLUMNS.items()
+        if column.family in (Family.VALIDATION, Family.LANDSCAPE)
+        and not (method.track == "transductive" and column.reveals_label)
+        and all(name in table and table[name].notna().all() for table in (rows.train.table, rows.test.table))
+    )
+
+
+def ask(method: Method, rows: CaseRows) -> Answer:
+    """Train and ask a method, once for each seed of a case.
+
+    Parameters
+    ----------
+    method : asked as a fresh copy for every seed.
+    rows : the case.
+
+    Raises
+    ------
+    MethodError
+        The method raised, or predicted something that cannot be scored, or broke the rules of its track.
+    """
+    columns = given_columns(method, rows)
+    # Made once: pandas spends longer on a list of names than scikit-learn on a small tree.
+    header = pd.Index(columns, dtype=object)
+    train = rows.train.table[list(columns)].to_numpy(dtype=float)
+    test = rows.test.table[list(columns)].to_numpy(dtype=float)
+    predicted = np.empty((len(rows.samples), len(test)), dtype=np.int8)
+    fit_seconds, predict_seconds = [], []
+    for position, first in enumerate(rows.distinct):
+        if first < position:
+            # The same training rows, so the same named seed: everything would happen again, to the letter.
+            predicted[position] = predicted[first]
+            fit_seconds.append(fit_seconds[first])
+            predict_seconds.append(predict_seconds[first])
+            continue
+        sample = rows.samples[position]
+        shuffle = np.random.default_rng(named_seed(rows.case.name, sample))
+        drawn = shuffle.permutation(sample)
+        seen = shuffle.permutation(len(test))
+        _seed_everything(int(shuffle.integers(2**32)))
+        with _blaming(method):
+            solver = method.fresh()
+            started = time.perf_counter()
+            if not method.zero_shot:
+                models = pd.DataFrame(train[drawn], columns=header)
+                _fit(solver, models, pd.Series(rows.train.labels[drawn], name="label", dtype=object), rows)
+            fitted = time.perf_counter()
+            said = _predict(solver, test[seen], header, rows)
+            finished = time.perf_counter()
+            if method.track == "inductive" and position == 0:
+                _check_inductive(solver, test[seen], said, header, rows, shuffle)
+        predicted[position, seen] = said
+        fit_seconds.append(fitted - started)
+        predict_seconds.append(finished - fitted)
+    return Answer(predicted, columns, tuple(fit_seconds), tuple(predict_seconds))
+
+
+def named_seed(case: str, sample: np.ndarray) -> int:
+    """Return the seed of everything random about one training sample of a case: row order, and the method's own draws."""
+    return int.from_bytes(hashlib.sha256(case.encode() + b"\0" + sample.tobytes()).digest()[:8], "big")
+
+
+def _seed_everything(seed: int) -> None:
+    """Seed the global generators, so that a method that draws from them gives the same answers on every run."""
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+@contextmanager
+def _blaming(method: Method) -> Iterator[None]:
+    """Turn whatever a method raises, exits included, into a `MethodError` with the method's own frames."""
+    try:
+        yield
+    except (MethodError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise MethodError(f"it raised {describe(error)}", own_frames(error, method.file)) from error
+
+
+def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, rows: CaseRows) -> None:  # noqa: ANN401
+    if _wants_task(type(solver)):
+        solver.fit(models, labels, task=rows.task)
+    else:
+        solver.fit(models, labels)
+
+
+@cache
+def _wants_task(kind: type) -> bool:
+    return "task" in inspect.signature(kind.fit).parameters  # type: ignore[attr-defined]
+
+
+def _predict(solver: Any, values: np.ndarray, header: pd.Index, rows: CaseRows) -> np.ndarray:  # noqa: ANN401
+    models = pd.DataFrame(values, columns=header)
+    answer = solver.predict(models)
+    if isinstance(answer, pd.Series) and not answer.index.equals(models.index):
+        # Rows are joined by their names: a Series may come back in any order, but it must name the same rows.
+        if answer.index.has_duplicates or len(answer) != len(models) or not answer.index.isin(models.index).all():
+            raise MethodError("it predicted a Series whose index does not name the rows it was asked about")
+        answer = answer.reindex(models.index)
+    if isinstance(answer, str | bytes) or not hasattr(answer, "__len__"):
+        raise MethodError(f"it predicted a {type(answer).__name__}, not one label a row")
+    labels = np.asarray(answer, dtype=object)
+    if labels.shape != (len(models),):
+        shape = "×".join(map(str, labels.shape))
+        raise MethodError(f"it predicted {shape} labels for {len(models)} rows")
+    said = codes(labels, rows.task)
+    bad = np.flatnonzero(said < 0)
+    if len(bad):
+        first = labels[bad[0]]
+        if pd.isna(first) is True:
+            raise MethodError(f"it predicted NaN for {len(bad)} of {len(models)} rows")
+        raise MethodError(f"it predicted {str(first)[:60]!r}; the labels of {rows.task.name} are {', '.join(rows.task.classes)}")
+    return said
+
+
+def _check_inductive(
+    solver: Any,  # noqa: ANN401
+    values: np.ndarray,
+    said: np.ndarray,
+    header: pd.Index,
+    rows: CaseRows,
+    shuffle: np.random.Generator,
+) -> None:
+    subset = shuffle.permutation(len(values))[: (len(values) + 1) // 2]
+    again = _predict(solver, values[subset], header, rows)
+    changed = int((again != said[subset]).sum())
+    if changed:
+        raise MethodError(
+            f"its predictions depend on which other rows are asked about: {changed} of {len(subset)} changed on a shuffled "
+            'subset; a method that uses the test table as a batch declares track = "transductive"'
+        )

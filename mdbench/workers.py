@@ -1,0 +1,147 @@
+"""Methods in processes of their own, so that a method that hangs, exits or crashes takes nothing else with it.
+
+`Workers` and `Here` do the same two things, load a method and ask it a case; `Here` does them in this process.
+"""
+
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
+
+from mdbench.cases import Case
+from mdbench.method import Method, MethodError, load_method
+from mdbench.nursery import worker_context
+from mdbench.splits import CaseRows, split
+from mdbench.trial import Answer, ask
+from mdbench.zoo import Zoo, load_zoo
+
+T = TypeVar("T")
+
+#: Seconds a method may take for one case, all its seeds together.
+TIMEOUT: Final = 600.0
+
+@dataclass(frozen=True)
+class Order:
+    """A method to be asked a case."""
+
+    method: Method
+    rows: CaseRows
+    train: Path
+    test: Path
+
+
+class Runner(Protocol):
+    """Something that asks methods."""
+
+    def load(self, files: Iterable[Path]) -> Iterator[tuple[Path, Method | MethodError]]:
+        """Load method files."""
+
+    def ask(self, orders: Iterable[Order]) -> Iterator[tuple[Order, Answer | MethodError]]:
+        """Ask methods cases; answers come as they are ready."""
+
+
+class Here:
+    """Runs methods in this process: no isolation, no time limit."""
+
+    def load(self, files: Iterable[Path]) -> Iterator[tuple[Path, Method | MethodError]]:
+        """Load method files, one after the other."""
+        for file in files:
+            try:
+                yield file, load_method(file)
+            except MethodError as error:
+                yield file, error
+
+    def ask(self, orders: Iterable[Order]) -> Iterator[tuple[Order, Answer | MethodError]]:
+        """Ask methods cases, one after the other."""
+        for order in orders:
+            try:
+                yield order, ask(order.method, order.rows)
+            except MethodError as error:
+                yield order, error
+
+
+class Workers:
+    """Runs method files in worker processes, one thread each.
+
+    Parameters
+    ----------
+    count : worker processes.
+    timeout : seconds a method may take for one case.
+    files : the method files that will be asked.
+    """
+
+    def __init__(self, count: int, timeout: float, files: Iterable[Path]) -> None:
+        from pebble import ProcessPool
+
+        self._timeout = timeout
+        self._pool = ProcessPool(max_workers=count, context=worker_context(files), initializer=_start_worker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self._pool.close()
+        else:
+            self._pool.stop()
+        self._pool.join()
+
+    def load(self, files: Iterable[Path]) -> Iterator[tuple[Path, Method | MethodError]]:
+        """Load method files; what comes back has no prototype."""
+        waiting = {self._pool.schedule(_load, args=[file], timeout=self._timeout): file for file in files}
+        for future in as_completed(waiting):
+            yield waiting[future], self._outcome(future)
+
+    def ask(self, orders: Iterable[Order]) -> Iterator[tuple[Order, Answer | MethodError]]:
+        """Ask methods cases, several at a time."""
+        waiting = {
+            self._pool.schedule(
+                _ask, args=[order.method.file, order.rows.case.model_dump_json(), order.train, order.test], timeout=self._timeout
+            ): order
+            for order in orders
+        }
+        for future in as_completed(waiting):
+            yield waiting[future], self._outcome(future)
+
+    def _outcome(self, future: "Future[T | MethodError]") -> T | MethodError:
+        from pebble import ProcessExpired
+
+        try:
+            return future.result()
+        except TimeoutError:
+            return MethodError(f"it took longer than {self._timeout:g} s (--timeout)")
+        except ProcessExpired as error:
+            return MethodError(f"it ended its process (exit code {error.exitcode})")
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _load(file: Path) -> Method | MethodError:
+    try:
+        return replace(load_method(file), prototype=None)
+    except MethodError as error:
+        return MethodError(str(error), error.traceback)
+
+
+def _ask(file: Path, case: str, train: Path, test: Path) -> Answer | MethodError:
+    try:
+        return ask(load_method(file), _rows(case, train, test))
+    except MethodError as error:
+        return MethodError(str(error), error.traceback)
+
+
+@cache
+def _zoo(folder: Path) -> Zoo:
+    return load_zoo(folder)
+
+
+@lru_cache(maxsize=4)
+def _rows(case: str, train: Path, test: Path) -> CaseRows:
+    return split(Case.model_validate_json(case), _zoo(train), _zoo(test))

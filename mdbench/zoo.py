@@ -1,0 +1,280 @@
+"""A zoo: a grid of trained networks as a table, with its labels and where it comes from.
+
+On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests) and ``configurations.parquet``.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mdbench.errors import MdbenchError
+from mdbench.labels import Move, derive
+from mdbench.paths import zoo_home
+from mdbench.schema import COLUMNS, Family
+
+MANIFEST = "zoo.json"
+CONFIGURATIONS = "configurations.parquet"
+FORMAT = 1
+
+_DERIVED = (Family.RFI, Family.LABEL)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputFile(_Strict):
+    """A file that a zoo was made from."""
+
+    path: str
+    sha256: str
+
+
+class Provenance(_Strict):
+    """Where a zoo comes from."""
+
+    source: str
+    license: str
+    citation: str = ""
+    inputs: tuple[InputFile, ...] = ()
+    made_by: str
+
+
+class _MoveRecord(_Strict):
+    name: str
+    knob: str
+    step: Literal["up", "down"]
+
+
+class _Manifest(_Strict):
+    format: int
+    name: str
+    title: str
+    moves: tuple[_MoveRecord, ...]
+    rows: int
+    sha256: str
+    provenance: Provenance
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Zoo:
+    """A grid of trained networks. Two zoos with the same `digest` say the same; `==` is identity.
+
+    Attributes
+    ----------
+    name : the zoo's name, which cases refer to.
+    title : one line for people.
+    configurations : one row a grid point, indexed by ``configuration``; columns as in `mdbench.schema`. RFI and label
+        columns are always computed from the test errors, never read.
+    moves : which knob can be turned, in which direction, and what that does.
+    provenance : where the zoo comes from.
+    """
+
+    name: str
+    title: str
+    configurations: pd.DataFrame
+    moves: tuple[Move, ...]
+    provenance: Provenance
+
+    @classmethod
+    def from_table(
+        cls, name: str, title: str, table: pd.DataFrame, moves: Sequence[Move], provenance: Provenance
+    ) -> "Zoo":
+        """Check a table of measurements and label it.
+
+        Parameters
+        ----------
+        name, title, moves, provenance : see the class.
+        table : one row a grid point: the knobs, ``test_error``, and any other measured columns of the schema. RFI and
+            label columns, if there are any, are dropped and computed anew. ``configuration`` is made where it is missing.
+
+        Raises
+        ------
+        MdbenchError
+            A column is missing, unknown, not numeric, or NaN in a knob; a grid point stands there twice; no rows.
+        """
+        table = table.drop(columns=[c for c in table.columns if c in COLUMNS and COLUMNS[c].family in _DERIVED])
+        unknown = [str(column) for column in table.columns if column not in COLUMNS]
+        if unknown:
+            raise MdbenchError(f"zoo {name}: column {unknown[0]!r} is not one of `mdbench columns`")
+        knobs = [column for column in table.columns if COLUMNS[column].family is Family.KNOB]
+        absent = [need for need in ("test_error", *(move.knob for move in moves)) if need not in table.columns]
+        if absent:
+            raise MdbenchError(f"zoo {name}: column {absent[0]!r} is missing")
+        if table.empty:
+            raise MdbenchError(f"zoo {name}: the table has no rows")
+
+        measured = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
+        for column in measured:
+            if not pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column]):
+                raise MdbenchError(f"zoo {name}: column {column!r} is not numeric")
+        table = table.astype(dict.fromkeys(measured, float))
+        for knob in knobs:
+            bad = np.flatnonzero(~np.isfinite(table[knob].to_numpy()))
+            if len(bad):
+                raise MdbenchError(f"zoo {name}: row {bad[0] + 1}: knob {knob!r} has no finite value")
+        twice = table.duplicated(subset=knobs, keep=False)
+        if twice.any():
+            first = table.loc[twice, knobs].iloc[0]
+            where = ", ".join(f"{knob} {value:g}" for knob, value in first.items())
+            raise MdbenchError(f"zoo {name}: grid point ({where}) stands there {_times(table, knobs, first)} times")
+        if "configuration" not in table.columns:
+            texts = [[f"{knob}={value:g}" for value in table[knob]] for knob in knobs]
+            table = table.assign(configuration=["/".join(parts) for parts in zip(*texts, strict=True)])
+        if table["configuration"].isna().any() or table["configuration"].duplicated().any():
+            raise MdbenchError(f"zoo {name}: column 'configuration' must name every row, each differently")
+        table = table.set_index("configuration")
+        table = table[[column for column in COLUMNS if column in table.columns]]
+        return cls(name, title, table.join(derive(table[knobs], table["test_error"], moves)), tuple(moves), provenance)
+
+    @property
+    def knobs(self) -> list[str]:
+        """The axes of the grid."""
+        return [column for column in self.configurations if COLUMNS[column].family is Family.KNOB]
+
+    @property
+    def cell_knobs(self) -> list[str]:
+        """The axes that no temperature move turns: rows that share these values form a cell, and are not independent."""
+        temperature = {move.knob for move in self.moves if move.name.startswith("temperature")}
+        return [knob for knob in self.knobs if knob not in temperature]
+
+    @cached_property
+    def cells(self) -> "pd.Series[int]":
+        """The number of the cell that each row belongs to, from 0, indexed like `configurations`."""
+        table = self.configurations
+        number = table.groupby(self.cell_knobs, sort=True).ngroup() if self.cell_knobs else range(len(table))
+        return pd.Series(number, index=table.index)
+
+    def levels(self, knob: str) -> list[float]:
+        """Return the values of a knob, ascending."""
+        return sorted(self.configurations[knob].unique().tolist())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the zoo says: its moves, its column names, its identifiers and its values."""
+        table = self.configurations
+        said = hashlib.sha256(repr((self.name, self.moves, list(table.columns))).encode())
+        said.update("\0".join(table.index).encode())
+        for column in table:
+            values = table[column]
+            said.update(
+                values.to_numpy().tobytes()
+                if pd.api.types.is_float_dtype(values)
+                else "\0".join(values.fillna("")).encode()
+            )
+        return said.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the zoo as a folder: whole or not at all; what was there before is replaced.
+
+        Raises
+        ------
+        MdbenchError
+            The folder cannot be written, or something that is not a zoo is in the way.
+        """
+        if folder.exists() and not (folder / MANIFEST).is_file():
+            raise MdbenchError(f"{folder} exists and is not a zoo; move it away first")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+                fresh, stale = Path(scratch, "fresh"), Path(scratch, "stale")
+                fresh.mkdir()
+                table = pa.Table.from_pandas(self.configurations.reset_index(), preserve_index=False)
+                pq.write_table(table.replace_schema_metadata(None), fresh / CONFIGURATIONS)
+                manifest = _Manifest(
+                    format=FORMAT,
+                    name=self.name,
+                    title=self.title,
+                    moves=tuple(_MoveRecord(name=m.name, knob=m.knob, step=m.step) for m in self.moves),
+                    rows=len(self.configurations),
+                    sha256=sha256_of(fresh / CONFIGURATIONS),
+                    provenance=self.provenance,
+                )
+                (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                if folder.exists():
+                    folder.rename(stale)
+                fresh.rename(folder)
+        except OSError as error:
+            raise MdbenchError(f"cannot write the zoo to {folder}: {error.strerror or error}") from error
+
+
+def _times(table: pd.DataFrame, knobs: list[str], point: "pd.Series[Any]") -> int:
+    return int((table[knobs] == point).all(axis=1).sum())
+
+
+def zoo_names() -> list[str]:
+    """Return the names of the zoos on this machine."""
+    home = zoo_home()
+    return sorted(path.parent.name for path in home.glob(f"*/{MANIFEST}")) if home.is_dir() else []
+
+
+def find_zoo(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the folder of a zoo, given its name or its folder.
+
+    Raises
+    ------
+    MdbenchError
+        There is none.
+    """
+    text = os.fspath(name_or_path)
+    candidates = [Path(text)] if os.sep in text or text.startswith(".") else [zoo_home() / text, Path(text)]
+    for folder in candidates:
+        if (folder / MANIFEST).is_file():
+            return folder
+    hint = (
+        "import it with `mdbench import modeldiagnosis PATH`, PATH being a clone of the public ModelDiagnosis repository"
+        if text.startswith("cifar10-resnet18")
+        else f"on this machine there are: {', '.join(zoo_names()) or 'none'}"
+    )
+    raise MdbenchError(f"zoo {text!r} is not there; {hint}")
+
+
+def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
+    """Load a zoo by its name (an imported one) or its folder.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such zoo, its files are damaged, or its table is not a zoo table.
+    """
+    folder = find_zoo(name_or_path)
+    try:
+        manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise MdbenchError(f"{folder / MANIFEST} cannot be read: {_first_line(error)}") from error
+    if manifest.format > FORMAT:
+        raise MdbenchError(f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it")
+    path = folder / CONFIGURATIONS
+    try:
+        if sha256_of(path) != manifest.sha256:
+            raise MdbenchError(f"{path} is not the file that {MANIFEST} describes (SHA-256 differs); make the zoo anew")
+        table = pq.ParquetFile(path).read().to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise MdbenchError(f"{path} cannot be read: {_first_line(error)}") from error
+    moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
+    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        detail = error.errors()[0]
+        return f"{'.'.join(str(part) for part in detail['loc']) or 'content'}: {detail['msg']}"
+    return (str(error).splitlines() or [type(error).__name__])[0]
