@@ -47,10 +47,11 @@ class Case(_Strict):
     task : name of the question.
     train, test : names of the zoos.
     scenario : how train and test differ.
-    about : how the training rows are drawn, in words.
+    about : how the training rows are drawn, in words, with the word BUDGET for the budget.
     sample, knobs, budget : how the training rows are drawn; see `mdbench.splits.draw`.
     seeds : one training sample for each.
     keep : knob → values that take part, in both zoos.
+    also : other tasks; rows without a verdict in one of them are left out too, on both sides.
     """
 
     name: str
@@ -65,11 +66,17 @@ class Case(_Strict):
     budget: float
     seeds: tuple[int, ...]
     keep: dict[str, Range] = {}
+    also: tuple[str, ...] = ()
 
     @property
     def budget_text(self) -> str:
         """The budget as it stands in the case's name."""
         return f"{self.budget:g}"
+
+    @property
+    def drawn(self) -> str:
+        """How the training rows are drawn, in words."""
+        return self.about.replace("BUDGET", self.budget_text)
 
 
 class _Sweep(_Strict):
@@ -94,17 +101,8 @@ class _Sweep(_Strict):
         return self
 
     def cases(self) -> list[Case]:
-        shared = self.model_dump(exclude={"name", "budgets", "about"})
-        return [
-            Case(
-                name=f"{self.name}/{budget:g}",
-                sweep=self.name,
-                budget=budget,
-                about=self.about.replace("BUDGET", f"{budget:g}"),
-                **shared,
-            )
-            for budget in self.budgets
-        ]
+        shared = self.model_dump(exclude={"name", "budgets"})
+        return [Case(name=f"{self.name}/{budget:g}", sweep=self.name, budget=budget, **shared) for budget in self.budgets]
 
 
 class _Registry(_Strict):

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,127 @@ class Posed:
     folders: tuple[Path, Path]
 
 
+class Asking:
+    """Methods loaded and ready to be asked: the part that evaluating, comparing and prescribing share.
+
+    Parameters
+    ----------
+    methods : one or several of: the name of a method, the path of a method file, an object or class that is a method.
+    workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
+    timeout : seconds a method may take for one case, with workers.
+    cache : whether answers given before, by the same source to the same case, are used and new ones kept.
+    progress : called with the number of answers there and wanted, after every answer.
+
+    Attributes
+    ----------
+    methods : the methods that could be loaded, in the order in which they were named.
+    failures : what could not be loaded or answered.
+
+    Raises
+    ------
+    MdbenchError
+        No method is given, or two share a name.
+    """
+
+    def __init__(
+        self,
+        methods: Any,  # noqa: ANN401 - a method can be any object
+        *,
+        workers: int = 0,
+        timeout: float = TIMEOUT,
+        cache: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        self.methods: list[Method] = []
+        self.failures: list[Failure] = []
+        self._cache, self._progress = cache, progress
+        self._things: list[Path | Method] = []
+        several = list(methods) if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
+        if not several:
+            raise MdbenchError("no method to evaluate")
+        for thing in several:
+            try:
+                found = find_method(str(thing)) if isinstance(thing, str | Path) else as_method(thing)
+            except MethodError as error:
+                self.failures.append(Failure(method=str(thing), case=None, reason=str(error)))
+            else:
+                if found not in self._things:
+                    self._things.append(found)
+        files = [thing for thing in self._things if isinstance(thing, Path)]
+        # The workers start now: they import what they need while this process reads the zoos.
+        self._running: AbstractContextManager[Runner] = (
+            Workers(workers, timeout, files) if workers and files else nullcontext(Here())
+        )
+
+    def __enter__(self) -> Self:
+        self._runner = self._running.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - the protocol's three
+        self._running.__exit__(*error)
+
+    def answers(self, posed: Sequence[Posed]) -> dict[tuple[str, str], Answer]:
+        """Load the methods and ask each the cases whose task it answers.
+
+        Returns
+        -------
+        (method, case) → answer. What failed is in `failures`.
+
+        Raises
+        ------
+        MdbenchError
+            Two methods share a name.
+        """
+        loaded = dict(self._runner.load([thing for thing in self._things if isinstance(thing, Path)]))
+        for thing in self._things:
+            method = loaded[thing] if isinstance(thing, Path) else thing
+            if isinstance(method, MethodError):
+                name = thing.stem if isinstance(thing, Path) else thing.name
+                self.failures.append(Failure(method=name, case=None, reason=str(method), traceback=method.traceback))
+            else:
+                self.methods.append(method)
+        names = [method.name for method in self.methods]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise MdbenchError(f'two methods are called {twice!r}; give one of them another name (name = "…" in its file)')
+
+        answers: dict[tuple[str, str], Answer] = {}
+        keys: dict[tuple[str, str], str | None] = {}
+        orders = []
+        # Case by case, so that a worker that has split a case asks every method about it.
+        for case in posed:
+            for method in self.methods:
+                if method.answers(case.rows.task.name):
+                    pair = method.name, case.rows.case.name
+                    name = keys[pair] = kept.key(method, case.rows, case.train, case.test) if self._cache else None
+                    found = kept.read(name, case.rows) if name else None
+                    if found is not None:
+                        answers[pair] = found
+                    else:
+                        orders.append(Order(method, case.rows, *case.folders))
+        done, wanted = len(answers), len(answers) + len(orders)
+        self._tell(done, wanted)
+        elsewhere = [order for order in orders if order.method.file is not None]
+        here = [order for order in orders if order.method.file is None]
+        for order, answer in chain(self._runner.ask(elsewhere), Here().ask(here)):
+            pair = order.method.name, order.rows.case.name
+            if isinstance(answer, MethodError):
+                failure = Failure(method=pair[0], case=pair[1], reason=str(answer), traceback=answer.traceback)
+                self.failures.append(failure)
+            else:
+                answers[pair] = answer
+                name = keys[pair]
+                if name:
+                    kept.write(name, answer)
+            done += 1
+            self._tell(done, wanted)
+        return answers
+
+    def _tell(self, done: int, wanted: int) -> None:
+        if self._progress:
+            self._progress(done, wanted)
+
+
 def evaluate(
     methods: Any,  # noqa: ANN401 - a method can be any object
     cases: str | Sequence[str] = "paper",
@@ -62,12 +184,8 @@ def evaluate(
 
     Parameters
     ----------
-    methods : one or several of: the name of a method, the path of a method file, an object or class that is a method.
+    methods, workers, timeout, cache, progress : see `Asking`.
     cases : see `mdbench.cases.load_cases`.
-    workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
-    timeout : seconds a method may take for one case, with workers.
-    cache : whether answers given before, by the same source to the same case, are used and new ones kept.
-    progress : called with the number of answers there and wanted, after every answer.
 
     Returns
     -------
@@ -79,39 +197,11 @@ def evaluate(
         No such case; none of the cases can be posed; two methods share a name; no method is given.
     """
     started = time.perf_counter()
-    several = methods if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
-    if not several:
-        raise MdbenchError("no method to evaluate")
     wanted = load_cases(cases)
-    files: list[Path] = []
-    objects: list[Method] = []
-    failures: list[Failure] = []
-    for thing in several:
-        try:
-            if isinstance(thing, str | Path):
-                files.append(find_method(str(thing)))
-            else:
-                objects.append(as_method(thing))
-        except MethodError as error:
-            failures.append(Failure(method=str(thing), case=None, reason=str(error)))
-    files = list(dict.fromkeys(files))
-
-    # The workers start first: they import what they need while this process reads the zoos.
-    running: AbstractContextManager[Runner] = Workers(workers, timeout, files) if workers and files else nullcontext(Here())
-    with running as runner:
+    with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
         posed, unposed = pose(wanted)
-        failures += unposed
-        loaded: dict[Path, Method] = {}
-        for file, method in runner.load(files):
-            if isinstance(method, MethodError):
-                failures.append(Failure(method=file.stem, case=None, reason=str(method), traceback=method.traceback))
-            else:
-                loaded[file] = method
-        asked = [*(loaded[file] for file in files if file in loaded), *objects]
-        _check_names(asked)
-        answers, unanswered = _ask_all(runner, asked, posed, cache=cache, progress=progress)
-    failures += unanswered
-    return _result(asked, posed, answers, failures, time.perf_counter() - started)
+        answers = asking.answers(posed)
+    return _result(asking.methods, posed, answers, [*asking.failures, *unposed], time.perf_counter() - started)
 
 
 def pose(cases: Iterable[Case]) -> tuple[list[Posed], list[Failure]]:
@@ -144,54 +234,6 @@ def pose(cases: Iterable[Case]) -> tuple[list[Posed], list[Failure]]:
     if not posed:
         raise MdbenchError(failures[0].reason)
     return posed, failures
-
-
-def _check_names(methods: Sequence[Method]) -> None:
-    names = [method.name for method in methods]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise MdbenchError(f'two methods are called {twice!r}; give one of them another name (name = "…" in its file)')
-
-
-def _ask_all(
-    runner: Runner, methods: Sequence[Method], posed: Sequence[Posed], *, cache: bool, progress: Progress | None
-) -> tuple[dict[tuple[str, str], Answer], list[Failure]]:
-    answers: dict[tuple[str, str], Answer] = {}
-    failures: list[Failure] = []
-    keys: dict[tuple[str, str], str | None] = {}
-    orders = []
-    # Case by case, so that a worker that has split a case asks every method about it.
-    for case in posed:
-        for method in methods:
-            if not method.answers(case.rows.task.name):
-                continue
-            pair = method.name, case.rows.case.name
-            keys[pair] = kept.key(method, case.rows, case.train, case.test) if cache else None
-            found = kept.read(keys[pair] or "", case.rows) if keys[pair] else None
-            if found is not None:
-                answers[pair] = found
-            else:
-                orders.append(Order(method, case.rows, *case.folders))
-    wanted = len(answers) + len(orders)
-    if progress:
-        progress(len(answers), wanted)
-    here = [order for order in orders if order.method.file is None]
-    elsewhere = [order for order in orders if order.method.file is not None]
-    for source, some in ((runner, elsewhere), (Here(), here)):
-        for order, answer in source.ask(some):
-            pair = order.method.name, order.rows.case.name
-            if isinstance(answer, MethodError):
-                failures.append(
-                    Failure(method=pair[0], case=pair[1], reason=str(answer), traceback=answer.traceback)
-                )
-            else:
-                answers[pair] = answer
-                name = keys[pair]
-                if name:
-                    kept.write(name, answer)
-            if progress:
-                progress(len(answers) + len(failures), wanted)
-    return answers, failures
 
 
 def _result(

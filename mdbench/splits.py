@@ -97,8 +97,14 @@ class Rows:
 
 
 @lru_cache(maxsize=32)
-def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...]) -> Rows:
-    """Return the rows of a zoo that take part in a task: those it keeps, less those without a verdict.
+def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...] = (), also: tuple[str, ...] = ()) -> Rows:
+    """Return the rows of a zoo that take part in a task: those to keep, less those without a verdict.
+
+    Parameters
+    ----------
+    zoo, task : what is asked of what.
+    keep : knobs, and the values of them that take part.
+    also : other tasks in which a row must have a verdict.
 
     Raises
     ------
@@ -106,10 +112,12 @@ def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...]) -> Ro
         The zoo lacks the task's label or a knob to keep by, or no row is left.
     """
     table = zoo.configurations
-    for need in (task.name, *(knob for knob, _ in keep)):
+    for need in (task.name, *also, *(knob for knob, _ in keep)):
         if need not in table:
             raise MdbenchError(f"zoo {zoo.name} has no column {need!r}")
-    chosen = table[task.name].notna() & (table[task.name] != NONE)
+    chosen = pd.Series(True, index=table.index)
+    for label in (task.name, *also):
+        chosen &= table[label].notna() & (table[label] != NONE)
     for knob, values in keep:
         chosen &= values.holds(table[knob])
     if not chosen.any():
@@ -176,7 +184,7 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
     """
     task, keep = find_task(case.task), tuple(case.keep.items())
     try:
-        may_train, asked = taking_part(train, task, keep), taking_part(test, task, keep)
+        may_train, asked = (taking_part(zoo, task, keep, case.also) for zoo in (train, test))
     except MdbenchError as error:
         raise MdbenchError(f"case {case.name}: {error}") from error
     return CaseRows(case, may_train, asked, [draw(may_train.table, case, seed) for seed in case.seeds])

@@ -90,6 +90,12 @@ def _intervals(draws: np.ndarray, level: float) -> list[Interval]:
     return [Interval(float(low), float(high)) for low, high in np.take_along_axis(ordered, at, axis=1)]
 
 
+def mean_intervals(values: np.ndarray, cells: np.ndarray, level: float = LEVEL) -> list[Interval]:
+    """Return the interval of each mean; `values` (k, rows) in any unit, `cells` (rows,)."""
+    names, numbers = np.unique(cells, return_inverse=True)
+    return _intervals(resampled_means(values, numbers, cell_weights(len(names))), level)
+
+
 def accuracy_intervals(
     predicted: np.ndarray, truth: np.ndarray, cells: np.ndarray, level: float = LEVEL
 ) -> tuple[list[Interval], list[Interval]]:
@@ -111,10 +117,7 @@ def accuracy_intervals(
     recalls = [
         resampled_means(right[:, truth == verdict], numbers[truth == verdict], weights) for verdict in np.unique(truth)
     ]
-    return (
-        _intervals(resampled_means(right, numbers, weights), level),
-        _intervals(np.mean(recalls, axis=0), level),
-    )
+    return mean_intervals(right, cells, level), _intervals(np.mean(recalls, axis=0), level)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,310 @@
+"""The command line. Everything heavy is imported by the command that needs it, when it runs."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mdbench import __version__
+from mdbench.errors import MdbenchError
+
+if TYPE_CHECKING:
+    from mdbench.evaluation import Progress
+    from mdbench.results import Failure
+
+app = typer.Typer(
+    name="mdbench",
+    help="The benchmark of model diagnosis: why does this trained network underperform?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would double the time it takes to appear
+)
+importers = typer.Typer(no_args_is_help=True, help="Turn a published table into zoos.")
+plots = typer.Typer(no_args_is_help=True, help="Draw results and zoos.")
+app.add_typer(importers, name="import")
+app.add_typer(plots, name="plot")
+
+#: Shown beside whatever is evaluated, unless told otherwise.
+BESIDE = ("md_tree", "validation_tree", "hyperparameter_tree", "majority")
+
+Methods = Annotated[list[str], typer.Argument(help="Method files, or names from `mdbench methods`.", show_default=False)]
+Cases = Annotated[
+    list[str],
+    typer.Option(
+        "--cases", help="A selection, a sweep, a case, a pattern with *, or all; several by commas. See `mdbench cases`."
+    ),
+]
+Beside = Annotated[
+    str, typer.Option(help="Methods to show beside yours, by commas; an empty text for none.", metavar="NAMES")
+]
+WorkerCount = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes; 0 runs methods in this one, without time limit.")
+]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds a method may take for one case.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use answers given before nor keep new ones.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for result.json and predictions.parquet.", show_default=False)]
+Clone = Annotated[Path, typer.Argument(help="Folder of a clone of the public repository.", show_default=False)]
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+SECONDS = 600.0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mdbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[  # noqa: ARG001 - acted on by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def evaluate(
+    methods: Methods,
+    cases: Cases = ["paper"],  # noqa: B006 - typer reads it, nobody writes it
+    out: Out = None,
+    beside: Beside = ",".join(BESIDE),
+    workers: WorkerCount = CORES,
+    timeout: Timeout = SECONDS,
+    no_cache: NoCache = False,
+) -> None:
+    """Score methods on the standardized transfer cases, with the baselines beside them."""
+    everybody = _with_beside(methods, beside, workers)
+
+    from mdbench import report
+    from mdbench.evaluation import evaluate as run
+
+    with _progress() as progress:
+        result = run(
+            everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress
+        )
+    report.show_result(result, own=_own(methods, result.methods))
+    if out:
+        result.save(out)
+        report.say(f"wrote {out / 'result.json'} and {out / 'predictions.parquet'}")
+    _close(result.failures)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
+    b: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
+    cases: Cases = ["paper"],  # noqa: B006
+    workers: WorkerCount = CORES,
+    timeout: Timeout = SECONDS,
+    no_cache: NoCache = False,
+) -> None:
+    """Compare two methods: paired, clustered bootstrap of the difference of their accuracies."""
+    everybody = _with_beside([a, b], "", workers)
+
+    from mdbench import report
+    from mdbench.compare import compare as run
+
+    with _progress() as progress:
+        comparison = run(
+            *everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress
+        )
+    report.show_comparison(comparison)
+    _close(comparison.failures)
+
+
+@app.command()
+def prescribe(
+    methods: Methods,
+    cases: Cases = ["paper-moves"],  # noqa: B006
+    beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
+    workers: WorkerCount = CORES,
+    timeout: Timeout = SECONDS,
+    no_cache: NoCache = False,
+) -> None:
+    """Turn diagnoses into one move on the grid and report the test accuracy gained."""
+    everybody = _with_beside(methods, beside, workers)
+
+    from mdbench import report
+    from mdbench.cases import load_cases
+    from mdbench.prescribe import prescribe as run
+
+    with _progress() as progress:
+        prescriptions, failures = run(
+            everybody,
+            load_cases(_listed(cases)),
+            workers=workers,
+            timeout=timeout,
+            cache=not no_cache,
+            progress=progress,
+        )
+    report.show_prescriptions(prescriptions, own=[Path(method).stem for method in methods])
+    _close(failures)
+
+
+@importers.command("modeldiagnosis")
+def import_modeldiagnosis(clone: Clone) -> None:
+    """Import the two published tables of Zhou et al. (ICML 2024)."""
+    from mdbench.paths import zoo_home
+    from mdbench.report import say
+    from mdbench.sources.modeldiagnosis import read_clone
+
+    for zoo in read_clone(clone):  # both are read and checked before either is written
+        folder = zoo_home() / zoo.name
+        zoo.save(folder)
+        say(f"{zoo.name}: {len(zoo.configurations):,} configurations → {folder}")
+
+
+@plots.command("budget")
+def plot_budget(
+    methods: Annotated[list[str] | None, typer.Argument(help="Method files or names.", show_default=False)] = None,
+    cases: Cases = ["published"],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Image to write: .png, .svg or .pdf.")] = Path("budget.png"),
+    beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
+    workers: WorkerCount = CORES,
+    timeout: Timeout = SECONDS,
+    no_cache: NoCache = False,
+) -> None:
+    """Draw accuracy against training budget, one panel a sweep."""
+    everybody = _with_beside(methods or [], beside, workers)
+
+    from mdbench import plots as draw
+    from mdbench.evaluation import evaluate as run
+    from mdbench.report import say
+
+    draw.check_format(out)
+    with _progress() as progress:
+        result = run(
+            everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress
+        )
+    if result.scores:
+        draw.save(draw.accuracy_against_budget(result), out)
+        say(f"wrote {out}")
+    _close(result.failures)
+
+
+@plots.command("phase")
+def plot_phase(
+    column: Annotated[str, typer.Argument(help="A column, see `mdbench columns`.", show_default=False)],
+    zoo: Annotated[str, typer.Option(help="Name or folder of a zoo.")] = "cifar10-resnet18",
+    out: Annotated[
+        Path | None, typer.Option(help="Image to write: .png, .svg or .pdf [default: COLUMN.png]", show_default=False)
+    ] = None,
+) -> None:
+    """Draw a column over width × batch size, one panel for each of a few data amounts."""
+    from mdbench import plots as draw
+    from mdbench.report import say
+    from mdbench.zoo import load_zoo
+
+    out = out or Path(f"{column}.png")
+    draw.check_format(out)
+    draw.save(draw.phase(load_zoo(zoo), column), out)
+    say(f"wrote {out}")
+
+
+@app.command()
+def methods() -> None:
+    """List the methods that are known by name."""
+    from mdbench import report
+
+    report.show_methods()
+
+
+@app.command()
+def cases(
+    pattern: Annotated[str, typer.Argument(help="A selection, a sweep, a case, a pattern with *, or all.")] = "all",
+) -> None:
+    """List the cases and the selections of them."""
+    from mdbench import report
+    from mdbench.cases import load_cases
+
+    report.show_cases(load_cases(_listed([pattern])))
+
+
+@app.command()
+def columns() -> None:
+    """List the columns of a zoo table: unit, family, meaning, and who may see them."""
+    from mdbench import report
+
+    report.show_columns()
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
+
+
+def _with_beside(methods: Sequence[str], beside: str, workers: int) -> list[str]:
+    """Return the methods asked for and those to show beside them, and let the workers' imports begin."""
+    everybody = list(dict.fromkeys([*methods, *_listed([beside])]))
+    if not everybody:
+        raise MdbenchError("no method given")
+    if workers:
+        from mdbench.method import find_method
+        from mdbench.nursery import worker_context
+
+        files = []
+        for name in everybody:
+            try:
+                files.append(find_method(name))
+            except MdbenchError:  # noqa: PERF203 - reported with the results, beside the others
+                continue
+        worker_context(files)
+    return everybody
+
+
+def _own(asked: Sequence[str], found: "Sequence[object]") -> list[str]:
+    files = {Path(name).name for name in asked} | {f"{name}.py" for name in asked}
+    return [method.name for method in found if method.file in files]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _progress() -> Iterator["Progress"]:
+    """Show a progress bar on a terminal's stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("asking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("answers"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, wanted: bar.update(task, completed=done, total=wanted)
+
+
+def _close(failures: "Sequence[Failure]") -> None:
+    """Say what failed; exit with code 2 where something did."""
+    if failures:
+        from mdbench.report import show_failures
+
+        show_failures(failures)
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line; errors in what was given end it with one or two lines and exit code 2."""
+    try:
+        app()
+    except MdbenchError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; answers given so far are kept, and the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Two methods, case by case and over all: is one better than the other?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mdbench import stats
+from mdbench.cases import load_cases
+from mdbench.errors import MdbenchError
+from mdbench.evaluation import Asking, Progress, pose
+from mdbench.results import Failure
+from mdbench.workers import TIMEOUT
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two methods on one case, or over all of them; accuracies in %, the difference A − B in points."""
+
+    case: str
+    a: float
+    b: float
+    difference: stats.Difference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of two methods.
+
+    Attributes
+    ----------
+    a, b : their names.
+    cases : one entry a case that both answer.
+    overall : the mean over these cases, each with the same weight.
+    failures : what could not be answered.
+    """
+
+    a: str
+    b: str
+    cases: tuple[Compared, ...]
+    overall: Compared
+    failures: tuple[Failure, ...]
+
+
+def compare(
+    a: Any,  # noqa: ANN401 - a method can be any object
+    b: Any,  # noqa: ANN401
+    cases: str | Sequence[str] = "paper",
+    *,
+    workers: int = 0,
+    timeout: float = TIMEOUT,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare two methods with a paired, clustered bootstrap.
+
+    Parameters
+    ----------
+    a, b, workers, timeout, cache, progress : see `mdbench.evaluation.Asking`.
+    cases : see `mdbench.cases.load_cases`.
+
+    Raises
+    ------
+    MdbenchError
+        A method cannot be loaded, or there is no case that both answer.
+    """
+    wanted = load_cases(cases)
+    with Asking([a, b], workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
+        posed, unposed = pose(wanted)
+        answers = asking.answers(posed)
+    if len(asking.methods) < 2:
+        why = next((failure.reason for failure in asking.failures), f"{a} and {b} are the same method")
+        raise MdbenchError(f"there are no two methods to compare: {why}")
+    first, second = (method.name for method in asking.methods)
+    pairs, compared = [], []
+    for one in posed:
+        name, rows = one.rows.case.name, one.rows
+        if (first, name) in answers and (second, name) in answers:
+            right_a, right_b = (np.mean(answers[m, name].predicted == rows.test.codes, axis=0) for m in (first, second))
+            pair = stats.Pair(right_a - right_b, rows.test.cells, rows.test.cell_count, one.test.name)
+            pairs.append(pair)
+            compared.append(
+                Compared(name, 100 * float(right_a.mean()), 100 * float(right_b.mean()), stats.paired_difference([pair]))
+            )
+    if not compared:
+        reasons = "; ".join(failure.reason for failure in asking.failures)
+        raise MdbenchError(f"there is no case that both {first} and {second} answer{': ' if reasons else ''}{reasons}")
+    overall = Compared(
+        "all",
+        float(np.mean([one.a for one in compared])),
+        float(np.mean([one.b for one in compared])),
+        stats.paired_difference(pairs),
+    )
+    return Comparison(first, second, tuple(compared), overall, (*asking.failures, *unposed))

@@ -1,0 +1,193 @@
+"""Figures: accuracy against budget, and phase plots of a zoo."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.colors import BoundaryNorm, ListedColormap  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: E402
+
+from mdbench.errors import MdbenchError  # noqa: E402
+from mdbench.results import CaseRecord, Result  # noqa: E402
+from mdbench.schema import COLUMNS, Family  # noqa: E402
+from mdbench.tasks import NONE, TASKS  # noqa: E402
+from mdbench.zoo import Zoo  # noqa: E402
+
+FORMATS: Final = (".pdf", ".png", ".svg")
+#: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.
+COLOURS: Final = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C8C8C")
+MARKERS: Final = "osD^vPX*"
+#: Data amounts shown by a phase plot.
+PANELS: Final = 3
+
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "figure.dpi": 150,
+    "legend.frameon": False,
+    "svg.hashsalt": "mdbench",
+}
+
+
+def check_format(path: Path) -> None:
+    """Check that a figure can be written under a name, before any work is done for it.
+
+    Raises
+    ------
+    MdbenchError
+        The ending is not one of `FORMATS`, or the folder is not there.
+    """
+    if path.suffix not in FORMATS:
+        raise MdbenchError(f"{path}: a figure's name ends in {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise MdbenchError(f"{path}: there is no folder {path.parent}")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure and close it.
+
+    Raises
+    ------
+    MdbenchError
+        The file cannot be written.
+    """
+    try:
+        figure.savefig(path, bbox_inches="tight")
+    except OSError as error:
+        raise MdbenchError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        plt.close(figure)
+
+
+def accuracy_against_budget(result: Result) -> Figure:
+    """Draw accuracy against training budget, one panel a sweep: the layout of Zhou et al.'s Figures 3 and 6.
+
+    Parameters
+    ----------
+    result : scores of several budgets; the bands are their 95 % intervals.
+    """
+    sweeps = [(name, list(records)) for name, records in groupby(result.cases, key=lambda record: record.case.sweep)]
+    columns = min(3, len(sweeps))
+    lines = -(-len(sweeps) // columns)
+    names = [method.name for method in result.methods]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            lines, columns, figsize=(3.9 * columns, 3.1 * lines + 0.5), sharey=True, squeeze=False, layout="constrained"
+        )
+        for panel, (sweep, records) in zip(axes.flat, sweeps, strict=False):
+            _draw_sweep(panel, sweep, records, result, names)
+        for panel in axes.flat[len(sweeps) :]:
+            panel.axis("off")
+        for panel in axes[:, 0]:
+            panel.set_ylabel("accuracy, %")
+        handles = {label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+def _draw_sweep(panel: Axes, sweep: str, records: Sequence[CaseRecord], result: Result, names: Sequence[str]) -> None:
+    case = records[0].case
+    budgets = [record.case.budget for record in records]
+    counted = case.sample != "limit"
+    positions = [float(np.mean([split.train_rows for split in record.splits])) for record in records] if counted else budgets
+    for number, name in enumerate(names):
+        scores = [result.score(name, record.case.name) for record in records]
+        known = [(x, score) for x, score in zip(positions, scores, strict=True) if score]
+        if known:
+            x = [place for place, _ in known]
+            colour = COLOURS[number % len(COLOURS)]
+            marker = MARKERS[number % len(MARKERS)]
+            panel.plot(x, [s.accuracy for _, s in known], color=colour, marker=marker, ms=3.5, lw=1.4, label=name)
+            low, high = zip(*((s.accuracy_interval.low, s.accuracy_interval.high) for _, s in known), strict=True)
+            panel.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+    panel.set_title(f"{case.task}\n{case.scenario}")
+    panel.grid(axis="y", color="#dddddd", lw=0.6)
+    panel.set_axisbelow(True)
+    if counted:
+        panel.set_xlabel("training configurations")
+    else:
+        unit = COLUMNS[case.knobs[0]].unit
+        panel.set_xlabel(f"{case.knobs[0].replace('_', ' ')} at most{'' if unit == '1' else f', {unit}'}")
+        if max(budgets) > 20 * min(budgets):
+            panel.set_xscale("log", base=2)
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def phase(zoo: Zoo, column: str) -> Figure:
+    """Draw a column over width × batch size, one panel for each of a few data amounts.
+
+    Parameters
+    ----------
+    zoo : a zoo with the knobs ``width`` and ``batch_size``. Of other knobs than ``data_fraction``, the first level is shown.
+    column : any column of the zoo but its identifier.
+
+    Raises
+    ------
+    MdbenchError
+        The zoo has no such column, or no grid to draw it over.
+    """
+    table = zoo.configurations
+    if column not in COLUMNS:
+        raise MdbenchError(f"column {column!r} does not exist; `mdbench columns` lists those that do")
+    if column not in table:
+        raise MdbenchError(f"zoo {zoo.name} has no column {column!r}; it has {', '.join(table.columns)}")
+    for knob in ("width", "batch_size"):
+        if knob not in zoo.knobs:
+            raise MdbenchError(f"zoo {zoo.name} has no knob {knob!r}; a phase plot is drawn over width × batch_size")
+    for knob in zoo.knobs:
+        if knob not in ("width", "batch_size", "data_fraction"):
+            table = table[table[knob] == zoo.levels(knob)[0]]
+    fractions = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else [None]
+    shown = [fractions[round(i)] for i in np.linspace(0, len(fractions) - 1, min(PANELS, len(fractions)))]
+    about = COLUMNS[column]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            1, len(shown), figsize=(3.4 * len(shown) + 1.2, 3.6), sharey=True, squeeze=False, layout="constrained"
+        )
+        options, ticks = _colours(table[column], about.family is Family.LABEL and not column.endswith("_margin"))
+        for panel, fraction in zip(axes.flat, shown, strict=True):
+            part = table if fraction is None else table[table["data_fraction"] == fraction]
+            values = part[column].map({tick: i for i, tick in enumerate(ticks)}) if ticks else part[column]
+            grid = part.assign(_value=values.astype(float)).pivot_table(index="batch_size", columns="width", values="_value")
+            image = panel.imshow(grid.to_numpy(), origin="lower", aspect="auto", interpolation="nearest", **options)
+            panel.set_xticks(range(grid.shape[1]), [f"{level:g}" for level in grid.columns], rotation=90)
+            panel.set_yticks(range(grid.shape[0]), [f"{level:g}" for level in grid.index])
+            panel.spines[:].set_visible(False)
+            panel.tick_params(length=0)
+            panel.set_xlabel("width")
+            if fraction is not None:
+                panel.set_title(f"{fraction:g} % of the data")
+        axes[0, 0].set_ylabel("batch size")
+        bar = figure.colorbar(image, ax=list(axes.flat), pad=0.02)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        if ticks:
+            bar.set_ticks(list(range(len(ticks))), labels=ticks)
+        else:
+            bar.locator = MaxNLocator(6)
+            bar.set_label(about.unit if about.unit != "1" else "")
+        figure.suptitle(f"{column} · {zoo.title}", x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def _colours(values: "pd.Series[Any]", verdicts: bool) -> tuple[dict[str, Any], list[str]]:
+    """Return how to colour values, and, for verdicts, the texts that the colours stand for."""
+    if not verdicts:
+        return {"cmap": "viridis", "vmin": values.min(), "vmax": values.max()}, []
+    classes = [*TASKS[str(values.name)].classes, NONE]
+    palette = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"][: len(classes) - 1]
+    norm = BoundaryNorm(np.arange(len(classes) + 1) - 0.5, len(classes))
+    return {"cmap": ListedColormap([*palette, "#dddddd"]), "norm": norm}, classes

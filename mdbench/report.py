@@ -1,0 +1,294 @@
+"""What people see on the terminal."""
+
+import ast
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mdbench.cases import Case, selections
+from mdbench.compare import Comparison
+from mdbench.prescribe import RULES, Prescription
+from mdbench.method import MethodError, load_method, named_methods
+from mdbench.results import CaseRecord, Failure, Result, Score
+from mdbench.schema import COLUMNS, VISIBLE_FAMILIES, Family
+from mdbench.tasks import TASKS
+from mdbench.zoo import zoo_names
+
+#: Above so many cases, one line a case takes the place of one table a case.
+DETAILED = 10
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    # A pipe has no width of its own; tables must not be cut to 80 columns there.
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=140)
+
+
+def say(text: str) -> None:
+    """Print one line of plain text."""
+    _console().print(escape(text), soft_wrap=True)
+
+
+def _table(**options: object) -> Table:
+    return Table(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold", **options)  # type: ignore[arg-type]
+
+
+def _named(method: str, own: Sequence[str]) -> str:
+    return f"[bold cyan]{escape(method)}[/]" if method in own else escape(method)
+
+
+def show_result(result: Result, own: Sequence[str] = ()) -> None:
+    """Print the scores of a result; the methods in `own` stand out."""
+    console = _console()
+    if not result.scores:
+        return
+    by_case = {case.case.name: [s for s in result.scores if s.case == case.case.name] for case in result.cases}
+    if len(result.cases) <= DETAILED:
+        for record in result.cases:
+            if by_case[record.case.name]:
+                console.print(_case_table(record, by_case[record.case.name], own))
+                console.print()
+    else:
+        console.print(_wide_table(result, own))
+        console.print()
+    if len(result.cases) > 1:
+        console.print(_overall_table(result, own))
+        console.print()
+    fresh = sum(sum(score.fit_seconds) + sum(score.predict_seconds) for score in result.scores)
+    console.print(
+        f"[dim]accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap over test "
+        f"grid cells ({result.bootstrap.resamples} resamples)\n"
+        f"{len(result.scores)} scores in {result.seconds:.1f} s; the methods worked {fresh:.1f} s[/]"
+    )
+
+
+def _case_table(record: CaseRecord, scores: Sequence[Score], own: Sequence[str]) -> Table:
+    case = record.case
+    rows = sorted({split.train_rows for split in record.splits})
+    train = f"{rows[0]}–{rows[-1]}" if len(rows) > 1 else f"{rows[0]}"
+    table = _table(
+        title=f"{escape(case.name)}\n[not bold dim]{TASKS[case.task].question} Trained on {escape(case.drawn)}: "
+        f"{train} rows of {escape(case.train)}; tested on {record.test_rows:,} of {escape(case.test)}.[/]"
+    )
+    for name, justify in (
+        ("#", "right"),
+        ("method", "left"),
+        ("accuracy", "right"),
+        ("± std", "right"),
+        ("95 % interval", "center"),
+        ("balanced", "right"),
+        ("95 % interval", "center"),
+        ("sees", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for score in scores:
+        low, high = score.accuracy_interval.low, score.accuracy_interval.high
+        balanced = score.balanced_accuracy_interval
+        table.add_row(
+            str(score.rank),
+            _named(score.method, own),
+            f"{score.accuracy:.2f}",
+            f"{score.accuracy_std:.2f}",
+            f"[{low:.1f}, {high:.1f}]".replace("[", r"\["),
+            f"{score.balanced_accuracy:.2f}",
+            f"[{balanced.low:.1f}, {balanced.high:.1f}]".replace("[", r"\["),
+            _sees(score.families),
+        )
+    return table
+
+
+def _sees(families: Iterable[str]) -> str:
+    # That a method looks at the training configuration, which diagnosis presumes unknown, must strike the eye.
+    marked = [f"[yellow]{family}[/]" if family == Family.CONFIGURATION else family for family in families]
+    return ", ".join(marked) or "nothing"
+
+
+def _wide_table(result: Result, own: Sequence[str]) -> Table:
+    table = _table(title="accuracy in %, one line a case")
+    table.add_column("case", no_wrap=True)
+    names = [method.name for method in result.methods]
+    for name in names:
+        table.add_column(_named(name, own), justify="right", overflow="fold")
+    scores = {(score.method, score.case): score for score in result.scores}
+    for _, records in groupby(result.cases, key=lambda record: record.case.sweep):
+        for record in records:
+            cells = [scores.get((name, record.case.name)) for name in names]
+            best = max((cell.accuracy for cell in cells if cell), default=0)
+            table.add_row(
+                escape(record.case.name),
+                *("–" if not c else f"[bold]{c.accuracy:.2f}[/]" if c.accuracy == best else f"{c.accuracy:.2f}" for c in cells),
+            )
+        table.add_section()
+    return table
+
+
+def _overall_table(result: Result, own: Sequence[str]) -> Table:
+    table = _table(title="over all cases")
+    for name, justify in (
+        ("method", "left"),
+        ("accuracy", "right"),
+        ("balanced", "right"),
+        ("mean rank", "right"),
+        ("cases", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    lines = []
+    for method in result.methods:
+        scores = [score for score in result.scores if score.method == method.name]
+        if scores:
+            means = (np.mean([s.accuracy for s in scores]), np.mean([s.balanced_accuracy for s in scores]))
+            lines.append((method.name, *means, np.mean([s.rank for s in scores]), len(scores)))
+    for name, accuracy, balanced, rank, count in sorted(lines, key=lambda line: (-line[4], -line[1])):
+        # A mean over fewer cases is not comparable with one over all.
+        note = "" if count == len(result.cases) else f" of {len(result.cases)}"
+        table.add_row(_named(name, own), f"{accuracy:.2f}", f"{balanced:.2f}", f"{rank:.1f}", f"{count}{note}")
+    return table
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print a comparison of two methods."""
+    console = _console()
+    table = _table(title=f"{escape(comparison.a)} − {escape(comparison.b)}")
+    for name, justify in (
+        ("case", "left"),
+        (comparison.a, "right"),
+        (comparison.b, "right"),
+        ("difference", "right"),
+        ("95 % interval", "center"),
+        ("p", "right"),
+    ):
+        table.add_column(escape(name), justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for place, one in enumerate([*comparison.cases, comparison.overall]):
+        if place == len(comparison.cases):
+            table.add_section()
+        d = one.difference
+        decided = d.interval.low > 0 or d.interval.high < 0
+        style = ("green" if d.estimate > 0 else "red") if decided else "dim"
+        table.add_row(
+            escape(one.case),
+            f"{one.a:.2f}",
+            f"{one.b:.2f}",
+            f"[{style}]{d.estimate:+.2f}[/]",
+            f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]".replace("[", r"\["),
+            f"{d.p:.3f}",
+        )
+    console.print(table)
+    console.print(
+        "\n[dim]accuracy in %, difference in points; paired bootstrap over test grid cells, which cases on one test zoo share; "
+        "p: two-sided, not corrected for the number of cases[/]"
+    )
+
+
+def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str] = ()) -> None:
+    """Print what following diagnoses gains."""
+    console = _console()
+    for one in prescriptions:
+        table = _table(
+            title=f"{escape(one.case.name)}\n[not bold dim]One move after each diagnosis of {one.test_rows:,} models of "
+            f"{escape(one.case.test)}: test accuracy gained, in points.[/]"
+        )
+        table.add_column("diagnosis")
+        for rule in RULES:
+            table.add_column(f"{rule} step", justify="right", no_wrap=True)
+            table.add_column("95 % interval", justify="center", no_wrap=True)
+        by_name = {name: list(gains) for name, gains in groupby(one.gains, key=lambda gain: gain.diagnosis)}
+        for name, gains in by_name.items():
+            cells = []
+            for gain in gains:
+                cells += [f"{gain.mean:.2f} ± {gain.std:.2f}", rf"\[{gain.interval.low:.2f}, {gain.interval.high:.2f}]"]
+            label = f"[dim]{name}[/]" if name in ("best possible", "random") else _named(name, own)
+            table.add_row(label, *cells)
+        console.print(table)
+        console.print()
+    if prescriptions:
+        console.print(
+            "[dim]one: to the next grid value; random: to a uniform choice among the values in that direction (expectation); "
+            "optimal: to the best of them\n± std over the case's seeds; interval: bootstrap over test grid cells[/]"
+        )
+
+
+def show_failures(failures: Sequence[Failure]) -> None:
+    """Print what failed, to stderr: one line a failure, with the method's own traceback."""
+    console = _console(stderr=True)
+    for (method, reason, traceback), group in groupby(failures, key=lambda f: (f.method, f.reason, f.traceback)):
+        cases = [failure.case for failure in group if failure.case]
+        where = cases[0] + (f" and {len(cases) - 1} more" if len(cases) > 1 else "") if cases else ""
+        subject = ", ".join(text for text in (f"method {method}" if method else "", f"case {where}" if where else "") if text)
+        said = reason.removeprefix(f"case {cases[0]}: ") if cases else reason
+        console.print(f"[red]error:[/] {escape(subject)}: {escape(said)}", soft_wrap=True)
+        if traceback:
+            console.print(escape("\n".join(f"    {line}" for line in traceback.splitlines())), soft_wrap=True, style="dim")
+
+
+def show_methods() -> None:
+    """Print the methods known by name. Their files are run: they are installed packages."""
+    table = _table()
+    for name in ("method", "tasks", "track", "sees", "what it is"):
+        table.add_column(name, overflow="fold")
+    for name, file in named_methods().items():
+        try:
+            method = load_method(file)
+        except MethodError as error:
+            table.add_row(name, "", "", "", f"[red]{escape(str(error))}[/]")
+            continue
+        tasks = "all" if method.columns is None or set(method.columns) == set(TASKS) else ", ".join(method.columns)
+        used = {column for columns in (method.columns or {}).values() for column in columns}
+        families = dict.fromkeys(COLUMNS[column].family for column in COLUMNS if column in used)
+        track = "zero-shot" if method.zero_shot else method.track
+        table.add_row(name, tasks, track, _sees(families), escape(_first_line_of_docstring(file)))
+    _console().print(table)
+
+
+def _first_line_of_docstring(file: Path) -> str:
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def show_cases(cases: Sequence[Case]) -> None:
+    """Print cases, one line a sweep, and the selections."""
+    console = _console()
+    table = _table(title="sweeps: a case is SWEEP/BUDGET")
+    for name in ("sweep", "budgets", "seeds", "train zoo → test zoo", "training rows"):
+        table.add_column(name)
+    for sweep, group in groupby(cases, key=lambda case: case.sweep):
+        some = list(group)
+        first = some[0]
+        about = first.about if len(some) > 1 else first.drawn
+        table.add_row(
+            escape(sweep),
+            escape(", ".join(case.budget_text for case in some)),
+            str(len(first.seeds)),
+            f"{escape(first.train)} → {escape(first.test)}",
+            escape(about),
+        )
+    console.print(table)
+    console.print()
+    table = _table(title="selections")
+    table.add_column("name")
+    table.add_column("cases")
+    for name, patterns in selections().items():
+        table.add_row(escape(name), escape("\n".join(patterns)))
+    console.print(table)
+    console.print(f"\n[dim]zoos on this machine: {escape(', '.join(zoo_names()) or 'none')}[/]")
+
+
+def show_columns() -> None:
+    """Print the schema."""
+    table = _table()
+    for name in ("column", "unit", "family", "methods see it", "meaning"):
+        table.add_column(name)
+    for column in COLUMNS.values():
+        seen = "yes" if column.family in VISIBLE_FAMILIES else "no"
+        table.add_row(
+            column.name,
+            column.unit,
+            column.family.value,
+            "inductive ones" if column.reveals_label else seen,
+            escape(column.meaning),
+        )
+    _console().print(table)
