@@ -6,7 +6,7 @@ set in one pass, each by bounded scalar minimisation of minus the training accur
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,14 +66,21 @@ def columns_as_arrays(tree: Sequence[Question], models: pd.DataFrame) -> dict[st
     return {column: models[column].to_numpy() for column in columns_of(tree)}
 
 
-def verdicts(
-    tree: Sequence[Question], thresholds: Sequence[float], values: Mapping[str, np.ndarray], at: int | str = 0
-) -> np.ndarray:
-    """Return the verdict of the subtree that starts `at` a question on every model; shape (n,) or a single verdict."""
+def follow(
+    tree: Sequence[Question],
+    thresholds: Sequence[float],
+    values: Mapping[str, np.ndarray],
+    ends: Mapping[str, Any],
+    at: int | str = 0,
+) -> Any:
+    """Walk models down a tree from the question `at`, and return what `ends` holds for the verdicts they arrive at.
+
+    `ends` maps a verdict to one thing, or to one for each model, shape (n,); the result has shape (n,).
+    """
     if isinstance(at, str):
-        return np.array(at, dtype=object)
+        return ends[at]
     step = tree[at]
-    low, high = (verdicts(tree, thresholds, values, branch) for branch in (step.low, step.high))
+    low, high = (follow(tree, thresholds, values, ends, branch) for branch in (step.low, step.high))
     return np.where(values[step.column] <= thresholds[at], low, high)
 
 
@@ -100,29 +107,31 @@ class MDTree:
         self.tree = self.trees[task.name]
         self.thresholds = [step.start for step in self.tree]
         values, truth = columns_as_arrays(self.tree, models), labels.to_numpy()
-        for number, step in enumerate(self.tree):
-            self.thresholds[number] = self._best_threshold(values, truth, number, step)
+        self.said = {verdict: np.array(verdict, dtype=object) for verdict in task.classes}
+        right = {verdict: truth == verdict for verdict in task.classes}
+        for number in range(len(self.tree)):
+            self.thresholds[number] = self._best_threshold(values, right, number)
 
     def _best_threshold(
-        self, values: Mapping[str, np.ndarray], truth: np.ndarray, number: int, step: Question
+        self, values: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], number: int
     ) -> float:
-        # With the other thresholds held, a model is right or wrong on either side of this question whatever the
+        # With the other thresholds held, a model is set right or wrong on either side of this question whatever the
         # threshold: sorted by the column, the accuracy at any threshold is a lookup in a running sum.
+        step = self.tree[number]
         asked = reaching(self.tree, self.thresholds, values, number)
-        right_if_low = verdicts(self.tree, self.thresholds, values, step.low) == truth
-        right_if_high = verdicts(self.tree, self.thresholds, values, step.high) == truth
-        right_elsewhere = (verdicts(self.tree, self.thresholds, values) == truth)[~asked]
+        low, high = (follow(self.tree, self.thresholds, values, right, branch) for branch in (step.low, step.high))
+        elsewhere = follow(self.tree, self.thresholds, values, right) & ~asked
         order = np.argsort(values[step.column][asked], kind="stable")
-        gained = right_if_low[asked][order].astype(int) - right_if_high[asked][order]
-        right = right_elsewhere.sum() + right_if_high[asked].sum() + np.concatenate([[0], np.cumsum(gained)])
-        loss = (-right / len(truth)).tolist()
+        low, high = low[asked][order], high[asked][order]
+        count = elsewhere.sum() + high.sum() + np.concatenate([[0], np.cumsum(low.astype(int) - high)])
+        loss = (-count / len(asked)).tolist()
         ascending = values[step.column][asked][order].tolist()
         found = minimize_scalar(lambda t: loss[bisect_right(ascending, t)], method="bounded", bounds=step.bounds)
         return float(found.x)
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Walk every model down the tree."""
-        return verdicts(self.tree, self.thresholds, columns_as_arrays(self.tree, models))
+        return follow(self.tree, self.thresholds, columns_as_arrays(self.tree, models), self.said)
 
 
 method = MDTree

@@ -16,19 +16,40 @@ from mdbench.tasks import Task
 
 
 class Ranked:
-    """Models by the place of their values: `rank` (n,) numbers the distinct values, and a cut lies before each place."""
+    """The places where a column can be cut.
 
-    def __init__(self, values: np.ndarray) -> None:
-        self.distinct, self.rank = np.unique(values, return_inverse=True)
-        self.cuts = len(self.distinct) + 1
+    Parameters
+    ----------
+    values : the column, shape (n,).
+    labels : the true verdicts, shape (n,); neighbouring values that all carry one verdict are not cut apart. None keeps
+        every cut.
+
+    Attributes
+    ----------
+    rank : the block of values that each model belongs to, from 0, shape (n,). Cut c has the first c blocks below it.
+    cuts : how many cuts there are.
+    """
+
+    def __init__(self, values: np.ndarray, labels: np.ndarray | None = None) -> None:
+        self._distinct, place = np.unique(values, return_inverse=True)
+        starts = np.ones(len(self._distinct), dtype=bool)
+        if labels is not None:
+            order = np.lexsort((labels, place))
+            first = order[np.searchsorted(place[order], np.arange(len(starts)))]
+            last = order[np.searchsorted(place[order], np.arange(len(starts)), side="right") - 1]
+            pure = labels[first] == labels[last]
+            starts[1:] = ~(pure[1:] & pure[:-1] & (labels[first[1:]] == labels[first[:-1]]))
+        self._starts = np.flatnonzero(starts)
+        self.rank = np.cumsum(starts)[place] - 1
+        self.cuts = len(self._starts) + 1
 
     def threshold(self, cut: int) -> float:
-        """Return a threshold with exactly the first `cut` values at or below it: halfway to the next one."""
+        """Return a threshold with exactly the first `cut` blocks at or below it: halfway to the next one."""
         if cut == 0:
             return -np.inf
-        if cut == len(self.distinct):
+        if cut == self.cuts - 1:
             return np.inf
-        low, high = self.distinct[cut - 1 : cut + 1]
+        low, high = self._distinct[self._starts[cut] - 1], self._distinct[self._starts[cut]]
         middle = low + (high - low) / 2
         return float(middle if middle < high else low)
 
@@ -64,18 +85,20 @@ def largest_prefix_sums(
     best = np.zeros(shape, dtype=np.int32)
     arrival = np.argsort(middle, kind="stable")
     ends = np.searchsorted(middle[arrival], np.arange(shape[1] - 1), side="right")
+    models = list(zip(outer[arrival].tolist(), (places + inner[arrival]).tolist(), gain[arrival].tolist(), strict=True))
     start = 0
-    for cut, end in enumerate(ends, start=1):
-        for model in arrival[start:end]:
-            cuts = slice(outer[model] + 1, None)  # the outer cuts that have this model below them
-            node = places + inner[model]
-            total[node, cuts] += gain[model]
-            np.maximum(total[node, cuts], 0, out=prefix[node, cuts])
-            while node > 1:
-                node //= 2
-                left, right = total[2 * node, cuts], total[2 * node + 1, cuts]
-                np.add(left, right, out=total[node, cuts])
-                np.maximum(prefix[2 * node, cuts], left + prefix[2 * node + 1, cuts], out=prefix[node, cuts])
+    for cut, end in enumerate(ends.tolist(), start=1):
+        for block, node, gained in models[start:end]:
+            # The outer cuts that have this model below them; then from its leaf up to the root.
+            sums, best_sums = total[:, block + 1 :], prefix[:, block + 1 :]
+            sums[node] += gained
+            np.maximum(sums[node], 0, out=best_sums[node])
+            above = node
+            while above > 1:
+                above >>= 1
+                left, right = 2 * above, 2 * above + 1
+                np.add(sums[left], sums[right], out=sums[above])
+                np.maximum(best_sums[left], sums[left] + best_sums[right], out=best_sums[above])
         best[:, cut] = prefix[1]
         start = end
     return best
@@ -95,11 +118,13 @@ class MDTreeExact(MDTree):
             The tree is more than three questions deep.
         """
         self.tree = self.trees[task.name]
+        self.said = {verdict: np.array(verdict, dtype=object) for verdict in task.classes}
         self.values = columns_as_arrays(self.tree, models)
         self.truth = labels.to_numpy()
+        self.labels = np.unique(self.truth, return_inverse=True)[1]
         self.thresholds = [np.inf] * len(self.tree)
         root = self.tree[0]
-        outer = Ranked(self.values[root.column])
+        outer = self._cuts(root)
         everything = np.ones(len(self.truth), dtype=bool)
         low = self._rights_below(root.low, outer.rank, outer.cuts)
         # Above a cut is below it with the order turned round.
@@ -108,7 +133,19 @@ class MDTreeExact(MDTree):
         self.thresholds[0] = outer.threshold(cut)
         self._settle(root.low, everything & (outer.rank < cut))
         self._settle(root.high, everything & (outer.rank >= cut))
-        del self.values, self.truth
+        del self.values, self.truth, self.labels
+
+    def _cuts(self, step: Question) -> Ranked:
+        """Return the cuts of a question that can be best.
+
+        Where a branch is a verdict, or both branches ask one question with the same verdicts, whatever their thresholds,
+        moving a model across the cut helps or harms according to its true verdict alone. The best cut then never
+        separates neighbours of one verdict.
+        """
+        branches = [self.tree[branch] for branch in (step.low, step.high) if not isinstance(branch, str)]
+        ends = {(branch.column, branch.low, branch.high) for branch in branches}
+        by_verdict = len(branches) < 2 or (len(ends) == 1 and all(isinstance(end, str) for end in next(iter(ends))))
+        return Ranked(self.values[step.column], self.labels if by_verdict else None)
 
     def _rights_below(self, branch: int | str, outer: np.ndarray, outer_cuts: int) -> np.ndarray:
         """Return how many models a branch sets right at best, of those below each outer cut; shape (outer cuts,)."""
@@ -118,7 +155,7 @@ class MDTreeExact(MDTree):
 
     def _pair_rights(self, step: Question, outer: np.ndarray, outer_cuts: int) -> np.ndarray:
         """Return how many models a question and what hangs below it set right, at each pair of outer and own cut."""
-        middle = Ranked(self.values[step.column])
+        middle = self._cuts(step)
         shape = outer_cuts, middle.cuts
         low = self._region_rights(step.low, outer, middle.rank, shape)
         return low + self._region_rights(step.high, outer, middle.cuts - 2 - middle.rank, shape)[:, ::-1]
@@ -131,7 +168,7 @@ class MDTreeExact(MDTree):
             raise ValueError("the exact search is for trees of at most three questions in a row")
         right_if_low, right_if_high = self.truth == step.low, self.truth == step.high
         gain = right_if_low.astype(np.int16) - right_if_high
-        inner = Ranked(self.values[step.column]).rank
+        inner = self._cuts(step).rank
         return counts(right_if_high, outer, middle, shape) + largest_prefix_sums(gain, outer, middle, inner, shape)
 
     def _settle(self, branch: int | str, asked: np.ndarray) -> None:
@@ -139,7 +176,7 @@ class MDTreeExact(MDTree):
         if isinstance(branch, str):
             return
         step = self.tree[branch]
-        own = Ranked(self.values[step.column])
+        own = self._cuts(step)
         # One outer cut, with the models that reach this question below it: the search of `fit` in one dimension less.
         outer = np.where(asked, 0, 1)
         cut = int(np.argmax(self._pair_rights(step, outer, 3)[1]))

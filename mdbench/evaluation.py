@@ -200,8 +200,11 @@ def evaluate(
     wanted = load_cases(cases)
     with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
         posed, unposed = pose(wanted)
+        # While the workers start: what the result says beside the scores.
+        records, environment = tuple(_case_record(case.rows) for case in posed), Environment.here()
         answers = asking.answers(posed)
-    return _result(asking.methods, posed, answers, [*asking.failures, *unposed], time.perf_counter() - started)
+    failures = [*asking.failures, *unposed]
+    return _result(asking.methods, posed, answers, records, environment, failures, started)
 
 
 def pose(cases: Iterable[Case]) -> tuple[list[Posed], list[Failure]]:
@@ -240,8 +243,10 @@ def _result(
     methods: Sequence[Method],
     posed: Sequence[Posed],
     answers: dict[tuple[str, str], Answer],
+    records: tuple[CaseRecord, ...],
+    environment: Environment,
     failures: list[Failure],
-    seconds: float,
+    started: float,
 ) -> Result:
     scores = []
     for case in posed:
@@ -251,14 +256,14 @@ def _result(
     case_order = {case.rows.case.name: number for number, case in enumerate(posed)}
     failures.sort(key=lambda f: (order.get(f.method or "", -1), case_order.get(f.case or "", -1)))
     result = Result(
-        seconds=seconds,
-        environment=Environment.here(),
+        seconds=time.perf_counter() - started,
+        environment=environment,
         bootstrap=Bootstrap(resamples=stats.RESAMPLES, level=stats.LEVEL, seed=stats.SEED),
         zoos=tuple(
             ZooRecord(name=zoo.name, rows=len(zoo.configurations), sha256=zoo.digest)
             for zoo in {zoo.name: zoo for case in posed for zoo in (case.train, case.test)}.values()
         ),
-        cases=tuple(_case_record(case.rows) for case in posed),
+        cases=records,
         methods=tuple(
             MethodRecord(
                 name=method.name,
@@ -280,29 +285,28 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
     if not answers:
         return []
     predicted = np.stack([answer.predicted for answer in answers.values()])
-    intervals, balanced_intervals = stats.accuracy_intervals(predicted, rows.test.codes, rows.test.cells)
-    accuracies = [stats.accuracy(answer.predicted, rows.test.codes) for answer in answers.values()]
-    scores = []
-    for number, (name, answer) in enumerate(answers.items()):
-        accuracy, balanced = accuracies[number], stats.balanced_accuracy(answer.predicted, rows.test.codes)
-        scores.append(
-            Score(
-                method=name,
-                case=rows.case.name,
-                accuracy=float(np.mean(accuracy)),
-                accuracy_std=float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else 0.0,
-                accuracy_interval=IntervalRecord(**vars(intervals[number])),
-                balanced_accuracy=float(np.mean(balanced)),
-                balanced_accuracy_interval=IntervalRecord(**vars(balanced_intervals[number])),
-                rank=1 + sum(float(np.mean(other)) > float(np.mean(accuracy)) for other in accuracies),
-                accuracy_by_seed=tuple(accuracy.tolist()),
-                balanced_accuracy_by_seed=tuple(balanced.tolist()),
-                fit_seconds=answer.fit_seconds,
-                predict_seconds=answer.predict_seconds,
-                columns=answer.columns,
-                families=tuple(dict.fromkeys(COLUMNS[column].family.value for column in answer.columns)),
-            )
+    found = stats.accuracies(predicted, rows.test.codes, rows.test.cells)
+    means, balanced = found.by_seed.mean(axis=1), found.balanced_by_seed.mean(axis=1)
+    several = len(rows.samples) > 1
+    scores = [
+        Score(
+            method=name,
+            case=rows.case.name,
+            accuracy=means[i],
+            accuracy_std=found.by_seed[i].std(ddof=1) if several else 0.0,
+            accuracy_interval=IntervalRecord(**vars(found.intervals[i])),
+            balanced_accuracy=balanced[i],
+            balanced_accuracy_interval=IntervalRecord(**vars(found.balanced_intervals[i])),
+            rank=1 + int((means > means[i]).sum()),
+            accuracy_by_seed=tuple(found.by_seed[i].tolist()),
+            balanced_accuracy_by_seed=tuple(found.balanced_by_seed[i].tolist()),
+            fit_seconds=answer.fit_seconds,
+            predict_seconds=answer.predict_seconds,
+            columns=answer.columns,
+            families=tuple(dict.fromkeys(COLUMNS[column].family.value for column in answer.columns)),
         )
+        for i, (name, answer) in enumerate(answers.items())
+    ]
     return sorted(scores, key=lambda score: score.rank)
 
 

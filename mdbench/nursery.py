@@ -6,11 +6,14 @@ process reads its tables, is half of a short evaluation's time. This module itse
 
 import ast
 import os
+import sys
 from collections.abc import Iterable
 from multiprocessing import forkserver, get_all_start_methods, get_context
-from multiprocessing.context import BaseContext
+from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
 #: Packages that are slow to import; the workers' parent starts with those that a method file names already in memory.
 SLOW: Final = ("scipy", "sklearn", "xgboost")
@@ -28,11 +31,32 @@ def worker_context(files: Iterable[Path]) -> BaseContext:
         os.environ.setdefault(variable, "1")
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
-    context = get_context("forkserver")
+    context = _Context()
     slow = sorted({name for file in files for name in slow_imports(file)})
     context.set_forkserver_preload(["mdbench.workers", *slow])
     forkserver.ensure_running()
     return context
+
+
+class _Process(ForkServerProcess):
+    """A worker that does not import the program that started it.
+
+    Python would run the main script once more in every worker: for nothing, and for ever where that script is a terminal's
+    input, or evaluates without a ``__main__`` guard.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the name and the type are multiprocessing's
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]  # noqa: SLF001
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(ForkServerContext):
+    Process = _Process  # type: ignore[assignment]
 
 
 def slow_imports(file: Path) -> set[str]:

@@ -5,8 +5,8 @@ Row for row the published sampling (Zhou et al., ICML 2024): NumPy's legacy gene
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -16,48 +16,6 @@ from mdbench.cases import Case, Range
 from mdbench.errors import MdbenchError
 from mdbench.tasks import NONE, Task, find_task
 from mdbench.zoo import Zoo
-
-
-def draw(table: pd.DataFrame, case: Case, seed: int) -> np.ndarray:
-    """Draw the training rows of one seed.
-
-    Parameters
-    ----------
-    table : rows that may be drawn, with their knobs; shape (n, …).
-    case : says how. ``cells``: every row of `budget` random combinations of the levels of its knobs; ``levels``: every
-        row with one of `budget` random levels of its knob; ``limit``: every row whose knob is at most `budget`.
-    seed : seed of the sample.
-
-    Returns
-    -------
-    Positions in `table`, ascending, shape (m,).
-
-    Raises
-    ------
-    MdbenchError
-        A knob is missing, there are fewer cells or levels than the budget, or no row is drawn.
-    """
-    for knob in case.knobs:
-        if knob not in table:
-            raise MdbenchError(f"case {case.name}: the train zoo has no column {knob!r}")
-    values = [table[knob].to_numpy() for knob in case.knobs]
-    if case.sample == "limit":
-        chosen = values[0] <= case.budget
-    else:
-        # Every combination of levels is a cell and has a number, whether or not a row stands there.
-        count, number = 1, np.zeros(len(table), dtype=np.int64)
-        for column in values:
-            levels, level = np.unique(column, return_inverse=True)
-            count, number = count * len(levels), number * len(levels) + level
-        size = int(case.budget)
-        if size > count:
-            raise MdbenchError(f"case {case.name}: {size} {case.sample} wanted, but the train zoo has {count}")
-        picked = np.random.RandomState(seed).choice(range(count), size=size, replace=False)
-        chosen = np.isin(number, picked)
-    positions = np.flatnonzero(chosen)
-    if not len(positions):
-        raise MdbenchError(f"case {case.name}: no training row has {case.knobs[0]} up to {case.budget:g}")
-    return positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +34,7 @@ class Rows:
     task: Task
     cells: np.ndarray
     cell_count: int
+    _combinations: dict[tuple[str, ...], tuple[np.ndarray, int]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -94,6 +53,21 @@ class Rows:
     def codes(self) -> np.ndarray:
         """The true verdicts, as places in ``task.classes``; shape (rows,), int8."""
         return codes(self.labels, self.task)
+
+    def combinations(self, knobs: tuple[str, ...]) -> tuple[np.ndarray, int]:
+        """Number the combinations of the levels of some knobs, last knob fastest, whether or not a row stands there.
+
+        Returns
+        -------
+        The number of each row's combination, shape (rows,), and how many combinations there are.
+        """
+        if knobs not in self._combinations:
+            count, number = 1, np.zeros(len(self), dtype=np.int64)
+            for knob in knobs:
+                levels, level = np.unique(self.table[knob].to_numpy(), return_inverse=True)
+                count, number = count * len(levels), number * len(levels) + level
+            self._combinations[knobs] = number, count
+        return self._combinations[knobs]
 
 
 @lru_cache(maxsize=32)
@@ -165,13 +139,49 @@ class CaseRows:
         return [made[position] for position in self.distinct]
 
 
-def codes(labels: Iterable[object], task: Task) -> np.ndarray:
-    """Return labels as places in ``task.classes``, −1 for anything else; shape (n,), int8."""
-    place: dict[object, int] = {verdict: number for number, verdict in enumerate(task.classes)}
+def draw(rows: Rows, case: Case, seed: int) -> np.ndarray:
+    """Draw the training rows of one seed.
+
+    Parameters
+    ----------
+    rows : rows that may be drawn.
+    case : says how. ``cells``: every row of `budget` random combinations of the levels of its knobs; ``levels``: every
+        row with one of `budget` random levels of its knob; ``limit``: every row whose knob is at most `budget`.
+    seed : seed of the sample.
+
+    Returns
+    -------
+    Positions in `rows`, ascending, shape (m,).
+
+    Raises
+    ------
+    MdbenchError
+        A knob is missing, there are fewer cells or levels than the budget, or no row is drawn.
+    """
+    for knob in case.knobs:
+        if knob not in rows.table:
+            raise MdbenchError(f"case {case.name}: the train zoo has no column {knob!r}")
+    if case.sample == "limit":
+        chosen = rows.table[case.knobs[0]].to_numpy() <= case.budget
+    else:
+        number, count = rows.combinations(case.knobs)
+        size = int(case.budget)
+        if size > count:
+            raise MdbenchError(f"case {case.name}: {size} {case.sample} wanted, but the train zoo has {count}")
+        picked = np.random.RandomState(seed).choice(range(count), size=size, replace=False)
+        chosen = np.isin(number, picked)
+    positions = np.flatnonzero(chosen)
+    if not len(positions):
+        raise MdbenchError(f"case {case.name}: no training row has {case.knobs[0]} up to {case.budget:g}")
+    return positions
+
+
+def codes(labels: np.ndarray, task: Task) -> np.ndarray:
+    """Return labels, (n,) objects, as places in ``task.classes``, −1 for anything else; shape (n,), int8."""
     try:
-        return np.array([place.get(label, -1) for label in labels], dtype=np.int8)
+        return task.index.get_indexer(labels).astype(np.int8)
     except TypeError:  # something unhashable among them
-        return np.array([place.get(label, -1) if isinstance(label, str) else -1 for label in labels], dtype=np.int8)
+        return codes(np.array([label if isinstance(label, str) else None for label in labels], dtype=object), task)
 
 
 def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
@@ -187,4 +197,4 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
         may_train, asked = (taking_part(zoo, task, keep, case.also) for zoo in (train, test))
     except MdbenchError as error:
         raise MdbenchError(f"case {case.name}: {error}") from error
-    return CaseRows(case, may_train, asked, [draw(may_train.table, case, seed) for seed in case.seeds])
+    return CaseRows(case, may_train, asked, [draw(may_train, case, seed) for seed in case.seeds])

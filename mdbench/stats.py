@@ -51,17 +51,6 @@ def cell_weights(cells: int, resamples: int = RESAMPLES, seed: int = SEED) -> np
     return np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), size=resamples).astype(float)
 
 
-def accuracy(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the share of right verdicts of each seed, in %; `predicted` (seeds, rows), `truth` (rows,) → (seeds,)."""
-    return 100 * np.mean(predicted == truth, axis=1)
-
-
-def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the mean over the classes that occur of their recall, of each seed, in %; shapes as in `accuracy`."""
-    recalls = [np.mean(predicted[:, truth == verdict] == verdict, axis=1) for verdict in np.unique(truth)]
-    return 100 * np.mean(recalls, axis=0)
-
-
 def resampled_means(values: np.ndarray, cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the mean of `values` in every resample of cells.
 
@@ -96,28 +85,44 @@ def mean_intervals(values: np.ndarray, cells: np.ndarray, level: float = LEVEL) 
     return _intervals(resampled_means(values, numbers, cell_weights(len(names))), level)
 
 
-def accuracy_intervals(
-    predicted: np.ndarray, truth: np.ndarray, cells: np.ndarray, level: float = LEVEL
-) -> tuple[list[Interval], list[Interval]]:
-    """Return the intervals of the accuracy and of the balanced accuracy, means over seeds, in %.
+@dataclass(frozen=True)
+class Accuracies:
+    """How k methods did on one case, in %.
+
+    Attributes
+    ----------
+    by_seed, balanced_by_seed : accuracy, and the mean over the classes that occur of their recall; shape (k, seeds).
+    intervals, balanced_intervals : of their means over seeds; k each.
+    """
+
+    by_seed: np.ndarray
+    balanced_by_seed: np.ndarray
+    intervals: list[Interval]
+    balanced_intervals: list[Interval]
+
+
+def accuracies(predicted: np.ndarray, truth: np.ndarray, cells: np.ndarray, level: float = LEVEL) -> Accuracies:
+    """Score the verdicts of k methods on one case.
 
     Parameters
     ----------
-    predicted : verdicts of k methods, shape (k, seeds, rows).
-    truth, cells : shape (rows,).
-    level : coverage aimed at.
-
-    Returns
-    -------
-    Two lists of k intervals.
+    predicted : shape (k, seeds, rows).
+    truth, cells : true verdict and grid cell of each row, shape (rows,).
+    level : coverage that the intervals aim at.
     """
     names, numbers = np.unique(cells, return_inverse=True)
     weights = cell_weights(len(names))
-    right = 100 * np.mean(predicted == truth, axis=1)
-    recalls = [
-        resampled_means(right[:, truth == verdict], numbers[truth == verdict], weights) for verdict in np.unique(truth)
-    ]
-    return mean_intervals(right, cells, level), _intervals(np.mean(recalls, axis=0), level)
+    right = 100.0 * (predicted == truth)
+    over_seeds = right.mean(axis=1)
+    classes = [truth == verdict for verdict in np.unique(truth)]
+    recalls = np.mean([right[:, :, members].mean(axis=2) for members in classes], axis=0)
+    drawn = [resampled_means(over_seeds[:, members], numbers[members], weights) for members in classes]
+    return Accuracies(
+        right.mean(axis=2),
+        recalls,
+        _intervals(resampled_means(over_seeds, numbers, weights), level),
+        _intervals(np.mean(drawn, axis=0), level),
+    )
 
 
 @dataclass(frozen=True)

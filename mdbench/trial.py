@@ -138,10 +138,21 @@ def _blaming(method: Method) -> Iterator[None]:
 
 
 def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, rows: CaseRows) -> None:  # noqa: ANN401
-    if _wants_task(type(solver)):
+    if _takes_values(type(solver)):
+        solver.fit(models.to_numpy(), labels.to_numpy())
+    elif _wants_task(type(solver)):
         solver.fit(models, labels, task=rows.task)
     else:
         solver.fit(models, labels)
+
+
+@cache
+def _takes_values(kind: type) -> bool:
+    """Tell whether this is one of scikit-learn's own simple classifiers, which use values alone and no column names.
+
+    Checking a small DataFrame takes scikit-learn about as long as growing a tree on it does.
+    """
+    return kind.__module__.startswith(("sklearn.tree.", "sklearn.linear_model.", "sklearn.neighbors."))
 
 
 @cache
@@ -151,7 +162,7 @@ def _wants_task(kind: type) -> bool:
 
 def _predict(solver: Any, values: np.ndarray, header: pd.Index, rows: CaseRows) -> np.ndarray:  # noqa: ANN401
     models = pd.DataFrame(values, columns=header)
-    answer = solver.predict(models)
+    answer = solver.predict(values if _takes_values(type(solver)) else models)
     if isinstance(answer, pd.Series) and not answer.index.equals(models.index):
         # Rows are joined by their names: a Series may come back in any order, but it must name the same rows.
         if answer.index.has_duplicates or len(answer) != len(models) or not answer.index.isin(models.index).all():

@@ -1,0 +1,130 @@
+"""How fast is an evaluation? Everything is timed in one run against the plain procedure of `reference.py`.
+
+    python benchmarks/evaluate.py PATH
+
+PATH is a clone of the public ModelDiagnosis repository. Prints, as ratios:
+
+1. the 27 published curves × 5 seeds: one `mdbench evaluate`, uncached, start-up included, against the plain procedure in one
+   process, start-up included; the accuracies of both must agree;
+2. fitting MD tree: ours against the plain loop, with the same thresholds;
+3. the jointly optimal thresholds (md_tree_exact) against the plain loop for the published ones.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import reference
+
+from baselines.md_tree import MDTree
+from baselines.md_tree_exact import MDTreeExact
+from mdbench.sources.modeldiagnosis import COLUMNS
+from mdbench.tasks import TASKS
+
+METHODS = ("md_tree", "md_tree_cka", "hyperparameter_tree", "validation_tree", "hyperparameter_validation_tree")
+MDBENCH = Path(sys.executable).with_name("mdbench")
+
+
+def seconds(command: list[str], home: Path) -> float:
+    """Return how long a command takes."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "MDBENCH_HOME": str(home)})
+    return time.perf_counter() - started
+
+
+def best_of(runs: int, work: Callable[[], object]) -> float:
+    """Return the median time of some work, in seconds."""
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def sweep(clone: Path, runs: int) -> None:
+    """Time the published curves."""
+    with tempfile.TemporaryDirectory() as scratch:
+        home, out = Path(scratch, "home"), Path(scratch, "out")
+        subprocess.run(
+            [MDBENCH, "import", "modeldiagnosis", clone],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "MDBENCH_HOME": str(home)},
+        )
+        ours = [str(MDBENCH), "evaluate", *METHODS, "--beside", "", "--cases", "published", "--no-cache"]
+        subprocess.run([*ours, "--out", str(out)], check=True, stdout=subprocess.DEVNULL, env={**os.environ, "MDBENCH_HOME": str(home)})
+        scores = {(s["method"], s["case"]): s["accuracy"] for s in json.loads((out / "result.json").read_text())["scores"]}
+        # Ours before and after the long one, so that a machine that speeds up or slows down does so for both.
+        plain = [sys.executable, str(Path(reference.__file__)), str(clone), str(Path(scratch, "plain.json"))]
+        before = [seconds(ours, home) for _ in range(runs)]
+        theirs = seconds(plain, home)
+        after = [seconds(ours, home) for _ in range(runs)]
+        curves = json.loads(Path(scratch, "plain.json").read_text())
+    off = max(
+        abs(scores[method, case] - statistics.fmean(values))
+        for method, cases in curves.items()
+        for case, values in cases.items()
+    )
+    mine = statistics.median(before + after)
+    print(f"published curves: plain {theirs:.1f} s, mdbench evaluate {mine:.2f} s (median of {2 * runs}): {theirs / mine:.1f} times faster")
+    print(f"                  each of our runs: {', '.join(f'{t:.2f}' for t in before + after)} s")
+    print(f"                  largest difference of an accuracy: {off:.6f} points")
+
+
+def fits(clone: Path, runs: int) -> None:
+    """Time the fitting of MD tree."""
+    clean, _ = reference.read_tables(clone)
+    for label, task in (("bs_failure", "optimizer"), ("width_vs_batch", "width_vs_optimizer"), ("data_vs_batch", "data_vs_optimizer")):
+        rows = clean[(clean[label] != "optimal") & (clean["width"] >= (32 if task.startswith("data") else 0))]
+        sizes = {"few": reference.sample(rows, "random", 8, 42), "all": rows}
+        for sample in sizes.values():
+            models = sample[list(COLUMNS)].rename(columns=COLUMNS)
+            ours = {"small": "temperature_too_low", "large": "temperature_too_high", "batch": "optimizer"}
+            labels = sample[label].replace(ours)
+            features = sample[reference.TREES[label][1]].to_numpy()
+            said = sample[label].to_numpy()
+
+            def plain(label: str = label, features: np.ndarray = features, said: np.ndarray = said) -> list[float]:
+                return reference.fit_thresholds(label, features, said)
+
+            def fitted(kind: type[MDTree], models: pd.DataFrame = models, labels: pd.Series = labels, task: str = task) -> MDTree:
+                tree = kind()
+                tree.fit(models[MDTree.columns[task]], labels, TASKS[task])
+                return tree
+
+            same = np.allclose(plain(), fitted(MDTree).thresholds, rtol=0, atol=1e-12)
+            slow, fast = best_of(runs, plain), best_of(5 * runs, lambda f=fitted: f(MDTree))
+            exact = best_of(runs, lambda f=fitted: f(MDTreeExact))
+            print(
+                f"{task:20s} {len(sample):5d} rows: plain {1e3 * slow:7.1f} ms; md_tree {1e3 * fast:5.2f} ms, {slow / fast:5.1f} times "
+                f"faster, thresholds {'the same' if same else 'DIFFERENT'}; md_tree_exact {1e3 * exact:6.1f} ms, {slow / exact:5.1f} times faster"
+            )
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("clone", type=Path, help="clone of the public ModelDiagnosis repository")
+    parser.add_argument("--runs", type=int, default=3, help="timed runs of what is short (default 3)")
+    parser.add_argument("--only", choices=("sweep", "fits"), help="one part alone")
+    arguments = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    if arguments.only != "sweep":
+        fits(arguments.clone, arguments.runs)
+    if arguments.only != "fits":
+        sweep(arguments.clone, arguments.runs)
+
+
+if __name__ == "__main__":
+    main()
