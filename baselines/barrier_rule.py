@@ -1,4 +1,4 @@
-"""A rule without training: is the inside of the connectivity curve as bad as, or worse than, its ends?
+"""A rule without training: the inside of the connectivity curve is worse than, or as good as, its ends.
 
 If two seeds are joined by a curve of low error, learning was hot enough to leave sharp, separate minima.
 """

@@ -25,4 +25,4 @@ class HyperparameterTree:
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Walk every model down the tree."""
-        return self.tree.predict(np.log(models.to_numpy()))
+        return np.asarray(self.tree.predict(np.log(models.to_numpy())))

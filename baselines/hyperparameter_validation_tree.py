@@ -24,7 +24,7 @@ class HyperparameterValidationTree:
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Walk every model down the tree."""
-        return self.tree.predict(features(models))
+        return np.asarray(self.tree.predict(features(models)))
 
 
 def features(models: pd.DataFrame) -> np.ndarray:

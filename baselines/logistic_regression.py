@@ -20,4 +20,4 @@ class LogisticRegression:
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Say the likeliest verdict."""
-        return self.pipeline.predict(models)
+        return np.asarray(self.pipeline.predict(models))

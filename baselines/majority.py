@@ -8,7 +8,7 @@ columns: list[str] = []
 class Majority:
     """Says one thing; of equally frequent labels the first in the alphabet."""
 
-    def fit(self, models: pd.DataFrame, labels: pd.Series) -> None:  # noqa: ARG002
+    def fit(self, _models: pd.DataFrame, labels: pd.Series) -> None:
         """Count labels."""
         self.verdict = labels.mode().iloc[0]
 

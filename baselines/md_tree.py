@@ -112,9 +112,7 @@ class MDTree:
         for number in range(len(self.tree)):
             self.thresholds[number] = self._best_threshold(values, right, number)
 
-    def _best_threshold(
-        self, values: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], number: int
-    ) -> float:
+    def _best_threshold(self, values: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], number: int) -> float:
         # With the other thresholds held, a model is set right or wrong on either side of this question whatever the
         # threshold: sorted by the column, the accuracy at any threshold is a lookup in a running sum.
         step = self.tree[number]
@@ -131,7 +129,7 @@ class MDTree:
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Walk every model down the tree."""
-        return follow(self.tree, self.thresholds, columns_as_arrays(self.tree, models), self.said)
+        return np.asarray(follow(self.tree, self.thresholds, columns_as_arrays(self.tree, models), self.said))
 
 
 method = MDTree

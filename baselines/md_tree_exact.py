@@ -120,12 +120,12 @@ class MDTreeExact(MDTree):
         self.tree = self.trees[task.name]
         self.said = {verdict: np.array(verdict, dtype=object) for verdict in task.classes}
         self.values = columns_as_arrays(self.tree, models)
-        self.truth = labels.to_numpy()
-        self.labels = np.unique(self.truth, return_inverse=True)[1]
+        self.right: dict[str, np.ndarray] = {verdict: labels.to_numpy() == verdict for verdict in task.classes}
+        self.labels = np.unique(labels.to_numpy(), return_inverse=True)[1]
         self.thresholds = [np.inf] * len(self.tree)
         root = self.tree[0]
         outer = self._cuts(root)
-        everything = np.ones(len(self.truth), dtype=bool)
+        everything = np.ones(len(labels), dtype=bool)
         low = self._rights_below(root.low, outer.rank, outer.cuts)
         # Above a cut is below it with the order turned round.
         high = self._rights_below(root.high, outer.cuts - 2 - outer.rank, outer.cuts)[::-1]
@@ -133,7 +133,7 @@ class MDTreeExact(MDTree):
         self.thresholds[0] = outer.threshold(cut)
         self._settle(root.low, everything & (outer.rank < cut))
         self._settle(root.high, everything & (outer.rank >= cut))
-        del self.values, self.truth, self.labels
+        del self.values, self.right, self.labels
 
     def _cuts(self, step: Question) -> Ranked:
         """Return the cuts of a question that can be best.
@@ -150,26 +150,33 @@ class MDTreeExact(MDTree):
     def _rights_below(self, branch: int | str, outer: np.ndarray, outer_cuts: int) -> np.ndarray:
         """Return how many models a branch sets right at best, of those below each outer cut; shape (outer cuts,)."""
         if isinstance(branch, str):
-            return np.concatenate([[0], np.cumsum(np.bincount(outer, self.truth == branch, outer_cuts - 1))])
-        return self._pair_rights(self.tree[branch], outer, outer_cuts).max(axis=1)
+            return np.concatenate([[0], np.cumsum(np.bincount(outer, self.right[branch], outer_cuts - 1))])
+        best: np.ndarray = self._pair_rights(self.tree[branch], outer, outer_cuts).max(axis=1)
+        return best
 
     def _pair_rights(self, step: Question, outer: np.ndarray, outer_cuts: int) -> np.ndarray:
         """Return how many models a question and what hangs below it set right, at each pair of outer and own cut."""
         middle = self._cuts(step)
         shape = outer_cuts, middle.cuts
         low = self._region_rights(step.low, outer, middle.rank, shape)
-        return low + self._region_rights(step.high, outer, middle.cuts - 2 - middle.rank, shape)[:, ::-1]
+        high = self._region_rights(step.high, outer, middle.cuts - 2 - middle.rank, shape)
+        rights: np.ndarray = low + high[:, ::-1]
+        return rights
 
-    def _region_rights(self, branch: int | str, outer: np.ndarray, middle: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    def _region_rights(
+        self, branch: int | str, outer: np.ndarray, middle: np.ndarray, shape: tuple[int, int]
+    ) -> np.ndarray:
         if isinstance(branch, str):
-            return counts(self.truth == branch, outer, middle, shape)
+            return counts(self.right[branch], outer, middle, shape)
         step = self.tree[branch]
         if not isinstance(step.low, str) or not isinstance(step.high, str):
             raise ValueError("the exact search is for trees of at most three questions in a row")
-        right_if_low, right_if_high = self.truth == step.low, self.truth == step.high
+        right_if_low, right_if_high = self.right[step.low], self.right[step.high]
         gain = right_if_low.astype(np.int16) - right_if_high
         inner = self._cuts(step).rank
-        return counts(right_if_high, outer, middle, shape) + largest_prefix_sums(gain, outer, middle, inner, shape)
+        gained = largest_prefix_sums(gain, outer, middle, inner, shape)
+        rights: np.ndarray = counts(right_if_high, outer, middle, shape) + gained
+        return rights
 
     def _settle(self, branch: int | str, asked: np.ndarray) -> None:
         """Set the thresholds of a branch, given the models that reach it, (n,) bool."""

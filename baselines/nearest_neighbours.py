@@ -19,4 +19,4 @@ class NearestNeighbours:
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Count the votes."""
-        return self.pipeline.predict(models)
+        return np.asarray(self.pipeline.predict(models))

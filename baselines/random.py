@@ -4,6 +4,8 @@ A model's verdict is drawn from a hash of its measurements and of the training s
 which other models are asked about.
 """
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 
@@ -15,12 +17,12 @@ columns = ["train_loss", "test_loss"]
 class Random:
     """Draws verdicts."""
 
-    def fit(self, models: pd.DataFrame, labels: pd.Series, task: Task) -> None:  # noqa: ARG002
+    def fit(self, _models: pd.DataFrame, _labels: pd.Series, task: Task) -> None:
         """Remember the verdicts there are; the harness seeds NumPy's generator for every sample."""
-        self.verdicts = np.array(task.classes, dtype=object)
-        self.salt = np.random.randint(2**31)
+        self.verdicts = task.classes
+        self.key = np.random.bytes(16)
 
-    def predict(self, models: pd.DataFrame) -> np.ndarray:
+    def predict(self, models: pd.DataFrame) -> list[str]:
         """Draw a verdict for every model."""
-        drawn = pd.util.hash_pandas_object(models.assign(salt=self.salt), index=False).to_numpy()
-        return self.verdicts[(drawn >> np.uint64(32)) % len(self.verdicts)]
+        hashes = (hashlib.blake2b(row.tobytes(), key=self.key, digest_size=8).digest() for row in models.to_numpy())
+        return [self.verdicts[int.from_bytes(drawn, "big") % len(self.verdicts)] for drawn in hashes]

@@ -20,4 +20,5 @@ class XGBoost:
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Say the likeliest verdict."""
         numbers = self.trees.predict(models) if len(self.verdicts) > 1 else np.zeros(len(models), dtype=int)
-        return np.asarray(self.verdicts)[numbers]
+        said: np.ndarray = np.asarray(self.verdicts)[numbers]
+        return said

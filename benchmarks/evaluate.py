@@ -63,8 +63,15 @@ def sweep(clone: Path, runs: int) -> None:
             env={**os.environ, "MDBENCH_HOME": str(home)},
         )
         ours = [str(MDBENCH), "evaluate", *METHODS, "--beside", "", "--cases", "published", "--no-cache"]
-        subprocess.run([*ours, "--out", str(out)], check=True, stdout=subprocess.DEVNULL, env={**os.environ, "MDBENCH_HOME": str(home)})
-        scores = {(s["method"], s["case"]): s["accuracy"] for s in json.loads((out / "result.json").read_text())["scores"]}
+        subprocess.run(
+            [*ours, "--out", str(out)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "MDBENCH_HOME": str(home)},
+        )
+        scores = {
+            (s["method"], s["case"]): s["accuracy"] for s in json.loads((out / "result.json").read_text())["scores"]
+        }
         # Ours before and after the long one, so that a machine that speeds up or slows down does so for both.
         plain = [sys.executable, str(Path(reference.__file__)), str(clone), str(Path(scratch, "plain.json"))]
         before = [seconds(ours, home) for _ in range(runs)]
@@ -77,7 +84,8 @@ def sweep(clone: Path, runs: int) -> None:
         for case, values in cases.items()
     )
     mine = statistics.median(before + after)
-    print(f"published curves: plain {theirs:.1f} s, mdbench evaluate {mine:.2f} s (median of {2 * runs}): {theirs / mine:.1f} times faster")
+    print(f"published curves: plain {theirs:.1f} s, mdbench evaluate {mine:.2f} s (median of {2 * runs}):", end=" ")
+    print(f"{theirs / mine:.1f} times faster")
     print(f"                  each of our runs: {', '.join(f'{t:.2f}' for t in before + after)} s")
     print(f"                  largest difference of an accuracy: {off:.6f} points")
 
@@ -85,7 +93,11 @@ def sweep(clone: Path, runs: int) -> None:
 def fits(clone: Path, runs: int) -> None:
     """Time the fitting of MD tree."""
     clean, _ = reference.read_tables(clone)
-    for label, task in (("bs_failure", "optimizer"), ("width_vs_batch", "width_vs_optimizer"), ("data_vs_batch", "data_vs_optimizer")):
+    for label, task in (
+        ("bs_failure", "optimizer"),
+        ("width_vs_batch", "width_vs_optimizer"),
+        ("data_vs_batch", "data_vs_optimizer"),
+    ):
         rows = clean[(clean[label] != "optimal") & (clean["width"] >= (32 if task.startswith("data") else 0))]
         sizes = {"few": reference.sample(rows, "random", 8, 42), "all": rows}
         for sample in sizes.values():
@@ -98,7 +110,9 @@ def fits(clone: Path, runs: int) -> None:
             def plain(label: str = label, features: np.ndarray = features, said: np.ndarray = said) -> list[float]:
                 return reference.fit_thresholds(label, features, said)
 
-            def fitted(kind: type[MDTree], models: pd.DataFrame = models, labels: pd.Series = labels, task: str = task) -> MDTree:
+            def fitted(
+                kind: type[MDTree], models: pd.DataFrame = models, labels: pd.Series = labels, task: str = task
+            ) -> MDTree:
                 tree = kind()
                 tree.fit(models[MDTree.columns[task]], labels, TASKS[task])
                 return tree
@@ -107,8 +121,9 @@ def fits(clone: Path, runs: int) -> None:
             slow, fast = best_of(runs, plain), best_of(5 * runs, lambda f=fitted: f(MDTree))
             exact = best_of(runs, lambda f=fitted: f(MDTreeExact))
             print(
-                f"{task:20s} {len(sample):5d} rows: plain {1e3 * slow:7.1f} ms; md_tree {1e3 * fast:5.2f} ms, {slow / fast:5.1f} times "
-                f"faster, thresholds {'the same' if same else 'DIFFERENT'}; md_tree_exact {1e3 * exact:6.1f} ms, {slow / exact:5.1f} times faster"
+                f"{task:20s} {len(sample):5d} rows: plain {1e3 * slow:6.1f} ms; md_tree {1e3 * fast:5.2f} ms, "
+                f"{slow / fast:5.1f} times faster, thresholds {'the same' if same else 'DIFFERENT'}; "
+                f"md_tree_exact {1e3 * exact:6.1f} ms, {slow / exact:5.1f} times faster"
             )
 
 

@@ -31,7 +31,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be anything
+def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: the command line's help must not wait for pandas."""
     if name in _HOMES:
         return getattr(import_module(f"mdbench.{_HOMES[name]}"), name)

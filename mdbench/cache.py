@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import zipfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -47,7 +48,7 @@ def key(method: Method, rows: CaseRows, train: Zoo, test: Zoo) -> str | None:
 def read(name: str, rows: CaseRows) -> Answer | None:
     """Return a kept answer; None where there is none, or where what is there does not fit the case."""
     try:
-        with np.load(_path(name), allow_pickle=False) as kept:
+        with _path(name).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             answer = Answer(
                 kept["predicted"],
                 tuple(kept["columns"].tolist()),
@@ -77,7 +78,8 @@ def write(name: str, answer: Answer) -> None:
             )
         scratch.replace(path)
     except OSError:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
 
 
 def _path(name: str) -> Path:

@@ -102,7 +102,9 @@ class _Sweep(_Strict):
 
     def cases(self) -> list[Case]:
         shared = self.model_dump(exclude={"name", "budgets"})
-        return [Case(name=f"{self.name}/{budget:g}", sweep=self.name, budget=budget, **shared) for budget in self.budgets]
+        return [
+            Case(name=f"{self.name}/{budget:g}", sweep=self.name, budget=budget, **shared) for budget in self.budgets
+        ]
 
 
 class _Registry(_Strict):
@@ -177,7 +179,9 @@ def load_cases(wanted: str | Sequence[str] = "paper") -> list[Case]:
         patterns = named.get(name, (name,))
         found = {case for pattern in patterns for case in _matching(cases, pattern)}
         if not found:
-            raise MdbenchError(f"case {name!r} does not exist; `mdbench cases` lists those that do{_nearest(name, cases)}")
+            raise MdbenchError(
+                f"case {name!r} does not exist; `mdbench cases` lists those that do{_nearest(name, cases)}"
+            )
         chosen |= found
     return [case for name, case in cases.items() if name in chosen]
 

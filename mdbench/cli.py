@@ -32,11 +32,14 @@ app.add_typer(plots, name="plot")
 #: Shown beside whatever is evaluated, unless told otherwise.
 BESIDE = ("md_tree", "validation_tree", "hyperparameter_tree", "majority")
 
-Methods = Annotated[list[str], typer.Argument(help="Method files, or names from `mdbench methods`.", show_default=False)]
+Methods = Annotated[
+    list[str], typer.Argument(help="Method files, or names from `mdbench methods`.", show_default=False)
+]
 Cases = Annotated[
     list[str],
     typer.Option(
-        "--cases", help="A selection, a sweep, a case, a pattern with *, or all; several by commas. See `mdbench cases`."
+        "--cases",
+        help="A selection, a sweep, a case, a pattern with *, or all; several by commas. See `mdbench cases`.",
     ),
 ]
 Beside = Annotated[
@@ -62,7 +65,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[  # noqa: ARG001 - acted on by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
@@ -72,7 +75,7 @@ def _main(
 @app.command()
 def evaluate(
     methods: Methods,
-    cases: Cases = ["paper"],  # noqa: B006 - typer reads it, nobody writes it
+    cases: Cases = ["paper"],
     out: Out = None,
     beside: Beside = ",".join(BESIDE),
     workers: WorkerCount = CORES,
@@ -86,9 +89,7 @@ def evaluate(
     from mdbench.evaluation import evaluate as run
 
     with _progress() as progress:
-        result = run(
-            everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress
-        )
+        result = run(everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress)
     report.show_result(result, own=_own(methods, result.methods))
     if out:
         result.save(out)
@@ -100,7 +101,7 @@ def evaluate(
 def compare(
     a: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
     b: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
-    cases: Cases = ["paper"],  # noqa: B006
+    cases: Cases = ["paper"],
     workers: WorkerCount = CORES,
     timeout: Timeout = SECONDS,
     no_cache: NoCache = False,
@@ -113,7 +114,13 @@ def compare(
 
     with _progress() as progress:
         comparison = run(
-            *everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress
+            everybody[0],
+            everybody[-1],
+            _listed(cases),
+            workers=workers,
+            timeout=timeout,
+            cache=not no_cache,
+            progress=progress,
         )
     report.show_comparison(comparison)
     _close(comparison.failures)
@@ -122,7 +129,7 @@ def compare(
 @app.command()
 def prescribe(
     methods: Methods,
-    cases: Cases = ["paper-moves"],  # noqa: B006
+    cases: Cases = ["paper-moves"],
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
     workers: WorkerCount = CORES,
     timeout: Timeout = SECONDS,
@@ -164,7 +171,7 @@ def import_modeldiagnosis(clone: Clone) -> None:
 @plots.command("budget")
 def plot_budget(
     methods: Annotated[list[str] | None, typer.Argument(help="Method files or names.", show_default=False)] = None,
-    cases: Cases = ["published"],  # noqa: B006
+    cases: Cases = ["published"],
     out: Annotated[Path, typer.Option(help="Image to write: .png, .svg or .pdf.")] = Path("budget.png"),
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
     workers: WorkerCount = CORES,
@@ -180,9 +187,7 @@ def plot_budget(
 
     draw.check_format(out)
     with _progress() as progress:
-        result = run(
-            everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress
-        )
+        result = run(everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress)
     if result.scores:
         draw.save(draw.accuracy_against_budget(result), out)
         say(f"wrote {out}")
@@ -252,7 +257,7 @@ def _with_beside(methods: Sequence[str], beside: str, workers: int) -> list[str]
         for name in everybody:
             try:
                 files.append(find_method(name))
-            except MdbenchError:  # noqa: PERF203 - reported with the results, beside the others
+            except MdbenchError:
                 continue
         worker_context(files)
     return everybody
@@ -265,7 +270,7 @@ def _own(asked: Sequence[str], found: "Sequence[object]") -> list[str]:
 
 @contextmanager
 def _progress() -> Iterator["Progress"]:
-    """Show a progress bar on a terminal's stderr."""
+    """Show a progress bar on a terminal's stderr; Ctrl-C ends the command with exit code 130."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -280,9 +285,13 @@ def _progress() -> Iterator["Progress"]:
         transient=True,
         disable=not console.is_terminal,
     )
-    with bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, wanted: bar.update(task, completed=done, total=wanted)
+    try:
+        with bar:
+            task = bar.add_task("", total=None)
+            yield lambda done, wanted: bar.update(task, completed=done, total=wanted)
+    except KeyboardInterrupt:
+        typer.echo("stopped; answers given so far are kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
 
 
 def _close(failures: "Sequence[Failure]") -> None:
@@ -301,9 +310,6 @@ def main() -> None:
     except MdbenchError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; answers given so far are kept, and the same command goes on from there", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

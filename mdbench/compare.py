@@ -1,4 +1,4 @@
-"""Two methods, case by case and over all: is one better than the other?"""
+"""Two methods against each other, case by case and over all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ class Comparison:
 
 
 def compare(
-    a: Any,  # noqa: ANN401 - a method can be any object
-    b: Any,  # noqa: ANN401
+    a: Any,
+    b: Any,
     cases: str | Sequence[str] = "paper",
     *,
     workers: int = 0,
@@ -81,7 +81,9 @@ def compare(
             pair = stats.Pair(right_a - right_b, rows.test.cells, rows.test.cell_count, one.test.name)
             pairs.append(pair)
             compared.append(
-                Compared(name, 100 * float(right_a.mean()), 100 * float(right_b.mean()), stats.paired_difference([pair]))
+                Compared(
+                    name, 100 * float(right_a.mean()), 100 * float(right_b.mean()), stats.paired_difference([pair])
+                )
             )
     if not compared:
         reasons = "; ".join(failure.reason for failure in asking.failures)

@@ -74,7 +74,7 @@ class Asking:
 
     def __init__(
         self,
-        methods: Any,  # noqa: ANN401 - a method can be any object
+        methods: Any,
         *,
         workers: int = 0,
         timeout: float = TIMEOUT,
@@ -106,7 +106,7 @@ class Asking:
         self._runner = self._running.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - the protocol's three
+    def __exit__(self, *error: Any) -> None:
         self._running.__exit__(*error)
 
     def answers(self, posed: Sequence[Posed]) -> dict[tuple[str, str], Answer]:
@@ -132,7 +132,9 @@ class Asking:
         names = [method.name for method in self.methods]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise MdbenchError(f'two methods are called {twice!r}; give one of them another name (name = "…" in its file)')
+            raise MdbenchError(
+                f'two methods are called {twice!r}; give one of them another name (name = "…" in its file)'
+            )
 
         answers: dict[tuple[str, str], Answer] = {}
         keys: dict[tuple[str, str], str | None] = {}
@@ -142,8 +144,8 @@ class Asking:
             for method in self.methods:
                 if method.answers(case.rows.task.name):
                     pair = method.name, case.rows.case.name
-                    name = keys[pair] = kept.key(method, case.rows, case.train, case.test) if self._cache else None
-                    found = kept.read(name, case.rows) if name else None
+                    kept_as = keys[pair] = kept.key(method, case.rows, case.train, case.test) if self._cache else None
+                    found = kept.read(kept_as, case.rows) if kept_as else None
                     if found is not None:
                         answers[pair] = found
                     else:
@@ -159,9 +161,9 @@ class Asking:
                 self.failures.append(failure)
             else:
                 answers[pair] = answer
-                name = keys[pair]
-                if name:
-                    kept.write(name, answer)
+                kept_as = keys[pair]
+                if kept_as:
+                    kept.write(kept_as, answer)
             done += 1
             self._tell(done, wanted)
         return answers
@@ -172,7 +174,7 @@ class Asking:
 
 
 def evaluate(
-    methods: Any,  # noqa: ANN401 - a method can be any object
+    methods: Any,
     cases: str | Sequence[str] = "paper",
     *,
     workers: int = 0,
@@ -250,7 +252,9 @@ def _result(
 ) -> Result:
     scores = []
     for case in posed:
-        here = {m.name: answers[m.name, case.rows.case.name] for m in methods if (m.name, case.rows.case.name) in answers}
+        here = {
+            m.name: answers[m.name, case.rows.case.name] for m in methods if (m.name, case.rows.case.name) in answers
+        }
         scores += _scores(case.rows, here)
     order = {method.name: number for number, method in enumerate(methods)}
     case_order = {case.rows.case.name: number for number, case in enumerate(posed)}
@@ -277,7 +281,7 @@ def _result(
         scores=tuple(scores),
         failures=tuple(failures),
     )
-    result._predictions = partial(_predictions, posed, answers)  # noqa: SLF001 - not part of the JSON
+    result._predictions = partial(_predictions, methods, posed, answers)
     return result
 
 
@@ -323,19 +327,21 @@ def _case_record(rows: CaseRows) -> CaseRecord:
     )
 
 
-def _predictions(posed: Sequence[Posed], answers: dict[tuple[str, str], Answer]) -> pa.Table:
+def _predictions(methods: Sequence[Method], posed: Sequence[Posed], answers: dict[tuple[str, str], Answer]) -> pa.Table:
     """Return every prediction as a table; texts are dictionary-encoded, for there are millions of them."""
     parts = []
     for case in posed:
         rows = case.rows
         seeds, size = len(rows.samples), len(rows.test)
-        for (method, name), answer in answers.items():
-            if name == rows.case.name:
+        name, every = rows.case.name, np.zeros(seeds * size, dtype=np.int32)
+        for method in methods:
+            answer = answers.get((method.name, name))
+            if answer:
                 parts.append(
                     pa.table(
                         {
-                            "method": _encoded(np.zeros(seeds * size, dtype=np.int32), [method]),
-                            "case": _encoded(np.zeros(seeds * size, dtype=np.int32), [name]),
+                            "method": _encoded(every, [method.name]),
+                            "case": _encoded(every, [name]),
                             "seed": np.repeat(rows.case.seeds, size),
                             "row": _encoded(np.tile(np.arange(size, dtype=np.int32), seeds), rows.test.ids),
                             "predicted": _encoded(answer.predicted.ravel().astype(np.int32), rows.task.classes),
@@ -347,5 +353,5 @@ def _predictions(posed: Sequence[Posed], answers: dict[tuple[str, str], Answer])
     return pa.concat_tables(parts).unify_dictionaries() if parts else empty
 
 
-def _encoded(places: np.ndarray, texts: Sequence[str]) -> pa.DictionaryArray:
+def _encoded(places: np.ndarray, texts: Sequence[str] | np.ndarray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(texts, pa.string()))

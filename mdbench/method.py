@@ -74,7 +74,7 @@ class Method:
         """Tell whether the method is meant for a task."""
         return self.columns is None or task in self.columns
 
-    def fresh(self) -> Any:  # noqa: ANN401 - a method can be any object
+    def fresh(self) -> Any:
         """Return an untrained copy of the method."""
         if inspect.isclass(self.prototype):
             return self.prototype()
@@ -85,7 +85,7 @@ class Method:
         return copy.deepcopy(self.prototype)
 
 
-def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | None = None) -> Method:  # noqa: ANN401
+def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | None = None) -> Method:
     """Read what a method says of itself.
 
     Parameters
@@ -100,7 +100,7 @@ def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | 
         It has no ``predict`` (or no ``fit``, and is not zero-shot), a wrong track, or asks for a forbidden column.
     """
 
-    def says(attribute: str, otherwise: object) -> Any:  # noqa: ANN401
+    def says(attribute: str, otherwise: object) -> Any:
         return getattr(thing, attribute, (home or {}).get(attribute, otherwise))
 
     own = getattr(thing, "__name__", type(thing).__name__)
@@ -118,7 +118,7 @@ def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | 
     return Method(title, columns, track, bool(zero_shot), thing)
 
 
-def _columns(title: str, declared: object, track: Track) -> dict[str, tuple[str, ...]] | None:
+def _columns(title: str, declared: Any, track: Track) -> dict[str, tuple[str, ...]] | None:
     if declared is None:
         return None
     by_task = declared if isinstance(declared, Mapping) else dict.fromkeys(TASKS, declared)
@@ -126,7 +126,9 @@ def _columns(title: str, declared: object, track: Track) -> dict[str, tuple[str,
     for task, names in by_task.items():
         listed = isinstance(names, list | tuple) and all(isinstance(column, str) for column in names)
         if not listed or not isinstance(task, str):
-            raise MethodError(f"method {title}: columns must be a list of column names, or a mapping task → such a list")
+            raise MethodError(
+                f"method {title}: columns must be a list of column names, or a mapping task → such a list"
+            )
         try:
             check_visible(names, transductive=track == "transductive")
             columns[find_task(task).name] = tuple(dict.fromkeys(names))
@@ -192,7 +194,7 @@ def load_method(file: Path) -> Method:
         raise MethodError(f"{file}: {error.strerror or error}") from error
     module = _run(file)
     try:
-        method = as_method(_find_in(module, file), home=vars(module), name=file.stem)
+        method = as_method(_find_in(module), home=vars(module), name=file.stem)
     except MethodError as error:
         raise MethodError(f"{file.name}: {error}") from error
     return Method(
@@ -221,7 +223,7 @@ def _run(file: Path) -> ModuleType:
     return module
 
 
-def _find_in(module: ModuleType, file: Path) -> Any:  # noqa: ANN401
+def _find_in(module: ModuleType) -> Any:
     if hasattr(module, "method"):
         return module.method
     zero_shot = getattr(module, "zero_shot", False)
@@ -281,7 +283,9 @@ def own_frames(error: BaseException, file: Path | None) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     first = next((i for i, frame in enumerate(frames) if file and Path(frame.filename) == file), None)
     if first is None:
-        frames = traceback.StackSummary.from_list([f for f in frames if "importlib" not in f.filename] if not file else [])
+        frames = traceback.StackSummary.from_list(
+            [f for f in frames if "importlib" not in f.filename] if not file else []
+        )
     else:
         frames = traceback.StackSummary.from_list(frames[first:])
     return "".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]).rstrip()

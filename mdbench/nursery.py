@@ -46,17 +46,17 @@ class _Process(ForkServerProcess):
     """
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the name and the type are multiprocessing's
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - the name and the type are multiprocessing's
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
         try:
-            return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]  # noqa: SLF001
+            return ForkServerProcess._Popen(process_obj)
         finally:
             sys.modules["__main__"] = main
 
 
 class _Context(ForkServerContext):
-    Process = _Process  # type: ignore[assignment]
+    Process = _Process
 
 
 def slow_imports(file: Path) -> set[str]:

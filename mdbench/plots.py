@@ -9,19 +9,19 @@ import matplotlib as mpl
 
 mpl.use("agg")
 
-import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.colors import BoundaryNorm, ListedColormap  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from mdbench.errors import MdbenchError  # noqa: E402
-from mdbench.results import CaseRecord, Result  # noqa: E402
-from mdbench.schema import COLUMNS, Family  # noqa: E402
-from mdbench.tasks import NONE, TASKS  # noqa: E402
-from mdbench.zoo import Zoo  # noqa: E402
+from mdbench.errors import MdbenchError
+from mdbench.results import CaseRecord, Result
+from mdbench.schema import COLUMNS, Family
+from mdbench.tasks import NONE, TASKS
+from mdbench.zoo import Zoo
 
 FORMATS: Final = (".pdf", ".png", ".svg")
 #: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.
@@ -30,7 +30,7 @@ MARKERS: Final = "osD^vPX*"
 #: Data amounts shown by a phase plot.
 PANELS: Final = 3
 
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -88,22 +88,28 @@ def accuracy_against_budget(result: Result) -> Figure:
         figure, axes = plt.subplots(
             lines, columns, figsize=(3.9 * columns, 3.1 * lines + 0.5), sharey=True, squeeze=False, layout="constrained"
         )
-        for panel, (sweep, records) in zip(axes.flat, sweeps, strict=False):
-            _draw_sweep(panel, sweep, records, result, names)
+        for panel, (_, records) in zip(axes.flat, sweeps, strict=False):
+            _draw_sweep(panel, records, result, names)
         for panel in axes.flat[len(sweeps) :]:
             panel.axis("off")
         for panel in axes[:, 0]:
             panel.set_ylabel("accuracy, %")
-        handles = {label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        handles = {
+            label: handle
+            for panel in axes.flat
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 
-def _draw_sweep(panel: Axes, sweep: str, records: Sequence[CaseRecord], result: Result, names: Sequence[str]) -> None:
+def _draw_sweep(panel: Axes, records: Sequence[CaseRecord], result: Result, names: Sequence[str]) -> None:
     case = records[0].case
     budgets = [record.case.budget for record in records]
     counted = case.sample != "limit"
-    positions = [float(np.mean([split.train_rows for split in record.splits])) for record in records] if counted else budgets
+    positions = (
+        [float(np.mean([split.train_rows for split in record.splits])) for record in records] if counted else budgets
+    )
     for number, name in enumerate(names):
         scores = [result.score(name, record.case.name) for record in records]
         known = [(x, score) for x, score in zip(positions, scores, strict=True) if score]
@@ -162,7 +168,9 @@ def phase(zoo: Zoo, column: str) -> Figure:
         for panel, fraction in zip(axes.flat, shown, strict=True):
             part = table if fraction is None else table[table["data_fraction"] == fraction]
             values = part[column].map({tick: i for i, tick in enumerate(ticks)}) if ticks else part[column]
-            grid = part.assign(_value=values.astype(float)).pivot_table(index="batch_size", columns="width", values="_value")
+            grid = part.assign(_value=values.astype(float)).pivot_table(
+                index="batch_size", columns="width", values="_value"
+            )
             image = panel.imshow(grid.to_numpy(), origin="lower", aspect="auto", interpolation="nearest", **options)
             panel.set_xticks(range(grid.shape[1]), [f"{level:g}" for level in grid.columns], rotation=90)
             panel.set_yticks(range(grid.shape[0]), [f"{level:g}" for level in grid.index])
@@ -173,7 +181,7 @@ def phase(zoo: Zoo, column: str) -> Figure:
                 panel.set_title(f"{fraction:g} % of the data")
         axes[0, 0].set_ylabel("batch size")
         bar = figure.colorbar(image, ax=list(axes.flat), pad=0.02)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         if ticks:
             bar.set_ticks(list(range(len(ticks))), labels=ticks)
         else:

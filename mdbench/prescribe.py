@@ -160,9 +160,7 @@ def _prescription(
     return Prescription(rows.case, len(rows.test), tuple(gains))
 
 
-def _gained(
-    task: Task, moves: dict[str, np.ndarray], predicted: np.ndarray, resolved: np.ndarray | None
-) -> np.ndarray:
+def _gained(task: Task, moves: dict[str, np.ndarray], predicted: np.ndarray, resolved: np.ndarray | None) -> np.ndarray:
     """Return the gain of every rule, seed and row; `predicted` and `resolved` (seeds, rows) → (rules, seeds, rows)."""
     gained = np.zeros((len(RULES), *predicted.shape))
     for place, some in enumerate(task.verdicts.values()):

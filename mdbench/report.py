@@ -12,8 +12,8 @@ from rich.table import Table
 
 from mdbench.cases import Case, selections
 from mdbench.compare import Comparison
-from mdbench.prescribe import RULES, Prescription
 from mdbench.method import MethodError, load_method, named_methods
+from mdbench.prescribe import RULES, Prescription
 from mdbench.results import CaseRecord, Failure, Result, Score
 from mdbench.schema import COLUMNS, VISIBLE_FAMILIES, Family
 from mdbench.tasks import TASKS
@@ -121,7 +121,10 @@ def _wide_table(result: Result, own: Sequence[str]) -> Table:
             best = max((cell.accuracy for cell in cells if cell), default=0)
             table.add_row(
                 escape(record.case.name),
-                *("–" if not c else f"[bold]{c.accuracy:.2f}[/]" if c.accuracy == best else f"{c.accuracy:.2f}" for c in cells),
+                *(
+                    "–" if not c else f"[bold]{c.accuracy:.2f}[/]" if c.accuracy == best else f"{c.accuracy:.2f}"
+                    for c in cells
+                ),
             )
         table.add_section()
     return table
@@ -179,7 +182,7 @@ def show_comparison(comparison: Comparison) -> None:
         )
     console.print(table)
     console.print(
-        "\n[dim]accuracy in %, difference in points; paired bootstrap over test grid cells, which cases on one test zoo share; "
+        "\n[dim]accuracy in %, difference in points; paired bootstrap over test grid cells, which cases on one zoo share; "
         "p: two-sided, not corrected for the number of cases[/]"
     )
 
@@ -218,11 +221,15 @@ def show_failures(failures: Sequence[Failure]) -> None:
     for (method, reason, traceback), group in groupby(failures, key=lambda f: (f.method, f.reason, f.traceback)):
         cases = [failure.case for failure in group if failure.case]
         where = cases[0] + (f" and {len(cases) - 1} more" if len(cases) > 1 else "") if cases else ""
-        subject = ", ".join(text for text in (f"method {method}" if method else "", f"case {where}" if where else "") if text)
+        subject = ", ".join(
+            text for text in (f"method {method}" if method else "", f"case {where}" if where else "") if text
+        )
         said = reason.removeprefix(f"case {cases[0]}: ") if cases else reason
         console.print(f"[red]error:[/] {escape(subject)}: {escape(said)}", soft_wrap=True)
         if traceback:
-            console.print(escape("\n".join(f"    {line}" for line in traceback.splitlines())), soft_wrap=True, style="dim")
+            console.print(
+                escape("\n".join(f"    {line}" for line in traceback.splitlines())), soft_wrap=True, style="dim"
+            )
 
 
 def show_methods() -> None:

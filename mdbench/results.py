@@ -162,7 +162,8 @@ class Result(_Strict):
         MdbenchError
             The result was read without its predictions, or they cannot be read.
         """
-        return self._table().to_pandas()
+        predictions: pd.DataFrame = self._table().to_pandas()
+        return predictions
 
     def _table(self) -> pa.Table:
         if self._predictions is None:
@@ -227,11 +228,13 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
     try:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
-            raise MdbenchError(f"{path}: format {content['format']} is newer than this mdbench knows ({FORMAT}); upgrade it")
+            raise MdbenchError(
+                f"{path}: format {content['format']} is newer than this mdbench knows ({FORMAT}); upgrade it"
+            )
         result = Result.model_validate_json(path.read_bytes())
         predictions = Path(folder, PREDICTIONS)
         if predictions.is_file():
-            result._predictions = partial(pq.read_table, predictions)  # noqa: SLF001 - our own
+            result._predictions = partial(pq.read_table, predictions)
     except OSError as error:
         raise MdbenchError(f"{path}: {error.strerror or error}") from error
     except ValidationError as error:
@@ -250,7 +253,7 @@ def package_versions() -> dict[str, str]:
 def _git_revision(folder: Path) -> str | None:
     try:
         said = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],  # noqa: S607 - whatever git there is
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
             cwd=folder,
             capture_output=True,
             text=True,

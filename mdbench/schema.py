@@ -97,9 +97,15 @@ _ALL = (
         "linear CKA between the outputs of two seeds, mean over ordered seed pairs",
         "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)",
     ),
-    Column("rfi_temperature_up", "points", Family.RFI, "test accuracy to gain by raising the temperature alone", ZHOU_2024),
     Column(
-        "rfi_temperature_down", "points", Family.RFI, "test accuracy to gain by lowering the temperature alone", ZHOU_2024
+        "rfi_temperature_up", "points", Family.RFI, "test accuracy to gain by raising the temperature alone", ZHOU_2024
+    ),
+    Column(
+        "rfi_temperature_down",
+        "points",
+        Family.RFI,
+        "test accuracy to gain by lowering the temperature alone",
+        ZHOU_2024,
     ),
     Column("rfi_width", "points", Family.RFI, "test accuracy to gain by widening the model alone", ZHOU_2024),
     Column("rfi_data", "points", Family.RFI, "test accuracy to gain by training on more data alone", ZHOU_2024),

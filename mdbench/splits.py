@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ class Rows:
         return codes(self.labels, self.task)
 
     def combinations(self, knobs: tuple[str, ...]) -> tuple[np.ndarray, int]:
-        """Number the combinations of the levels of some knobs, last knob fastest, whether or not a row stands there.
+        """Give each combination of the levels of some knobs a number, last knob fastest, whether or not a row stands there.
 
         Returns
         -------
@@ -176,7 +177,7 @@ def draw(rows: Rows, case: Case, seed: int) -> np.ndarray:
     return positions
 
 
-def codes(labels: np.ndarray, task: Task) -> np.ndarray:
+def codes(labels: Any, task: Task) -> np.ndarray:
     """Return labels, (n,) objects, as places in ``task.classes``, −1 for anything else; shape (n,), int8."""
     try:
         return task.index.get_indexer(labels).astype(np.int8)

@@ -67,7 +67,8 @@ def resampled_means(values: np.ndarray, cells: np.ndarray, weights: np.ndarray) 
     count = weights.shape[1]
     sums = np.stack([np.bincount(cells, weights=row, minlength=count) for row in values])
     with np.errstate(invalid="ignore"):
-        return (sums @ weights.T) / (np.bincount(cells, minlength=count) @ weights.T)
+        means: np.ndarray = (sums @ weights.T) / (np.bincount(cells, minlength=count) @ weights.T)
+    return means
 
 
 def _intervals(draws: np.ndarray, level: float) -> list[Interval]:

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -85,7 +85,8 @@ def ask(method: Method, rows: CaseRows) -> Answer:
     train = rows.train.table[list(columns)].to_numpy(dtype=float)
     test = rows.test.table[list(columns)].to_numpy(dtype=float)
     predicted = np.empty((len(rows.samples), len(test)), dtype=np.int8)
-    fit_seconds, predict_seconds = [], []
+    fit_seconds: list[float] = []
+    predict_seconds: list[float] = []
     for position, first in enumerate(rows.distinct):
         if first < position:
             # The same training rows, so the same named seed: everything would happen again, to the letter.
@@ -137,17 +138,15 @@ def _blaming(method: Method) -> Iterator[None]:
         raise MethodError(f"it raised {describe(error)}", own_frames(error, method.file)) from error
 
 
-def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, rows: CaseRows) -> None:  # noqa: ANN401
+def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, rows: CaseRows) -> None:
     if _takes_values(type(solver)):
         solver.fit(models.to_numpy(), labels.to_numpy())
-    elif _wants_task(type(solver)):
-        solver.fit(models, labels, task=rows.task)
     else:
-        solver.fit(models, labels)
+        named = _task_parameter(type(solver).fit)
+        solver.fit(models, labels, **({named: rows.task} if named else {}))
 
 
-@cache
-def _takes_values(kind: type) -> bool:
+def _takes_values(kind: type[Any]) -> bool:
     """Tell whether this is one of scikit-learn's own simple classifiers, which use values alone and no column names.
 
     Checking a small DataFrame takes scikit-learn about as long as growing a tree on it does.
@@ -156,11 +155,14 @@ def _takes_values(kind: type) -> bool:
 
 
 @cache
-def _wants_task(kind: type) -> bool:
-    return "task" in inspect.signature(kind.fit).parameters  # type: ignore[attr-defined]
+def _task_parameter(fit: Callable[..., object]) -> str | None:
+    """Return what a class's ``fit`` calls the task: ``task``, or its third parameter if it cannot do without."""
+    parameters = list(inspect.signature(fit).parameters.values())[1:]
+    third = [p.name for p in parameters[2:3] if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    return "task" if any(p.name == "task" for p in parameters) else next(iter(third), None)
 
 
-def _predict(solver: Any, values: np.ndarray, header: pd.Index, rows: CaseRows) -> np.ndarray:  # noqa: ANN401
+def _predict(solver: Any, values: np.ndarray, header: pd.Index, rows: CaseRows) -> np.ndarray:
     models = pd.DataFrame(values, columns=header)
     answer = solver.predict(values if _takes_values(type(solver)) else models)
     if isinstance(answer, pd.Series) and not answer.index.equals(models.index):
@@ -180,12 +182,14 @@ def _predict(solver: Any, values: np.ndarray, header: pd.Index, rows: CaseRows) 
         first = labels[bad[0]]
         if pd.isna(first) is True:
             raise MethodError(f"it predicted NaN for {len(bad)} of {len(models)} rows")
-        raise MethodError(f"it predicted {str(first)[:60]!r}; the labels of {rows.task.name} are {', '.join(rows.task.classes)}")
+        raise MethodError(
+            f"it predicted {str(first)[:60]!r}; the labels of {rows.task.name} are {', '.join(rows.task.classes)}"
+        )
     return said
 
 
 def _check_inductive(
-    solver: Any,  # noqa: ANN401
+    solver: Any,
     values: np.ndarray,
     said: np.ndarray,
     header: pd.Index,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 
 from mdbench.cases import Case
 from mdbench.method import Method, MethodError, load_method
@@ -20,10 +20,14 @@ from mdbench.splits import CaseRows, split
 from mdbench.trial import Answer, ask
 from mdbench.zoo import Zoo, load_zoo
 
+if TYPE_CHECKING:
+    from pebble import ProcessFuture
+
 T = TypeVar("T")
 
 #: Seconds a method may take for one case, all its seeds together.
 TIMEOUT: Final = 600.0
+
 
 @dataclass(frozen=True)
 class Order:
@@ -86,27 +90,29 @@ class Workers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
-            self._pool.close()
+            self._pool.close()  # type: ignore[no-untyped-call]
         else:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
     def load(self, files: Iterable[Path]) -> Iterator[tuple[Path, Method | MethodError]]:
         """Load method files; what comes back has no prototype."""
         waiting = {self._pool.schedule(_load, args=[file], timeout=self._timeout): file for file in files}
         for future in as_completed(waiting):
-            yield waiting[future], self._outcome(future)
+            yield waiting[cast("ProcessFuture[Any]", future)], self._outcome(future)
 
     def ask(self, orders: Iterable[Order]) -> Iterator[tuple[Order, Answer | MethodError]]:
         """Ask methods cases, several at a time."""
         waiting = {
             self._pool.schedule(
-                _ask, args=[order.method.file, order.rows.case.model_dump_json(), order.train, order.test], timeout=self._timeout
+                _ask,
+                args=[order.method.file, order.rows.case.model_dump_json(), order.train, order.test],
+                timeout=self._timeout,
             ): order
             for order in orders
         }
         for future in as_completed(waiting):
-            yield waiting[future], self._outcome(future)
+            yield waiting[cast("ProcessFuture[Any]", future)], self._outcome(future)
 
     def _outcome(self, future: "Future[T | MethodError]") -> T | MethodError:
         from pebble import ProcessExpired

@@ -5,7 +5,6 @@ On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests) and `
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +114,7 @@ class Zoo:
         unknown = [str(column) for column in table.columns if column not in COLUMNS]
         if unknown:
             raise MdbenchError(f"zoo {name}: column {unknown[0]!r} is not one of `mdbench columns`")
-        knobs = [column for column in table.columns if COLUMNS[column].family is Family.KNOB]
+        knobs = [column for column in map(str, table.columns) if COLUMNS[column].family is Family.KNOB]
         absent = [need for need in ("test_error", *(move.knob for move in moves)) if need not in table.columns]
         if absent:
             raise MdbenchError(f"zoo {name}: column {absent[0]!r} is missing")
@@ -148,7 +147,7 @@ class Zoo:
     @property
     def knobs(self) -> list[str]:
         """The axes of the grid."""
-        return [column for column in self.configurations if COLUMNS[column].family is Family.KNOB]
+        return [column for column in map(str, self.configurations) if COLUMNS[column].family is Family.KNOB]
 
     @property
     def cell_knobs(self) -> list[str]:
@@ -261,7 +260,9 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
     except (OSError, ValidationError) as error:
         raise MdbenchError(f"{folder / MANIFEST} cannot be read: {_first_line(error)}") from error
     if manifest.format > FORMAT:
-        raise MdbenchError(f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it")
+        raise MdbenchError(
+            f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it"
+        )
     path = folder / CONFIGURATIONS
     try:
         if sha256_of(path) != manifest.sha256:

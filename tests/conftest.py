@@ -1,0 +1,48 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import toy
+
+from mdbench.zoo import zoo_home
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "benchmarks"))  # the plain procedure is an independent reference
+
+PUBLISHED = Path(os.environ.get("MODELDIAGNOSIS", ROOT.parent / "shared" / "ModelDiagnosis"))
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """A clone of the public ModelDiagnosis repository: $MODELDIAGNOSIS, or ../shared/ModelDiagnosis."""
+    if not (PUBLISHED / "model_diagnosis_dataset").is_dir():
+        pytest.skip(f"the published tables are not at {PUBLISHED}: nothing was checked against them")
+    return PUBLISHED
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    """Every test has its own, empty home."""
+    monkeypatch.setenv("MDBENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def toy_home(home) -> Path:
+    """A home with the toy zoos, under the names that the published cases use."""
+    for one in toy.both():
+        one.save(zoo_home() / one.name)
+    return home
+
+
+@pytest.fixture
+def method_file(tmp_path):
+    """Write a method file."""
+
+    def write(text: str, name: str = "mine.py") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write

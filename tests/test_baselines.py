@@ -1,0 +1,162 @@
+"""The baselines, against brute force, the plain loop, and each other."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baselines.md_tree import TREES, MDTree
+from baselines.md_tree_cka import MDTreeCKA
+from baselines.md_tree_exact import MDTreeExact
+from mdbench.cases import load_cases
+from mdbench.method import find_method, load_method, named_methods
+from mdbench.splits import split
+from mdbench.tasks import TASKS
+from mdbench.trial import ask
+
+CLEAN, NOISY = toy.both()
+THEIRS = {"optimizer": "bs_failure", "width_vs_optimizer": "width_vs_batch", "data_vs_optimizer": "data_vs_batch"}
+WORDS = {"temperature_too_low": "small", "temperature_too_high": "large"}
+
+
+def words(labels, task: str) -> np.ndarray:
+    return np.array([WORDS.get(label, "batch" if label == "optimizer" else label) for label in labels])
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [*((MDTree, task) for task in TREES), (MDTreeCKA, "optimizer")],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_md_tree_finds_the_thresholds_of_the_plain_loop(kind, task):
+    plain = "cka" if kind is MDTreeCKA else THEIRS[task]
+    table = CLEAN.configurations[CLEAN.configurations[task] != "none"]
+    for seed in range(3):
+        sample = table.sample(80, random_state=seed)
+        tree = kind()
+        tree.fit(sample[kind.columns[task]], sample[task], TASKS[task])
+        ours = {"hessian_t": "log_hessian_trace", "CKA": "output_cka"}
+        features = sample[[ours.get(name, name) for name in reference.TREES[plain][1]]].to_numpy()
+        expected = reference.fit_thresholds(plain, features, words(sample[task], task))
+        np.testing.assert_allclose(tree.thresholds, expected, rtol=0, atol=1e-12)
+        walk = reference.TREES[plain][0]
+        np.testing.assert_array_equal(words(tree.predict(sample), task), walk(features, expected))
+
+
+@st.composite
+def samples(draw, most: int):
+    task = draw(st.sampled_from(list(TREES)))
+    columns = MDTree.columns[task]
+    n = draw(st.integers(1, most if task != "data_vs_optimizer" else 4))
+    cell = st.integers(0, 3)
+    models = pd.DataFrame([[draw(cell) for _ in columns] for _ in range(n)], columns=columns, dtype=float)
+    labels = pd.Series([draw(st.sampled_from(TASKS[task].classes)) for _ in range(n)], dtype=object)
+    return task, models, labels
+
+
+@given(samples(9))
+@settings(max_examples=60, deadline=None)
+def test_exact_thresholds_make_as_few_errors_as_any(sample):
+    task, models, labels = sample
+    exact = MDTreeExact()
+    exact.fit(models, labels, TASKS[task])
+    found = (exact.predict(models) == labels).sum()
+    other = MDTree()
+    other.fit(models, labels, TASKS[task])
+    cuts = []
+    for step in TREES[task]:
+        values = np.unique(models[step.column])
+        cuts.append([-np.inf, *(values[1:] + values[:-1]) / 2, np.inf])
+    best = 0
+    for other.thresholds in product(*cuts):
+        best = max(best, (other.predict(models) == labels).sum())
+    assert found == best
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_exact_thresholds_are_never_worse_than_the_published_procedure(seed):
+    rng = np.random.default_rng(seed)
+    for task, tree in TREES.items():
+        columns = MDTree.columns[task]
+        scale = {"train_error": 1.0, "mode_connectivity_peak": -30.0, "log_hessian_trace": 9.0}
+        models = pd.DataFrame({column: scale[column] * rng.random(120) for column in columns})
+        labels = pd.Series(rng.choice(TASKS[task].classes, 120), dtype=object)
+        right = []
+        for kind in (MDTree, MDTreeExact):
+            method = kind()
+            method.fit(models, labels, TASKS[task])
+            right.append((method.predict(models) == labels).sum())
+        assert right[1] >= right[0], tree
+
+
+def test_the_barrier_rule_is_the_inequality():
+    rule = load_method(find_method("barrier_rule")).fresh()
+    models = pd.DataFrame(
+        {"mode_connectivity_peak": [-10.0, -9.8, -9.71, -9.6, 0.0], "train_error": [10.0, 10, 10, 10, 0]}
+    )
+    # −peak − error: 0, −0.2, −0.29, −0.4, 0
+    low, high = "temperature_too_low", "temperature_too_high"
+    assert rule.predict(models).tolist() == [low, low, low, high, low]
+
+
+def test_majority_repeats_the_most_frequent_label():
+    majority = load_method(find_method("majority")).fresh()
+    majority.fit(pd.DataFrame(index=range(3)), pd.Series(["width", "optimizer", "width"]))
+    assert majority.predict(pd.DataFrame(index=range(2))) == ["width", "width"]
+
+
+def test_random_is_uniform_and_differs_between_samples():
+    rows = split(load_cases("cifar10/optimizer/few-shot/5")[0], CLEAN, NOISY)
+    said = ask(load_method(find_method("random")), rows).predicted
+    share = said.mean()
+    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(said.size)
+    agreement = [(said[i] == said[j]).mean() for i in range(5) for j in range(i)]
+    assert np.allclose(agreement, 0.5, atol=4 * 0.5 / np.sqrt(said.shape[1]))
+
+
+#: A case whose small sample holds one verdict alone, one of each size, and a task with four verdicts.
+CASES = (
+    "cifar10/optimizer/few-shot/1",
+    "cifar10/width_vs_optimizer/few-shot/1",
+    "cifar10/data_vs_optimizer/width-limited/32",
+)
+
+
+@pytest.mark.parametrize("name", sorted(named_methods()))
+def test_every_baseline_answers_every_case_it_is_meant_for(name):
+    method = load_method(find_method(name))
+    assert method.name == name
+    four_ways = load_cases("cifar10/optimizer/few-shot/8")[0].model_copy(update={"task": "failure_source"})
+    asked = 0
+    for case in [*load_cases(CASES), four_ways]:
+        if method.answers(case.task):
+            rows = split(case, CLEAN, NOISY)
+            answer = ask(method, rows)
+            assert answer.predicted.shape == (5, len(rows.test))
+            asked += 1
+    assert asked
+
+
+def test_the_baselines_are_all_there():
+    assert set(named_methods()) >= {
+        "md_tree",
+        "md_tree_cka",
+        "md_tree_exact",
+        "validation_tree",
+        "hyperparameter_tree",
+        "hyperparameter_validation_tree",
+        "landscape_tree",
+        "logistic_regression",
+        "random_forest",
+        "xgboost",
+        "nearest_neighbours",
+        "majority",
+        "random",
+        "barrier_rule",
+    }

@@ -1,0 +1,81 @@
+import pytest
+
+from mdbench.cases import all_cases, load_cases, read_registry, selections
+from mdbench.errors import MdbenchError
+
+SWEEP = """
+[[sweep]]
+name = "a/b"
+task = "optimizer"
+train = "x"
+test = "y"
+scenario = "few-shot"
+about = "BUDGET cells"
+sample = "cells"
+knobs = ["width"]
+budgets = [1, 2]
+seeds = [1]
+"""
+TAIL = "\n[selections]\nmine = ['a/*']\n"
+
+
+def test_paper_is_the_published_cases_and_data_at_its_smallest_budgets():
+    assert [case.name.removeprefix("cifar10/") for case in load_cases("paper")] == [
+        "optimizer/few-shot/8",
+        "optimizer/data-limited/10",
+        "optimizer/width-limited/2",
+        "width_vs_optimizer/few-shot/1",
+        "width_vs_optimizer/data-limited/10",
+        "data_vs_optimizer/few-shot/1",
+        "data_vs_optimizer/width-limited/32",
+    ]
+
+
+def test_cases_are_found_by_selection_sweep_pattern_and_name():
+    assert load_cases("all") == all_cases() == load_cases("published")
+    assert len(load_cases("cifar10/optimizer/few-shot")) == 24
+    assert len(load_cases("*/few-shot/1")) == 3
+    one = "cifar10/optimizer/few-shot/8"
+    assert [case.name for case in load_cases([one, one])] == [one]
+    # in the registry's order, whatever the order of asking
+    assert load_cases(["paper", one])[0].name == one
+
+
+@pytest.mark.parametrize("name", selections())
+def test_every_selection_finds_cases(name):
+    assert load_cases(name)
+
+
+def test_an_unknown_case_names_its_nearest_neighbour():
+    with pytest.raises(MdbenchError, match=r"'papers' does not exist.*nearest: paper"):
+        load_cases("papers")
+    with pytest.raises(MdbenchError, match=r"nearest: cifar10/optimizer/few-shot/\d"):
+        load_cases(["paper", "cifar10/optimizer/few-shot/25"])
+
+
+def test_a_registry_is_read():
+    cases, named = read_registry(SWEEP + TAIL)
+    assert list(cases) == ["a/b/1", "a/b/2"]
+    assert cases["a/b/2"].drawn == "2 cells"
+    assert named == {"mine": ("a/*",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[", "not TOML"),
+        (SWEEP.replace('"optimizer"', '"fortune"') + TAIL, "sweep.0.task"),
+        (SWEEP.replace("seeds = [1]", "") + TAIL, "sweep.0.seeds"),
+        (SWEEP + "colour = 1" + TAIL, "sweep.0.colour"),
+        (SWEEP + SWEEP + TAIL, "'a/b/1' stands there twice"),
+        (SWEEP.replace("[1, 2]", "[0]") + TAIL, "whole numbers from 1"),
+        (SWEEP.replace("[1, 2]", "[1.5]") + TAIL, "whole numbers from 1"),
+        (
+            SWEEP.replace('["width"]', '["width", "depth"]').replace('"cells"\n', '"levels"\n') + TAIL,
+            "exactly one knob",
+        ),
+    ],
+)
+def test_a_registry_that_does_not_fit_says_where(text, message):
+    with pytest.raises(MdbenchError, match=message):
+        read_registry(text)

@@ -1,0 +1,184 @@
+"""The command line, as a user meets it: real processes, real files."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_modeldiagnosis import clone  # noqa: F401 - a fixture
+
+MDBENCH = str(Path(sys.executable).with_name("mdbench"))
+CASE = "cifar10/optimizer/few-shot/3"
+GOOD = "class Good:\n    columns = ['train_error']\n    def fit(self, m, l): self.l = l.mode()[0]\n    def predict(self, m): return [self.l] * len(m)\n"
+
+
+def run(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([MDBENCH, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def refused(*arguments: object) -> str:
+    """Run something that must be refused: exit code 2, one or two lines, no traceback."""
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert 1 <= len(lines) <= 2, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, time; from mdbench.cli import main; sys.argv = ['mdbench', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'datasets', 'matplotlib', 'pandas', 'numpy', 'sklearn', 'pydantic', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in ("evaluate", "compare", "prescribe", "methods", "cases", "columns", "import", "plot"):
+        assert f"  {command} " in done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, mdbench; assert not {'torch', 'pandas', 'numpy', 'matplotlib', 'datasets'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version():
+    assert re.fullmatch(r"mdbench \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+@pytest.mark.parametrize("command", ["methods", "cases", "columns"])
+def test_lists(command):
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    expected = {"methods": "barrier_rule", "cases": "cifar10/optimizer/few-shot", "columns": "log_hessian_trace"}
+    assert expected[command] in done.stdout
+
+
+def test_from_a_clone_to_scores(clone, home, method_file, tmp_path):  # noqa: F811
+    done = run("import", "modeldiagnosis", clone)
+    assert done.returncode == 0, done.stderr
+    assert "cifar10-resnet18-noise10: 1,690 configurations" in done.stdout
+    mine = method_file(GOOD, "mine.py")
+    done = run("evaluate", mine, "--cases", CASE, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    for name in ("mine", "md_tree", "validation_tree", "hyperparameter_tree", "majority"):
+        assert re.search(rf"^\d +{name} ", done.stdout, re.MULTILINE), done.stdout
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert {score["method"] for score in result["scores"]} >= {"mine", "md_tree"}
+    assert (tmp_path / "out" / "predictions.parquet").is_file()
+
+    done = run("compare", mine, "md_tree", "--cases", CASE)
+    assert done.returncode == 0, done.stderr
+    assert "mine − md_tree" in done.stdout
+    done = run("prescribe", "md_tree", "--cases", "cifar10/width_vs_optimizer/few-shot/1", "--beside", "")
+    assert done.returncode == 0, done.stderr
+    assert "best possible" in done.stdout
+    for arguments in (
+        ("phase", "failure_source"),
+        ("phase", "output_cka"),
+        ("budget", "--cases", "cifar10/optimizer/width-limited"),
+    ):
+        out = tmp_path / f"{arguments[1].strip('-')}.png"
+        done = run("plot", *arguments, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("toy_home")
+class TestRefusals:
+    def test_a_path_that_is_no_clone(self, tmp_path, home):
+        assert "is no clone of" in refused("import", "modeldiagnosis", tmp_path)
+
+    def test_a_bad_clone_leaves_the_zoos_as_they_were(self, clone, home):  # noqa: F811
+        before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+        bad = next(clone.rglob("*noise*.csv"))  # the second of the two
+        bad.write_text(bad.read_text().replace("CKA", "cka", 1))
+        assert "column 'CKA' is missing" in refused("import", "modeldiagnosis", clone)
+        assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+    def test_an_unknown_case(self):
+        assert "case 'nope' does not exist" in refused("evaluate", "md_tree", "--cases", "nope")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("def f(:\n", "syntax error"),
+            ("x = 1", "there is no method"),
+            (f"columns = ['width']\n{GOOD.replace('columns', 'others')}", "column 'width' is forbidden"),
+            (GOOD.replace("[self.l]", "['?']"), "it predicted '?'"),
+            (GOOD.replace("[self.l] * len(m)", "[]"), "it predicted 0 labels for"),
+            (GOOD.replace("[self.l]", "[float('nan')]"), "it predicted NaN for"),
+        ],
+    )
+    def test_a_bad_method(self, method_file, text, message):
+        file = method_file(text, "bad.py")
+        assert message in refused("evaluate", file, "--cases", CASE, "--beside", "")
+
+    def test_a_method_that_raises_shows_its_own_frames(self, method_file):
+        file = method_file(GOOD.replace("self.l = l.mode()[0]", "1 / 0"), "bad.py")
+        done = run("evaluate", file, "--cases", CASE, "--beside", "majority")
+        assert done.returncode == 2
+        assert re.search(r"^1 +majority ", done.stdout, re.MULTILINE)
+        first, *frames = done.stderr.strip().splitlines()
+        assert first == f"error: method bad, case {CASE}: it raised ZeroDivisionError: division by zero"
+        assert "bad.py" in frames[0]
+        assert not any("trial.py" in line for line in frames)
+
+    def test_a_method_that_takes_too_long(self, method_file):
+        file = method_file(GOOD.replace("self.l = l.mode()[0]", "import time; time.sleep(60)"), "slow.py")
+        started = time.monotonic()
+        assert "longer than 1 s (--timeout)" in refused(
+            "evaluate", file, "--cases", CASE, "--beside", "", "--timeout", "1"
+        )
+        assert time.monotonic() - started < 30
+
+    def test_an_unknown_column_to_plot(self, tmp_path):
+        assert "column 'sharpness' does not exist" in refused("plot", "phase", "sharpness", "--out", tmp_path / "a.png")
+        assert "ends in .pdf, .png, .svg" in refused("plot", "phase", "width", "--out", tmp_path / "a.gif")
+        assert "there is no folder" in refused("plot", "phase", "width", "--out", tmp_path / "no" / "a.png")
+        assert not list(tmp_path.glob("*.png"))
+
+
+def test_without_a_zoo_it_says_how_to_get_one(home):
+    assert "mdbench import modeldiagnosis PATH" in refused("evaluate", "md_tree")
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_ctrl_c_ends_at_once_and_keeps_what_was_answered(method_file, home):
+    slow = GOOD.replace("self.l = l.mode()[0]", "import time; self.l = l.mode()[0]; time.sleep(60 * (len(l) > 60))")
+    file = method_file(slow, "slow.py")
+    cases = "cifar10/optimizer/few-shot/1,cifar10/optimizer/few-shot/24"
+    # In a session of its own, as a terminal would have it: the signal reaches the whole group.
+    process = subprocess.Popen(
+        [MDBENCH, "evaluate", str(file), "--cases", cases, "--beside", ""],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(home.glob("cache/answers/*/*.npz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("stopped; answers given so far are kept")
+    assert "Traceback" not in errors
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_a_script_without_a_main_guard_can_use_workers(tmp_path):
+    """Workers must not run the script that started them again."""
+    script = f"import mdbench; print(len(mdbench.evaluate('majority', {CASE!r}, workers=2).scores))"
+    (tmp_path / "script.py").write_text(script)
+    for command in ([sys.executable, tmp_path / "script.py"], [sys.executable, "-"]):
+        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr

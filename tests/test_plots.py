@@ -1,0 +1,74 @@
+"""Figures: what is drawn is what the tables say."""
+
+import numpy as np
+import pytest
+import toy
+
+import mdbench
+from mdbench.errors import MdbenchError
+from mdbench.plots import accuracy_against_budget, phase, save
+
+ZOO = toy.zoo()
+
+
+def test_a_phase_plot_shows_the_values_of_the_grid(tmp_path):
+    figure = phase(ZOO, "train_error")
+    panels = [axes for axes in figure.axes if axes.images]
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        "10 % of the data",
+        "50 % of the data",
+        "100 % of the data",
+    ]
+    table = ZOO.configurations[ZOO.configurations["data_fraction"] == 50]
+    expected = table.pivot_table(index="batch_size", columns="width", values="train_error")
+    np.testing.assert_allclose(panels[1].images[0].get_array(), expected)
+    save(figure, tmp_path / "a.svg")
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+def test_labels_are_drawn_as_themselves():
+    figure = phase(ZOO, "failure_source")
+    shown = figure.axes[0].images[0].get_array()
+    table = ZOO.configurations[ZOO.configurations["data_fraction"] == 10]
+    verdicts = ["temperature_too_low", "temperature_too_high", "width", "data", "none"]
+    expected = table.assign(at=table["failure_source"].map(verdicts.index)).pivot_table(
+        index="batch_size", columns="width", values="at"
+    )
+    np.testing.assert_array_equal(shown, expected)
+    assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == verdicts
+
+
+@pytest.mark.parametrize("column", [c for c in ZOO.configurations if c != "configuration"])
+def test_every_column_can_be_drawn(column, tmp_path):
+    save(phase(ZOO, column), tmp_path / "a.png")
+
+
+def test_a_grid_without_the_knobs_says_so():
+    from mdbench.labels import Move
+    from mdbench.zoo import Zoo
+
+    table = toy.table().query("width == 2 and data_fraction == 10")[["batch_size", "test_error"]]
+    narrow = Zoo.from_table("n", "n", table, [Move("temperature_up", "batch_size", "down")], ZOO.provenance)
+    with pytest.raises(MdbenchError, match="no knob 'width'"):
+        phase(narrow, "test_error")
+    with pytest.raises(MdbenchError, match="has no column 'output_cka'"):
+        phase(narrow, "output_cka")
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_curves_go_through_the_scores():
+    result = mdbench.evaluate(
+        ["majority", "barrier_rule"], ["cifar10/optimizer/width-limited", "cifar10/data_vs_optimizer/few-shot"]
+    )
+    figure = accuracy_against_budget(result)
+    first, second = (axes for axes in figure.axes if axes.lines)
+    scores = [s for s in result.scores if s.method == "majority" and "width-limited" in s.case]
+    x, y = first.lines[0].get_data()
+    assert list(x) == list(toy.WIDTHS)
+    np.testing.assert_allclose(y, [s.accuracy for s in scores])
+    assert len(second.lines) == 1  # barrier_rule does not answer this task
+    assert list(second.lines[0].get_xdata()) == [
+        np.mean([split.train_rows for split in record.splits])
+        for record in result.cases
+        if "data_vs" in record.case.name
+    ]

@@ -1,0 +1,118 @@
+"""Splits against the published sampling, written out in the published way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import toy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mdbench.cases import all_cases, load_cases
+from mdbench.errors import MdbenchError
+from mdbench.splits import codes, split
+from mdbench.tasks import NONE, TASKS
+
+CLEAN, NOISY = toy.both()
+
+
+def published_sampling(frame: pd.DataFrame, case, seed: int) -> pd.DataFrame:
+    """The sampling as PROTOCOL.md states it: one seeding and one choice a split, over ascending lists."""
+    np.random.seed(seed)
+    data, widths = sorted(set(frame["data_fraction"])), sorted(set(frame["width"]))
+    k = int(case.budget)
+    if case.sample == "cells":
+        cells = [(d, w) for d in data for w in widths]
+        chosen = {cells[i] for i in np.random.choice(list(range(len(cells))), size=k, replace=False)}
+        return frame[[(d, w) in chosen for d, w in zip(frame["data_fraction"], frame["width"], strict=True)]]
+    if case.sample == "levels":
+        levels = data if case.knobs == ("data_fraction",) else widths
+        return frame[frame[case.knobs[0]].isin(np.random.choice(levels, size=k, replace=False))]
+    return frame[frame[case.knobs[0]] <= case.budget]
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
+def test_every_case_samples_as_published(case):
+    rows = split(case, CLEAN, NOISY)
+    keep = CLEAN.configurations["width"] >= (32 if case.keep else 0)
+    frame = CLEAN.configurations[keep & (CLEAN.configurations[case.task] != NONE)]
+    for seed, sample in zip(case.seeds, rows.samples, strict=True):
+        assert rows.train.ids[sample].tolist() == published_sampling(frame, case, seed).index.tolist()
+    asked = NOISY.configurations
+    asked = asked[(asked["width"] >= (32 if case.keep else 0)) & (asked[case.task] != NONE)]
+    assert rows.test.ids.tolist() == asked.index.tolist()
+
+
+def test_the_published_sweeps_are_all_there():
+    budgets = {}
+    for case in all_cases():
+        budgets.setdefault(case.sweep.removeprefix("cifar10/"), []).append(case.budget)
+    assert budgets == {
+        "optimizer/few-shot": list(range(1, 25)),
+        "optimizer/data-limited": list(range(10, 101, 10)),
+        "optimizer/width-limited": list(toy.WIDTHS),
+        "width_vs_optimizer/few-shot": list(range(1, 11)),
+        "width_vs_optimizer/data-limited": list(range(10, 101, 10)),
+        "data_vs_optimizer/few-shot": [1, 2, 3, 4, 5],
+        "data_vs_optimizer/width-limited": [32, 45, 64, 91, 128],
+    }
+    assert all(case.seeds == (42, 90, 38, 18, 72) for case in all_cases())
+
+
+@given(seed=st.integers(0, 2**32 - 1), budget=st.integers(1, 40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+def test_cells_are_drawn_whole(seed, budget):
+    case = load_cases("cifar10/optimizer/few-shot/8")[0].model_copy(update={"seeds": (seed,), "budget": float(budget)})
+    rows = split(case, CLEAN, NOISY)
+    sample = rows.train.table.iloc[rows.samples[0]]
+    cells = sample[["data_fraction", "width"]].drop_duplicates()
+    assert len(cells) == budget
+    assert len(sample) == len(rows.train.table.merge(cells))
+
+
+def test_equal_samples_are_known_as_such():
+    limited = split(load_cases("cifar10/optimizer/data-limited/30")[0], CLEAN, NOISY)
+    assert limited.distinct == [0] * 5
+    assert len(set(limited.digests)) == 1
+    random = split(load_cases("cifar10/optimizer/few-shot/8")[0], CLEAN, NOISY)
+    assert random.distinct == list(range(5))
+    assert len(set(random.digests)) == 5
+
+
+def test_a_digest_does_not_depend_on_the_order_of_rows():
+    case = load_cases("cifar10/width_vs_optimizer/few-shot/2")[0]
+    turned = replace(NOISY, configurations=NOISY.configurations[::-1])
+    assert split(case, CLEAN, NOISY).digests == split(case, CLEAN, turned).digests
+
+
+def test_cells_of_test_rows_are_numbered_over_the_whole_zoo():
+    rows = split(load_cases("cifar10/data_vs_optimizer/few-shot/1")[0], CLEAN, NOISY)
+    assert rows.test.cell_count == 130
+    assert len(np.unique(rows.test.cells)) == 50
+    together = rows.test.table.assign(cell=rows.test.cells).groupby("cell")[["width", "data_fraction"]].nunique()
+    assert (together == 1).all().all()
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        ({"budget": 131.0}, "131 cells wanted, but the train zoo has 130"),
+        ({"sample": "limit", "knobs": ("width",), "budget": 1.0}, "no training row has width up to 1"),
+        ({"task": "failure_source", "keep": {"width": {"min": 999}}}, "no row of zoo cifar10-resnet18 takes part"),
+        ({"knobs": ("depth",)}, "no column 'depth'"),
+    ],
+)
+def test_a_case_out_of_reach_says_so(update, message):
+    case = load_cases("cifar10/optimizer/few-shot/8")[0]
+    case = type(case).model_validate({**case.model_dump(), **update})
+    with pytest.raises(MdbenchError, match=message):
+        split(case, CLEAN, NOISY)
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=3), st.floats(), st.lists(st.integers()), st.just("width"))))
+def test_codes_take_anything(labels):
+    task = TASKS["width_vs_optimizer"]
+    objects = np.empty(len(labels), dtype=object)
+    objects[:] = labels
+    assert codes(objects, task).tolist() == [0 if label == "width" else -1 for label in labels]
