@@ -5,6 +5,7 @@ Gelbach and Miller, Bootstrap-based improvements for inference with clustered er
 Intervals are percentile intervals, conditional on the training samples that the case prescribes.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -73,11 +74,14 @@ def resampled_means(values: np.ndarray, cells: np.ndarray, weights: np.ndarray) 
 
 def _intervals(draws: np.ndarray, level: float) -> list[Interval]:
     """Return the percentile interval of each row of `draws` (k, resamples)."""
-    # A resample without a class has no recall of it: NaN, sorted last, and left out of the count.
-    ordered = np.sort(draws, axis=1)
-    last = np.isfinite(draws).sum(axis=1) - 1
-    at = np.stack([np.floor(last * (1 - level) / 2), np.ceil(last * (1 + level) / 2)], axis=1).astype(int)
-    return [Interval(float(low), float(high)) for low, high in np.take_along_axis(ordered, at, axis=1)]
+    intervals = []
+    for row in draws:
+        # A resample without a class has no recall of it and is left out.
+        known = row[np.isfinite(row)]
+        at = math.floor((len(known) - 1) * (1 - level) / 2), math.ceil((len(known) - 1) * (1 + level) / 2)
+        ordered = np.partition(known, at)
+        intervals.append(Interval(float(ordered[at[0]]), float(ordered[at[1]])))
+    return intervals
 
 
 def mean_intervals(values: np.ndarray, cells: np.ndarray, level: float = LEVEL) -> list[Interval]:
