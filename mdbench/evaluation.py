@@ -139,9 +139,9 @@ class Asking:
         answers: dict[tuple[str, str], Answer] = {}
         keys: dict[tuple[str, str], str | None] = {}
         orders = []
-        # Case by case, so that a worker that has split a case asks every method about it.
-        for case in posed:
-            for method in self.methods:
+        # Method by method: what a method touches is then still in the processor's caches for its next case.
+        for method in self.methods:
+            for case in posed:
                 if method.answers(case.rows.task.name):
                     pair = method.name, case.rows.case.name
                     kept_as = keys[pair] = kept.key(method, case.rows, case.train, case.test) if self._cache else None

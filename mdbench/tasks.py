@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mdbench.errors import MdbenchError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: The label of a row for which no verdict of a task is better than every other. Such rows are left out of the task.
 NONE = "none"
@@ -34,13 +30,6 @@ class Task:
     def classes(self) -> tuple[str, ...]:
         """The verdicts, in the order in which they are counted and drawn."""
         return tuple(self.verdicts)
-
-    @cached_property
-    def index(self) -> "pd.Index[str]":
-        """The verdicts as an index, for looking many up at once."""
-        import pandas as pd
-
-        return pd.Index(self.classes, dtype=object)
 
     @property
     def moves(self) -> tuple[str, ...]:

@@ -151,6 +151,6 @@ def _zoo(folder: Path) -> Zoo:
     return load_zoo(folder)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=512)
 def _rows(case: str, train: Path, test: Path) -> CaseRows:
     return split(Case.model_validate_json(case), _zoo(train), _zoo(test))
