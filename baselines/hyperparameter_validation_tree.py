@@ -30,6 +30,6 @@ class HyperparameterValidationTree:
 def features(models: pd.DataFrame) -> np.ndarray:
     """Return what the tree sees; shape (n, columns)."""
     seen = models.to_numpy(copy=True)
-    logged = models.columns.isin(configuration)
+    logged = [column in configuration for column in models.columns]
     seen[:, logged] = np.log(seen[:, logged])
     return seen

@@ -34,6 +34,7 @@ class Rows:
     task: Task
     cells: np.ndarray
     cell_count: int
+    _values: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _combinations: dict[tuple[str, ...], tuple[np.ndarray, int]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -53,6 +54,13 @@ class Rows:
     def codes(self) -> np.ndarray:
         """The true verdicts, as places in ``task.classes``; shape (rows,), int8."""
         return codes(self.labels, self.task)
+
+    def matrix(self, columns: Sequence[str]) -> np.ndarray:
+        """Return the values of some columns; shape (rows, columns)."""
+        for column in columns:
+            if column not in self._values:
+                self._values[column] = self.table[column].to_numpy(dtype=float)
+        return np.stack([self._values[column] for column in columns], axis=1) if columns else np.empty((len(self), 0))
 
     def combinations(self, knobs: tuple[str, ...]) -> tuple[np.ndarray, int]:
         """Give each combination of the levels of some knobs a number, last knob fastest, whether or not a row stands there.

@@ -82,8 +82,7 @@ def ask(method: Method, rows: CaseRows) -> Answer:
     columns = given_columns(method, rows)
     # Made once: pandas spends longer on a list of names than scikit-learn on a small tree.
     header = pd.Index(columns, dtype=object)
-    train = rows.train.table[list(columns)].to_numpy(dtype=float)
-    test = rows.test.table[list(columns)].to_numpy(dtype=float)
+    train, test = rows.train.matrix(columns), rows.test.matrix(columns)
     predicted = np.empty((len(rows.samples), len(test)), dtype=np.int8)
     fit_seconds: list[float] = []
     predict_seconds: list[float] = []
