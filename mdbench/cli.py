@@ -91,7 +91,7 @@ def evaluate(
     with _progress() as progress:
         result = run(everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress)
     report.show_result(result, own=_own(methods, result.methods))
-    if out:
+    if out and result.scores:
         result.save(out)
         report.say(f"wrote {out / 'result.json'} and {out / 'predictions.parquet'}")
     _close(result.failures)

@@ -99,7 +99,7 @@ def accuracy_against_budget(result: Result) -> Figure:
             for panel in axes.flat
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)))
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(2 * columns, len(handles)))
     return figure
 
 
