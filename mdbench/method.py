@@ -47,7 +47,7 @@ class MethodError(MdbenchError):
         self.traceback = traceback
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """A method that can be asked.
 
