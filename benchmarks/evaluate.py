@@ -11,9 +11,11 @@ PATH is a clone of the public ModelDiagnosis repository. Prints, as ratios:
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,7 +54,7 @@ def best_of(runs: int, work: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def sweep(clone: Path, runs: int) -> None:
+def sweep(clone: Path, slice_seconds: float) -> None:
     """Time the published curves."""
     with tempfile.TemporaryDirectory() as scratch:
         home, out = Path(scratch, "home"), Path(scratch, "out")
@@ -72,21 +74,32 @@ def sweep(clone: Path, runs: int) -> None:
         scores = {
             (s["method"], s["case"]): s["accuracy"] for s in json.loads((out / "result.json").read_text())["scores"]
         }
-        # Ours before and after the long one, so that a machine that speeds up or slows down does so for both.
+        # The long one is stopped every now and then for one of ours, so that a machine whose speed changes (others
+        # compute on it too) changes it for both.
         plain = [sys.executable, str(Path(reference.__file__)), str(clone), str(Path(scratch, "plain.json"))]
-        before = [seconds(ours, home) for _ in range(runs)]
-        theirs = seconds(plain, home)
-        after = [seconds(ours, home) for _ in range(runs)]
+        theirs, mine = 0.0, []
+        with subprocess.Popen(plain) as process:
+            while process.returncode is None:
+                started = time.perf_counter()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=slice_seconds)
+                theirs += time.perf_counter() - started
+                if process.returncode is None:
+                    process.send_signal(signal.SIGSTOP)
+                    mine.append(seconds(ours, home))
+                    process.send_signal(signal.SIGCONT)
+        if process.returncode:
+            raise SystemExit("the plain procedure failed")
         curves = json.loads(Path(scratch, "plain.json").read_text())
     off = max(
         abs(scores[method, case] - statistics.fmean(values))
         for method, cases in curves.items()
         for case, values in cases.items()
     )
-    mine = statistics.median(before + after)
-    print(f"published curves: plain {theirs:.1f} s, mdbench evaluate {mine:.2f} s (median of {2 * runs}):", end=" ")
-    print(f"{theirs / mine:.1f} times faster")
-    print(f"                  each of our runs: {', '.join(f'{t:.2f}' for t in before + after)} s")
+    middle, mean = statistics.median(mine), statistics.fmean(mine)
+    print(f"published curves: plain {theirs:.1f} s; mdbench evaluate, {len(mine)} runs in between: ", end="")
+    print(f"median {middle:.2f} s, mean {mean:.2f} s, from {min(mine):.2f} to {max(mine):.2f} s")
+    print(f"                  {theirs / middle:.1f} times faster by the median, {theirs / mean:.1f} by the mean")
     print(f"                  largest difference of an accuracy: {off:.6f} points")
 
 
@@ -132,13 +145,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clone", type=Path, help="clone of the public ModelDiagnosis repository")
     parser.add_argument("--runs", type=int, default=3, help="timed runs of what is short (default 3)")
+    parser.add_argument("--slice", type=float, default=12, help="seconds of the plain procedure between two of ours")
     parser.add_argument("--only", choices=("sweep", "fits"), help="one part alone")
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     if arguments.only != "sweep":
         fits(arguments.clone, arguments.runs)
     if arguments.only != "fits":
-        sweep(arguments.clone, arguments.runs)
+        sweep(arguments.clone, arguments.slice)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def evaluate(
     no_cache: NoCache = False,
 ) -> None:
     """Score methods on the standardized transfer cases, with the baselines beside them."""
-    everybody = _with_beside(methods, beside, workers)
+    everybody = _with_beside(methods, beside)
 
     from mdbench import report
     from mdbench.evaluation import evaluate as run
@@ -107,7 +107,7 @@ def compare(
     no_cache: NoCache = False,
 ) -> None:
     """Compare two methods: paired, clustered bootstrap of the difference of their accuracies."""
-    everybody = _with_beside([a, b], "", workers)
+    everybody = _with_beside([a, b])
 
     from mdbench import report
     from mdbench.compare import compare as run
@@ -136,7 +136,7 @@ def prescribe(
     no_cache: NoCache = False,
 ) -> None:
     """Turn diagnoses into one move on the grid and report the test accuracy gained."""
-    everybody = _with_beside(methods, beside, workers)
+    everybody = _with_beside(methods, beside)
 
     from mdbench import report
     from mdbench.cases import load_cases
@@ -179,7 +179,7 @@ def plot_budget(
     no_cache: NoCache = False,
 ) -> None:
     """Draw accuracy against training budget, one panel a sweep."""
-    everybody = _with_beside(methods or [], beside, workers)
+    everybody = _with_beside(methods or [], beside)
 
     from mdbench import plots as draw
     from mdbench.evaluation import evaluate as run
@@ -244,22 +244,11 @@ def _listed(texts: Sequence[str]) -> list[str]:
     return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 
-def _with_beside(methods: Sequence[str], beside: str, workers: int) -> list[str]:
-    """Return the methods asked for and those to show beside them, and let the workers' imports begin."""
+def _with_beside(methods: Sequence[str], beside: str = "") -> list[str]:
+    """Return the methods asked for and those to show beside them, each once."""
     everybody = list(dict.fromkeys([*methods, *_listed([beside])]))
     if not everybody:
         raise MdbenchError("no method given")
-    if workers:
-        from mdbench.method import find_method
-        from mdbench.nursery import worker_context
-
-        files = []
-        for name in everybody:
-            try:
-                files.append(find_method(name))
-            except MdbenchError:
-                continue
-        worker_context(files)
     return everybody
 
 
@@ -310,7 +299,3 @@ def main() -> None:
     except MdbenchError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -96,10 +96,10 @@ class Asking:
             else:
                 if found not in self._things:
                     self._things.append(found)
-        files = [thing for thing in self._things if isinstance(thing, Path)]
         # The workers start now: they import what they need while this process reads the zoos.
+        some_in_files = any(isinstance(thing, Path) for thing in self._things)
         self._running: AbstractContextManager[Runner] = (
-            Workers(workers, timeout, files) if workers and files else nullcontext(Here())
+            Workers(workers, timeout) if workers and some_in_files else nullcontext(Here())
         )
 
     def __enter__(self) -> Self:

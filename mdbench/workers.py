@@ -76,14 +76,13 @@ class Workers:
     ----------
     count : worker processes.
     timeout : seconds a method may take for one case.
-    files : the method files that will be asked.
     """
 
-    def __init__(self, count: int, timeout: float, files: Iterable[Path]) -> None:
+    def __init__(self, count: int, timeout: float) -> None:
         from pebble import ProcessPool
 
         self._timeout = timeout
-        self._pool = ProcessPool(max_workers=count, context=worker_context(files), initializer=_start_worker)
+        self._pool = ProcessPool(max_workers=count, context=worker_context(), initializer=_start_worker)
 
     def __enter__(self) -> Self:
         return self
