@@ -234,20 +234,23 @@ def show_failures(failures: Sequence[Failure]) -> None:
 
 def show_methods() -> None:
     """Print the methods known by name. Their files are run: they are installed packages."""
-    table = _table()
-    for name in ("method", "tasks", "track", "sees", "what it is"):
-        table.add_column(name, overflow="fold")
+    table = _table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
     for name, file in named_methods().items():
         try:
             method = load_method(file)
         except MethodError as error:
-            table.add_row(name, "", "", "", f"[red]{escape(str(error))}[/]")
+            table.add_row(name, f"[red]{escape(str(error))}[/]")
             continue
-        tasks = "all" if method.columns is None or set(method.columns) == set(TASKS) else ", ".join(method.columns)
+        tasks = (
+            "every task" if method.columns is None or set(method.columns) == set(TASKS) else ", ".join(method.columns)
+        )
         used = {column for columns in (method.columns or {}).values() for column in columns}
         families = dict.fromkeys(COLUMNS[column].family for column in COLUMNS if column in used)
-        track = "zero-shot" if method.zero_shot else method.track
-        table.add_row(name, tasks, track, _sees(families), escape(_first_line_of_docstring(file)))
+        kind = "not trained" if method.zero_shot else method.track
+        about = f"[dim]answers {tasks}; {kind}; sees[/] {_sees(families)}"
+        table.add_row(f"[bold]{name}[/]", f"{escape(_first_line_of_docstring(file))}\n{about}")
     _console().print(table)
 
 

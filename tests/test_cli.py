@@ -137,7 +137,7 @@ class TestRefusals:
         assert "longer than 1 s (--timeout)" in refused(
             "evaluate", file, "--cases", CASE, "--beside", "", "--timeout", "1"
         )
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 55
 
     def test_an_unknown_column_to_plot(self, tmp_path):
         assert "column 'sharpness' does not exist" in refused("plot", "phase", "sharpness", "--out", tmp_path / "a.png")
@@ -163,12 +163,12 @@ def test_ctrl_c_ends_at_once_and_keeps_what_was_answered(method_file, home):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list(home.glob("cache/answers/*/*.npz")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("stopped; answers given so far are kept")
     assert "Traceback" not in errors
@@ -180,5 +180,5 @@ def test_a_script_without_a_main_guard_can_use_workers(tmp_path):
     script = f"import mdbench; print(len(mdbench.evaluate('majority', {CASE!r}, workers=2).scores))"
     (tmp_path / "script.py").write_text(script)
     for command in ([sys.executable, tmp_path / "script.py"], [sys.executable, "-"]):
-        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=120, check=False)
         assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
