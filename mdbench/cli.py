@@ -11,6 +11,7 @@ import typer
 
 from mdbench import __version__
 from mdbench.errors import MdbenchError
+from mdbench.nursery import TIMEOUT
 
 if TYPE_CHECKING:
     from mdbench.evaluation import Progress
@@ -54,7 +55,6 @@ Out = Annotated[Path | None, typer.Option(help="Folder for result.json and predi
 Clone = Annotated[Path, typer.Argument(help="Folder of a clone of the public repository.", show_default=False)]
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-SECONDS = 600.0
 
 
 def _version(wanted: bool) -> None:
@@ -79,7 +79,7 @@ def evaluate(
     out: Out = None,
     beside: Beside = ",".join(BESIDE),
     workers: WorkerCount = CORES,
-    timeout: Timeout = SECONDS,
+    timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
     """Score methods on the standardized transfer cases, with the baselines beside them."""
@@ -103,7 +103,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
     cases: Cases = ["paper"],
     workers: WorkerCount = CORES,
-    timeout: Timeout = SECONDS,
+    timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
     """Compare two methods: paired, clustered bootstrap of the difference of their accuracies."""
@@ -132,7 +132,7 @@ def prescribe(
     cases: Cases = ["paper-moves"],
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
     workers: WorkerCount = CORES,
-    timeout: Timeout = SECONDS,
+    timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
     """Turn diagnoses into one move on the grid and report the test accuracy gained."""
@@ -175,7 +175,7 @@ def plot_budget(
     out: Annotated[Path, typer.Option(help="Image to write: .png, .svg or .pdf.")] = Path("budget.png"),
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
     workers: WorkerCount = CORES,
-    timeout: Timeout = SECONDS,
+    timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
     """Draw accuracy against training budget, one panel a sweep."""

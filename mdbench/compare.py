@@ -10,8 +10,8 @@ from mdbench import stats
 from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.evaluation import Asking, Progress, pose
+from mdbench.nursery import TIMEOUT
 from mdbench.results import Failure
-from mdbench.workers import TIMEOUT
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mdbench import stats
 from mdbench.cases import Case, load_cases
 from mdbench.errors import MdbenchError
 from mdbench.method import Method, MethodError, as_method, find_method
+from mdbench.nursery import TIMEOUT
 from mdbench.results import (
     PREDICTION_COLUMNS,
     Bootstrap,
@@ -33,7 +34,7 @@ from mdbench.results import (
 from mdbench.schema import COLUMNS
 from mdbench.splits import CaseRows, split
 from mdbench.trial import Answer
-from mdbench.workers import TIMEOUT, Here, Order, Runner, Workers
+from mdbench.workers import Here, Order, Runner, Workers
 from mdbench.zoo import Zoo, find_zoo, load_zoo
 
 #: Told how many answers are there, of how many.

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 #: What workers have in memory from the start: what nearly every method needs, and is slow to import.
 PRELOADED: Final = ("mdbench.workers", "scipy.optimize", "sklearn.tree")
+#: Seconds a method may take for one case, all its seeds together.
+TIMEOUT: Final = 600.0
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -17,10 +17,10 @@ from mdbench.errors import MdbenchError
 from mdbench.evaluation import Asking, Posed, Progress, pose
 from mdbench.labels import order_along
 from mdbench.method import Method
+from mdbench.nursery import TIMEOUT
 from mdbench.results import Failure
 from mdbench.tasks import TASKS, Task
 from mdbench.trial import Answer
-from mdbench.workers import TIMEOUT
 from mdbench.zoo import Zoo
 
 RULES: Final = ("one", "random", "optimal")

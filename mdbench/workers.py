@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from mdbench.cases import Case
 from mdbench.method import Method, MethodError, load_method
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from pebble import ProcessFuture
 
 T = TypeVar("T")
-
-#: Seconds a method may take for one case, all its seeds together.
-TIMEOUT: Final = 600.0
 
 
 @dataclass(frozen=True)
