@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 import toy
+from hypothesis import HealthCheck, settings
 
 from mdbench.zoo import zoo_home
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))  # the plain procedure is an independent reference
+
+# Machines differ in speed, and the same machine from hour to hour: no test depends on it.
+settings.register_profile("mdbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mdbench")
 
 PUBLISHED = Path(os.environ.get("MODELDIAGNOSIS", ROOT.parent / "shared" / "ModelDiagnosis"))
 

@@ -60,7 +60,7 @@ def samples(draw, most: int):
 
 
 @given(samples(9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_exact_thresholds_make_as_few_errors_as_any(sample):
     task, models, labels = sample
     exact = MDTreeExact()
@@ -79,7 +79,7 @@ def test_exact_thresholds_make_as_few_errors_as_any(sample):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_exact_thresholds_are_never_worse_than_the_published_procedure(seed):
     rng = np.random.default_rng(seed)
     for task, tree in TREES.items():
