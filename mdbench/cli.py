@@ -31,7 +31,7 @@ app.add_typer(importers, name="import")
 app.add_typer(plots, name="plot")
 
 #: Shown beside whatever is evaluated, unless told otherwise.
-BESIDE = ("md_tree", "validation_tree", "hyperparameter_tree", "majority")
+BESIDE = "md_tree,validation_tree,hyperparameter_tree,majority"
 
 Methods = Annotated[
     list[str], typer.Argument(help="Method files, or names from `mdbench methods`.", show_default=False)
@@ -77,7 +77,7 @@ def evaluate(
     methods: Methods,
     cases: Cases = ["paper"],
     out: Out = None,
-    beside: Beside = ",".join(BESIDE),
+    beside: Beside = BESIDE,
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,

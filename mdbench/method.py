@@ -173,7 +173,6 @@ def find_method(name_or_path: str) -> Path:
     raise MethodError(f"method {name_or_path!r} does not exist; give a file, or one of {', '.join(known)}")
 
 
-@cache
 def load_method(file: Path) -> Method:
     """Run a method file and return the method in it.
 
@@ -273,19 +272,18 @@ def describe(error: BaseException) -> str:
 
 
 def own_frames(error: BaseException, file: Path | None) -> str:
-    """Return the traceback of an exception, cut to the frames from the method's file downwards.
+    """Return the traceback of an exception, cut to the method's own frames.
 
     Parameters
     ----------
     error : what a method raised.
-    file : the method's file; None keeps every frame.
+    file : the method's file: frames from there downwards are kept. None keeps all frames that are not mdbench's.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((i for i, frame in enumerate(frames) if file and Path(frame.filename) == file), None)
-    if first is None:
-        frames = traceback.StackSummary.from_list(
-            [f for f in frames if "importlib" not in f.filename] if not file else []
-        )
+    if file:
+        first = next((i for i, frame in enumerate(frames) if Path(frame.filename) == file), len(frames))
+        own = frames[first:]
     else:
-        frames = traceback.StackSummary.from_list(frames[first:])
-    return "".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]).rstrip()
+        ours = Path(mdbench.__file__).parent
+        own = [frame for frame in frames if ours not in Path(frame.filename).parents]
+    return "".join([*traceback.format_list(own), *traceback.format_exception_only(error)]).rstrip()

@@ -59,11 +59,10 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
     if len(result.cases) > 1:
         console.print(_overall_table(result, own))
         console.print()
-    fresh = sum(sum(score.fit_seconds) + sum(score.predict_seconds) for score in result.scores)
     console.print(
         f"[dim]accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap over test "
         f"grid cells ({result.bootstrap.resamples} resamples)\n"
-        f"{len(result.scores)} scores in {result.seconds:.1f} s; the methods worked {fresh:.1f} s[/]"
+        f"{len(result.scores)} scores in {result.seconds:.1f} s[/]"
     )
 
 

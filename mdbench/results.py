@@ -114,7 +114,7 @@ class Score(_Strict):
     rank: int = Field(description="1 = best accuracy among the methods of this result; equal accuracies share a rank")
     accuracy_by_seed: tuple[float, ...]
     balanced_accuracy_by_seed: tuple[float, ...]
-    fit_seconds: tuple[float, ...]
+    fit_seconds: tuple[float, ...] = Field(description="one a seed; seeds with the same training rows share one run")
     predict_seconds: tuple[float, ...]
     columns: tuple[str, ...]
     families: tuple[str, ...]

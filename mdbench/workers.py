@@ -137,9 +137,14 @@ def _load(file: Path) -> Method | MethodError:
 
 def _ask(file: Path, case: str, train: Path, test: Path) -> Answer | MethodError:
     try:
-        return ask(load_method(file), _rows(case, train, test))
+        return ask(_method(file), _rows(case, train, test))
     except MethodError as error:
         return MethodError(str(error), error.traceback)
+
+
+@cache
+def _method(file: Path) -> Method:
+    return load_method(file)
 
 
 @cache

@@ -132,6 +132,16 @@ def test_a_case_whose_zoo_is_missing_loses_nothing_of_the_others(good, home):
         mdbench.evaluate(good, CASE)
 
 
+def test_a_file_that_was_edited_is_read_again(method_file):
+    """As in a notebook: the same path, the same process, another method."""
+    file = str(method_file(GOOD))
+    before = mdbench.evaluate(file, CASE)
+    method_file(GOOD.replace("labels.mode()[0]", "[c for c in task.classes if c != labels.mode()[0]][0]"))
+    after = mdbench.evaluate(file, CASE)
+    assert after.methods[0].source_sha256 != before.methods[0].source_sha256
+    assert (after.predictions["predicted"] != before.predictions["predicted"].to_numpy()).all()
+
+
 def test_names_must_differ(good, method_file):
     other = method_file(f"name = 'good'\n{GOOD}", "other.py")
     with pytest.raises(MdbenchError, match="two methods are called 'good'"):
