@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError
 from mdbench.results import CaseRecord, Result
-from mdbench.schema import COLUMNS, Family
+from mdbench.schema import COLUMNS
 from mdbench.tasks import NONE, TASKS
 from mdbench.zoo import Zoo
 
@@ -164,7 +164,7 @@ def phase(zoo: Zoo, column: str) -> Figure:
         figure, axes = plt.subplots(
             1, len(shown), figsize=(3.4 * len(shown) + 1.2, 3.6), sharey=True, squeeze=False, layout="constrained"
         )
-        options, ticks = _colours(table[column], about.family is Family.LABEL and not column.endswith("_margin"))
+        options, ticks = _colours(table[column], column in TASKS)
         for panel, fraction in zip(axes.flat, shown, strict=True):
             part = table if fraction is None else table[table["data_fraction"] == fraction]
             values = part[column].map({tick: i for i, tick in enumerate(ticks)}) if ticks else part[column]

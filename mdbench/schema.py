@@ -11,7 +11,10 @@ ZHOU_2024 = "Zhou et al., MD tree (ICML 2024)"
 
 
 class Family(StrEnum):
-    """What kind of knowledge a column is. The family decides who may see it."""
+    """What kind of knowledge a column is. The family decides who may see it.
+
+    `ID` holds names and the record of the runs, the only columns that need not be numbers.
+    """
 
     ID = "id"
     KNOB = "knob"
@@ -38,7 +41,8 @@ class Column:
     meaning : one sentence.
     source : the paper or formula it comes from.
     reveals_label : whether a batch of test rows with this column gives the labels away, because a label is a
-        function of the test error over the whole grid. Transductive methods do not get such columns.
+        function of the test error over the whole grid, whose spread over seeds goes with it. Transductive methods do
+        not get such columns.
     """
 
     name: str
@@ -51,16 +55,48 @@ class Column:
 
 _ALL = (
     Column("configuration", "", Family.ID, "name of the grid point, knob by knob"),
+    # The record of the runs. It is of the family that no method sees: steps say what the batch size was.
+    Column("checkpoint", "", Family.ID, "name of a trained network"),
+    Column("seed", "1", Family.ID, "of the network's initialisation and data order; the same at every grid point"),
+    Column("shard", "", Family.ID, "file that holds the network's tensors, relative to the zoo's folder"),
+    Column("sha256", "", Family.ID, "digest of the network's tensors"),
+    Column("steps", "1", Family.ID, "optimizer steps taken"),
+    Column("diverged", "", Family.ID, "whether the training loss stopped being finite"),
+    Column("diverged_at", "1", Family.ID, "optimizer step at which it did"),
+    Column("seeds", "1", Family.ID, "networks that the means of a configuration are over"),
+    Column("diverged_seeds", "1", Family.ID, "networks of a configuration that diverged, and are in no mean"),
     Column("width", "1", Family.KNOB, "width multiplier or number of channels; more makes the model larger"),
     Column("batch_size", "examples", Family.KNOB, "examples a step; fewer raise the temperature of learning"),
     Column("data_fraction", "%", Family.KNOB, "share of the training set that was used"),
+    Column("depth", "1", Family.KNOB, "number of layers or blocks; more makes the model larger"),
+    Column("label_noise", "%", Family.KNOB, "share of the training labels that were replaced by wrong ones"),
+    Column("learning_rate", "1", Family.KNOB, "step size of the optimizer; more raises the temperature of learning"),
+    Column("weight_decay", "1", Family.KNOB, "strength of the pull of the weights towards zero"),
+    Column("epochs", "1", Family.KNOB, "passes over the training data"),
     Column("data_amount", "examples", Family.CONFIGURATION, "training examples"),
     Column("parameter_count", "1", Family.CONFIGURATION, "trainable parameters"),
     Column("test_error", "%", Family.VALIDATION, "100 − test accuracy, mean over seeds", reveals_label=True),
+    Column(
+        "test_error_std",
+        "points",
+        Family.VALIDATION,
+        "standard deviation over seeds of the test error",
+        reveals_label=True,
+    ),
     Column("test_loss", "nats", Family.VALIDATION, "mean cross-entropy on test data, mean over seeds"),
+    Column("test_loss_std", "nats", Family.VALIDATION, "standard deviation over seeds of the test loss"),
     Column("generalization_gap", "points", Family.VALIDATION, "test error − training error", reveals_label=True),
+    Column(
+        "generalization_gap_std",
+        "points",
+        Family.VALIDATION,
+        "standard deviation over seeds of the generalization gap",
+        reveals_label=True,
+    ),
     Column("train_error", "%", Family.LANDSCAPE, "100 − training accuracy, mean over seeds"),
+    Column("train_error_std", "points", Family.LANDSCAPE, "standard deviation over seeds of the training error"),
     Column("train_loss", "nats", Family.LANDSCAPE, "mean cross-entropy on training data, mean over seeds"),
+    Column("train_loss_std", "nats", Family.LANDSCAPE, "standard deviation over seeds of the training loss"),
     Column(
         "log_hessian_trace",
         "ln",
@@ -109,6 +145,10 @@ _ALL = (
     ),
     Column("rfi_width", "points", Family.RFI, "test accuracy to gain by widening the model alone", ZHOU_2024),
     Column("rfi_data", "points", Family.RFI, "test accuracy to gain by training on more data alone", ZHOU_2024),
+    *(
+        Column(f"rfi_{move}_se", "points", Family.RFI, f"standard error over paired seeds of rfi_{move}")
+        for move in ("temperature_up", "temperature_down", "width", "data")
+    ),
     Column("optimizer", "", Family.LABEL, "is the temperature of learning too high or too low?", ZHOU_2024),
     Column("optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
     Column("width_vs_optimizer", "", Family.LABEL, "would width or the optimizer have helped more?", ZHOU_2024),
@@ -117,6 +157,10 @@ _ALL = (
     Column("data_vs_optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
     Column("failure_source", "", Family.LABEL, "which knob, moved alone, would have helped most?"),
     Column("failure_source_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    *(
+        Column(f"{task}_margin_se", "points", Family.LABEL, f"standard error over paired seeds of {task}_margin")
+        for task in ("optimizer", "width_vs_optimizer", "data_vs_optimizer", "failure_source")
+    ),
 )
 
 COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _ALL}
