@@ -5,7 +5,7 @@ improvement (RFI) of a move at a point is the best accuracy that the move alone 
 point's own (Zhou et al., MD tree, ICML 2024, section 3). A label compares the RFI of moves.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,8 +55,8 @@ def order_along(grid: pd.DataFrame, move: Move) -> tuple[np.ndarray, np.ndarray]
     return line, np.lexsort((move.sign * grid[move.knob].to_numpy(), line))
 
 
-def room_for_improvement(grid: pd.DataFrame, accuracy: pd.Series, moves: Iterable[Move]) -> pd.Series:
-    """Return the accuracy to gain by turning one knob alone.
+def reach(grid: pd.DataFrame, accuracy: pd.Series, moves: Iterable[Move]) -> np.ndarray:
+    """Return where turning one knob alone leads from each point: to the best accuracy on the way.
 
     Parameters
     ----------
@@ -66,18 +66,36 @@ def room_for_improvement(grid: pd.DataFrame, accuracy: pd.Series, moves: Iterabl
 
     Returns
     -------
-    RFI in percentage points, at least 0, same index as `grid`; NaN where the point's own accuracy is.
+    Positions in `grid`, shape (n,): the point itself where nothing on the way is better, or its own accuracy is not
+    known. Of several equally good points the nearest one counts, and the first move that leads to one.
     """
     own = accuracy.to_numpy(dtype=float)
-    reachable = own
+    here = np.arange(len(own))
+    reached = here
     for move in moves:
         line, order = order_along(grid, move)
-        # From the far end of each line backwards, the running maximum is the best accuracy still ahead.
+        # From the far end of each line backwards, the last point to equal the running maximum is the best one ahead.
         back = order[::-1]
-        ahead = np.empty_like(own)
-        ahead[back] = pd.Series(own[back]).groupby(line[back], sort=False).cummax().to_numpy()
-        reachable = np.maximum(reachable, ahead)
-    return pd.Series(reachable - own, index=grid.index)
+        ahead = own[back]
+        leads = ahead == pd.Series(ahead).groupby(line[back], sort=False).cummax().to_numpy()
+        best = np.empty_like(here)
+        best[back] = back[np.maximum.accumulate(np.where(leads, here, 0))]
+        reached = np.where(own[best] > own[reached], best, reached)
+    return np.where(np.isnan(own), here, reached)
+
+
+def room_for_improvement(grid: pd.DataFrame, accuracy: pd.Series, moves: Iterable[Move]) -> pd.Series:
+    """Return the accuracy to gain by turning one knob alone.
+
+    Parameters
+    ----------
+    grid, accuracy, moves : see `reach`.
+
+    Returns
+    -------
+    RFI in percentage points, at least 0, same index as `grid`; NaN where the point's own accuracy is.
+    """
+    return accuracy.astype(float).iloc[reach(grid, accuracy, moves)].set_axis(grid.index) - accuracy
 
 
 def label(rfi: pd.DataFrame, task: Task) -> tuple[pd.Series, pd.Series]:
@@ -102,27 +120,61 @@ def label(rfi: pd.DataFrame, task: Task) -> tuple[pd.Series, pd.Series]:
     return pd.Series(verdicts, index=rfi.index, dtype=object), pd.Series(margin, index=rfi.index)
 
 
-def derive(grid: pd.DataFrame, test_error: pd.Series, moves: Sequence[Move]) -> pd.DataFrame:
+def derive(
+    grid: pd.DataFrame, test_error: pd.Series, moves: Sequence[Move], by_seed: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return every RFI and label column that a grid supports.
+
+    Standard errors are over paired seeds: a seed has the same initialisation and data order at every grid point, so that
+    the difference between two points is taken seed by seed. They are those of a difference between two given points, and
+    ignore that the better point was chosen for its mean: the RFI itself is biased upwards by that choice (the winner's
+    curse), which they do not say.
 
     Parameters
     ----------
     grid : one row a point, one numeric column a knob.
     test_error : test error in %, same index.
     moves : what can be turned. A task whose moves are not all there gets no label.
+    by_seed : test errors in %, same index, one column a seed, NaN where there is none; shape (n, seeds).
 
     Returns
     -------
-    Columns ``rfi_MOVE``, ``TASK`` and ``TASK_margin`` of `mdbench.schema`, same index as `grid`.
+    Columns ``rfi_MOVE``, ``TASK`` and ``TASK_margin`` of `mdbench.schema`, same index as `grid`. With `by_seed` also
+    ``rfi_MOVE_se`` and ``TASK_margin_se``, in points: 0 where the two points are one, NaN where fewer than two seeds
+    have both.
     """
-    accuracy = 100 - test_error
+    own = 100 - test_error.to_numpy(dtype=float)
+    accuracy = pd.Series(own, index=grid.index)
     names = dict.fromkeys(move.name for move in moves)
-    rfi = pd.DataFrame(
-        {name: room_for_improvement(grid, accuracy, [m for m in moves if m.name == name]) for name in names},
-        index=grid.index,
-    )
+    reached = {name: reach(grid, accuracy, [m for m in moves if m.name == name]) for name in names}
+    rfi = pd.DataFrame({name: own[at] - own for name, at in reached.items()}, index=grid.index)
+    tasks = [task for task in TASKS.values() if set(task.moves) <= set(names)]
     derived = rfi.add_prefix("rfi_")
-    for task in TASKS.values():
-        if set(task.moves) <= set(names):
-            derived[task.name], derived[f"{task.name}_margin"] = label(rfi, task)
+    for task in tasks:
+        derived[task.name], derived[f"{task.name}_margin"] = label(rfi, task)
+    if by_seed is not None:
+        errors = by_seed.to_numpy(dtype=float)
+        for name, at in reached.items():
+            derived[f"rfi_{name}_se"] = _standard_error(errors, at, np.arange(len(own)), own)
+        for task in tasks:
+            derived[f"{task.name}_margin_se"] = _standard_error(errors, *_leading(rfi, reached, task), own)
     return derived
+
+
+def _leading(rfi: pd.DataFrame, reached: Mapping[str, np.ndarray], task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points that the best and the second-best verdict lead to, as positions, (n,) each."""
+    gains, ends = [], []
+    for moves in task.verdicts.values():
+        gain, end = rfi[list(moves)].to_numpy().T, np.stack([reached[move] for move in moves])
+        best = gain.argmax(axis=0)[None]
+        gains.append(np.take_along_axis(gain, best, axis=0)[0])
+        ends.append(np.take_along_axis(end, best, axis=0)[0])
+    first, second = np.argsort(-np.stack(gains), axis=0, kind="stable")[:2]
+    rows = np.arange(len(rfi))
+    return np.stack(ends)[first, rows], np.stack(ends)[second, rows]
+
+
+def _standard_error(by_seed: np.ndarray, one: np.ndarray, other: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return the standard error of the mean difference between two points, for each of n rows with a known accuracy."""
+    spread = pd.DataFrame(by_seed[one] - by_seed[other]).sem(axis=1, ddof=1).to_numpy()
+    return np.where(np.isnan(own), np.nan, np.where(one == other, 0.0, spread))

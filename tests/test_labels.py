@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,3 +94,85 @@ def test_a_task_whose_moves_the_grid_does_not_have_gets_no_label():
     assert derived["optimizer"].tolist() == ["temperature_too_high", NONE]
     assert "width_vs_optimizer" not in derived
     assert "failure_source" not in derived
+
+
+# --- standard errors ------------------------------------------------------------------------------------------------
+
+
+def standard_error(by_seed: pd.DataFrame, one: str, other: str) -> float:
+    if one == other:
+        return 0.0
+    both = [by_seed.at[one, s] - by_seed.at[other, s] for s in by_seed]
+    both = [difference for difference in both if not np.isnan(difference)]
+    return np.std(both, ddof=1) / np.sqrt(len(both)) if len(both) > 1 else np.nan
+
+
+def walk(grid: pd.DataFrame, accuracy: pd.Series, start: str, moves: list[Move]) -> str:
+    """Walk from a point, step by step, and return the first of the best points met."""
+    best = start
+    for move in moves:
+        line = [j for j in grid.index if all(grid.at[j, k] == grid.at[start, k] for k in grid if k != move.knob)]
+        line = [j for j in line if move.sign * (grid.at[j, move.knob] - grid.at[start, move.knob]) > 0]
+        for j in sorted(line, key=lambda j: move.sign * grid.at[j, move.knob]):
+            if accuracy[j] > accuracy[best]:
+                best = j
+    return best
+
+
+@given(grids(), st.integers(1, 3), st.data())
+def test_standard_errors_are_of_the_points_that_a_walk_meets(grid_and_accuracy, seeds, data):
+    grid, _ = grid_and_accuracy
+    value = st.one_of(st.integers(0, 6), st.just(np.nan))
+    rows = data.draw(st.lists(st.tuples(*[value] * seeds), min_size=len(grid), max_size=len(grid)))
+    by_seed = pd.DataFrame(rows, index=grid.index, dtype=float)
+    error = by_seed.mean(axis=1)
+    moves = [move for move in MOVES if move.knob in grid]
+    if data.draw(st.booleans()):  # a second knob that does the same
+        moves.append(Move("temperature_up", "width", "down"))
+    derived = derive(grid, error, moves, by_seed)
+    names = dict.fromkeys(move.name for move in moves)
+    assert [c for c in derived if c.startswith("rfi") and not c.endswith("_se")] == [f"rfi_{name}" for name in names]
+    for i in grid.index:
+        ends = {name: walk(grid, 100 - error, i, [m for m in moves if m.name == name]) for name in names}
+        gain = {name: error[i] - error[end] for name, end in ends.items()}
+        for name, end in ends.items():
+            expected = np.nan if np.isnan(error[i]) else standard_error(by_seed, end, i)
+            np.testing.assert_allclose(derived.at[i, f"rfi_{name}_se"], expected, atol=1e-12)
+        for task in TASKS.values():
+            if not set(task.moves) <= set(names):
+                assert f"{task.name}_margin_se" not in derived
+                continue
+            expected = np.nan
+            if not np.isnan(error[i]):
+                tips = [max(some, key=lambda move: gain[move]) for some in task.verdicts.values()]
+                first, second = sorted(tips, key=lambda move: -gain[move])[:2]
+                expected = standard_error(by_seed, ends[first], ends[second])
+            np.testing.assert_allclose(derived.at[i, f"{task.name}_margin_se"], expected, atol=1e-12)
+
+
+@given(grids())
+def test_seeds_change_no_label(grid_and_accuracy):
+    grid, accuracy = grid_and_accuracy
+    moves = [move for move in MOVES if move.knob in grid]
+    plain = derive(grid, 100 - accuracy, moves)
+    more = derive(grid, 100 - accuracy, moves, pd.DataFrame({0: 100 - accuracy, 1: 99 - accuracy}))
+    pd.testing.assert_frame_equal(more[list(plain)], plain)
+
+
+def test_the_standard_error_on_a_line_in_closed_form():
+    """Errors 40, 30, 20 with seeds ±1 apart: paired, what the seeds share cancels."""
+    grid = pd.DataFrame({"batch_size": [1.0, 2, 4]})
+    by_seed = pd.DataFrame({0: [39.0, 29, 19], 1: [41.0, 31, 21], 2: [40.0, 30, 23]})
+    derived = derive(grid, by_seed.mean(axis=1), MOVES[:2], by_seed)
+    # From the first point to the last the seeds gain 20, 20 and 17: standard deviation √3, over √3 seeds.
+    np.testing.assert_allclose(derived["rfi_temperature_down_se"], [1, 1, 0])
+    np.testing.assert_allclose(derived["rfi_temperature_up_se"], 0)
+    np.testing.assert_allclose(derived["optimizer_margin_se"], [1, 1, 0])
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_network_that_diverged_is_left_out_with_its_pair(left):
+    grid = pd.DataFrame({"batch_size": [1.0, 2]})
+    by_seed = pd.DataFrame({0: [40.0, 30], 1: [44.0, 30] if left == 2 else [np.nan, 30], 2: [np.nan, 25]})
+    derived = derive(grid, by_seed.mean(axis=1), MOVES[:2], by_seed)
+    np.testing.assert_allclose(derived["rfi_temperature_down_se"], [2.0 if left == 2 else np.nan, 0])
