@@ -1,12 +1,14 @@
 """A zoo: a grid of trained networks as a table, with its labels and where it comes from.
 
-On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests) and ``configurations.parquet``.
+On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests), ``configurations.parquet``, one row a grid point,
+and, where the single networks are known, ``checkpoints.parquet``, one row a network.
 """
 
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,7 @@ from mdbench.schema import COLUMNS, Family
 
 MANIFEST = "zoo.json"
 CONFIGURATIONS = "configurations.parquet"
+CHECKPOINTS = "checkpoints.parquet"
 FORMAT = 1
 
 _DERIVED = (Family.RFI, Family.LABEL)
@@ -64,6 +67,7 @@ class _Manifest(_Strict):
     moves: tuple[_MoveRecord, ...]
     rows: int
     sha256: str
+    checkpoints_sha256: str | None = None
     provenance: Provenance
 
 
@@ -85,6 +89,8 @@ class Zoo:
         columns are always computed from the test errors, never read.
     moves : which knob can be turned, in which direction, and what that does.
     provenance : where the zoo comes from.
+    checkpoints : one row a network, indexed by ``checkpoint``: the ``configuration`` and the ``seed`` that it was trained
+        with, and what was measured of it alone; None where only means are known.
     """
 
     name: str
@@ -92,10 +98,17 @@ class Zoo:
     configurations: pd.DataFrame
     moves: tuple[Move, ...]
     provenance: Provenance
+    checkpoints: pd.DataFrame | None = None
 
     @classmethod
     def from_table(
-        cls, name: str, title: str, table: pd.DataFrame, moves: Sequence[Move], provenance: Provenance
+        cls,
+        name: str,
+        title: str,
+        table: pd.DataFrame,
+        moves: Sequence[Move],
+        provenance: Provenance,
+        checkpoints: pd.DataFrame | None = None,
     ) -> "Zoo":
         """Check a table of measurements and label it.
 
@@ -104,28 +117,17 @@ class Zoo:
         name, title, moves, provenance : see the class.
         table : one row a grid point: the knobs, ``test_error``, and any other measured columns of the schema. RFI and
             label columns, if there are any, are dropped and computed anew. ``configuration`` is made where it is missing.
+        checkpoints : one row a network: ``checkpoint``, ``configuration``, ``seed``, ``test_error``, NaN where it could not
+            be measured, and any other columns of the schema. The labels then have standard errors.
 
         Raises
         ------
         MdbenchError
-            A column is missing, unknown, not numeric, or NaN in a knob; a grid point stands there twice; no rows.
+            A column is missing, unknown, not numeric, or NaN in a knob; a grid point stands there twice; no rows; the
+            checkpoints do not fit the configurations or contradict them.
         """
-        table = table.drop(columns=[c for c in table.columns if c in COLUMNS and COLUMNS[c].family in _DERIVED])
-        unknown = [str(column) for column in table.columns if column not in COLUMNS]
-        if unknown:
-            raise MdbenchError(f"zoo {name}: column {unknown[0]!r} is not one of `mdbench columns`")
+        table = _checked(f"zoo {name}", table, ("test_error", *(move.knob for move in moves)))
         knobs = [column for column in map(str, table.columns) if COLUMNS[column].family is Family.KNOB]
-        absent = [need for need in ("test_error", *(move.knob for move in moves)) if need not in table.columns]
-        if absent:
-            raise MdbenchError(f"zoo {name}: column {absent[0]!r} is missing")
-        if table.empty:
-            raise MdbenchError(f"zoo {name}: the table has no rows")
-
-        measured = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
-        for column in measured:
-            if not pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column]):
-                raise MdbenchError(f"zoo {name}: column {column!r} is not numeric")
-        table = table.astype(dict.fromkeys(measured, float))
         for knob in knobs:
             bad = np.flatnonzero(~np.isfinite(table[knob].to_numpy()))
             if len(bad):
@@ -138,11 +140,15 @@ class Zoo:
         if "configuration" not in table.columns:
             texts = [[f"{knob}={value:g}" for value in table[knob]] for knob in knobs]
             table = table.assign(configuration=["/".join(parts) for parts in zip(*texts, strict=True)])
-        if table["configuration"].isna().any() or table["configuration"].duplicated().any():
-            raise MdbenchError(f"zoo {name}: column 'configuration' must name every row, each differently")
-        table = table.set_index("configuration")
-        table = table[[column for column in COLUMNS if column in table.columns]]
-        return cls(name, title, table.join(derive(table[knobs], table["test_error"], moves)), tuple(moves), provenance)
+        table = _named(f"zoo {name}", table, "configuration")
+        by_seed = None
+        if checkpoints is not None:
+            checkpoints = _checked_checkpoints(
+                f"zoo {name}: checkpoints", checkpoints, table[knobs], table["test_error"]
+            )
+            by_seed = checkpoints.pivot(index="configuration", columns="seed", values="test_error").reindex(table.index)
+        derived = derive(table[knobs], table["test_error"], moves, by_seed)
+        return cls(name, title, table.join(derived), tuple(moves), provenance, checkpoints)
 
     @property
     def knobs(self) -> list[str]:
@@ -177,7 +183,7 @@ class Zoo:
             said.update(
                 values.to_numpy().tobytes()
                 if pd.api.types.is_float_dtype(values)
-                else "\0".join(values.fillna("")).encode()
+                else "\0".join(values.fillna("").astype(str)).encode()
             )
         return said.hexdigest()
 
@@ -191,28 +197,153 @@ class Zoo:
         """
         if folder.exists() and not (folder / MANIFEST).is_file():
             raise MdbenchError(f"{folder} exists and is not a zoo; move it away first")
-        try:
+        others = sorted(
+            path.name for path in folder.glob("[!.]*") if path.name not in (MANIFEST, CONFIGURATIONS, CHECKPOINTS)
+        )
+        if others:
+            raise MdbenchError(
+                f"{folder} holds more than a zoo's tables ({others[0]}), which would be lost; move it away"
+            )
+        with _blaming(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
                 fresh, stale = Path(scratch, "fresh"), Path(scratch, "stale")
                 fresh.mkdir()
-                table = pa.Table.from_pandas(self.configurations.reset_index(), preserve_index=False)
-                pq.write_table(table.replace_schema_metadata(None), fresh / CONFIGURATIONS)
-                manifest = _Manifest(
-                    format=FORMAT,
-                    name=self.name,
-                    title=self.title,
-                    moves=tuple(_MoveRecord(name=m.name, knob=m.knob, step=m.step) for m in self.moves),
-                    rows=len(self.configurations),
-                    sha256=sha256_of(fresh / CONFIGURATIONS),
-                    provenance=self.provenance,
-                )
-                (fresh / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                for name, content in _files(self).items():
+                    _write(fresh / name, content)
                 if folder.exists():
                     folder.rename(stale)
                 fresh.rename(folder)
-        except OSError as error:
-            raise MdbenchError(f"cannot write the zoo to {folder}: {error.strerror or error}") from error
+
+
+def write_tables(zoo: Zoo, folder: Path) -> None:
+    """Write a zoo's tables into a folder that holds other things too, such as the networks themselves.
+
+    Every file is written beside its name, brought to the disk, and then renamed, ``zoo.json`` last. Interrupted at any
+    point, the folder holds the old zoo, the new one, or tables that do not fit their ``zoo.json``, which `load_zoo`
+    refuses; writing again mends that. The same zoo gives the same bytes.
+
+    Parameters
+    ----------
+    zoo : what to write.
+    folder : made where it is missing.
+
+    Raises
+    ------
+    MdbenchError
+        The folder cannot be written.
+    """
+    with _blaming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        files = _files(zoo)
+        beside = {name: folder / f".{name}.{os.getpid()}" for name in files}
+        try:
+            for name, content in files.items():
+                _write(beside[name], content)
+            for name in files:
+                beside[name].replace(folder / name)
+        finally:
+            for path in beside.values():
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        if CHECKPOINTS not in files:
+            (folder / CHECKPOINTS).unlink(missing_ok=True)
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MdbenchError(f"cannot write the zoo to {folder}: {error.strerror or error}") from error
+
+
+def _files(zoo: Zoo) -> dict[str, bytes]:
+    """Return the files of a zoo, name → content, the manifest last."""
+    tables = {CONFIGURATIONS: _parquet(zoo.configurations)}
+    if zoo.checkpoints is not None:
+        tables[CHECKPOINTS] = _parquet(zoo.checkpoints)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
+    manifest = _Manifest(
+        format=FORMAT,
+        name=zoo.name,
+        title=zoo.title,
+        moves=tuple(_MoveRecord(name=m.name, knob=m.knob, step=m.step) for m in zoo.moves),
+        rows=len(zoo.configurations),
+        sha256=digests[CONFIGURATIONS],
+        checkpoints_sha256=digests.get(CHECKPOINTS),
+        provenance=zoo.provenance,
+    )
+    return {**tables, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(table.reset_index(), preserve_index=False).replace_schema_metadata(None), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, and return when the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
+    """Return a table with its measurements as floats, and without RFI and labels."""
+    table = table.drop(columns=[c for c in table.columns if c in COLUMNS and COLUMNS[c].family in _DERIVED])
+    unknown = [str(column) for column in table.columns if column not in COLUMNS]
+    if unknown:
+        raise MdbenchError(f"{where}: column {unknown[0]!r} is not one of `mdbench columns`")
+    absent = [need for need in needed if need not in table.columns]
+    if absent:
+        raise MdbenchError(f"{where}: column {absent[0]!r} is missing")
+    if table.empty:
+        raise MdbenchError(f"{where}: the table has no rows")
+    measured = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
+    for column in measured:
+        if not pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column]):
+            raise MdbenchError(f"{where}: column {column!r} is not numeric")
+    return table.astype(dict.fromkeys(measured, float))
+
+
+def _named(where: str, table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a table indexed by the names of its rows, columns in schema order."""
+    if table[column].isna().any() or table[column].duplicated().any():
+        raise MdbenchError(f"{where}: column {column!r} must name every row, each differently")
+    return table.set_index(column)[[known for known in COLUMNS if known in table.columns and known != column]]
+
+
+def _checked_checkpoints(where: str, table: pd.DataFrame, grid: pd.DataFrame, means: pd.Series) -> pd.DataFrame:
+    """Return the table of networks, which must agree with the knobs and the mean test errors of the configurations."""
+    table = _checked(where, table, ("checkpoint", "configuration", "seed", "test_error"))
+    table = _named(where, table, "checkpoint")
+    if not pd.api.types.is_integer_dtype(table["seed"]):
+        raise MdbenchError(f"{where}: column 'seed' must be whole numbers")
+    strangers = table[~table["configuration"].isin(grid.index)]
+    if len(strangers):
+        name, unknown = strangers.index[0], strangers["configuration"].iloc[0]
+        raise MdbenchError(f"{where}: {name!r} is of configuration {unknown!r}, which the zoo does not have")
+    twice = table.index[table.duplicated(subset=["configuration", "seed"])]
+    if len(twice):
+        raise MdbenchError(f"{where}: {twice[0]!r} has the configuration and the seed of another network")
+    for knob in grid.columns.intersection(table.columns):
+        wrong = table.index[table[knob].to_numpy() != grid.loc[table["configuration"], knob].to_numpy()]
+        if len(wrong):
+            raise MdbenchError(f"{where}: knob {knob!r} of {wrong[0]!r} is not that of its configuration")
+    table["test_error"] = table["test_error"].where(np.isfinite(table["test_error"]))
+    found = table.groupby("configuration")["test_error"].mean().reindex(means.index)
+    contradicted = means.index[~np.isclose(found, means, rtol=1e-9, atol=1e-9, equal_nan=True)]
+    if len(contradicted):
+        name = contradicted[0]
+        raise MdbenchError(
+            f"{where}: the test errors of configuration {name!r} have the mean {found[name]:.10g}, "
+            f"but its own test_error is {means[name]:.10g}"
+        )
+    return table
 
 
 def _times(table: pd.DataFrame, knobs: list[str], point: "pd.Series[Any]") -> int:
@@ -263,15 +394,21 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
         raise MdbenchError(
             f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it"
         )
-    path = folder / CONFIGURATIONS
+    table = _read(folder / CONFIGURATIONS, manifest.sha256)
+    known = manifest.checkpoints_sha256
+    checkpoints = _read(folder / CHECKPOINTS, known) if known is not None else None
+    moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
+    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, checkpoints)
+
+
+def _read(path: Path, sha256: str) -> pd.DataFrame:
     try:
-        if sha256_of(path) != manifest.sha256:
+        if sha256_of(path) != sha256:
             raise MdbenchError(f"{path} is not the file that {MANIFEST} describes (SHA-256 differs); make the zoo anew")
-        table = pq.ParquetFile(path).read().to_pandas()
+        table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise MdbenchError(f"{path} cannot be read: {_first_line(error)}") from error
-    moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
-    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance)
+    return table
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,9 @@
 """Zoos: what a table must be, the round trip, and files that were tampered with."""
 
+import hashlib
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,7 @@ import toy
 from mdbench.errors import MdbenchError
 from mdbench.schema import COLUMNS, Family, check_visible, of_family
 from mdbench.sources.modeldiagnosis import MOVES
-from mdbench.zoo import CONFIGURATIONS, MANIFEST, Provenance, Zoo, load_zoo, zoo_home
+from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, MANIFEST, Provenance, Zoo, load_zoo, write_tables, zoo_home
 
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")
 
@@ -51,6 +54,13 @@ def test_a_save_does_not_run_over_something_else(tmp_path):
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "thesis.tex").write_text("")
     with pytest.raises(MdbenchError, match="exists and is not a zoo"):
+        toy.zoo().save(tmp_path / "zoo")
+
+
+def test_a_save_does_not_lose_the_networks_beside_the_tables(tmp_path):
+    toy.zoo().save(tmp_path / "zoo")
+    (tmp_path / "zoo" / "shards").mkdir()
+    with pytest.raises(MdbenchError, match=r"more than a zoo's tables \(shards\)"):
         toy.zoo().save(tmp_path / "zoo")
 
 
@@ -113,8 +123,6 @@ def _edit(folder, **changes) -> None:
 
 
 def test_a_parquet_file_that_is_garbage_but_well_signed_is_refused(tmp_path):
-    import hashlib
-
     toy.zoo().save(tmp_path / "zoo")
     garbage = b"PAR1" + bytes(200) + b"PAR1"
     (tmp_path / "zoo" / CONFIGURATIONS).write_bytes(garbage)
@@ -141,7 +149,8 @@ def test_digest_sees_every_value_and_every_name():
 
 
 def test_every_column_of_a_zoo_is_in_the_schema():
-    assert set(toy.zoo().configurations) <= set(COLUMNS)
+    zoo = toy.own_zoo()
+    assert {"configuration", "checkpoint", *zoo.configurations, *zoo.checkpoints} == set(COLUMNS)
     assert all(column.meaning for column in COLUMNS.values())
 
 
@@ -164,3 +173,172 @@ def test_a_transductive_method_sees_nothing_that_reveals_labels():
     for column in ("test_error", "generalization_gap", "test_error_std", "generalization_gap_std"):
         with pytest.raises(MdbenchError, match="gives their labels away"):
             check_visible([column], transductive=True)
+
+
+# --- networks -------------------------------------------------------------------------------------------------------
+
+
+def make_own(change=lambda configurations, networks: networks) -> Zoo:
+    configurations, networks = toy.networks()
+    return Zoo.from_table("own", "", configurations, MOVES, PROVENANCE, change(configurations, networks))
+
+
+def test_a_zoo_with_its_networks_comes_back(tmp_path):
+    one = toy.own_zoo()
+    one.save(tmp_path / "zoo")
+    back = load_zoo(tmp_path / "zoo")
+    pd.testing.assert_frame_equal(back.configurations, one.configurations, check_dtype=False)
+    pd.testing.assert_frame_equal(back.checkpoints, one.checkpoints, check_dtype=False)
+    assert back.digest == one.digest
+
+
+def test_the_networks_give_the_labels_their_standard_errors():
+    zoo = make_own()
+    errors = zoo.checkpoints.pivot(index="configuration", columns="seed", values="test_error")
+    table = zoo.configurations
+    # Widening from the narrowest model, on clean labels, at the largest batch and all the data: the widest is best.
+    line = table[(table["label_noise"] == 0) & (table["batch_size"] == 1024) & (table["data_fraction"] == 100)]
+    start, best = line["width"].idxmin(), line["test_error"].idxmin()
+    gained = errors.loc[start] - errors.loc[best]
+    assert table.at[start, "rfi_width"] == pytest.approx(gained.mean())
+    assert table.at[start, "rfi_width_se"] == pytest.approx(gained.std() / np.sqrt(3))
+    plain = Zoo.from_table("own", "", toy.networks()[0], MOVES, PROVENANCE)
+    assert [c for c in table if c not in plain.configurations] == [
+        *(f"rfi_{move}_se" for move in ("temperature_up", "temperature_down", "width", "data")),
+        *(f"{task}_margin_se" for task in ("optimizer", "width_vs_optimizer", "data_vs_optimizer", "failure_source")),
+    ]
+    pd.testing.assert_frame_equal(table[list(plain.configurations)], plain.configurations)
+    assert plain.checkpoints is None
+
+
+def put(column, value):
+    def change(_, networks):
+        networks = networks.astype({column: object}) if isinstance(value, str) else networks.copy()
+        networks.loc[5, column] = value
+        return networks
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _, n: n.drop(columns="seed"), "checkpoints: column 'seed' is missing"),
+        (lambda _, n: n.assign(seed=0.5), "'seed' must be whole numbers"),
+        (lambda _, n: n.assign(magic=1), "column 'magic' is not one of"),
+        (lambda _, n: n[:0], "checkpoints: the table has no rows"),
+        (put("train_loss", "low"), "column 'train_loss' is not numeric"),
+        (put("checkpoint", "point-0/seed-0"), "'checkpoint' must name every row, each differently"),
+        (
+            put("configuration", "nowhere"),
+            "'point-1/seed-2' is of configuration 'nowhere', which the zoo does not have",
+        ),
+        (put("seed", 1), "'point-1/seed-2' has the configuration and the seed of another network"),
+        (put("width", 3.0), "knob 'width' of 'point-1/seed-2' is not that of its configuration"),
+        (put("test_error", 1.0), "configuration 'point-1' have the mean .*, but its own test_error is"),
+        (put("test_error", np.nan), "configuration 'point-1' have the mean"),
+        (lambda _, n: n[n["configuration"] != "point-1"], "configuration 'point-1' have the mean nan"),
+    ],
+)
+def test_networks_that_do_not_fit_their_zoo_are_refused(change, message):
+    with pytest.raises(MdbenchError, match=message):
+        make_own(change)
+
+
+def test_a_mean_may_be_off_by_what_rounding_does():
+    configurations, networks = toy.networks()
+    configurations["test_error"] *= 1 + 1e-12
+    assert Zoo.from_table("own", "", configurations, MOVES, PROVENANCE, networks).checkpoints is not None
+    configurations["test_error"] *= 1 + 1e-6
+    with pytest.raises(MdbenchError, match="have the mean"):
+        Zoo.from_table("own", "", configurations, MOVES, PROVENANCE, networks)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "SHA-256 differs"),
+        (lambda path: path.unlink(), "checkpoints.parquet cannot be read"),
+    ],
+)
+def test_damaged_networks_are_refused(tmp_path, tamper, message):
+    toy.own_zoo().save(tmp_path / "zoo")
+    tamper(tmp_path / "zoo" / CHECKPOINTS)
+    with pytest.raises(MdbenchError, match=message):
+        load_zoo(tmp_path / "zoo")
+
+
+def test_a_manifest_from_before_there_were_networks_stays_readable(tmp_path):
+    toy.zoo().save(tmp_path / "zoo")
+    path = tmp_path / "zoo" / MANIFEST
+    old = json.loads(path.read_text())
+    del old["checkpoints_sha256"]
+    path.write_text(json.dumps(old))
+    assert load_zoo(tmp_path / "zoo").digest == toy.zoo().digest
+
+
+# --- tables in a folder that holds other things ---------------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_tables_are_written_beside_what_is_there_and_byte_for_byte_the_same(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.safetensors").write_text("a network")
+    for folder in ("a", "b"):
+        write_tables(toy.own_zoo(), tmp_path / folder)
+        write_tables(toy.own_zoo(), tmp_path / folder)
+    toy.own_zoo().save(tmp_path / "c")
+    found = contents(tmp_path / "a")
+    assert found.pop("0.safetensors") == b"a network"
+    assert found == contents(tmp_path / "b") == contents(tmp_path / "c")
+    assert sorted(found) == [CHECKPOINTS, CONFIGURATIONS, MANIFEST]
+
+
+def test_networks_of_the_zoo_before_do_not_stay(tmp_path):
+    write_tables(toy.own_zoo(), tmp_path)
+    write_tables(toy.zoo(), tmp_path)
+    assert sorted(contents(tmp_path)) == [CONFIGURATIONS, MANIFEST]
+    assert load_zoo(tmp_path).checkpoints is None
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "unlink"])
+@pytest.mark.parametrize("survived", range(4))
+def test_writing_that_is_interrupted_leaves_a_zoo_or_an_error(tmp_path, monkeypatch, call, survived):
+    """The same function fails for ever after it has been called `survived` times, as on a disk that was pulled."""
+    old, new = toy.own_zoo("old"), toy.own_zoo("new", label_noise=(0, 40))
+    write_tables(old, tmp_path)
+    before = contents(tmp_path)
+    calls = []
+
+    def failing(real):
+        def fail(*arguments, **options):
+            calls.append(arguments)
+            if len(calls) > survived:
+                raise OSError(5, "Input/output error")
+            return real(*arguments, **options)
+
+        return fail
+
+    with monkeypatch.context() as broken:
+        broken.setattr(f"os.{call}", failing(getattr(os, call)))
+        try:
+            write_tables(new, tmp_path)
+        except MdbenchError as error:
+            assert "cannot write the zoo to" in str(error)  # noqa: PT017 - it need not fail
+            finished = False
+        else:
+            finished = True
+    try:
+        found = load_zoo(tmp_path)
+    except MdbenchError as error:
+        assert not finished
+        assert "SHA-256 differs" in str(error)  # noqa: PT017
+    else:
+        assert found.digest == (new if finished else old).digest
+        if not finished:
+            assert {name: content for name, content in contents(tmp_path).items() if name in before} == before
+    write_tables(new, tmp_path)
+    assert load_zoo(tmp_path).digest == new.digest
