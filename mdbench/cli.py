@@ -1,4 +1,7 @@
-"""The command line. Everything heavy is imported by the command that needs it, when it runs."""
+"""The command line. Everything heavy is imported by the command that needs it, when it runs.
+
+Other packages add commands of their own, see `mdbench.plugins`.
+"""
 
 import os
 import sys
@@ -12,6 +15,7 @@ import typer
 from mdbench import __version__
 from mdbench.errors import MdbenchError
 from mdbench.nursery import TIMEOUT
+from mdbench.plugins import Commands
 
 if TYPE_CHECKING:
     from mdbench.evaluation import Progress
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="mdbench",
+    cls=Commands,
     help="The benchmark of model diagnosis: why does this trained network underperform?",
     no_args_is_help=True,
     add_completion=False,

@@ -1,0 +1,63 @@
+"""Commands that other packages add: entry points of the group ``mdbench.commands``, name → Typer app.
+
+A plug-in's module is imported for the help and for its own commands, so that it must be light: heavy imports belong into its
+commands, within `mdbench.extras.needs`.
+"""
+
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from mdbench.errors import MdbenchError
+from mdbench.extras import needs
+
+ENTRY_POINTS: Final = "mdbench.commands"
+#: Command → the extra that it needs, where that is not called like it.
+EXTRAS: Final = {"submit": "leaderboard"}
+
+
+class Commands(TyperGroup):
+    """mdbench's own commands, then those of plug-ins."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands; nothing is imported."""
+        own = super().list_commands(ctx)
+        return own + sorted(set(_entry_points()).difference(own))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; a plug-in's one is imported now."""
+        own = super().get_command(ctx, cmd_name)
+        return own or (_load(cmd_name) if cmd_name in _entry_points() else None)
+
+
+def _entry_points() -> dict[str, Any]:
+    import importlib.metadata  # takes longer to import than a command of our own to be found
+
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _load(name: str) -> Any:
+    """Return a plug-in's command; one that cannot be imported says so when it is used, and leaves the others alone."""
+    try:
+        with needs(EXTRAS.get(name, name)):
+            return typer.main.get_command(_entry_points()[name].load())
+    except MdbenchError as error:
+        return _unusable(name, str(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plug-in may raise anything
+        return _unusable(name, f"it cannot be loaded: {type(error).__name__}: {error}")
+
+
+def _unusable(name: str, reason: str) -> Any:
+    stub = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+    @stub.command(
+        name,
+        help=f"(not usable) {reason}",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def refuse() -> None:
+        raise MdbenchError(f"mdbench {name}: {reason}")
+
+    return typer.main.get_command(stub)
