@@ -3,7 +3,7 @@
 import fnmatch
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +16,7 @@ from mdbench.tasks import TASKS, Task
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Case", "Range", "Task", "all_cases", "load_cases", "selections"]
+__all__ = ["Case", "Range", "Sweep", "Task", "all_cases", "load_cases", "select", "selections"]
 
 Sample = Literal["cells", "levels", "limit"]
 
@@ -51,6 +51,8 @@ class Case(_Strict):
     sample, knobs, budget : how the training rows are drawn; see `mdbench.splits.draw`.
     seeds : one training sample for each.
     keep : knob → values that take part, in both zoos.
+    train_keep, test_keep : the same, in one of them only.
+    held_out : whether no row is asked about whose grid cell some seed trains on; for cases within one zoo.
     also : other tasks; rows without a verdict in one of them are left out too, on both sides.
     """
 
@@ -66,6 +68,9 @@ class Case(_Strict):
     budget: float
     seeds: tuple[int, ...]
     keep: dict[str, Range] = {}
+    train_keep: dict[str, Range] = {}
+    test_keep: dict[str, Range] = {}
+    held_out: bool = False
     also: tuple[str, ...] = ()
 
     @property
@@ -79,7 +84,9 @@ class Case(_Strict):
         return self.about.replace("BUDGET", self.budget_text)
 
 
-class _Sweep(_Strict):
+class Sweep(_Strict):
+    """Cases that differ in budget alone; see `Case`."""
+
     name: str
     task: Literal[tuple(TASKS)]  # type: ignore[valid-type]
     train: str
@@ -91,16 +98,22 @@ class _Sweep(_Strict):
     budgets: tuple[float, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     keep: dict[str, Range] = {}
+    train_keep: dict[str, Range] = {}
+    test_keep: dict[str, Range] = {}
+    held_out: bool = False
 
     @model_validator(mode="after")
-    def _check(self) -> "_Sweep":
+    def _check(self) -> "Sweep":
         if self.sample != "cells" and len(self.knobs) != 1:
             raise ValueError(f"sample {self.sample!r} takes exactly one knob")
         if self.sample != "limit" and any(budget != int(budget) or budget < 1 for budget in self.budgets):
             raise ValueError("a budget counts cells or levels: whole numbers from 1 up")
+        if self.held_out and self.train != self.test:
+            raise ValueError("cells are held out of one zoo: train and test must be the same")
         return self
 
     def cases(self) -> list[Case]:
+        """Return one case for each budget."""
         shared = self.model_dump(exclude={"name", "budgets"})
         return [
             Case(name=f"{self.name}/{budget:g}", sweep=self.name, budget=budget, **shared) for budget in self.budgets
@@ -108,7 +121,7 @@ class _Sweep(_Strict):
 
 
 class _Registry(_Strict):
-    sweep: tuple[_Sweep, ...]
+    sweep: tuple[Sweep, ...]
     selections: dict[str, tuple[str, ...]]
 
 
@@ -174,26 +187,44 @@ def load_cases(wanted: str | Sequence[str] = "paper") -> list[Case]:
         A name matches no case.
     """
     cases, named = _registry()
+    return select(wanted, cases, named, "`mdbench cases` lists those that do")
+
+
+def select(
+    wanted: str | Sequence[str], cases: Mapping[str, Case], named: Mapping[str, tuple[str, ...]], hint: str
+) -> list[Case]:
+    """Return some of the given cases, in their order.
+
+    Parameters
+    ----------
+    wanted : see `load_cases`.
+    cases : name → case.
+    named : selections: name → patterns of case names.
+    hint : where to look for names, in the words of an error.
+
+    Raises
+    ------
+    MdbenchError
+        A name matches no case.
+    """
     chosen: set[str] = set()
     for name in [wanted] if isinstance(wanted, str) else wanted:
         patterns = named.get(name, (name,))
         found = {case for pattern in patterns for case in _matching(cases, pattern)}
         if not found:
-            raise MdbenchError(
-                f"case {name!r} does not exist; `mdbench cases` lists those that do{_nearest(name, cases)}"
-            )
+            raise MdbenchError(f"case {name!r} does not exist; {hint}{_nearest(name, [*cases, *named, 'all'])}")
         chosen |= found
     return [case for name, case in cases.items() if name in chosen]
 
 
-def _matching(cases: dict[str, Case], pattern: str) -> list[str]:
+def _matching(cases: Mapping[str, Case], pattern: str) -> list[str]:
     if pattern == "all":
         return list(cases)
     return [name for name, case in cases.items() if fnmatch.fnmatchcase(name, pattern) or case.sweep == pattern]
 
 
-def _nearest(name: str, cases: dict[str, Case]) -> str:
+def _nearest(name: str, names: Sequence[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, [*cases, *selections(), "all"], n=1)
+    near = difflib.get_close_matches(name, names, n=1)
     return f" (nearest: {near[0]})" if near else ""

@@ -48,6 +48,19 @@ Cases = Annotated[
         help="A selection, a sweep, a case, a pattern with *, or all; several by commas. See `mdbench cases`.",
     ),
 ]
+Chosen = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cases",
+        help="As `mdbench cases` lists them, several by commas; with --zoo, of that zoo's own cases "
+        "[default: those of the paper, with --zoo all].",
+        show_default=False,
+    ),
+]
+Zoo = Annotated[
+    str | None,
+    typer.Option(help="Name or folder of a zoo: evaluate on the cases that it makes by itself.", show_default=False),
+]
 Beside = Annotated[
     str, typer.Option(help="Methods to show beside yours, by commas; an empty text for none.", metavar="NAMES")
 ]
@@ -80,7 +93,8 @@ def _main(
 @app.command()
 def evaluate(
     methods: Methods,
-    cases: Cases = ["paper"],
+    cases: Chosen = None,
+    zoo: Zoo = None,
     out: Out = None,
     beside: Beside = BESIDE,
     workers: WorkerCount = CORES,
@@ -94,7 +108,15 @@ def evaluate(
     from mdbench.evaluation import evaluate as run
 
     with _progress() as progress:
-        result = run(everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress)
+        result = run(
+            everybody,
+            _listed(cases) if cases else None,
+            zoo=zoo,
+            workers=workers,
+            timeout=timeout,
+            cache=not no_cache,
+            progress=progress,
+        )
     report.show_result(result, own=_own(methods, result.methods))
     if out and result.scores:
         result.save(out)
@@ -106,7 +128,8 @@ def evaluate(
 def compare(
     a: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
     b: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
-    cases: Cases = ["paper"],
+    cases: Chosen = None,
+    zoo: Zoo = None,
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
@@ -121,7 +144,8 @@ def compare(
         comparison = run(
             everybody[0],
             everybody[-1],
-            _listed(cases),
+            _listed(cases) if cases else None,
+            zoo=zoo,
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
@@ -134,7 +158,8 @@ def compare(
 @app.command()
 def prescribe(
     methods: Methods,
-    cases: Cases = ["paper-moves"],
+    cases: Chosen = None,
+    zoo: Zoo = None,
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
@@ -144,13 +169,15 @@ def prescribe(
     everybody = _with_beside(methods, beside)
 
     from mdbench import report
-    from mdbench.cases import load_cases
+    from mdbench.evaluation import choose
     from mdbench.prescribe import prescribe as run
 
+    wanted, at_hand = choose(_listed(cases) if cases else None, zoo, otherwise="paper-moves")
     with _progress() as progress:
         prescriptions, failures = run(
             everybody,
-            load_cases(_listed(cases)),
+            wanted,
+            at_hand=at_hand,
             workers=workers,
             timeout=timeout,
             cache=not no_cache,

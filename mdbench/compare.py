@@ -1,5 +1,6 @@
 """Two methods against each other, case by case and over all."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from mdbench import stats
-from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import Asking, Progress, pose
+from mdbench.evaluation import Asking, Progress, choose, pose
 from mdbench.nursery import TIMEOUT
 from mdbench.results import Failure
 
@@ -46,8 +46,9 @@ class Comparison:
 def compare(
     a: Any,
     b: Any,
-    cases: str | Sequence[str] = "paper",
+    cases: str | Sequence[str] | None = None,
     *,
+    zoo: str | os.PathLike[str] | None = None,
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
@@ -58,16 +59,16 @@ def compare(
     Parameters
     ----------
     a, b, workers, timeout, cache, progress : see `mdbench.evaluation.Asking`.
-    cases : see `mdbench.cases.load_cases`.
+    cases, zoo : see `mdbench.evaluation.choose`.
 
     Raises
     ------
     MdbenchError
         A method cannot be loaded, or there is no case that both answer.
     """
-    wanted = load_cases(cases)
+    wanted, at_hand = choose(cases, zoo)
     with Asking([a, b], workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
-        posed, unposed = pose(wanted)
+        posed, unposed = pose(wanted, at_hand)
         answers = asking.answers(posed)
     if len(asking.methods) < 2:
         why = next((failure.reason for failure in asking.failures), f"{a} and {b} are the same method")

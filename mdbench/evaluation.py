@@ -1,7 +1,8 @@
 """Methods × cases → a result."""
 
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,11 @@ import pyarrow as pa
 
 from mdbench import cache as kept
 from mdbench import stats
-from mdbench.cases import Case, load_cases
+from mdbench.cases import Case, load_cases, select
 from mdbench.errors import MdbenchError
 from mdbench.method import Method, MethodError, as_method, find_method
 from mdbench.nursery import TIMEOUT
+from mdbench.own_cases import own_cases
 from mdbench.results import (
     PREDICTION_COLUMNS,
     Bootstrap,
@@ -176,8 +178,9 @@ class Asking:
 
 def evaluate(
     methods: Any,
-    cases: str | Sequence[str] = "paper",
+    cases: str | Sequence[str] | None = None,
     *,
+    zoo: str | os.PathLike[str] | None = None,
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
@@ -188,7 +191,7 @@ def evaluate(
     Parameters
     ----------
     methods, workers, timeout, cache, progress : see `Asking`.
-    cases : see `mdbench.cases.load_cases`.
+    cases, zoo : see `choose`.
 
     Returns
     -------
@@ -197,12 +200,12 @@ def evaluate(
     Raises
     ------
     MdbenchError
-        No such case; none of the cases can be posed; two methods share a name; no method is given.
+        No such case or zoo; none of the cases can be posed; two methods share a name; no method is given.
     """
     started = time.perf_counter()
-    wanted = load_cases(cases)
+    wanted, at_hand = choose(cases, zoo)
     with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
-        posed, unposed = pose(wanted)
+        posed, unposed = pose(wanted, at_hand)
         # While the workers start: what the result says beside the scores.
         records, environment = tuple(_case_record(case.rows) for case in posed), Environment.here()
         answers = asking.answers(posed)
@@ -210,8 +213,38 @@ def evaluate(
     return _result(asking.methods, posed, answers, records, environment, failures, started)
 
 
-def pose(cases: Iterable[Case]) -> tuple[list[Posed], list[Failure]]:
-    """Load the zoos of cases and split them.
+#: Zoos that were loaded already: name → folder and zoo.
+AtHand = Mapping[str, tuple[Path, Zoo]]
+
+
+def choose(
+    cases: str | Sequence[str] | None, zoo: str | os.PathLike[str] | None, otherwise: str = "paper"
+) -> tuple[list[Case], AtHand]:
+    """Return the cases that are wanted, and the zoos that had to be loaded to know them.
+
+    Parameters
+    ----------
+    cases : see `mdbench.cases.load_cases`; with a zoo, of its own cases: names, sweeps or patterns. None for `otherwise`,
+        and with a zoo for all.
+    zoo : name or folder of a zoo to evaluate on, by the cases that it makes itself (see `mdbench.own_cases`).
+    otherwise : the cases where nothing is said.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such case or zoo, or the zoo makes no cases.
+    """
+    if zoo is None:
+        return load_cases(otherwise if cases is None else cases), {}
+    folder = find_zoo(zoo).resolve()
+    loaded = load_zoo(folder)
+    own = {case.name: case for case in own_cases(loaded)}
+    chosen = select("all" if cases is None else cases, own, {}, f"zoo {loaded.name} makes {', '.join(own)}")
+    return chosen, {loaded.name: (folder, loaded)}
+
+
+def pose(cases: Iterable[Case], at_hand: AtHand | None = None) -> tuple[list[Posed], list[Failure]]:
+    """Load the zoos of cases, those at hand excepted, and split them.
 
     Returns
     -------
@@ -222,7 +255,7 @@ def pose(cases: Iterable[Case]) -> tuple[list[Posed], list[Failure]]:
     MdbenchError
         None can.
     """
-    zoos: dict[str, tuple[Path, Zoo]] = {}
+    zoos = dict(at_hand or {})
     posed, failures = [], []
 
     def zoo(name: str) -> tuple[Path, Zoo]:

@@ -14,7 +14,7 @@ import numpy as np
 from mdbench import stats
 from mdbench.cases import Case
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import Asking, Posed, Progress, pose
+from mdbench.evaluation import Asking, AtHand, Posed, Progress, pose
 from mdbench.labels import order_along
 from mdbench.method import Method
 from mdbench.nursery import TIMEOUT
@@ -89,6 +89,7 @@ def prescribe(
     methods: Sequence[object],
     cases: Sequence[Case],
     *,
+    at_hand: AtHand | None = None,
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
@@ -103,6 +104,7 @@ def prescribe(
     ----------
     methods, workers, timeout, cache, progress : see `mdbench.evaluation.evaluate`.
     cases : cases whose verdicts are moves.
+    at_hand : zoos of these cases that were loaded already.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def prescribe(
         else:
             firsts.append(case)
     with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
-        posed, unposed = pose([*firsts, *seconds.values()])
+        posed, unposed = pose([*firsts, *seconds.values()], at_hand)
         answers = asking.answers(posed)
         failures = [*asking.failures, *unposed]
         asked = asking.methods

@@ -55,6 +55,10 @@ class Rows:
         """The true verdicts, as places in ``task.classes``; shape (rows,), int8."""
         return codes(self.labels, self.task)
 
+    def only(self, chosen: np.ndarray) -> "Rows":
+        """Return the chosen rows, boolean (rows,), in their order."""
+        return Rows(self.table[chosen], self.task, self.cells[chosen], self.cell_count)
+
     def matrix(self, columns: Sequence[str]) -> np.ndarray:
         """Return the values of some columns; shape (rows, columns)."""
         for column in columns:
@@ -180,7 +184,8 @@ def draw(rows: Rows, case: Case, seed: int) -> np.ndarray:
         chosen = np.isin(number, picked)
     positions = np.flatnonzero(chosen)
     if not len(positions):
-        raise MdbenchError(f"case {case.name}: no training row has {case.knobs[0]} up to {case.budget:g}")
+        none = f"has {case.knobs[0]} up to {case.budget:g}" if case.sample == "limit" else f"is drawn by seed {seed}"
+        raise MdbenchError(f"case {case.name}: no training row {none}")
     return positions
 
 
@@ -202,9 +207,18 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
     MdbenchError
         A zoo lacks what the case needs, or the budget is out of its reach.
     """
-    task, keep = find_task(case.task), tuple(case.keep.items())
+    task = find_task(case.task)
     try:
-        may_train, asked = (taking_part(zoo, task, keep, case.also) for zoo in (train, test))
+        may_train, asked = (
+            taking_part(zoo, task, (*case.keep.items(), *side.items()), case.also)
+            for zoo, side in ((train, case.train_keep), (test, case.test_keep))
+        )
     except MdbenchError as error:
         raise MdbenchError(f"case {case.name}: {error}") from error
-    return CaseRows(case, may_train, asked, [draw(may_train, case, seed) for seed in case.seeds])
+    samples = [draw(may_train, case, seed) for seed in case.seeds]
+    if case.held_out:
+        # The same rows for every seed, so that seeds and methods are compared on one table.
+        asked = asked.only(~np.isin(asked.cells, may_train.cells[np.concatenate(samples)]))
+        if not len(asked):
+            raise MdbenchError(f"case {case.name}: its seeds train on every cell, and none is held out")
+    return CaseRows(case, may_train, asked, samples)

@@ -68,6 +68,7 @@ def test_a_registry_is_read():
         (SWEEP.replace("seeds = [1]", "") + TAIL, "sweep.0.seeds"),
         (SWEEP + "colour = 1" + TAIL, "sweep.0.colour"),
         (SWEEP + SWEEP + TAIL, "'a/b/1' stands there twice"),
+        (SWEEP + "held_out = true" + TAIL, "train and test must be the same"),
         (SWEEP.replace("[1, 2]", "[0]") + TAIL, "whole numbers from 1"),
         (SWEEP.replace("[1, 2]", "[1.5]") + TAIL, "whole numbers from 1"),
         (

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import toy
 from test_modeldiagnosis import clone  # noqa: F401 - a fixture
 
 MDBENCH = str(Path(sys.executable).with_name("mdbench"))
@@ -89,6 +90,25 @@ def test_from_a_clone_to_scores(clone, home, method_file, tmp_path):  # noqa: F8
         done = run("plot", *arguments, "--out", out)
         assert done.returncode == 0, done.stderr
         assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_zoo_of_ones_own_at_once(home, method_file, tmp_path):
+    toy.own_zoo().save(tmp_path / "zoo")
+    mine = method_file(GOOD, "mine.py")
+    one = ("--zoo", tmp_path / "zoo", "--cases", "own/optimizer/*")
+    done = run("evaluate", mine, *one)
+    assert done.returncode == 0, done.stderr
+    assert "own/optimizer/held-out/3" in done.stdout
+    assert "own/optimizer/cross-noise/2" in done.stdout
+    assert re.search(r"^\d+ +mine ", done.stdout, re.MULTILINE)
+    done = run("compare", mine, "md_tree", *one)
+    assert done.returncode == 0, done.stderr
+    assert "own/optimizer/held-out/3" in done.stdout
+    done = run("prescribe", "md_tree", *one, "--beside", "")
+    assert done.returncode == 0, done.stderr
+    assert "best possible" in done.stdout
+    assert "case 'paper' does not exist" in refused("evaluate", mine, *one[:2], "--cases", "paper")
+    assert "is not there" in refused("evaluate", mine, "--zoo", tmp_path / "nothing")
 
 
 @pytest.mark.usefixtures("toy_home")

@@ -101,6 +101,9 @@ def test_cells_of_test_rows_are_numbered_over_the_whole_zoo():
         ({"sample": "limit", "knobs": ("width",), "budget": 1.0}, "no training row has width up to 1"),
         ({"task": "failure_source", "keep": {"width": {"min": 999}}}, "no row of zoo cifar10-resnet18 takes part"),
         ({"knobs": ("depth",)}, "no column 'depth'"),
+        ({"train_keep": {"width": {"max": 1}}}, "no row of zoo cifar10-resnet18 takes part"),
+        ({"test_keep": {"width": {"max": 1}}}, "no row of zoo cifar10-resnet18-noise10 takes part"),
+        ({"held_out": True, "budget": 130.0}, "its seeds train on every cell, and none is held out"),
     ],
 )
 def test_a_case_out_of_reach_says_so(update, message):
