@@ -6,6 +6,7 @@ still reads its command line and its tables: half of a short evaluation's time. 
 
 import os
 import sys
+from collections.abc import Sequence
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
@@ -40,13 +41,18 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-def worker_context() -> BaseContext:
-    """Return the context that worker processes are started in; the nursery starts now, if it has not yet."""
+def worker_context(preloaded: Sequence[str] = PRELOADED) -> BaseContext:
+    """Return the context that worker processes are started in; the nursery starts now, if it has not yet.
+
+    Parameters
+    ----------
+    preloaded : modules that the nursery imports, for its workers to have from the start.
+    """
     for variable in THREADS:  # one thread a worker, one worker a core
         os.environ.setdefault(variable, "1")
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = _Context()
-    context.set_forkserver_preload(list(PRELOADED))
+    context.set_forkserver_preload(list(preloaded))
     forkserver.ensure_running()
     return context

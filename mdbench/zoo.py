@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mdbench import files
 from mdbench.errors import MdbenchError
 from mdbench.labels import Move, derive
 from mdbench.paths import zoo_home
@@ -210,7 +211,7 @@ class Zoo:
                 fresh, stale = Path(scratch, "fresh"), Path(scratch, "stale")
                 fresh.mkdir()
                 for name, content in _files(self).items():
-                    _write(fresh / name, content)
+                    files.write(fresh / name, content)
                 if folder.exists():
                     folder.rename(stale)
                 fresh.rename(folder)
@@ -235,18 +236,9 @@ def write_tables(zoo: Zoo, folder: Path) -> None:
     """
     with _blaming(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        files = _files(zoo)
-        beside = {name: folder / f".{name}.{os.getpid()}" for name in files}
-        try:
-            for name, content in files.items():
-                _write(beside[name], content)
-            for name in files:
-                beside[name].replace(folder / name)
-        finally:
-            for path in beside.values():
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-        if CHECKPOINTS not in files:
+        tables = _files(zoo)
+        files.replace({folder / name: content for name, content in tables.items()})
+        if CHECKPOINTS not in tables:
             (folder / CHECKPOINTS).unlink(missing_ok=True)
 
 
@@ -260,9 +252,9 @@ def _blaming(folder: Path) -> Iterator[None]:
 
 def _files(zoo: Zoo) -> dict[str, bytes]:
     """Return the files of a zoo, name → content, the manifest last."""
-    tables = {CONFIGURATIONS: _parquet(zoo.configurations)}
+    tables = {CONFIGURATIONS: files.parquet(zoo.configurations.reset_index())}
     if zoo.checkpoints is not None:
-        tables[CHECKPOINTS] = _parquet(zoo.checkpoints)
+        tables[CHECKPOINTS] = files.parquet(zoo.checkpoints.reset_index())
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     manifest = _Manifest(
         format=FORMAT,
@@ -275,21 +267,6 @@ def _files(zoo: Zoo) -> dict[str, bytes]:
         provenance=zoo.provenance,
     )
     return {**tables, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(table.reset_index(), preserve_index=False).replace_schema_metadata(None), sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, and return when the disk has it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:

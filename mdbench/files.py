@@ -1,0 +1,61 @@
+"""Files that are there whole or not at all, and whose bytes say only what they hold."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, and return when the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the disk has what was made, renamed or removed in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace(files: dict[Path, bytes]) -> None:
+    """Write files beside their names, bring them to the disk, and only then give them their names, in the order given.
+
+    Whatever happens on the way, each file is its old self or its new one, and nothing else is left behind but by a kill.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written; as long as that happens before the first renaming, all are as they were.
+    """
+    beside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+    try:
+        for path, content in files.items():
+            write(beside[path], content)
+        for path, scratch in beside.items():
+            scratch.replace(path)
+        for folder in {path.parent for path in files}:
+            sync_folder(folder)
+    finally:
+        for scratch in beside.values():
+            with suppress(OSError):  # what went wrong before is what matters
+                scratch.unlink(missing_ok=True)
+
+
+def parquet(table: "pd.DataFrame") -> bytes:
+    """Return a table as Parquet, without its index: the same table gives the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

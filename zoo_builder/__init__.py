@@ -1,0 +1,1 @@
+"""Builds zoos: grids of networks, trained as stacks, in a store that survives anything."""

@@ -1,0 +1,274 @@
+"""Building a zoo: from its specification to its tables, going on from wherever the last attempt ended."""
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mdbench import __version__, files
+from mdbench.errors import MdbenchError
+from mdbench.zoo import MANIFEST as ZOO_MANIFEST
+from mdbench.zoo import Zoo, sha256_of, write_tables
+from zoo_builder.executors import OpenExecutor
+from zoo_builder.plan import LIMITS, Plan, Unit, estimate, plan
+from zoo_builder.program import trace
+from zoo_builder.spec import ZooSpec, read_spec
+from zoo_builder.store import SPEC, Manifest, Store
+from zoo_builder.tables import assemble
+from zoo_builder.work import Order, do, material
+
+TIMINGS = "timings.parquet"
+#: How often workers may die before the build gives up.
+_DEATHS = 5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is.
+
+    Attributes
+    ----------
+    models, models_done : networks, of which so many are in the store.
+    found : networks that were there when this attempt began.
+    work, work_done, work_fresh : what they cost, in arbitrary units: in all, in the store, by this attempt.
+    seconds : since this attempt began.
+    """
+
+    models: int
+    models_done: int
+    found: int
+    work: float
+    work_done: float
+    work_fresh: float
+    seconds: float
+
+
+def build(
+    spec_path: Path,
+    folder: Path,
+    open_executor: OpenExecutor,
+    *,
+    device: str = "cpu",
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Zoo:
+    """Build a zoo, or go on building it.
+
+    Parameters
+    ----------
+    spec_path : the specification, a TOML file.
+    folder : where the zoo goes; one that holds the beginning of the same build is continued.
+    open_executor : opens workers; see `zoo_builder.executors`.
+    device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
+    progress : called at the start and after every unit.
+
+    Returns
+    -------
+    The zoo, whose tables are in the folder.
+
+    Raises
+    ------
+    MdbenchError
+        The specification is wrong; the folder cannot be used, or holds something else; a unit in it is damaged; workers die.
+    """
+    spec = read_spec(spec_path)
+    store = Store(folder.absolute())
+    with store.locked():
+        _, dataset, subsets = material(spec.model_dump_json())
+        whole = plan(spec, dataset, subsets, **LIMITS[device])
+        manifest = Manifest(
+            spec_sha256=spec.digest,
+            data_sha256=dataset.digest,
+            builder=__version__,
+            device=device,
+            units={unit.key: len(unit.networks) for unit in whole.units},
+        )
+        examples = {"order": torch.from_numpy(subsets.order), "wrong_labels": torch.from_numpy(subsets.wrong_labels)}
+        store.begin(manifest, spec_path.read_text(encoding="utf-8"), examples)
+        there = [unit for unit in whole.units if store.has(unit.key)]
+        for unit in there:
+            store.check(unit.key)
+        for report in _train(store, whole, there, open_executor):
+            progress(report)
+        return _finish(store, spec, whole)
+
+
+def _train(store: Store, whole: Plan, there: Sequence[Unit], open_executor: OpenExecutor) -> Iterator[Progress]:
+    """Train what is not there yet, and tell after each unit how far the build is."""
+    begun, deaths = time.monotonic(), 0
+    done = {unit.key: unit for unit in there}
+    spec = whole.spec.model_dump_json()
+    while True:
+        yield _progress(whole, done, there, time.monotonic() - begun)
+        left = [unit for unit in whole.units if unit.key not in done]
+        if not left:
+            return
+        try:
+            with open_executor() as executor:
+                orders = {executor.submit(do, Order(str(store.folder), spec, unit)): unit for unit in left}
+                for future in as_completed(orders):
+                    future.result()
+                    unit = orders.pop(future)
+                    done[unit.key] = unit
+                    yield _progress(whole, done, there, time.monotonic() - begun)
+        except BrokenExecutor as error:
+            deaths += 1
+            if deaths == _DEATHS:
+                raise MdbenchError(
+                    f"worker processes ended {deaths} times, perhaps for want of memory; fewer --workers need less. "
+                    f"{len(done)} of {len(whole.units)} units are kept, and the same command goes on from there"
+                ) from error
+
+
+def _progress(whole: Plan, done: Mapping[str, Unit], there: Sequence[Unit], seconds: float) -> Progress:
+    def models(units: Iterable[Unit]) -> int:
+        return sum(len(unit.networks) for unit in units)
+
+    def work(units: Iterable[Unit]) -> float:
+        return sum(whole.weight(unit) for unit in units)
+
+    return Progress(
+        models=whole.models,
+        models_done=models(done.values()),
+        found=models(there),
+        work=work(whole.units),
+        work_done=work(done.values()),
+        work_fresh=work(done.values()) - work(there),
+        seconds=seconds,
+    )
+
+
+def _finish(store: Store, spec: ZooSpec, whole: Plan) -> Zoo:
+    """Write the zoo's tables, unless they are there, and return the zoo."""
+    table = store.rows([unit.key for unit in whole.units])
+    zoo = assemble(spec, table, sha256_of(store.folder / SPEC))
+    timings = table.sort_values("checkpoint", ignore_index=True)[["checkpoint", "seconds"]]
+    files.replace({store.folder / TIMINGS: files.parquet(timings)})
+    write_tables(zoo, store.folder)
+    return zoo
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a zoo will be, and cost.
+
+    Attributes
+    ----------
+    name : the zoo's name.
+    axes : knob → values.
+    seeds : networks at each grid point.
+    models, units : networks, and pieces of work that they are cut into.
+    steps, samples : optimizer steps, and examples that pass through networks, over all networks.
+    parameters : of the smallest and the largest network.
+    multiplications : multiply–adds of the matrix products of all training.
+    form : how a stack computes: ``stacked``, or ``mapped`` where the architecture has a layer without a stacked form.
+    workers, seconds : estimated wall-clock time with so many workers, of which every one is on a core or a device of its own.
+    bytes : estimated size of the checkpoints.
+    """
+
+    name: str
+    axes: dict[str, tuple[float, ...]]
+    seeds: int
+    models: int
+    units: int
+    steps: int
+    samples: int
+    parameters: tuple[int, int]
+    multiplications: int
+    form: str
+    workers: int
+    seconds: float
+    bytes: int
+
+
+def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
+    """Return what a zoo will be and cost, after timing a few steps of each kind of stack on a device.
+
+    Raises
+    ------
+    MdbenchError
+        The specification is wrong, or its data are not there.
+    """
+    spec = read_spec(spec_path)
+    _, dataset, subsets = material(spec.model_dump_json())
+    whole = plan(spec, dataset, subsets, **LIMITS[device.split(":")[0]])
+    torch.set_num_threads(1)  # as workers do
+    seconds = [*estimate(whole, dataset, subsets, device).values()]
+    first = whole.units[0].networks[0]
+    return Forecast(
+        name=spec.name,
+        axes={axis.knob: axis.values for axis in spec.axes},
+        seeds=len(spec.seeds),
+        models=whole.models,
+        units=len(whole.units),
+        steps=whole.steps,
+        samples=whole.samples,
+        parameters=whole.parameters,
+        multiplications=whole.multiplications,
+        form=trace(spec.architecture.build(dataset.shape, dataset.classes, first.width, first.depth)).form,
+        workers=workers,
+        seconds=makespan(seconds, workers),
+        bytes=whole.disk,
+    )
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """Return when the last of some workers ends who take pieces of work, in this order, as soon as they are free."""
+    free = [0.0] * workers
+    for duration in seconds:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    name : the zoo's name.
+    models, models_done : networks wanted, and in the store.
+    units, units_done : pieces of work.
+    diverged : networks whose loss stopped being finite.
+    seconds : that workers spent on what is done.
+    bytes : that it takes on the disk.
+    tables : whether the zoo's tables are there.
+    """
+
+    name: str
+    models: int
+    models_done: int
+    units: int
+    units_done: int
+    diverged: int
+    seconds: float
+    bytes: int
+    tables: bool
+
+
+def status(folder: Path) -> Status:
+    """Return how far the build in a folder is.
+
+    Raises
+    ------
+    MdbenchError
+        There is no build in it, or what is there is damaged.
+    """
+    store = Store(folder)
+    manifest = store.manifest()
+    there = [key for key in manifest.units if store.has(key)]
+    rows = store.rows(there)
+    return Status(
+        name=read_spec(store.folder / SPEC).name,
+        models=sum(manifest.units.values()),
+        models_done=len(rows),
+        units=len(manifest.units),
+        units_done=len(there),
+        diverged=int(rows["diverged"].sum()) if len(rows) else 0,
+        seconds=float(rows["seconds"].sum()) if len(rows) else 0.0,
+        bytes=sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
+        tables=(store.folder / ZOO_MANIFEST).is_file(),
+    )

@@ -1,0 +1,104 @@
+"""``mdbench zoo``: the commands that make zoos. Everything heavy is imported by the command that needs it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mdbench.extras import needs
+
+if TYPE_CHECKING:
+    from zoo_builder.build import Progress
+
+app = typer.Typer(
+    no_args_is_help=True, help="Make zoos: plan, build, look how far.", add_completion=False, rich_markup_mode=None
+)
+
+Spec = Annotated[Path, typer.Argument(help="The zoo's specification, a TOML file.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of a build.", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to build in [default: among mdbench's own zoos, under the zoo's name]", show_default=False
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or several by commas.")]
+WorkerCount = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Processes [default: one a core, or one a GPU]", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@app.command()
+def plan(spec: Spec, device: Device = "auto", workers: WorkerCount = None, as_json: Json = False) -> None:
+    """Say what a zoo will be and cost: networks, steps, parameters, time, disk. Times a few steps of each kind."""
+    with needs("zoo"):
+        from zoo_builder import report
+        from zoo_builder.build import forecast
+        from zoo_builder.executors import devices
+
+    chosen = devices(device)
+    report.show_forecast(forecast(spec, chosen[0], workers or _workers(chosen)), as_json=as_json)
+
+
+@app.command()
+def build(
+    spec: Spec,
+    out: Out = None,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers train.", metavar="ADDRESS")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a zoo and label it. Interrupted at any moment, the same command goes on from there."""
+    with needs("zoo"):
+        from mdbench.paths import zoo_home
+        from zoo_builder import executors, report
+        from zoo_builder.build import build as run
+        from zoo_builder.spec import read_spec
+
+    folder = out or zoo_home() / read_spec(spec).name
+    chosen = executors.devices(device)
+    open_executor = executors.dask(dask) if dask else executors.local(workers or _workers(chosen), chosen)
+    try:
+        with _progress(as_json) as progress:
+            zoo = run(spec, folder, open_executor, device=chosen[0].split(":")[0], progress=progress)
+    except KeyboardInterrupt:
+        typer.echo("stopped; finished units are kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    report.show_zoo(zoo, folder, as_json=as_json)
+
+
+@app.command()
+def status(folder: Folder, as_json: Json = False) -> None:
+    """Say how far a build is."""
+    with needs("zoo"):
+        from zoo_builder import report
+        from zoo_builder.build import status as look
+
+    report.show_status(look(folder), as_json=as_json)
+
+
+def _workers(devices: list[str]) -> int:
+    return CORES if devices == ["cpu"] else len(devices)
+
+
+@contextmanager
+def _progress(as_json: bool) -> Iterator["Callable[[Progress], None]"]:
+    """Show how far a build is: a bar on a terminal, a line a unit as JSON, otherwise nothing."""
+    from zoo_builder import report
+
+    if as_json:
+        yield report.print_progress
+        return
+    with report.bar(sys.stderr) as show:
+        yield show

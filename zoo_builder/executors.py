@@ -1,0 +1,123 @@
+"""Where units are trained: on this machine, or on a Dask cluster. Both are a `concurrent.futures.Executor`."""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import wait
+from typing import Any
+
+from mdbench.errors import MdbenchError
+from mdbench.nursery import worker_context
+
+#: Opens an executor; closing it ends its workers.
+OpenExecutor = Callable[[], AbstractContextManager[Executor]]
+
+_device = "cpu"
+
+
+def device_here() -> str:
+    """Return the device that this worker trains on."""
+    return _device
+
+
+def devices(wanted: str) -> list[str]:
+    """Return the devices that a word stands for.
+
+    Parameters
+    ----------
+    wanted : ``auto`` (every CUDA device, or the CPU), ``cpu``, ``cuda`` (every one), ``cuda:1``, or several by commas.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such device here.
+    """
+    import torch
+
+    found = [f"cuda:{at}" for at in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if wanted == "auto":
+        return found or ["cpu"]
+    chosen = [name for word in wanted.split(",") for name in (found if word == "cuda" else [word])]
+    strange = [name for name in chosen if name not in ("cpu", *found)]
+    if strange or not chosen:
+        raise MdbenchError(f"device {wanted!r} is not here; there are: {', '.join(['cpu', *found])}")
+    return chosen
+
+
+def local(workers: int, devices: Sequence[str]) -> OpenExecutor:
+    """Return what opens processes on this machine, one thread each, the devices dealt out among them."""
+
+    @contextmanager
+    def open_executor() -> Iterator[Executor]:
+        context = worker_context(("zoo_builder.work",))
+        deal: Any = context.Queue()
+        for at in range(workers):
+            deal.put(devices[at % len(devices)])
+        before = set(multiprocessing.active_children())
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(deal,))
+        try:
+            yield pool
+        except BaseException:
+            # What a worker has not finished is not kept anyway: nobody waits for it.
+            for child in set(multiprocessing.active_children()) - before:
+                child.kill()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    return open_executor
+
+
+def dask(address: str) -> OpenExecutor:
+    """Return what opens a Dask cluster at an address, for instance ``tcp://host:8786``.
+
+    Its workers must see the same files under the same paths and have mdbench installed.
+
+    Raises
+    ------
+    MdbenchError
+        Dask is not installed; nobody answers at the address.
+    """
+    try:
+        from distributed import Client
+    except ModuleNotFoundError:
+        raise MdbenchError("--dask needs Dask: pip install 'model-diagnosis-bench[dask]'") from None
+
+    @contextmanager
+    def open_executor() -> Iterator[Executor]:
+        try:
+            client: Any = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
+        except (OSError, ValueError, TimeoutError) as error:
+            raise MdbenchError(f"no Dask scheduler answers at {address}: {error}") from error
+        with client:
+            executor = client.get_executor(pure=False)
+            try:
+                yield executor
+            finally:
+                executor.shutdown(wait=False)
+
+    return open_executor
+
+
+def _start_worker(deal: Any) -> None:
+    global _device  # noqa: PLW0603 - one worker, one device
+    # Ctrl-C reaches the whole process group; the main process alone decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    try:
+        _device = deal.get(timeout=60)
+    except queue.Empty:
+        os._exit(1)
+
+
+def _follow_parent() -> None:
+    """End this worker when the main process is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,248 @@
+"""How the work on a zoo is cut, and what it costs."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Final, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from zoo_builder.datasets import Dataset, Subsets
+from zoo_builder.models import parameter_count
+from zoo_builder.network import Network, networks
+from zoo_builder.spec import ZooSpec
+from zoo_builder.train import step_seconds
+
+
+class Limits(TypedDict):
+    """How large a stack may be.
+
+    Attributes
+    ----------
+    stack : networks. More do not make a step cheaper, and a unit is what an interruption can cost.
+    activations : numbers that its layers put out in one step, which is what caches and memory must hold.
+    """
+
+    stack: int
+    activations: int
+
+
+#: Kind of device → limits.
+LIMITS: Final[dict[str, Limits]] = {
+    "cpu": {"stack": 64, "activations": 2**23},
+    "cuda": {"stack": 1024, "activations": 2**30},
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of work that is done whole or not at all: networks that train as one stack.
+
+    Attributes
+    ----------
+    networks : of one shape and one batch size.
+    key : SHA-256 of everything that the result depends on: its address in the store.
+    """
+
+    networks: tuple[Network, ...]
+    key: str
+
+    @cached_property
+    def samples(self) -> int:
+        """Examples that pass through a network in training, over all networks."""
+        return sum(one.steps * one.batch_size for one in self.networks)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one example costs a network.
+
+    Attributes
+    ----------
+    parameters : trainable parameters.
+    multiplications : multiply–adds of a forward pass, in matrix products; training takes three times as many.
+    activations : numbers that layers put out in a forward pass, unfolded inputs of convolutions included.
+    """
+
+    parameters: int
+    multiplications: int
+    activations: int
+
+
+def cost(network: nn.Module, shape: tuple[int, ...]) -> Cost:
+    """Count what one example costs a network, by letting one through it."""
+    multiplications = activations = 0
+
+    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal multiplications, activations
+        activations += output.numel()
+        if isinstance(module, nn.Conv1d | nn.Conv2d):
+            positions = output[0, 0].numel()
+            multiplications += module.weight.numel() * positions
+            activations += module.weight[0].numel() * positions
+        elif isinstance(module, nn.Linear):
+            multiplications += module.weight.numel()
+
+    hooks = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    return Cost(parameter_count(network), multiplications, activations)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole work on a zoo.
+
+    Attributes
+    ----------
+    spec : what is to be built.
+    units : the work, the largest first, so that workers end together.
+    costs : (width, depth) → cost of a network.
+    """
+
+    spec: ZooSpec
+    units: tuple[Unit, ...]
+    costs: dict[tuple[int | None, int | None], Cost]
+
+    @property
+    def models(self) -> int:
+        """Number of networks."""
+        return sum(len(unit.networks) for unit in self.units)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps, over all networks."""
+        return sum(one.steps for unit in self.units for one in unit.networks)
+
+    @property
+    def samples(self) -> int:
+        """Examples that pass through a network in training, over all networks."""
+        return sum(unit.samples for unit in self.units)
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """Parameters of the smallest and of the largest network."""
+        every = [one.parameters for one in self.costs.values()]
+        return min(every), max(every)
+
+    @property
+    def multiplications(self) -> int:
+        """Multiply–adds of all training."""
+        return sum(
+            3 * self.costs[one.width, one.depth].multiplications * one.steps * one.batch_size
+            for unit in self.units
+            for one in unit.networks
+        )
+
+    def weight(self, unit: Unit) -> float:
+        """Return roughly what a unit costs, in numbers put out by layers; no step is free, however small its stack."""
+        first = unit.networks[0]
+        longest = max(one.steps for one in unit.networks)
+        return unit.samples * self.costs[first.width, first.depth].activations + 5e5 * longest
+
+    @property
+    def disk(self) -> int:
+        """Bytes that the checkpoints take."""
+        return sum(4 * self.costs[one.width, one.depth].parameters for unit in self.units for one in unit.networks)
+
+
+def plan(spec: ZooSpec, dataset: Dataset, subsets: Subsets, stack: int, activations: int) -> Plan:
+    """Cut a zoo's networks into units.
+
+    Networks of one shape and batch size belong together; where they are too many for one stack they are cut by their number
+    of steps, so that those that leave early leave together.
+
+    Parameters
+    ----------
+    spec, dataset, subsets : the zoo and its data.
+    stack, activations : see `Limits`.
+
+    Raises
+    ------
+    MdbenchError
+        The architecture does not fit the data.
+    """
+    groups: dict[tuple[int | None, int | None, int], list[Network]] = {}
+    for one in networks(spec, subsets):
+        groups.setdefault((one.width, one.depth, one.batch_size), []).append(one)
+    build = spec.architecture.build
+    shapes = {(width, depth) for width, depth, _ in groups}
+    costs = {
+        (width, depth): cost(build(dataset.shape, dataset.classes, width, depth), dataset.shape)
+        for width, depth in sorted(shapes, key=str)
+    }
+    units = []
+    common = {
+        "spec": json.loads(spec.model_dump_json(exclude={"name", "title", "axes", "seeds"})),
+        "data": dataset.digest,
+    }
+    for (width, depth, batch_size), group in groups.items():
+        most = max(1, min(stack, activations // (batch_size * costs[width, depth].activations)))
+        group.sort(key=lambda one: one.steps)
+        pieces = math.ceil(len(group) / most)
+        size = math.ceil(len(group) / pieces)
+        units += [_unit(group[start : start + size], common) for start in range(0, len(group), size)]
+    whole = Plan(spec, tuple(units), costs)
+    return replace(whole, units=tuple(sorted(units, key=whole.weight, reverse=True)))
+
+
+def _unit(group: Sequence[Network], common: dict[str, object]) -> Unit:
+    said = json.dumps({**common, "networks": [asdict(one) for one in group]}, sort_keys=True)
+    return Unit(tuple(group), hashlib.sha256(said.encode()).hexdigest()[:20])
+
+
+def estimate(plan: Plan, dataset: Dataset, subsets: Subsets, device: str) -> dict[str, float]:
+    """Return the seconds that a worker needs for each unit, by key, after timing a few steps of each kind of stack.
+
+    Parameters
+    ----------
+    plan, dataset, subsets : the zoo and its data.
+    device : where to time.
+    """
+    kinds: dict[tuple[int | None, int | None, int], list[Unit]] = {}
+    for unit in plan.units:
+        kinds.setdefault(_kind(unit), []).append(unit)
+    fits = {
+        kind: _Fit.measure(plan.spec, dataset, subsets, max((unit.networks for unit in units), key=len), device)
+        for kind, units in kinds.items()
+    }
+    return {unit.key: _seconds(unit, fits[_kind(unit)], len(dataset.test_labels)) for unit in plan.units}
+
+
+def _kind(unit: Unit) -> tuple[int | None, int | None, int]:
+    first = unit.networks[0]
+    return first.width, first.depth, first.batch_size
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Seconds that a step takes: so much for the step, so much for each network."""
+
+    step: float
+    network: float
+
+    @classmethod
+    def measure(cls, spec: ZooSpec, dataset: Dataset, subsets: Subsets, some: Sequence[Network], device: str) -> "_Fit":
+        most, few = len(some), max(1, len(some) // 4)
+        long = step_seconds(spec, dataset, subsets, some, device)
+        if most == few:
+            return cls(0.0, long / most)
+        short = step_seconds(spec, dataset, subsets, some[:few], device)
+        each = max(0.0, (long - short) / (most - few))
+        return cls(max(0.0, long - most * each), each)
+
+
+def _seconds(unit: Unit, fit: _Fit, test_examples: int) -> float:
+    behind, total = 0, 0.0
+    steps = sorted(one.steps for one in unit.networks)
+    for at, until in enumerate(steps):
+        total += (until - behind) * (fit.step + fit.network * (len(steps) - at))
+        behind = until
+    # A forward pass is a third of a step: each network is measured once on its own examples and on the test set.
+    return total + sum((test_examples + one.examples) / one.batch_size * fit.network / 3 for one in unit.networks)

@@ -1,0 +1,268 @@
+"""An ordinary network as a program over stacks.
+
+The network is traced once (torch.fx); every layer that has a stacked form here is replaced by it. A network with a layer
+that has none still runs: as a whole, through `torch.func.vmap`, which is slower on a CPU.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from zoo_builder.operators import convolve, normalize
+
+Tensors = Mapping[str, Tensor]
+
+#: A stacked layer: activations, then all parameters and buffers of the stack by name, then whether this is training.
+Layer = Callable[[Tensor, Tensors, Tensors, bool], Tensor]
+
+
+class Program(Protocol):
+    """What a network computes, for a stack of networks."""
+
+    @property
+    def form(self) -> Literal["stacked", "mapped"]:
+        """Whether the stack computes layer by layer, or is mapped as a whole."""
+
+    def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, training: bool) -> Tensor:
+        """Return logits (S, K, B) of inputs (S, …, B), or (1, …, B) where all networks see the same.
+
+        Parameters
+        ----------
+        parameters, buffers : name → (S, …). Buffers are updated in place when training.
+        x : the inputs.
+        training : whether batch normalization uses the batch's statistics, and updates its own.
+        """
+
+
+def trace(network: nn.Module) -> Program:
+    """Return the program of a network: stacked where all its layers have a stacked form, mapped otherwise."""
+    try:
+        return _Stacked.of(network)
+    except _UnknownLayerError:
+        return _Mapped(network)
+
+
+class _UnknownLayerError(Exception):
+    """A layer has no stacked form."""
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    """``values[out] = run(*values[inputs])``; values that are not used again are let go."""
+
+    run: Callable[..., Tensor]
+    inputs: tuple[str, ...]
+    out: str
+    layer: bool
+    last_use: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    instructions: tuple[_Instruction, ...]
+    entrance: str
+    exit: str
+    form: Literal["stacked", "mapped"] = "stacked"
+
+    def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, training: bool) -> Tensor:
+        values = {self.entrance: x}
+        for step in self.instructions:
+            inputs = [values[name] for name in step.inputs]
+            values[step.out] = step.run(*inputs, parameters, buffers, training) if step.layer else step.run(*inputs)
+            for name in step.last_use:
+                del values[name]
+        return values[self.exit]
+
+    @classmethod
+    def of(cls, network: nn.Module) -> "_Stacked":
+        try:
+            graph = fx.symbolic_trace(network).graph
+        except Exception as error:
+            raise _UnknownLayerError from error
+        modules = dict(network.named_modules())
+        entrances = [node for node in graph.nodes if node.op == "placeholder"]
+        (exit_,) = (node for node in graph.nodes if node.op == "output")
+        if len(entrances) != 1 or not isinstance(exit_.args[0], fx.Node):
+            raise _UnknownLayerError
+        fused = {node: _relu_behind(node, modules) for node in graph.nodes}
+        names = {node: node.name for node in graph.nodes}
+        for node, relu in fused.items():
+            if relu is not None:
+                names[relu] = names[node]  # what the ReLU would give is what the normalization gives already
+        gone = {relu for relu in fused.values() if relu is not None}
+        working = [node for node in graph.nodes if node.op not in ("placeholder", "output") and node not in gone]
+        last: dict[str, int] = {}
+        for at, node in enumerate(working):
+            for used in node.all_input_nodes:
+                last[names[used]] = at
+        last.pop(names[exit_.args[0]], None)
+        instructions = []
+        for at, node in enumerate(working):
+            run, layer = _form(node, modules, relu=fused[node] is not None)
+            instructions.append(
+                _Instruction(
+                    run,
+                    tuple(names[used] for used in node.args if isinstance(used, fx.Node)),
+                    names[node],
+                    layer,
+                    tuple(name for name, use in last.items() if use == at),
+                )
+            )
+        return cls(tuple(instructions), names[entrances[0]], names[exit_.args[0]])
+
+
+_RELU = {functional.relu, torch.relu}
+_ADDITIONS = {operator.add, operator.iadd, torch.add}
+
+
+def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    return (
+        (node.op == "call_module" and isinstance(modules[str(node.target)], nn.ReLU))
+        or (node.op == "call_function" and node.target in _RELU)
+        or (node.op == "call_method" and node.target == "relu")
+    )
+
+
+def _relu_behind(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
+    """Return the ReLU that alone uses a batch normalization's output, if there is one."""
+    if node.op != "call_module" or type(modules[str(node.target)]) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return None
+    users = list(node.users)
+    return users[0] if len(users) == 1 and _is_relu(users[0], modules) else None
+
+
+def _form(node: fx.Node, modules: Mapping[str, nn.Module], relu: bool) -> tuple[Callable[..., Tensor], bool]:
+    """Return a node's stacked form, and whether it is a layer (which gets parameters) or a plain function."""
+    if _is_relu(node, modules):
+        return functional.relu, False
+    if node.op == "call_module":
+        name = str(node.target)
+        make = _LAYERS.get(type(modules[name]))
+        if make is None or len(node.args) != 1 or node.kwargs:
+            raise _UnknownLayerError
+        return make(modules[name], name, relu), True
+    nodes = len(node.args) == 2 and all(isinstance(argument, fx.Node) for argument in node.args)
+    if node.op == "call_function" and node.target in _ADDITIONS and nodes and not node.kwargs:
+        return operator.add, False
+    if node.op == "call_function" and node.target is torch.flatten and node.args[1:] == (1,) and not node.kwargs:
+        return _flatten, False
+    raise _UnknownLayerError
+
+
+def _flatten(x: Tensor) -> Tensor:
+    return x.flatten(1, -2)
+
+
+def _convolution(module: nn.Conv1d | nn.Conv2d, name: str, relu: bool) -> Layer:
+    flat = isinstance(module, nn.Conv1d)
+    if (
+        module.groups != 1
+        or set(module.dilation) != {1}
+        or module.padding_mode != "zeros"
+        or isinstance(module.padding, str)
+    ):
+        raise _UnknownLayerError
+    stride, padding = ((*module.stride, 1), (*module.padding, 0)) if flat else (module.stride, module.padding)
+
+    def layer(x: Tensor, parameters: Tensors, buffers: Tensors, training: bool) -> Tensor:
+        weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+        if not flat:
+            return convolve(x, weight, bias, stride, padding)  # type: ignore[arg-type]
+        return convolve(x.unsqueeze(3), weight.unsqueeze(4), bias, stride, padding).squeeze(3)  # type: ignore[arg-type]
+
+    return layer
+
+
+def _linear(module: nn.Linear, name: str, relu: bool) -> Layer:
+    def layer(x: Tensor, parameters: Tensors, buffers: Tensors, training: bool) -> Tensor:
+        weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+        if x.dim() != 3:
+            raise ValueError(f"layer {name} is linear and wants (features), not {tuple(x.shape[1:-1])}")
+        x = x.expand(len(weight), -1, -1)
+        return torch.bmm(weight, x) if bias is None else torch.baddbmm(bias[:, :, None], weight, x)
+
+    return layer
+
+
+def _normalization(module: nn.BatchNorm1d | nn.BatchNorm2d, name: str, relu: bool) -> Layer:
+    if not module.affine or not module.track_running_stats or module.momentum is None:
+        raise _UnknownLayerError
+    momentum, epsilon = module.momentum, module.eps
+
+    def layer(x: Tensor, parameters: Tensors, buffers: Tensors, training: bool) -> Tensor:
+        weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+        mean, variance = buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"]
+        x = x.expand(len(weight), *x.shape[1:])
+        if training:
+            out, batch_mean, batch_variance = normalize(x, weight, bias, epsilon, relu=relu)
+            n = x[0, 0].numel()
+            mean.lerp_(batch_mean, momentum)
+            variance.lerp_(batch_variance * (n / (n - 1)), momentum)
+            buffers[f"{name}.num_batches_tracked"] += 1
+            return out
+        each = (*weight.shape, *[1] * (x.dim() - 2))
+        scale = weight * torch.rsqrt(variance + epsilon)
+        out = torch.addcmul((bias - mean * scale).view(each), x, scale.view(each))
+        return out.relu_() if relu else out
+
+    return layer
+
+
+def _pool(module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, name: str, relu: bool) -> Layer:
+    if module.output_size not in (1, (1,), (1, 1)):
+        raise _UnknownLayerError
+    axes = (2,) if isinstance(module, nn.AdaptiveAvgPool1d) else (2, 3)
+    return lambda x, parameters, buffers, training: x.mean(axes, keepdim=True)
+
+
+def _flattening(module: nn.Flatten, name: str, relu: bool) -> Layer:
+    if (module.start_dim, module.end_dim) != (1, -1):
+        raise _UnknownLayerError
+    return lambda x, parameters, buffers, training: _flatten(x)
+
+
+def _identity(module: nn.Identity, name: str, relu: bool) -> Layer:
+    return lambda x, parameters, buffers, training: x
+
+
+#: Layer class → its stacked form. Subclasses are not taken: they may compute something else.
+_LAYERS: dict[type[nn.Module], Callable[[Any, str, bool], Layer]] = {
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
+    nn.Linear: _linear,
+    nn.BatchNorm1d: _normalization,
+    nn.BatchNorm2d: _normalization,
+    nn.AdaptiveAvgPool1d: _pool,
+    nn.AdaptiveAvgPool2d: _pool,
+    nn.Flatten: _flattening,
+    nn.Identity: _identity,
+}
+
+
+class _Mapped:
+    """A network of any kind, mapped over the stack by PyTorch."""
+
+    form: Literal["stacked", "mapped"] = "mapped"
+
+    def __init__(self, network: nn.Module) -> None:
+        import copy
+
+        self._network = copy.deepcopy(network).to("meta")
+
+    def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, training: bool) -> Tensor:
+        self._network.train(training)
+
+        def one(own_parameters: Tensors, own_buffers: Tensors, own_x: Tensor) -> Tensor:
+            logits: Tensor = torch.func.functional_call(self._network, ({**own_parameters, **own_buffers},), (own_x,))
+            return logits
+
+        batched = x.movedim(-1, 1)
+        shared = len(x) == 1
+        every = torch.func.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")
+        logits: Tensor = every(dict(parameters), dict(buffers), batched[0] if shared else batched)
+        return logits.transpose(1, 2)

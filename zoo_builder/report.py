@@ -1,0 +1,157 @@
+"""What people see of zoos on the terminal."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from mdbench.report import say
+from mdbench.tasks import TASKS
+from mdbench.zoo import Zoo
+from zoo_builder import build
+
+
+def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
+    """Print what a zoo will be and cost."""
+    if as_json:
+        _print(asdict(forecast))
+        return
+    few, many = forecast.parameters
+    grid = " × ".join(f"{len(values)} {knob.replace('_', ' ')}" for knob, values in forecast.axes.items())
+    lines = [
+        ("grid", f"{grid} × {forecast.seeds} seeds"),
+        *(
+            (knob.replace("_", " "), ", ".join(f"{value:g}" for value in values))
+            for knob, values in forecast.axes.items()
+        ),
+        ("networks", f"{forecast.models:,}, in {forecast.units:,} stacks ({forecast.form})"),
+        ("parameters", f"{few:,}" if few == many else f"{few:,} to {many:,}"),
+        ("steps", f"{forecast.steps:,}"),
+        ("examples", f"{forecast.samples:,} through networks"),
+        ("multiply–adds", f"{forecast.multiplications:.3g}"),
+        ("disk", f"{size(forecast.bytes)} of checkpoints"),
+        ("time", f"about {duration(forecast.seconds)} with {forecast.workers} workers"),
+    ]
+    _show(forecast.name, lines)
+
+
+def show_status(status: build.Status, *, as_json: bool = False) -> None:
+    """Print how far a build is."""
+    if as_json:
+        _print(asdict(status))
+        return
+    share = 100 * status.models_done / status.models
+    lines = [
+        ("networks", f"{status.models_done:,} of {status.models:,} ({share:.0f} %)"),
+        ("units", f"{status.units_done:,} of {status.units:,}"),
+        ("diverged", f"{status.diverged:,}"),
+        ("worked", duration(status.seconds)),
+        ("disk", size(status.bytes)),
+        (
+            "tables",
+            "there" if status.tables else "not yet: `mdbench zoo build` writes them once all networks are there",
+        ),
+    ]
+    _show(status.name, lines)
+
+
+def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
+    """Print what has been built."""
+    table = zoo.configurations
+    labels = {
+        task: {str(verdict): int(count) for verdict, count in table[task].value_counts().items()}
+        for task in TASKS
+        if task in table
+    }
+    models = int(table["seeds"].sum() + table["diverged_seeds"].sum())
+    if as_json:
+        _print({"event": "built", "name": zoo.name, "folder": str(folder), "models": models, "labels": labels})
+        return
+    lines = [
+        ("networks", f"{models:,}, {int(table['diverged_seeds'].sum()):,} diverged"),
+        ("configurations", f"{len(table):,}"),
+        ("test error", f"{table['test_error'].min():.1f} to {table['test_error'].max():.1f} %"),
+    ]
+    for task, counts in labels.items():
+        noise, margin = table.get(f"{task}_margin_se"), table[f"{task}_margin"]
+        clear = "" if noise is None else f"; margin above 2 standard errors in {(margin > 2 * noise).mean():.0%}"
+        lines.append((task, ", ".join(f"{verdict} {count:,}" for verdict, count in counts.items()) + clear))
+    _show(zoo.name, lines)
+    say(f"wrote {folder}; next: mdbench evaluate md_tree --zoo {folder}")
+
+
+def print_progress(progress: build.Progress) -> None:
+    """Print how far a build is, as a line of JSON."""
+    _print({"event": "progress", **asdict(progress)})
+
+
+@contextmanager
+def bar(stream: TextIO) -> Iterator[Callable[[build.Progress], None]]:
+    """Show a progress bar where the stream is a terminal."""
+    console = Console(file=stream, highlight=False)
+    shown = Progress(
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.fields[models]}"),
+        TextColumn("[dim]{task.fields[rate]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with shown:
+        task = shown.add_task("", total=None, models="", rate="")
+
+        def show(progress: build.Progress) -> None:
+            fresh = progress.models_done - progress.found
+            rate = ""
+            if fresh and progress.seconds:
+                left = progress.seconds * (progress.work - progress.work_done) / progress.work_fresh
+                rate = f"{fresh / progress.seconds:.2f} models/s · {duration(left)} left"
+            shown.update(
+                task,
+                total=progress.work,
+                completed=progress.work_done,
+                models=f"{progress.models_done:,} / {progress.models:,} networks",
+                rate=rate,
+            )
+
+        yield show
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    amount, unit = float(count), "B"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}"
+
+
+def _show(title: str, lines: list[tuple[str, str]]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.add_column(style="dim")
+    table.add_column()
+    for line in lines:
+        table.add_row(*line)
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=140)).print(table)
+
+
+def _print(said: object) -> None:
+    print(json.dumps(said), flush=True)  # noqa: T201 - for programs, and for logs

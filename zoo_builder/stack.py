@@ -1,0 +1,68 @@
+"""Networks of one shape as one program."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo_builder.program import Program, trace
+
+
+class Stack:
+    """Networks of one shape, whose parameters lie one behind the other along a leading axis.
+
+    Attributes
+    ----------
+    parameters : name → (S, …), leaves that require gradients.
+    buffers : name → (S, …).
+    program : what each of them computes.
+    """
+
+    def __init__(
+        self, networks: Sequence[nn.Module], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Stack networks: their parameters and buffers are copied.
+
+        Raises
+        ------
+        ValueError
+            There are none, or their parameters and buffers differ in name or shape.
+        """
+        if not networks:
+            raise ValueError("a stack needs at least one network")
+        self.program: Program = trace(networks[0])
+        self.parameters: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
+        for store, states in (
+            (self.parameters, [dict(network.named_parameters()) for network in networks]),
+            (self.buffers, [dict(network.named_buffers()) for network in networks]),
+        ):
+            shapes = [{name: value.shape for name, value in state.items()} for state in states]
+            if any(shape != shapes[0] for shape in shapes):
+                raise ValueError("networks of one stack must have parameters of the same names and shapes")
+            for name, first in states[0].items():
+                kind = dtype if first.is_floating_point() else first.dtype
+                stacked = torch.stack([state[name].detach() for state in states])
+                store[name] = stacked.to(device=device, dtype=kind)
+        for value in self.parameters.values():
+            value.requires_grad_()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+    def __call__(self, x: Tensor, *, training: bool) -> Tensor:
+        """Return logits (S, K, B) of inputs (S, …, B), or (1, …, B) where all networks see the same."""
+        return self.program(self.parameters, self.buffers, x, training)
+
+    def part(self, rows: Tensor) -> "Stack":
+        """Return a stack of copies of some networks; rows (S',) are positions."""
+        part = Stack.__new__(Stack)
+        part.program = self.program
+        part.parameters = {name: value.detach()[rows].requires_grad_() for name, value in self.parameters.items()}
+        part.buffers = {name: value[rows] for name, value in self.buffers.items()}
+        return part
+
+    def state(self, row: int) -> dict[str, Tensor]:
+        """Return a copy of one network's parameters and buffers, as its ``state_dict`` would name them, on the CPU."""
+        own = {**self.parameters, **self.buffers}
+        return {name: value[row].detach().cpu().clone() for name, value in own.items()}
