@@ -1,9 +1,11 @@
 """Building a zoo: from its specification to its tables, going on from wherever the last attempt ended."""
 
 import heapq
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +19,12 @@ from zoo_builder.executors import OpenExecutor
 from zoo_builder.plan import LIMITS, Plan, Unit, estimate, plan
 from zoo_builder.program import trace
 from zoo_builder.spec import ZooSpec, read_spec
-from zoo_builder.store import SPEC, Manifest, Store
+from zoo_builder.store import SPEC, Manifest, Store, writing
 from zoo_builder.tables import assemble
 from zoo_builder.work import Order, do, material
 
 TIMINGS = "timings.parquet"
-#: How often workers may die before the build gives up.
+#: How often in a row workers may die, with no unit finished in between, before the build gives up.
 _DEATHS = 5
 
 
@@ -75,10 +77,10 @@ def build(
         The specification is wrong; the folder cannot be used, or holds something else; a unit in it is damaged; workers die.
     """
     spec = read_spec(spec_path)
+    dataset, subsets = material(spec)
+    whole = plan(spec, dataset, subsets, **LIMITS[device])
     store = Store(folder.absolute())
     with store.locked():
-        _, dataset, subsets = material(spec.model_dump_json())
-        whole = plan(spec, dataset, subsets, **LIMITS[device])
         manifest = Manifest(
             spec_sha256=spec.digest,
             data_sha256=dataset.digest,
@@ -91,12 +93,14 @@ def build(
         there = [unit for unit in whole.units if store.has(unit.key)]
         for unit in there:
             store.check(unit.key)
-        for report in _train(store, whole, there, open_executor):
+        for report in _train(store, whole, dataset.digest, there, open_executor):
             progress(report)
         return _finish(store, spec, whole)
 
 
-def _train(store: Store, whole: Plan, there: Sequence[Unit], open_executor: OpenExecutor) -> Iterator[Progress]:
+def _train(
+    store: Store, whole: Plan, data: str, there: Sequence[Unit], open_executor: OpenExecutor
+) -> Iterator[Progress]:
     """Train what is not there yet, and tell after each unit how far the build is."""
     begun, deaths = time.monotonic(), 0
     done = {unit.key: unit for unit in there}
@@ -108,17 +112,18 @@ def _train(store: Store, whole: Plan, there: Sequence[Unit], open_executor: Open
             return
         try:
             with open_executor() as executor:
-                orders = {executor.submit(do, Order(str(store.folder), spec, unit)): unit for unit in left}
+                orders = {executor.submit(do, Order(str(store.folder), spec, data, unit)): unit for unit in left}
                 for future in as_completed(orders):
                     future.result()
                     unit = orders.pop(future)
                     done[unit.key] = unit
+                    deaths = 0
                     yield _progress(whole, done, there, time.monotonic() - begun)
         except BrokenExecutor as error:
             deaths += 1
             if deaths == _DEATHS:
                 raise MdbenchError(
-                    f"worker processes ended {deaths} times, perhaps for want of memory; fewer --workers need less. "
+                    f"worker processes ended {deaths} times in a row, perhaps for want of memory; fewer --workers need less. "
                     f"{len(done)} of {len(whole.units)} units are kept, and the same command goes on from there"
                 ) from error
 
@@ -142,12 +147,13 @@ def _progress(whole: Plan, done: Mapping[str, Unit], there: Sequence[Unit], seco
 
 
 def _finish(store: Store, spec: ZooSpec, whole: Plan) -> Zoo:
-    """Write the zoo's tables, unless they are there, and return the zoo."""
+    """Write the zoo's tables and return the zoo."""
     table = store.rows([unit.key for unit in whole.units])
     zoo = assemble(spec, table, sha256_of(store.folder / SPEC))
     timings = table.sort_values("checkpoint", ignore_index=True)[["checkpoint", "seconds"]]
-    files.replace({store.folder / TIMINGS: files.parquet(timings)})
-    write_tables(zoo, store.folder)
+    with writing(store.folder):
+        files.replace({store.folder / TIMINGS: files.parquet(timings)})
+        write_tables(zoo, store.folder)
     return zoo
 
 
@@ -193,7 +199,7 @@ def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
         The specification is wrong, or its data are not there.
     """
     spec = read_spec(spec_path)
-    _, dataset, subsets = material(spec.model_dump_json())
+    dataset, subsets = material(spec)
     whole = plan(spec, dataset, subsets, **LIMITS[device.split(":")[0]])
     torch.set_num_threads(1)  # as workers do
     seconds = [*estimate(whole, dataset, subsets, device).values()]
@@ -269,6 +275,16 @@ def status(folder: Path) -> Status:
         units_done=len(there),
         diverged=int(rows["diverged"].sum()) if len(rows) else 0,
         seconds=float(rows["seconds"].sum()) if len(rows) else 0.0,
-        bytes=sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
+        bytes=_bytes(store.folder),
         tables=(store.folder / ZOO_MANIFEST).is_file(),
     )
+
+
+def _bytes(folder: Path) -> int:
+    """Return how much there is in a folder, in which a build may be at work: things come and go."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(where, name).stat().st_size
+    return total

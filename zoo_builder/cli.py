@@ -60,16 +60,16 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Train a zoo and label it. Interrupted at any moment, the same command goes on from there."""
-    with needs("zoo"):
-        from mdbench.paths import zoo_home
-        from zoo_builder import executors, report
-        from zoo_builder.build import build as run
-        from zoo_builder.spec import read_spec
-
-    folder = out or zoo_home() / read_spec(spec).name
-    chosen = executors.devices(device)
-    open_executor = executors.dask(dask) if dask else executors.local(workers or _workers(chosen), chosen)
     try:
+        with needs("zoo"):
+            from mdbench.paths import zoo_home
+            from zoo_builder import executors, report
+            from zoo_builder.build import build as run
+            from zoo_builder.spec import read_spec
+
+        folder = out or zoo_home() / read_spec(spec).name
+        chosen = executors.devices(device)
+        open_executor = executors.dask(dask) if dask else executors.local(workers or _workers(chosen), chosen)
         with _progress(as_json) as progress:
             zoo = run(spec, folder, open_executor, device=chosen[0].split(":")[0], progress=progress)
     except KeyboardInterrupt:

@@ -6,8 +6,9 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -54,7 +55,8 @@ def local(workers: int, devices: Sequence[str]) -> OpenExecutor:
 
     @contextmanager
     def open_executor() -> Iterator[Executor]:
-        context = worker_context(("zoo_builder.work",))
+        with _deaf():
+            context = worker_context(("zoo_builder.work",))
         deal: Any = context.Queue()
         for at in range(workers):
             deal.put(devices[at % len(devices)])
@@ -84,7 +86,7 @@ def dask(address: str) -> OpenExecutor:
         Dask is not installed; nobody answers at the address.
     """
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ModuleNotFoundError:
         raise MdbenchError("--dask needs Dask: pip install 'model-diagnosis-bench[dask]'") from None
 
@@ -98,10 +100,28 @@ def dask(address: str) -> OpenExecutor:
             executor = client.get_executor(pure=False)
             try:
                 yield executor
+            except KilledWorker as error:
+                raise BrokenExecutor(str(error)) from error
+            except CancelledError as error:
+                raise MdbenchError(
+                    f"the Dask scheduler at {address} went away; finished units are kept. Start it again, and the same "
+                    "command goes on from there"
+                ) from error
             finally:
                 executor.shutdown(wait=False)
 
     return open_executor
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started meanwhile never hear of Ctrl-C: the nursery would, while it imports, and complain."""
+    resource_tracker.ensure_running()  # it is started with the nursery otherwise, and makes the ears open again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(deal: Any) -> None:

@@ -8,16 +8,17 @@
                                 the zoo, once all units are there
 
 A unit is written into a folder of another name, which gets its own once everything in it is on the disk. What a kill or
-a power cut leaves behind is a folder that nobody reads, and that the next build removes.
+a power cut leaves behind are folders and files of names that nobody reads, and that the next build removes.
 """
 
 import errno
 import fcntl
 import hashlib
-import os
+import re
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ NETWORKS = "networks.parquet"
 CHECKPOINTS = "checkpoints.safetensors"
 _LOCK = ".lock"
 _UNFINISHED = ".unfinished-"
+_RUBBISH = ".rubbish-"
+#: What `mdbench.files.replace` writes beside a file's name.
+_BESIDE = re.compile(r"\.\w+\.(json|toml|safetensors|parquet)\.\d+")
 
 
 class _Strict(BaseModel):
@@ -99,7 +103,9 @@ class Store:
         except FileNotFoundError:
             raise MdbenchError(f"{self.folder} is not the folder of a build: it has no {MANIFEST}") from None
         except (OSError, ValidationError) as error:
-            raise MdbenchError(f"{path} cannot be read: {_reason(error)}") from error
+            raise MdbenchError(
+                f"{path} cannot be read: {_reason(error)}; remove it, and the same command writes it anew"
+            ) from error
         if manifest.format > FORMAT:
             raise MdbenchError(f"{path}: format {manifest.format} is newer than this builder knows ({FORMAT})")
         return manifest
@@ -116,25 +122,29 @@ class Store:
         Raises
         ------
         MdbenchError
-            The folder cannot be written, is not empty and not a build, or holds another build.
+            The folder cannot be written, or holds another build.
         """
+        wanted = {self.folder / SPEC: spec_text.encode(), self.folder / EXAMPLES: _safetensors(examples)}
         if self.begun:
             self._compare(self.manifest(), manifest)
         else:
-            with _writing(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                foreign = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
-                if set(foreign) - {SPEC, EXAMPLES, UNITS}:
-                    raise MdbenchError(f"{self.folder} is not empty, and not the folder of a build; give another one")
-                (self.folder / UNITS).mkdir(exist_ok=True)
-                files.replace(
-                    {
-                        self.folder / SPEC: spec_text.encode(),
-                        self.folder / EXAMPLES: _safetensors(examples),
-                        self.folder / MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode(),
-                    }
-                )
+            wanted[self.folder / MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
+        with writing(self.folder):
+            (self.folder / UNITS).mkdir(parents=True, exist_ok=True)
+            # A specification with the same digest may have another title and other comments: the last one given is kept.
+            files.replace({path: content for path, content in wanted.items() if not _holds(path, content)})
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what interrupted writing left behind."""
+        for path in self.folder.iterdir():
+            if _BESIDE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         for path in (self.folder / UNITS).glob(f"{_UNFINISHED}*"):
+            # A worker on another machine may be writing there still: it loses the whole folder at once, never half of it.
+            with suppress(FileNotFoundError):
+                path.rename(path.with_name(f"{_RUBBISH}{uuid.uuid4().hex}"))
+        for path in (self.folder / UNITS).glob(f"{_RUBBISH}*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def _compare(self, there: Manifest, wanted: Manifest) -> None:
@@ -152,15 +162,18 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one build at a time.
+        """Hold the folder for one build at a time; it is made where it is missing.
 
         Raises
         ------
         MdbenchError
-            Another build holds it.
+            Another build holds it; it cannot be written; it is not empty, and not a build's.
         """
-        with _writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            # The folder of units is the first thing that a build makes.
+            if not (self.folder / UNITS).is_dir() and any(path.name != _LOCK for path in self.folder.iterdir()):
+                raise MdbenchError(f"{self.folder} is not empty, and not the folder of a build; give another one")
             lock = (self.folder / _LOCK).open("w")
         with lock:
             try:
@@ -176,8 +189,8 @@ class Store:
         return self.folder / UNITS / key
 
     def has(self, key: str) -> bool:
-        """Tell whether a unit is there."""
-        return (self.home(key) / UNIT).is_file()
+        """Tell whether a unit is there; `check` tells whether it is whole, as it was when it got its name."""
+        return self.home(key).exists()
 
     def write(self, key: str, rows: pd.DataFrame, tensors: Mapping[str, Any]) -> Path:
         """Write a unit: whole or not at all; one that is there already stays.
@@ -198,10 +211,11 @@ class Store:
             It cannot be written; what was there before is as it was.
         """
         home = self.home(key)
-        scratch = self.folder / UNITS / f"{_UNFINISHED}{key}-{os.getpid()}"
-        with _writing(home):
+        # Two workers, perhaps on two machines, may write the same unit: neither knows of the other.
+        scratch = self.folder / UNITS / f"{_UNFINISHED}{key}-{uuid.uuid4().hex}"
+        with writing(home):
             try:
-                scratch.mkdir(parents=True, exist_ok=True)
+                scratch.mkdir(parents=True)
                 contents = {CHECKPOINTS: _safetensors(tensors), NETWORKS: files.parquet(rows)}
                 digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
                 contents[UNIT] = (_UnitRecord(sha256=digests).model_dump_json(indent=2) + "\n").encode()
@@ -230,8 +244,8 @@ class Store:
         advice = f"move {home} away, and the same command trains these networks again"
         try:
             record = _UnitRecord.model_validate_json((home / UNIT).read_bytes())
-            for name, digest in record.sha256.items():
-                if sha256_of(home / Path(name).name) != digest:
+            for name in (CHECKPOINTS, NETWORKS):
+                if sha256_of(home / name) != record.sha256.get(name):
                     raise MdbenchError(f"{home / name} is damaged (its SHA-256 differs); {advice}")
         except (OSError, ValidationError) as error:
             raise MdbenchError(f"{home} is damaged: {_reason(error)}; {advice}") from error
@@ -256,14 +270,39 @@ def _safetensors(tensors: Mapping[str, Any]) -> bytes:
     return save(dict(tensors))
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    """Tell whether a file is there and says this."""
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
 @contextmanager
-def _writing(where: Path) -> Iterator[None]:
+def writing(where: Path) -> Iterator[None]:
+    """Stand around what writes: where that fails, say what to do about it.
+
+    Raises
+    ------
+    MdbenchError
+        It failed.
+    """
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room, and the same command goes on from there" if full else "is it yours to write?"
-        raise MdbenchError(f"cannot write {where}: {_reason(error)}; {advice}") from error
+        raise MdbenchError(f"cannot write {where}: {_reason(error)}; {_advice(error)}") from error
+    except MdbenchError as error:
+        if isinstance(error.__cause__, OSError):
+            raise MdbenchError(f"{error}; {_advice(error.__cause__)}") from error
+        raise
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room, and the same command goes on from there"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return "is it a folder, and yours to write?"
+    return "once that is mended, the same command goes on from there"
 
 
 def _reason(error: Exception) -> str:

@@ -1,11 +1,13 @@
 """What a worker does: train one unit and put it into the store."""
 
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
+from mdbench.errors import MdbenchError
 from zoo_builder.datasets import Dataset, Subsets, draw_subsets, load_dataset
 from zoo_builder.executors import device_here
 from zoo_builder.plan import Unit
@@ -17,10 +19,19 @@ from zoo_builder.train import train
 
 @dataclass(frozen=True)
 class Order:
-    """A unit to be trained, and where it goes. Nothing in it is large: results travel as paths."""
+    """A unit to be trained, and where it goes. Nothing in it is large: results travel as paths.
+
+    Attributes
+    ----------
+    folder : the store's.
+    spec : the specification, as JSON.
+    data : digest of the data set.
+    unit : what to train.
+    """
 
     folder: str
     spec: str
+    data: str
     unit: Unit
 
 
@@ -30,15 +41,32 @@ def do(order: Order) -> str:
     if store.has(order.unit.key):
         return str(store.home(order.unit.key))
     torch.set_num_threads(1)  # one worker a core: two threads in each would wait for each other
-    spec, dataset, subsets = material(order.spec)
+    spec, dataset, subsets = _material(order.spec, order.data)
     trained = train(spec, dataset, subsets, order.unit.networks, device=device_here())
     tensors = {f"{one.network.name}/{name}": value for one in trained for name, value in one.state.items()}
     return str(store.write(order.unit.key, rows(spec, trained), tensors))
 
 
+def material(spec: ZooSpec) -> tuple[Dataset, Subsets]:
+    """Return a zoo's data set, and which examples its grid uses."""
+    dataset = load_dataset(spec.dataset)
+    return dataset, draw_subsets(dataset.train_labels, dataset.classes, spec.dataset.seed)
+
+
 @lru_cache(maxsize=2)
-def material(spec: str) -> tuple[ZooSpec, Dataset, Subsets]:
-    """Return what a specification (as JSON) says, the data set, and which examples its grid uses."""
+def _material(spec: str, data: str) -> tuple[ZooSpec, Dataset, Subsets]:
+    """Return what a specification (as JSON) says, with its material, which a worker keeps from unit to unit.
+
+    Raises
+    ------
+    MdbenchError
+        The data are not those that the unit was planned for.
+    """
     parsed = ZooSpec.model_validate_json(spec)
-    dataset = load_dataset(parsed.dataset)
-    return parsed, dataset, draw_subsets(dataset.train_labels, dataset.classes, parsed.dataset.seed)
+    dataset, subsets = material(parsed)
+    if dataset.digest != data:
+        raise MdbenchError(
+            f"the worker on {socket.gethostname()} finds other data under {dataset.name!r} than the build began with; "
+            "let it see the same files, and the same command goes on"
+        )
+    return parsed, dataset, subsets
