@@ -73,6 +73,9 @@ def build(
         with _progress(as_json) as progress:
             zoo = run(spec, folder, open_executor, device=chosen[0].split(":")[0], progress=progress)
     except KeyboardInterrupt:
+        from zoo_builder.executors import end_nursery
+
+        end_nursery()
         typer.echo("stopped; finished units are kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None
     report.show_zoo(zoo, folder, as_json=as_json)

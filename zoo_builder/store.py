@@ -174,7 +174,7 @@ class Store:
             # The folder of units is the first thing that a build makes.
             if not (self.folder / UNITS).is_dir() and any(path.name != _LOCK for path in self.folder.iterdir()):
                 raise MdbenchError(f"{self.folder} is not empty, and not the folder of a build; give another one")
-            lock = (self.folder / _LOCK).open("w")
+            lock = (self.folder / _LOCK).open("a")
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
