@@ -105,11 +105,8 @@ def _train(
     begun, deaths = time.monotonic(), 0
     done = {unit.key: unit for unit in there}
     spec = whole.spec.model_dump_json()
-    while True:
-        yield _progress(whole, done, there, time.monotonic() - begun)
-        left = [unit for unit in whole.units if unit.key not in done]
-        if not left:
-            return
+    yield _progress(whole, done, there, 0.0)
+    while left := [unit for unit in whole.units if unit.key not in done]:
         try:
             with open_executor() as executor:
                 orders = {executor.submit(do, Order(str(store.folder), spec, data, unit)): unit for unit in left}
@@ -117,10 +114,10 @@ def _train(
                     future.result()
                     unit = orders.pop(future)
                     done[unit.key] = unit
-                    deaths = 0
                     yield _progress(whole, done, there, time.monotonic() - begun)
         except BrokenExecutor as error:
-            deaths += 1
+            done |= {unit.key: unit for unit in left if store.has(unit.key)}  # finished, and not yet told of
+            deaths = 1 if any(unit.key in done for unit in left) else deaths + 1
             if deaths == _DEATHS:
                 raise MdbenchError(
                     f"worker processes ended {deaths} times in a row, perhaps for want of memory; fewer --workers need less. "
