@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -197,3 +198,26 @@ def failing(number: int) -> Callable[[str], None]:
         raise OSError(number, os.strerror(number))
 
     return act
+
+
+def processes(session: int) -> dict[int, str]:
+    """Return the processes of a session that still run, with their command lines."""
+    running = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, of = (path / "stat").read_text().rpartition(")")[2].split()[:4]
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has just ended
+            continue
+        if int(of) == session and state != "Z":
+            running[int(path.name)] = command
+    return running
+
+
+def eventually(true: Callable[[], bool], what: str) -> None:
+    """Wait until something is so; fail after minutes, which is for tests that would hang otherwise."""
+    for _ in range(12_000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"this did not happen: {what}")
