@@ -40,6 +40,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddi
     return product.view(size, out, high, wide, x.shape[-1])
 
 
+def on_cpu(values: Tensor) -> bool:
+    """Tell whether the compiled loops of `zoo_builder.kernels` can work on a tensor."""
+    return values.device.type == "cpu"
+
+
 def unfold(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
     """Lay out what each kernel position sees: (S, C, H, W, B) → (S, C·kh·kw, H'·W'·B). Differentiable any number of times."""
     unfolded: Tensor = _apply(_Unfold, x, kernel, stride, padding)
@@ -63,7 +68,7 @@ class _Unfold(torch.autograd.Function):
         high, wide = _positions(x.shape[2:4], kernel, stride, padding)
         taps = kernel[0] * kernel[1]
         out = x.new_empty(size * channels, taps, high, wide, batch)
-        if x.device.type == "cpu":
+        if on_cpu(x):
             planes = x.contiguous().view(size * channels, height, width, batch)
             kernels.unfold(planes.numpy(), out.numpy(), kernel, stride, padding)
         else:
@@ -89,7 +94,7 @@ class _Fold(torch.autograd.Function):
         size, channels, height, width, batch = shape
         high, wide = _positions(torch.Size(shape[2:4]), kernel, stride, padding)
         seen = unfolded.reshape(size * channels, kernel[0] * kernel[1], high, wide, batch)
-        if unfolded.device.type == "cpu":
+        if on_cpu(unfolded):
             out = unfolded.new_empty(size * channels, height, width, batch)
             kernels.fold(seen.numpy(), out.numpy(), kernel, stride, padding)
         else:
@@ -133,7 +138,7 @@ def normalize(
     normalized : (S, C, …, B).
     mean, variance : statistics of the batch, the variance divided by n, (S, C), detached.
     """
-    if x.device.type == "cpu":
+    if on_cpu(x):
         normalized, mean, variance = _apply(_Normalize, x, weight, bias, epsilon, relu)
         return normalized, mean, variance
     return _normalize(x, weight, bias, epsilon, relu)
@@ -200,7 +205,7 @@ def gather(examples: Tensor, chosen: Tensor) -> Tensor:
     """Return each network's batch: examples (n, F…), chosen (S, B) → (S, F…, B)."""
     flat = examples.flatten(1)
     out = flat.new_empty(chosen.shape[0], flat.shape[1], chosen.shape[1])
-    if flat.device.type == "cpu":
+    if on_cpu(flat):
         kernels.gather(flat.numpy(), chosen.numpy(), out.numpy())
     else:
         out.copy_(flat[chosen].transpose(1, 2))
@@ -215,7 +220,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     logits : (S, K, B).
     labels : class numbers, int64 (S, B).
     """
-    if logits.device.type == "cpu":
+    if on_cpu(logits):
         loss, slope = logits.new_empty(len(logits)), torch.empty_like(logits, memory_format=torch.contiguous_format)
         kernels.cross_entropy(logits.detach().contiguous().numpy(), labels.numpy(), loss.numpy(), slope.numpy())
         return loss, slope
@@ -257,7 +262,7 @@ class Descent:
         self._arrays = [
             (_rows(parameter).numpy(), _rows(velocity).numpy())
             for parameter, velocity in zip(self._parameters, self.velocities, strict=True)
-            if parameter.device.type == "cpu"
+            if on_cpu(parameter)
         ]
 
     def step(self, slopes: Iterable[Tensor], learning_rate: Tensor) -> None:
