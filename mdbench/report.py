@@ -1,7 +1,7 @@
 """What people see on the terminal."""
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mdbench.prescribe import RULES, Prescription
 from mdbench.results import CaseRecord, Failure, Result, Score
 from mdbench.schema import COLUMNS, VISIBLE_FAMILIES, Family
 from mdbench.tasks import TASKS
+from mdbench.trial import WANTS_COLUMN
 from mdbench.zoo import zoo_names
 
 #: Above so many cases, one line a case takes the place of one table a case.
@@ -212,6 +213,18 @@ def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str]
             "[dim]one: to the next grid value; random: to a uniform choice among the values in that direction (expectation); "
             "optimal: to the best of them\n± std over the case's seeds; interval: bootstrap over test grid cells[/]"
         )
+
+
+def show_left_out(failures: Sequence[Failure], unasked: Collection[str]) -> list[Failure]:
+    """Say which of some methods a zoo has not the columns for, and return the other failures."""
+    left_out = {
+        failure.method: failure.reason
+        for failure in failures
+        if failure.method in unasked and failure.reason.startswith(WANTS_COLUMN)
+    }
+    for method, reason in left_out.items():
+        _console().print(f"[dim]{escape(str(method))} is left out: {escape(reason)}[/]", soft_wrap=True)
+    return [failure for failure in failures if left_out.get(failure.method) != failure.reason]
 
 
 def show_failures(failures: Sequence[Failure]) -> None:

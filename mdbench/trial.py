@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ import pandas as pd
 from mdbench.method import Method, MethodError, describe, own_frames
 from mdbench.schema import COLUMNS, Family
 from mdbench.splits import CaseRows, codes
+
+#: How the reason begins where a zoo lacks what a method looks at.
+WANTS_COLUMN: Final = "it wants column"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
         for column in columns:
             if column not in rows.train.table or column not in rows.test.table:
                 which = rows.case.train if column not in rows.train.table else rows.case.test
-                raise MethodError(f"it wants column {column!r}, which zoo {which} does not have")
+                raise MethodError(f"{WANTS_COLUMN} {column!r}, which zoo {which} does not have")
         return columns
     return tuple(
         name

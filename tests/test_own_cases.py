@@ -9,8 +9,10 @@ import pytest
 import toy
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import mdbench
+from mdbench.cli import app
 from mdbench.errors import MdbenchError
 from mdbench.labels import Move
 from mdbench.own_cases import own_cases
@@ -130,3 +132,18 @@ def test_evaluating_and_comparing_on_a_zoo_of_ones_own(tmp_path, monkeypatch):
         mdbench.evaluate("md_tree", "paper", zoo="own")
     with pytest.raises(MdbenchError, match="zoo 'nowhere' is not there"):
         mdbench.evaluate("md_tree", zoo="nowhere")
+
+
+def test_baselines_that_nobody_asked_for_are_left_out_where_the_zoo_lacks_their_columns(tmp_path):
+    bare = toy.own_zoo().configurations.drop(columns=["mode_connectivity_peak"]).reset_index()
+    Zoo.from_table("bare", "", bare, MOVES, PROVENANCE).save(tmp_path / "bare")
+    command = ["evaluate", "--zoo", str(tmp_path / "bare"), "--workers", "0"]
+    told = CliRunner().invoke(app, [*command, "random"])
+    assert told.exit_code == 0
+    assert "md_tree is left out: it wants column 'mode_connectivity_peak', which zoo bare does not have" in told.stdout
+    assert "validation_tree" in told.stdout
+    assert not told.stderr
+    for asked in (["md_tree"], ["random", "--beside", "md_tree"]):
+        told = CliRunner().invoke(app, [*command, *asked])
+        assert told.exit_code == 2
+        assert "it wants column 'mode_connectivity_peak'" in told.stderr
