@@ -32,7 +32,7 @@ test: .venv/test
 
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,zoo,dask]"
 	@touch $@ .venv/demo
 
 clean:

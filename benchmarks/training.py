@@ -15,18 +15,20 @@ and what share of the machine's matrix-product peak the stacks reach.
 
 import argparse
 import math
+import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before torch: one thread a process
 
 import torch
 from torch.nn import functional
 
-from mdbench.nursery import worker_context
+from zoo_builder.datasets import Dataset, Subsets
 from zoo_builder.network import Network, epoch_order, initialisation_seed, learning_rate_share
 from zoo_builder.plan import LIMITS, Unit, plan
 from zoo_builder.spec import ZooSpec, parse_spec
@@ -61,10 +63,17 @@ values = [0, 10]
 """
 
 
+@cache
+def loaded(spec: str) -> tuple[ZooSpec, Dataset, Subsets]:
+    """Return what the specification (as JSON) says, its data set and its subsets; once in every process."""
+    what = ZooSpec.model_validate_json(spec)
+    return what, *material(what)
+
+
 def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[float, float]:
     """Train and measure one network the plain way; return its test error in %, and the seconds a step took."""
     torch.set_num_threads(1)
-    what, dataset, subsets = material(spec)
+    what, dataset, subsets = loaded(spec)
     inputs, labels = torch.from_numpy(dataset.train_inputs), subsets.labels(dataset.train_labels, network.label_noise)
     rows = torch.from_numpy(subsets.examples(network.data_fraction).astype("int64"))
     inputs, labels = inputs[rows], torch.from_numpy(labels)[rows]
@@ -99,13 +108,13 @@ def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[f
 def as_stack(spec: str, unit: Unit) -> list[float]:
     """Train and measure a unit; return its networks' test errors in %."""
     torch.set_num_threads(1)
-    return [one.test_error for one in train(*material(spec), unit.networks)]
+    return [one.test_error for one in train(*loaded(spec), unit.networks)]
 
 
 def stack_step(spec: str, networks: Sequence[Network]) -> float:
     """Return the seconds that a network's share of a step takes in a stack."""
     torch.set_num_threads(1)
-    return step_seconds(*material(spec), networks) / len(networks)
+    return step_seconds(*loaded(spec), networks) / len(networks)
 
 
 def peak(_: int = 0) -> float:
@@ -147,7 +156,7 @@ def steps(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[U
 
 def multiplications(what: ZooSpec, width: int) -> int:
     """Return the multiply–adds of training on one example: forward, and twice as many backward."""
-    _, dataset, subsets = material(what.model_dump_json())
+    _, dataset, subsets = loaded(what.model_dump_json())
     return 3 * plan(what, dataset, subsets, **LIMITS["cpu"]).costs[width, None].multiplications
 
 
@@ -180,8 +189,8 @@ def main() -> None:
     arguments = parser.parse_args()
     what = parse_spec(SPEC.format(epochs=arguments.epochs), "the benchmark")
     spec = what.model_dump_json()
-    units = plan(*material(spec), **LIMITS["cpu"]).units
-    with ProcessPoolExecutor(CORES, mp_context=worker_context(("zoo_builder.work",))) as pool:
+    units = plan(*loaded(spec), **LIMITS["cpu"]).units
+    with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         on_all_cores(pool, stack_step, spec, units[-1].networks)  # kernels are compiled once, and kept on the disk
         top = statistics.median(on_all_cores(pool, peak))  # type: ignore[type-var]
         print(f"matrix-product peak of a core, all cores at work: {2 * top / 1e9:.0f} GFLOP/s")

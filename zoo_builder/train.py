@@ -18,7 +18,7 @@ from zoo_builder.stack import Stack
 #: Steps whose batches are drawn and brought to the device at once.
 _BLOCK = 64
 #: Numbers that one layer's output may have in an evaluation; bounds its memory.
-_EVALUATION = 2**22
+_EVALUATION = 2**20
 
 
 @dataclass(frozen=True)
