@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdbench.errors import MdbenchError
 from mdbench.extras import needs
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def build(
             from zoo_builder.spec import read_spec
 
         folder = out or zoo_home() / read_spec(spec).name
-        chosen = executors.devices(device)
+        if dask and device not in ("auto", "cpu"):
+            raise MdbenchError("the workers of a Dask cluster train on their CPUs; leave --device out")
+        chosen = ["cpu"] if dask else executors.devices(device)
         open_executor = executors.dask(dask) if dask else executors.local(workers or _workers(chosen), chosen)
         with _progress(as_json) as progress:
             zoo = run(spec, folder, open_executor, device=chosen[0].split(":")[0], progress=progress)

@@ -36,7 +36,7 @@ def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
         ("examples", f"{forecast.samples:,} through networks"),
         ("multiply–adds", f"{forecast.multiplications:.3g}"),
         ("disk", f"{size(forecast.bytes)} of checkpoints"),
-        ("time", f"about {duration(forecast.seconds)} with {forecast.workers} workers"),
+        ("time", f"about {duration(forecast.seconds)} with {forecast.workers} worker{'s' * (forecast.workers > 1)}"),
     ]
     _show(forecast.name, lines)
 
@@ -73,15 +73,19 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
     if as_json:
         _print({"event": "built", "name": zoo.name, "folder": str(folder), "models": models, "labels": labels})
         return
+    errors = table["test_error"].dropna()
     lines = [
         ("networks", f"{models:,}, {int(table['diverged_seeds'].sum()):,} diverged"),
         ("configurations", f"{len(table):,}"),
-        ("test error", f"{table['test_error'].min():.1f} to {table['test_error'].max():.1f} %"),
+        ("test error", f"{errors.min():.1f} to {errors.max():.1f} %" if len(errors) else "none: all networks diverged"),
     ]
     for task, counts in labels.items():
-        noise, margin = table.get(f"{task}_margin_se"), table[f"{task}_margin"]
-        clear = "" if noise is None else f"; margin above 2 standard errors in {(margin > 2 * noise).mean():.0%}"
-        lines.append((task, ", ".join(f"{verdict} {count:,}" for verdict, count in counts.items()) + clear))
+        said = ", ".join(f"{verdict} {count:,}" for verdict, count in counts.items()) or "no verdicts"
+        noise = table[f"{task}_margin_se"].dropna()  # there is none where a point has a single seed
+        if len(noise):
+            clear = table.loc[noise.index, f"{task}_margin"] > 2 * noise
+            said += f"; margin above 2 standard errors in {clear.mean():.0%}"
+        lines.append((task, said))
     _show(zoo.name, lines)
     say(f"wrote {folder}; next: mdbench evaluate md_tree --zoo {folder}")
 
