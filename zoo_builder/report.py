@@ -81,9 +81,9 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
     ]
     for task, counts in labels.items():
         said = ", ".join(f"{verdict} {count:,}" for verdict, count in counts.items()) or "no verdicts"
-        noise = table[f"{task}_margin_se"].dropna()  # there is none where a point has a single seed
-        if len(noise):
-            clear = table.loc[noise.index, f"{task}_margin"] > 2 * noise
+        labelled = table[table[task].notna()]
+        if (labelled["seeds"] > 1).any():
+            clear = labelled[f"{task}_margin"] > 2 * labelled[f"{task}_margin_se"]
             said += f"; margin above 2 standard errors in {clear.mean():.0%}"
         lines.append((task, said))
     _show(zoo.name, lines)
