@@ -187,24 +187,51 @@ def test_a_folder_below_a_file_is_said(tmp_path, built):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_build_that_fails_anywhere_goes_on_to_the_same_zoo(tmp_path):
-    """The disk is full from some call on, be it at the beginning, in a unit or at the end."""
-    spec = write_spec(tmp_path, seeds="[3]", architecture='name = "mlp"\ndepth = 1\nwidth = 2', data_fraction=[50, 100])
-    build_here(spec, tmp_path / "whole")
-    with Faults(tmp_path, failing(errno.ENOSPC)).watching() as clean:
+def test_an_end_that_fails_anywhere_is_gone_on_with(tmp_path, built):
+    """The disk is full from some call on, once all networks are trained: each file of the zoo is there whole, or not."""
+    spec, whole = built
+    ends = (*tiny_zoo.TABLES, "timings.parquet")
+
+    def trained(name: str) -> Path:
+        return shutil.copytree(whole, tmp_path / name, ignore=lambda folder, names: set(ends) & set(names))
+
+    with Faults(trained("counted"), failing(errno.ENOSPC)).watching() as clean:
         build_here(spec, tmp_path / "counted")
-    assert clean.calls.count("rename") == 1  # there is one unit, and renaming gives it its name
-    assert tables(tmp_path / "counted") == tables(tmp_path / "whole")
+    assert clean.calls.count("replace") == len(ends)
+    assert contents(tmp_path / "counted") == contents(whole)
+    folder, there = trained("fails"), set()
     for at in range(1, len(clean.calls) + 1):
-        folder = tmp_path / f"fails-at-{at}"
         with (
-            Faults(tmp_path, failing(errno.ENOSPC), at, lasting=True).watching(),
+            Faults(folder, failing(errno.ENOSPC), at, lasting=True).watching(),
             pytest.raises(MdbenchError, match="No space left on device; make room, and the same command goes on"),
         ):
             build_here(spec, folder)
+        assert contents(folder).items() <= contents(whole).items(), clean.calls[at - 1]
+        there.add(sum((folder / name).exists() for name in ends))
+    assert there == {0, 1, 2, 3, 4}
+    build_here(spec, folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_worker_that_cannot_write_ends_the_build(tmp_path):
+    """What it says is what the command says, and the units before it are kept."""
+    spec, folder = write_spec(tmp_path), tmp_path / "zoo"
+    with Faults(tmp_path, failing(errno.ENOSPC)).watching() as clean:
+        build_here(spec, tmp_path / "whole")
+    third = [at for at, call in enumerate(clean.calls, start=1) if call == "rename"][2]
+    with (
+        Faults(tmp_path, failing(errno.ENOSPC), third, lasting=True).watching(),
+        pytest.raises(
+            MdbenchError, match=r"cannot write .*/units/\w+: No space left on device; make room, and the same"
+        ),
+    ):
         build_here(spec, folder)
-        assert tables(folder) == tables(tmp_path / "whole"), clean.calls[at - 1]
-        assert_sound(folder)
+    kept = everything(folder / "units")
+    assert len({name.split("/")[0] for name in kept}) == 2
+    build_here(spec, folder)
+    assert tables(folder) == tables(tmp_path / "whole")
+    assert everything(folder / "units").items() >= kept.items()
+    assert_sound(folder)
 
 
 DAMAGES = {
