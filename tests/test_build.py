@@ -302,7 +302,7 @@ def test_a_worker_that_finds_other_data_trains_nothing(tmp_path):
     shutil.rmtree(folder / "units")
     write_data(tmp_path / "data.npz", seed=1)
     assert do(orders[0]) == str(folder / "units" / orders[0].unit.key)  # it has the right data in memory still
-    stale = Order(orders[1].folder, orders[1].spec, "0" * 64, orders[1].unit)
+    stale = Order(orders[1].folder, orders[1].spec, "0" * 64, "cpu", orders[1].unit)
     with pytest.raises(
         MdbenchError, match=r"the worker on .* finds other data under '.*data\.npz' than the build began"
     ):

@@ -126,13 +126,13 @@ def test_devices_are_dealt_out_among_workers(nursery):
         while len(found) < 2:
             found |= {future.result() for future in [executor.submit(_device_and_process) for _ in range(20)]}
     assert {device for device, _ in found} == {"cuda:0", "cuda:1"}
-    assert device_here() == "cpu"
+    assert (device_here("cpu"), device_here("cuda")) == ("cpu", "cuda")
 
 
 def _device_and_process() -> tuple[str, int]:
     from zoo_builder.executors import device_here
 
-    return device_here(), os.getpid()
+    return device_here("cpu"), os.getpid()
 
 
 def test_a_device_is_one_that_is_here(monkeypatch):

@@ -262,7 +262,7 @@ def test_what_else_can_be_wrong_is_said_in_one_line(mdbench, tmp_path):
         (("plan", spec, "--device", "tpu"), "device 'tpu' is not here; there are: cpu"),
         (("build", spec, "--device", "tpu"), "device 'tpu' is not here; there are: cpu"),
         (("build", spec, "--out", spec), rf"{spec}"),
-        (("build", spec, "--dask", "x", "--device", "cuda"), "the workers of a Dask cluster train on their CPUs"),
+        (("build", spec, "--dask", "x", "--device", "cuda:1"), "the workers of a Dask cluster have their own devices"),
         (("status", tmp_path), "is not the folder of a build"),
     ):
         code, out, error = mdbench(*words)

@@ -93,13 +93,13 @@ def build(
         there = [unit for unit in whole.units if store.has(unit.key)]
         for unit in there:
             store.check(unit.key)
-        for report in _train(store, whole, dataset.digest, there, open_executor):
+        for report in _train(store, whole, manifest, there, open_executor):
             progress(report)
         return _finish(store, spec, whole)
 
 
 def _train(
-    store: Store, whole: Plan, data: str, there: Sequence[Unit], open_executor: OpenExecutor
+    store: Store, whole: Plan, manifest: Manifest, there: Sequence[Unit], open_executor: OpenExecutor
 ) -> Iterator[Progress]:
     """Train what is not there yet, and tell after each unit how far the build is."""
     begun, deaths = time.monotonic(), 0
@@ -109,7 +109,12 @@ def _train(
     while left := [unit for unit in whole.units if unit.key not in done]:
         try:
             with open_executor() as executor:
-                orders = {executor.submit(do, Order(str(store.folder), spec, data, unit)): unit for unit in left}
+                orders = {
+                    executor.submit(
+                        do, Order(str(store.folder), spec, manifest.data_sha256, manifest.device, unit)
+                    ): unit
+                    for unit in left
+                }
                 for future in as_completed(orders):
                     future.result()
                     unit = orders.pop(future)

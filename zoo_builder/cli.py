@@ -69,9 +69,11 @@ def build(
             from zoo_builder.spec import read_spec
 
         folder = out or zoo_home() / read_spec(spec).name
-        if dask and device not in ("auto", "cpu"):
-            raise MdbenchError("the workers of a Dask cluster train on their CPUs; leave --device out")
-        chosen = ["cpu"] if dask else executors.devices(device)
+        if dask and device not in ("auto", "cpu", "cuda"):
+            raise MdbenchError(
+                "the workers of a Dask cluster have their own devices: --device cpu (the default) or cuda"
+            )
+        chosen = [device.replace("auto", "cpu")] if dask else executors.devices(device)
         open_executor = executors.dask(dask) if dask else executors.local(workers or _workers(chosen), chosen)
         with _progress(as_json) as progress:
             zoo = run(spec, folder, open_executor, device=chosen[0].split(":")[0], progress=progress)

@@ -18,12 +18,17 @@ from mdbench.nursery import worker_context
 #: Opens an executor; closing it ends its workers.
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
 
-_device = "cpu"
+_dealt: str | None = None
 
 
-def device_here() -> str:
-    """Return the device that this worker trains on."""
-    return _device
+def device_here(kind: str) -> str:
+    """Return the device that this worker trains on: the one that it was dealt, or the first of a kind.
+
+    Parameters
+    ----------
+    kind : ``cpu`` or ``cuda``. On a cluster each worker sees the devices that its job has.
+    """
+    return _dealt or kind
 
 
 def devices(wanted: str) -> list[str]:
@@ -134,12 +139,12 @@ def end_nursery() -> None:
 
 
 def _start_worker(deal: Any) -> None:
-    global _device  # noqa: PLW0603 - one worker, one device
+    global _dealt  # noqa: PLW0603 - one worker, one device
     # Ctrl-C reaches the whole process group; the main process alone decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
-        _device = deal.get(timeout=60)
+        _dealt = deal.get(timeout=60)
     except queue.Empty:
         os._exit(1)
 

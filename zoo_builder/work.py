@@ -26,12 +26,14 @@ class Order:
     folder : the store's.
     spec : the specification, as JSON.
     data : digest of the data set.
+    device : kind of device, ``cpu`` or ``cuda``.
     unit : what to train.
     """
 
     folder: str
     spec: str
     data: str
+    device: str
     unit: Unit
 
 
@@ -42,7 +44,7 @@ def do(order: Order) -> str:
         return str(store.home(order.unit.key))
     torch.set_num_threads(1)  # one worker a core: two threads in each would wait for each other
     spec, dataset, subsets = _material(order.spec, order.data)
-    trained = train(spec, dataset, subsets, order.unit.networks, device=device_here())
+    trained = train(spec, dataset, subsets, order.unit.networks, device=device_here(order.device))
     tensors = {f"{one.network.name}/{name}": value for one in trained for name, value in one.state.items()}
     return str(store.write(order.unit.key, rows(spec, trained), tensors))
 
