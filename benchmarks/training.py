@@ -28,10 +28,11 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import torch
 from torch.nn import functional
 
-from zoo_builder.datasets import Dataset, Subsets
+from zoo_builder.datasets import Dataset
 from zoo_builder.network import Network, epoch_order, initialisation_seed, learning_rate_share
 from zoo_builder.plan import LIMITS, Unit, plan
 from zoo_builder.spec import ZooSpec, parse_spec
+from zoo_builder.subsets import Subsets
 from zoo_builder.train import step_seconds, train
 from zoo_builder.work import material
 

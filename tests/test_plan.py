@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo_builder.build import makespan
-from zoo_builder.datasets import Dataset, draw_subsets
+from zoo_builder.datasets import Dataset
 from zoo_builder.models import cnn1d, cnn2d, mlp
 from zoo_builder.network import Batches, initialisation_seed, learning_rate_share, networks
 from zoo_builder.plan import cost, plan
 from zoo_builder.spec import parse_spec
+from zoo_builder.subsets import draw_subsets
 
 SPEC = parse_spec(
     """

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_builder.datasets import Dataset, draw_subsets
+from zoo_builder.datasets import Dataset
 from zoo_builder.network import networks
 from zoo_builder.spec import parse_spec
+from zoo_builder.subsets import draw_subsets
 from zoo_builder.train import train
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from zoo_builder.datasets import Subsets
 from zoo_builder.spec import Point, ZooSpec, configuration_name
+from zoo_builder.subsets import Subsets
 
 # What a seed is used for: streams that share nothing.
 _INITIALISATION, _ORDER = range(2)

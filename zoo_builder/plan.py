@@ -11,10 +11,11 @@ from typing import Final, TypedDict
 import torch
 from torch import Tensor, nn
 
-from zoo_builder.datasets import Dataset, Subsets
+from zoo_builder.datasets import Dataset
 from zoo_builder.models import parameter_count
 from zoo_builder.network import Network, networks
 from zoo_builder.spec import ZooSpec
+from zoo_builder.subsets import Subsets
 from zoo_builder.train import step_seconds
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo_builder.datasets import Dataset, Subsets
+from zoo_builder.datasets import Dataset
 from zoo_builder.network import Batches, Network, initialisation_seed, learning_rate_share
 from zoo_builder.operators import Descent, cross_entropy, gather
 from zoo_builder.spec import ZooSpec
 from zoo_builder.stack import Stack
+from zoo_builder.subsets import Subsets
 
 #: Steps whose batches are drawn and brought to the device at once.
 _BLOCK = 64

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from mdbench.errors import MdbenchError
-from zoo_builder.datasets import Dataset, Subsets, draw_subsets, load_dataset
+from zoo_builder.datasets import Dataset, load_dataset
 from zoo_builder.executors import device_here
 from zoo_builder.plan import Unit
 from zoo_builder.spec import ZooSpec
 from zoo_builder.store import Store
+from zoo_builder.subsets import Subsets, draw_subsets
 from zoo_builder.tables import rows
 from zoo_builder.train import train
 
