@@ -3,7 +3,6 @@
 Other packages add commands of their own, see `mdbench.plugins`.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import typer
 
 from mdbench import __version__
 from mdbench.errors import MdbenchError
-from mdbench.nursery import TIMEOUT
+from mdbench.nursery import CORES, TIMEOUT
 from mdbench.plugins import Commands
 
 if TYPE_CHECKING:
@@ -71,8 +70,6 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds a method may take
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use answers given before nor keep new ones.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for result.json and predictions.parquet.", show_default=False)]
 Clone = Annotated[Path, typer.Argument(help="Folder of a clone of the public repository.", show_default=False)]
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(wanted: bool) -> None:

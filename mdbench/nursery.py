@@ -17,6 +17,8 @@ from typing import Any, Final
 PRELOADED: Final = ("mdbench.workers", "scipy.optimize", "sklearn.tree")
 #: Seconds a method may take for one case, all its seeds together.
 TIMEOUT: Final = 600.0
+#: Cores that this process may use: as many workers, unless told otherwise.
+CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -1,6 +1,5 @@
 """``mdbench zoo``: the commands that make zoos. Everything heavy is imported by the command that needs it."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import typer
 
 from mdbench.errors import MdbenchError
 from mdbench.extras import needs
+from mdbench.nursery import CORES
 
 if TYPE_CHECKING:
     from zoo_builder.build import Progress
@@ -33,8 +33,6 @@ WorkerCount = Annotated[
     typer.Option("--workers", min=1, help="Processes [default: one a core, or one a GPU]", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @app.command()

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mdbench.errors import MdbenchError
+from mdbench.extras import install_line
 from mdbench.paths import cache_home
 
 #: Where Debian's package dataset-fashion-mnist puts its files.
 DEBIAN_FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
-
-_EXTRA: Final = "pip install 'model-diagnosis-bench[{}]'"
 
 
 @dataclass(frozen=True)
@@ -344,7 +343,7 @@ def _mnist1d_part(split: str, amount: int, seed: int) -> _Part:
     try:
         versions = "-".join(f"{package}-{version(package)}" for package in ("mnist1d", "numpy", "scipy"))
     except ImportError as error:
-        raise MdbenchError(f"mnist1d: the package {error.name} is not installed: {_EXTRA.format('zoo')}") from error
+        raise MdbenchError(f"mnist1d: the package {error.name} is not installed: {install_line('zoo')}") from error
     path = cache_home() / "datasets" / f"{versions}-seed-{seed}-{split}-{amount}.npz"
     signals = _read_kept(path, (amount, 1, _MNIST1D_LENGTH))
     if signals is None:
@@ -490,9 +489,7 @@ def _import(module: str, extra: str) -> ModuleType:
     # A torchvision that was built for another torch raises a RuntimeError or an OSError.
     except (ImportError, RuntimeError, OSError) as error:
         package = module.partition(".")[0]
-        raise _OutOfReachError(
-            f"{package} cannot be imported ({_first_line(error)}): {_EXTRA.format(extra)}"
-        ) from error
+        raise _OutOfReachError(f"{package} cannot be imported ({_first_line(error)}): {install_line(extra)}") from error
 
 
 def _read_known(name: str, folder: Path | None) -> _Raw:

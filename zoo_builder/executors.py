@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from mdbench.errors import MdbenchError
+from mdbench.extras import install_line
 from mdbench.nursery import worker_context
 
 #: Opens an executor; closing it ends its workers.
@@ -93,7 +94,7 @@ def dask(address: str) -> OpenExecutor:
     try:
         from distributed import Client, KilledWorker
     except ModuleNotFoundError:
-        raise MdbenchError("--dask needs Dask: pip install 'model-diagnosis-bench[dask]'") from None
+        raise MdbenchError(f"--dask needs Dask: {install_line('dask')}") from None
 
     @contextmanager
     def open_executor() -> Iterator[Executor]:

@@ -4,6 +4,7 @@ The network is traced once (torch.fx); every layer that has a stacked form here 
 that has none still runs: as a whole, through `torch.func.vmap`, which is slower on a CPU.
 """
 
+import copy
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -250,8 +251,6 @@ class _Mapped:
     form: Literal["stacked", "mapped"] = "mapped"
 
     def __init__(self, network: nn.Module) -> None:
-        import copy
-
         self._network = copy.deepcopy(network).to("meta")
 
     def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, training: bool) -> Tensor:

@@ -87,7 +87,7 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
             said += f"; margin above 2 standard errors in {clear.mean():.0%}"
         lines.append((task, said))
     _show(zoo.name, lines)
-    say(f"wrote {folder}; next: mdbench evaluate md_tree --zoo {folder}")
+    say(f"wrote {folder}; next: mdbench evaluate validation_tree --zoo {folder}")
 
 
 def print_progress(progress: build.Progress) -> None:

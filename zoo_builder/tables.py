@@ -32,13 +32,7 @@ def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
     every = []
     for one in trained:
         network, diverged = one.network, one.diverged_at is not None
-        measured = (
-            one.train_error,
-            one.train_loss,
-            one.test_error,
-            one.test_loss,
-            one.test_error - one.train_error,
-        )
+        measured = (one.train_error, one.train_loss, one.test_error, one.test_loss, one.test_error - one.train_error)
         every.append(
             {
                 "checkpoint": network.name,
@@ -48,8 +42,7 @@ def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
                 "seed": network.seed,
                 "data_amount": float(network.examples),
                 "parameter_count": float(one.parameters),
-                **dict.fromkeys(MEASURED, None if diverged else 0.0),
-                **({} if diverged else dict(zip(MEASURED, measured, strict=True))),
+                **{name: None if diverged else value for name, value in zip(MEASURED, measured, strict=True)},
                 "steps": network.steps,
                 "diverged": diverged,
                 "diverged_at": one.diverged_at,

@@ -1,7 +1,7 @@
 """Training stacks of networks."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,6 @@ def train(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
-    progress: Callable[[int], None] = lambda _: None,
 ) -> list[Trained]:
     """Train networks of one shape and batch size as one stack.
 
@@ -111,7 +110,6 @@ def train(
     dataset, subsets : its data.
     networks : what to train.
     device, dtype : where, and in which precision.
-    progress : called with the number of networks that have just finished.
 
     Returns
     -------
@@ -133,7 +131,6 @@ def train(
         run.advance(min(one.steps for one in run.networks))
         for one in run.leave():
             trained[one.network.name] = one
-        progress(len(trained))
     return [trained[one.name] for one in networks]
 
 
