@@ -1,4 +1,4 @@
-"""How fast is a zoo built? Stacks against the same networks one after the other, both on all cores, in one run.
+"""How fast is a zoo built? `zoo_builder` against the same networks one after the other, both on all cores, in one run.
 
     python benchmarks/training.py [--epochs 10]
 
@@ -6,11 +6,11 @@ The plain side is a strong loop: PyTorch's own layers, the data as tensors in me
 process a core and one thread a process. Both sides train and then measure the same networks. Prints, as ratios of models per
 second:
 
-1. one step: widths up to 16 at batch sizes 16 and 32;
+1. one step: widths up to 16 at batch sizes 16 and 32; beside what trains on a CPU (tapes), what other devices use (stacks);
 2. a whole small grid of `cnn1d` on MNIST-1D: five widths × six batch sizes × five data amounts × two label noises × three
    seeds, the two sides in turns, width by width;
 
-and what share of the machine's matrix-product peak the stacks reach.
+and what share of the machine's matrix-product peak is reached.
 """
 
 import argparse
@@ -28,6 +28,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import torch
 from torch.nn import functional
 
+from zoo_builder import stacked
 from zoo_builder.datasets import Dataset
 from zoo_builder.network import Network, epoch_order, initialisation_seed, learning_rate_share
 from zoo_builder.plan import LIMITS, Unit, plan
@@ -106,15 +107,17 @@ def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[f
     return 100 * wrong.double().mean().item(), each
 
 
-def as_stack(spec: str, unit: Unit) -> list[float]:
+def together(spec: str, unit: Unit) -> list[float]:
     """Train and measure a unit; return its networks' test errors in %."""
     torch.set_num_threads(1)
     return [one.test_error for one in train(*loaded(spec), unit.networks)]
 
 
-def stack_step(spec: str, networks: Sequence[Network]) -> float:
-    """Return the seconds that a network's share of a step takes in a stack."""
+def share_of_step(spec: str, networks: Sequence[Network], as_stack: bool = False) -> float:
+    """Return the seconds that a network's step takes, or its share of a stack's."""
     torch.set_num_threads(1)
+    if as_stack:
+        return stacked.step_seconds(*loaded(spec), networks, "cpu") / len(networks)
     return step_seconds(*loaded(spec), networks) / len(networks)
 
 
@@ -136,22 +139,27 @@ def on_all_cores(pool: ProcessPoolExecutor, work: Callable[..., object], *argume
 
 
 def steps(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[Unit], top: float) -> None:
-    """Print what a step costs, alone and in a stack."""
+    """Print what a step costs, each way."""
     print(f"\n1. one step on {CORES} cores, microseconds a network (median of 5 turns)")
-    print(f"   {'width':>5} {'batch':>5} {'plain':>9} {'stack':>9} {'ratio':>6}   of the matrix-product peak")
+    print(
+        f"   {'width':>5} {'batch':>5} {'plain':>9} {'stack':>9} {'tape':>9} {'ratio':>6}   of the matrix-product peak"
+    )
     totals = [0.0, 0.0]
     for width in (2, 4, 8, 16):
         for batch in (16, 32):
             some = [one for unit in units for one in unit.networks if (one.width, one.batch_size) == (width, batch)]
             some = (some * 3)[: LIMITS["cpu"]["stack"]]
-            plain, stacked = [], []
+            plain, stack, tape = [], [], []
             for _ in range(5):
                 plain += [each for _, each in on_all_cores(pool, one_by_one, spec, some[-1], 200)]  # type: ignore[misc]
-                stacked += on_all_cores(pool, stack_step, spec, some)
-            slow, fast = statistics.median(plain), statistics.median(stacked)
+                stack += on_all_cores(pool, share_of_step, spec, some, True)
+                tape += on_all_cores(pool, share_of_step, spec, some)
+            slow, fast = statistics.median(plain), statistics.median(tape)
             totals = [totals[0] + slow, totals[1] + fast]
             share = multiplications(what, width) * batch / fast / top
-            print(f"   {width:>5} {batch:>5} {1e6 * slow:>9.0f} {1e6 * fast:>9.1f} {slow / fast:>6.1f}   {share:.0%}")
+            between = 1e6 * statistics.median(stack)
+            times = f"{1e6 * slow:>9.0f} {between:>9.1f} {1e6 * fast:>9.1f}"
+            print(f"   {width:>5} {batch:>5} {times} {slow / fast:>6.1f}   {share:.0%}")
     print(f"   all of these, models per second: {totals[0] / totals[1]:.1f} times")
 
 
@@ -164,13 +172,13 @@ def multiplications(what: ZooSpec, width: int) -> int:
 def grid(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[Unit], top: float) -> None:
     """Print what the whole grid costs on both sides."""
     print(f"\n2. the whole grid on {CORES} cores, seconds")
-    print(f"   {'width':>5} {'networks':>8} {'plain':>8} {'stack':>8} {'ratio':>6}   of the peak   mean test error, %")
+    print(f"   {'width':>5} {'networks':>8} {'plain':>8} {'tape':>8} {'ratio':>6}   of the peak   mean test error, %")
     sums, done = [0.0, 0.0], 0
     for width in (2, 4, 8, 16, 32):
         mine = [unit for unit in units if unit.networks[0].width == width]
         some = [one for unit in mine for one in unit.networks]
         begun = time.perf_counter()
-        stacked = [error for errors in pool.map(as_stack, [spec] * len(mine), mine) for error in errors]
+        taped = [error for errors in pool.map(together, [spec] * len(mine), mine) for error in errors]
         fast = time.perf_counter() - begun
         begun = time.perf_counter()
         longest_first = sorted(some, key=lambda one: -one.steps)
@@ -178,7 +186,7 @@ def grid(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[Un
         slow = time.perf_counter() - begun
         sums, done = [sums[0] + slow, sums[1] + fast], done + len(some)
         share = multiplications(what, width) * sum(one.steps * one.batch_size for one in some) / fast / CORES / top
-        errors = f"{statistics.mean(plain):.2f} / {statistics.mean(stacked):.2f}"
+        errors = f"{statistics.mean(plain):.2f} / {statistics.mean(taped):.2f}"
         print(f"   {width:>5} {len(some):>8} {slow:>8.1f} {fast:>8.1f} {slow / fast:>6.1f}   {share:>11.0%}   {errors}")
     print(f"   whole grid: {done / sums[0]:.2f} → {done / sums[1]:.2f} models a second, {sums[0] / sums[1]:.1f} times")
 
@@ -192,7 +200,7 @@ def main() -> None:
     spec = what.model_dump_json()
     units = plan(*loaded(spec), **LIMITS["cpu"]).units
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        on_all_cores(pool, stack_step, spec, units[-1].networks)  # kernels are compiled once, and kept on the disk
+        on_all_cores(pool, share_of_step, spec, units[-1].networks)  # kernels are compiled once, and kept on the disk
         top = statistics.median(on_all_cores(pool, peak))  # type: ignore[type-var]
         print(f"matrix-product peak of a core, all cores at work: {2 * top / 1e9:.0f} GFLOP/s")
         steps(pool, spec, what, units, top)

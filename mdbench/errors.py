@@ -6,3 +6,14 @@ class MdbenchError(Exception):
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+def reason(error: BaseException) -> str:
+    """Return in one line what an error says, for a message that says where and what to do."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        detail = error.errors()[0]
+        return f"{'.'.join(str(part) for part in detail['loc']) or 'content'}: {detail['msg']}"
+    said = str(getattr(error, "strerror", None) or error)
+    return (said.splitlines() or [type(error).__name__])[0]

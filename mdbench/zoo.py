@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, reason
 from mdbench.labels import Move, derive
 from mdbench.paths import zoo_home
 from mdbench.schema import COLUMNS, Family
@@ -366,7 +366,7 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
     try:
         manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
-        raise MdbenchError(f"{folder / MANIFEST} cannot be read: {_first_line(error)}") from error
+        raise MdbenchError(f"{folder / MANIFEST} cannot be read: {reason(error)}") from error
     if manifest.format > FORMAT:
         raise MdbenchError(
             f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it"
@@ -384,12 +384,5 @@ def _read(path: Path, sha256: str) -> pd.DataFrame:
             raise MdbenchError(f"{path} is not the file that {MANIFEST} describes (SHA-256 differs); make the zoo anew")
         table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
     except (OSError, pa.ArrowException) as error:
-        raise MdbenchError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
     return table
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        detail = error.errors()[0]
-        return f"{'.'.join(str(part) for part in detail['loc']) or 'content'}: {detail['msg']}"
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -152,34 +152,3 @@ def test_descent_is_that_of_pytorch_with_each_networks_own_rates():
             optimizer.step()
         for value, stacked in zip(alone, mine, strict=True):
             torch.testing.assert_close(stacked[s], value.detach(), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["unfold", "normalize", "cross_entropy", "gather", "descend"])
-def test_the_formulation_for_other_devices_says_the_same(name, monkeypatch):
-    x = normal(2, 3, 6, 5, 4, requires_grad=True)
-    weight, bias = normal(2, 3, requires_grad=True), normal(2, 3, requires_grad=True)
-    logits, labels = normal(2, 4, 5), torch.randint(0, 4, (2, 5))
-    start, slope = normal(2, 7), normal(2, 7)
-
-    def run():
-        if name == "unfold":
-            unfolded = operators.unfold(x, (3, 2), (2, 1), (1, 1))
-            return [unfolded, *torch.autograd.grad(unfolded, x, torch.ones_like(unfolded).cumsum(-1))]
-        if name == "normalize":
-            result = operators.normalize(x, weight, bias, 1e-5, relu=True)
-            slopes = torch.autograd.grad(result[0], (x, weight, bias), torch.ones_like(result[0]).cumsum(-1))
-            return [*result, *slopes]
-        if name == "cross_entropy":
-            return list(operators.cross_entropy(logits, labels))
-        if name == "gather":
-            return [operators.gather(x[0].detach(), labels.clamp(max=2))]
-        parameters = [start.clone()]
-        descent = operators.Descent(parameters, 0.9, torch.tensor([0.1, 0.2]))
-        descent.step([slope], torch.tensor([1.0, 0.5]))
-        descent.step([slope], torch.tensor([1.0, 0.5]))
-        return parameters
-
-    here = run()
-    monkeypatch.setattr(operators, "on_cpu", lambda _: False)
-    for mine, other in zip(here, run(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-11)

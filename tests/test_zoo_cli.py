@@ -93,7 +93,7 @@ def by_hand() -> dict[str, object]:
         "parameters": [25, 36],  # 6·2 + 2·2 + 2·3 + 3, and 6·3 + 2·3 + 3·3 + 3
         "multiplications": multiplications,
         "bytes": 4 * numbers,
-        "form": "stacked",
+        "form": "taped",
         "workers": 3,
     }
 

@@ -1,1 +1,1 @@
-"""Builds zoos: grids of networks, trained as stacks, in a store that survives anything."""
+"""Builds zoos: grids of networks, trained by the thousand, in a store that survives anything."""

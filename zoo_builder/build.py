@@ -16,11 +16,12 @@ from mdbench.errors import MdbenchError
 from mdbench.zoo import MANIFEST as ZOO_MANIFEST
 from mdbench.zoo import Zoo, sha256_of, write_tables
 from zoo_builder.executors import OpenExecutor
+from zoo_builder.network import initialised
 from zoo_builder.plan import LIMITS, Plan, Unit, estimate, plan
-from zoo_builder.program import trace
 from zoo_builder.spec import ZooSpec, read_spec
 from zoo_builder.store import SPEC, Manifest, Store, writing
 from zoo_builder.tables import assemble
+from zoo_builder.train import form
 from zoo_builder.work import Order, do, material
 
 TIMINGS = "timings.parquet"
@@ -172,7 +173,7 @@ class Forecast:
     steps, samples : optimizer steps, and examples that pass through networks, over all networks.
     parameters : of the smallest and the largest network.
     multiplications : multiply–adds of the matrix products of all training.
-    form : how a stack computes: ``stacked``, or ``mapped`` where the architecture has a layer without a stacked form.
+    form : how its networks train, see `zoo_builder.train.form`.
     workers, seconds : estimated wall-clock time with so many workers, of which every one is on a core or a device of its own.
     bytes : estimated size of the checkpoints.
     """
@@ -193,7 +194,7 @@ class Forecast:
 
 
 def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
-    """Return what a zoo will be and cost, after timing a few steps of each kind of stack on a device.
+    """Return what a zoo will be and cost, after timing a few steps of each kind of network on a device.
 
     Raises
     ------
@@ -216,7 +217,7 @@ def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
         samples=whole.samples,
         parameters=whole.parameters,
         multiplications=whole.multiplications,
-        form=trace(spec.architecture.build(dataset.shape, dataset.classes, first.width, first.depth)).form,
+        form=form(initialised(spec, dataset, first), dataset.shape, device),
         workers=workers,
         seconds=makespan(seconds, workers),
         bytes=whole.disk,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, reason
 from mdbench.extras import install_line
 from mdbench.paths import cache_home
 
@@ -469,7 +469,7 @@ def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 raise MdbenchError(f"{path}: its header says {_times(shape)} bytes, more than 2 GiB; get it anew")
             values = file.read(expected + 1)  # never more than one too many, whatever a compressed file would grow to
     except (OSError, EOFError, zlib.error) as error:
-        raise MdbenchError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
     if len(values) != expected:
         found = "more" if len(values) > expected else f"only {len(values)}"
         raise MdbenchError(f"{path}: its header says {_times(shape)} bytes, but there are {found}; get it anew")
@@ -489,7 +489,7 @@ def _import(module: str, extra: str) -> ModuleType:
     # A torchvision that was built for another torch raises a RuntimeError or an OSError.
     except (ImportError, RuntimeError, OSError) as error:
         package = module.partition(".")[0]
-        raise _OutOfReachError(f"{package} cannot be imported ({_first_line(error)}): {install_line(extra)}") from error
+        raise _OutOfReachError(f"{package} cannot be imported ({reason(error)}): {install_line(extra)}") from error
 
 
 def _read_known(name: str, folder: Path | None) -> _Raw:
@@ -532,12 +532,12 @@ def _load_split(library: ModuleType, source: _Hub, split: str) -> Any:
         )
     except ConnectionError as error:
         raise _OutOfReachError(
-            f"{source.repository} cannot be fetched from the Hugging Face hub ({_first_line(error)}); "
+            f"{source.repository} cannot be fetched from the Hugging Face hub ({reason(error)}); "
             "fetch it where the network reaches the hub"
         ) from error
     except Exception as error:
         raise MdbenchError(
-            f"{source.repository}: split {split!r} cannot be read from the Hugging Face hub: {_first_line(error)}; "
+            f"{source.repository}: split {split!r} cannot be read from the Hugging Face hub: {reason(error)}; "
             "check name, config, revision and test_split, and `hf auth login` where it is not public"
         ) from error
 
@@ -563,7 +563,7 @@ def _decode(images: Any, where: str) -> NDArray[np.uint8]:
     try:
         pixels = [_pixels(image, f"{where}: image {number}") for number, image in enumerate(images)]
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises
-        raise MdbenchError(f"{where}: an image cannot be read: {_first_line(error)}") from error
+        raise MdbenchError(f"{where}: an image cannot be read: {reason(error)}") from error
     if not pixels:
         raise MdbenchError(f"{where}: there are no images")
     for number, array in enumerate(pixels):
@@ -593,7 +593,7 @@ def _read_torchvision(name: str, root: Path, *, download: bool) -> _Raw:
         try:
             read = make(root=str(root), download=download, **which)
         except Exception as error:
-            raise MdbenchError(f"{name}: torchvision cannot read it from {root}: {_first_line(error)}") from error
+            raise MdbenchError(f"{name}: torchvision cannot read it from {root}: {reason(error)}") from error
         if name == "svhn":
             return _part(np.asarray(read.data), np.asarray(read.labels), f"{name}: {split}")
         return _part(np.asarray(read.data).transpose(0, 3, 1, 2), np.asarray(read.targets), f"{name}: {split}")
@@ -617,14 +617,10 @@ def _read_npz(path: Path) -> _Raw:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             read = {name: np.asarray(arrays[name]) for name in _ARRAYS if name in arrays}
     except Exception as error:
-        raise MdbenchError(f"{path} cannot be read: {_first_line(error)}; write it anew with numpy.savez") from error
+        raise MdbenchError(f"{path} cannot be read: {reason(error)}; write it anew with numpy.savez") from error
     for name in _ARRAYS:
         if name not in read:
             raise MdbenchError(f"{path}: array {name!r} is missing; all of {', '.join(_ARRAYS)} must be there")
     train = _part(read["train_inputs"], read["train_labels"], f"{path}: train")
     test = _part(read["test_inputs"], read["test_labels"], f"{path}: test")
     return _Raw(train, test, _count_classes(train.labels, f"{path}: train_labels"))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

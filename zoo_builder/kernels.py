@@ -1,22 +1,67 @@
-"""The inner loops of stacked training on a CPU, compiled by Numba.
+"""The inner loops of training on a CPU, compiled by Numba: a network's whole training is a call or two.
 
-PyTorch's own operators for these steps go over memory several times where once is enough, and its batch statistics are not
-vectorised.
-Every array is C-contiguous; the batch is the last axis, so that the innermost loops are long and contiguous. One thread.
+They read a tape (`zoo_builder.tape`), forwards for logits and backwards for gradients. Everything a network puts out lies in
+one flat array, the arena, as (height, width, channels, examples): what a convolution sees from one position is then one
+contiguous block, so that it is one small matrix product a position and a row of its kernel, and nothing is ever unfolded.
+One network at a time: all that it needs in a step stays in the nearer caches. One thread.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
+from numba.extending import overload
+from numba.np.linalg import _BLAS, ensure_blas, get_blas_kind
+from numba.np.numpy_support import as_dtype
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Sums may be taken in any order, which lets them be vectorised. NaN and infinity keep their meaning: divergence must show.
 _REASSOCIATED = {"reassoc", "contract", "arcp", "nsz"}
+
+#: A value of a tape. `at`, `slope`: where it and its gradient begin in the arena (−1: it needs none), in numbers an example.
+#: `above`, `beside`: rows and columns of zeros around it, which are what padded convolutions see.
+VALUE: Final = np.dtype(
+    [(name, np.int64) for name in ("at", "slope", "height", "width", "channels", "above", "beside")]
+)
+#: A step of a tape. `weight`, `bias`: where parameters begin (−1: there are none); `mean`, `variance`: where buffers do;
+#: `saved`: where a normalization keeps its batch's statistics; `opens`, `opens_other`: whether its gradient is the first that
+#: reaches the source.
+STEP: Final = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "kind",
+            "source",
+            "other",
+            "target",
+            "weight",
+            "bias",
+            "kernel_height",
+            "kernel_width",
+            "stride_height",
+            "stride_width",
+            "padding_height",
+            "padding_width",
+            "mean",
+            "variance",
+            "saved",
+            "relu",
+            "opens",
+            "opens_other",
+        )
+    ]
+    + [("epsilon", np.float64), ("momentum", np.float64)]
+)
+CONVOLUTION, NORMALIZATION, RELU, ADDITION, MEAN = range(5)
+
+#: Up to so many multiply–adds OpenBLAS multiplies without copying its operands first.
+_SMALL: Final = 1_000_000
+#: Columns of a matrix product whose operands the nearest cache holds.
+_COLUMNS: Final = 64
+#: Numbers that normalization works on at once: their coefficients stay in the nearest cache.
+_STRIP: Final = 2048
 
 
 def _compiled(function: F) -> F:
@@ -24,189 +69,570 @@ def _compiled(function: F) -> F:
     return cast(F, compiled)
 
 
-def _memcpy(typing_context: Any, to: Any, start: Any, source: Any, at: Any, count: Any) -> Any:
-    """``to[start:start+count] = source[at:at+count]`` of two flat arrays as one memcpy, which a loop does not become."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        into, first, out_of, offset, items = arguments
-        target = context.make_array(signature.args[0])(context, builder, into)
-        origin = context.make_array(signature.args[2])(context, builder, out_of)
-        to_pointer, from_pointer = builder.gep(target.data, [first]), builder.gep(origin.data, [offset])
-        cgutils.raw_memcpy(builder, to_pointer, from_pointer, items, target.itemsize)  # type: ignore[no-untyped-call]
-        return context.get_dummy_value()
-
-    return types.void(to, types.intp, source, types.intp, types.intp), emit
-
-
-_copy: Any = intrinsic(_memcpy)
-
-
-@_compiled
-def gather(examples: np.ndarray, chosen: np.ndarray, out: np.ndarray) -> None:
-    """``out[s, f, b] = examples[chosen[s, b], f]``: each network's batch, shapes (n, F), (S, B), (S, F, B)."""
-    for s in range(chosen.shape[0]):
-        for b in range(chosen.shape[1]):
-            row = examples[chosen[s, b]]
-            for f in range(row.shape[0]):
-                out[s, f, b] = row[f]
-
-
-@_compiled
-def unfold(
-    x: np.ndarray, out: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+def _multiply(
+    m: int,
+    n: int,
+    k: int,
+    a: Any,
+    lda: int,
+    turned_a: bool,
+    b: Any,
+    ldb: int,
+    turned_b: bool,
+    c: Any,
+    ldc: int,
+    keep: bool,
 ) -> None:
-    """Copy what each kernel tap sees: (R, H, W, B) → (R, taps, H', W', B), zeros beyond the edges."""
-    rows, height, width, batch = x.shape
-    high, wide = out.shape[2], out.shape[3]
-    source, target = x.reshape(-1), out.reshape(-1)
-    at = 0
-    for r in range(rows):
-        for i in range(kernel[0]):
-            for j in range(kernel[1]):
-                for h in range(high):
-                    y = h * stride[0] + i - padding[0]
-                    for w in range(wide):
-                        z = w * stride[1] + j - padding[1]
-                        if 0 <= y < height and 0 <= z < width:
-                            _copy(target, at, source, ((r * height + y) * width + z) * batch, batch)
-                        else:
-                            target[at : at + batch] = 0
-                        at += batch
+    """``c = a b``, or ``c += a b`` if `keep`: row-major (m, n) = (m, k)(k, n), transposed in memory where turned."""
+    raise NotImplementedError
+
+
+@overload(_multiply)
+def _multiply_by_blas(
+    m: Any,
+    n: Any,
+    k: Any,
+    a: Any,
+    lda: Any,
+    turned_a: Any,
+    b: Any,
+    ldb: Any,
+    turned_b: Any,
+    c: Any,
+    ldc: Any,
+    keep: Any,
+) -> Callable[..., None]:
+    """Call the BLAS that SciPy brings, as Numba's own linear algebra does."""
+    ensure_blas()
+    gemm = _BLAS().numba_xxgemm(a.dtype)
+    kind = ord(get_blas_kind(a.dtype, "multiply"))
+    nothing, one = np.zeros(1, as_dtype(a.dtype)), np.ones(1, as_dtype(a.dtype))
+    plain, turned = ord("n"), ord("t")
+
+    def multiply(
+        m: Any,
+        n: Any,
+        k: Any,
+        a: Any,
+        lda: Any,
+        turned_a: Any,
+        b: Any,
+        ldb: Any,
+        turned_b: Any,
+        c: Any,
+        ldc: Any,
+        keep: Any,
+    ) -> None:
+        # BLAS reads what is row-major as transposed: cᵀ = bᵀ aᵀ.
+        first, second = turned if turned_b else plain, turned if turned_a else plain
+        before = one if keep else nothing
+        gemm(kind, first, second, n, m, k, one.ctypes, b.ctypes, ldb, a.ctypes, lda, before.ctypes, c.ctypes, ldc)
+
+    return multiply
 
 
 @_compiled
-def fold(
-    unfolded: np.ndarray, out: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+def strip(batch: int) -> int:
+    """Return how many channels normalization works on at once."""
+    return max(1, _STRIP // batch)
+
+
+@_compiled
+def _place(value: Any, row: int, column: int) -> int:
+    """Return where a position's channels begin, counted from the value's own begin, in numbers an example."""
+    wide = value.width + 2 * value.beside
+    return ((row + value.above) * wide + column + value.beside) * value.channels  # type: ignore[no-any-return]
+
+
+@_compiled
+def _convolve(x: Any, y: Any, step: Any, parameters: np.ndarray, arena: np.ndarray, batch: int) -> None:
+    out, span = y.channels, step.kernel_width * x.channels
+    columns = max(1, min(_COLUMNS, _SMALL // (out * span)))
+    for h in range(y.height):
+        for w in range(y.width):
+            target = (y.at + _place(y, h, w)) * batch
+            if step.bias >= 0:
+                _repeat(parameters[step.bias :], batch, arena[target : target + out * batch])
+            for i in range(step.kernel_height):
+                row, column = (
+                    h * step.stride_height + i - step.padding_height,
+                    w * step.stride_width - step.padding_width,
+                )
+                source = (x.at + _place(x, row, column)) * batch
+                weight = parameters[step.weight + i * out * span :]
+                keep = i > 0 or step.bias >= 0
+                for b in range(0, batch, columns):
+                    n = min(columns, batch - b)
+                    seen, put = arena[source + b :], arena[target + b :]
+                    _multiply(out, n, span, weight, span, False, seen, batch, False, put, batch, keep)
+
+
+@_compiled
+def _convolve_backward(
+    x: Any, y: Any, step: Any, parameters: np.ndarray, gradient: np.ndarray, arena: np.ndarray, batch: int
 ) -> None:
-    """Add up what the kernel taps saw, where they saw it: the adjoint of `unfold`."""
-    rows, height, width, batch = out.shape
-    high, wide = unfolded.shape[2], unfolded.shape[3]
-    for r in range(rows):
-        out[r] = 0
-        for i in range(kernel[0]):
-            for j in range(kernel[1]):
-                seen = unfolded[r, i * kernel[1] + j]
-                for h in range(high):
-                    y = h * stride[0] + i - padding[0]
-                    if 0 <= y < height:
-                        for w in range(wide):
-                            z = w * stride[1] + j - padding[1]
-                            if 0 <= z < width:
-                                for b in range(batch):
-                                    out[r, y, z, b] += seen[h, w, b]
+    out, span = y.channels, step.kernel_width * x.channels
+    columns = max(1, min(_COLUMNS, _SMALL // (out * span)))
+    deep = max(1, min(batch, _SMALL // (out * span)))
+    if x.slope >= 0 and step.opens:
+        size = (x.height + 2 * x.above) * (x.width + 2 * x.beside) * x.channels
+        arena[x.slope * batch : (x.slope + size) * batch] = 0
+    if step.bias >= 0:
+        gradient[step.bias : step.bias + out] = 0
+    for h in range(y.height):
+        for w in range(y.width):
+            target = (y.slope + _place(y, h, w)) * batch
+            if step.bias >= 0:
+                for o in range(out):
+                    gradient[step.bias + o] += arena[target + o * batch : target + (o + 1) * batch].sum()
+            for i in range(step.kernel_height):
+                row, column = (
+                    h * step.stride_height + i - step.padding_height,
+                    w * step.stride_width - step.padding_width,
+                )
+                place, at = _place(x, row, column), step.weight + i * out * span
+                source = (x.at + place) * batch
+                for b in range(0, batch, deep):
+                    n, keep = min(deep, batch - b), h + w + b > 0
+                    slope, seen = arena[target + b :], arena[source + b :]
+                    _multiply(out, span, n, slope, batch, False, seen, batch, True, gradient[at:], span, keep)
+                if x.slope < 0:
+                    continue
+                source = (x.slope + place) * batch
+                for b in range(0, batch, columns):
+                    n = min(columns, batch - b)
+                    slope, back = arena[target + b :], arena[source + b :]
+                    _multiply(span, n, out, parameters[at:], span, True, slope, batch, False, back, batch, True)
 
 
 @_compiled
-def normalize(
-    x: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    epsilon: float,
-    relu: bool,
-    out: np.ndarray,
-    statistics: np.ndarray,
-) -> None:
-    """Batch normalization of rows, and a ReLU behind it if wanted: x and out (R, n), weight and bias (R,), statistics (2, R).
+def _row(arena: np.ndarray, start: int, value: Any, h: int, w: int, first: int, n: int, batch: int) -> np.ndarray:
+    """Return n numbers at a position, from channel `first` on: of a value, or of its gradient, as `start` says."""
+    at = (start + _place(value, h, w) + first) * batch
+    return arena[at : at + n]
 
-    Row by row, so that a row's two passes for its statistics and the third find it in the nearest cache.
-    """
-    rows, n = x.shape
-    kind = x.dtype.type
-    for r in range(rows):
-        total = kind(0)
-        for i in range(n):
-            total += x[r, i]
-        center = kind(total / n)
-        spread = kind(0)
-        for i in range(n):
-            distance = x[r, i] - center
-            spread += distance * distance
-        variance = kind(spread / n)
-        statistics[0, r], statistics[1, r] = center, variance
-        scale = kind(weight[r] / np.sqrt(variance + epsilon))
-        shift = kind(bias[r] - center * scale)
-        if relu:
-            for i in range(n):
-                value = x[r, i] * scale + shift
-                out[r, i] = kind(0) if value <= 0 else value  # NaN is not ≤ 0, and stays
-        else:
-            for i in range(n):
-                out[r, i] = x[r, i] * scale + shift
+
+# Rows are sliced out before anything loops over them: the compiler then knows that no index is negative, and vectorises.
 
 
 @_compiled
-def normalize_backward(
+def _add_to(x: np.ndarray, sums: np.ndarray) -> None:
+    for j in range(len(x)):
+        sums[j] += x[j]
+
+
+@_compiled
+def _add_squares_to(x: np.ndarray, center: np.ndarray, sums: np.ndarray) -> None:
+    for j in range(len(x)):
+        distance = x[j] - center[j]
+        sums[j] += distance * distance
+
+
+@_compiled
+def _scale(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
+    for j in range(len(x)):
+        out[j] = x[j] * scale[j] + shift[j]
+
+
+@_compiled
+def _rectify(x: np.ndarray, out: np.ndarray) -> None:
+    zero = out.dtype.type(0)
+    for j in range(len(x)):
+        value = x[j]
+        out[j] = zero if value <= 0 else value  # NaN is not ≤ 0, and stays
+
+
+@_compiled
+def _stop_where_rectified(out: np.ndarray, slope: np.ndarray) -> None:
+    zero = slope.dtype.type(0)
+    for j in range(len(out)):
+        passed = slope[j]
+        slope[j] = zero if out[j] <= 0 else passed
+
+
+@_compiled
+def _weigh(slope: np.ndarray, x: np.ndarray, center: np.ndarray, plain: np.ndarray, weighted: np.ndarray) -> None:
+    for j in range(len(x)):
+        passed = slope[j]
+        plain[j] += passed
+        weighted[j] += passed * (x[j] - center[j])
+
+
+@_compiled
+def _pull(
     slope: np.ndarray,
     x: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    statistics: np.ndarray,
-    epsilon: float,
-    relu: bool,
-    x_slope: np.ndarray,
-    affine_slope: np.ndarray,
+    center: np.ndarray,
+    scale: np.ndarray,
+    level: np.ndarray,
+    tilt: np.ndarray,
+    out: np.ndarray,
+    opens: int,
 ) -> None:
-    """Gradients of `normalize`, given that of its output: slope and x_slope (R, n), affine_slope (2, R): weight, bias."""
-    rows, n = x.shape
-    kind = x.dtype.type
-    for r in range(rows):
-        center = statistics[0, r]
-        inverse = kind(1 / np.sqrt(statistics[1, r] + epsilon))
-        scale = kind(weight[r] * inverse)
-        shift = kind(bias[r] - center * scale)
-        plain, weighted = kind(0), kind(0)
-        for i in range(n):
-            passed = slope[r, i]
-            if relu and x[r, i] * scale + shift <= 0:
-                passed = kind(0)
-            x_slope[r, i] = passed
-            plain += passed
-            weighted += passed * (x[r, i] - center)
-        affine_slope[0, r], affine_slope[1, r] = weighted * inverse, plain
-        level, tilt = kind(plain / n), kind(weighted * inverse * inverse / n)
-        for i in range(n):
-            x_slope[r, i] = scale * (x_slope[r, i] - level - (x[r, i] - center) * tilt)
+    if opens:
+        for j in range(len(x)):
+            out[j] = scale[j] * slope[j] - level[j] - (x[j] - center[j]) * tilt[j]
+    else:
+        for j in range(len(x)):
+            out[j] += scale[j] * slope[j] - level[j] - (x[j] - center[j]) * tilt[j]
 
 
 @_compiled
-def cross_entropy(logits: np.ndarray, labels: np.ndarray, loss: np.ndarray, slope: np.ndarray) -> None:
-    """Mean cross-entropy of each network and its gradient: logits and slope (S, K, B), labels (S, B), loss (S,)."""
-    networks, classes, batch = logits.shape
-    kind = logits.dtype.type
-    for s in range(networks):
-        total = kind(0)
+def _pass_on(slope: np.ndarray, share: float, out: np.ndarray, opens: int) -> None:
+    part = out.dtype.type(share)
+    if opens:
+        for j in range(len(out)):
+            out[j] = slope[j] * part
+    else:
+        for j in range(len(out)):
+            out[j] += slope[j] * part
+
+
+@_compiled
+def _channel_sums(sums: np.ndarray, batch: int, out: np.ndarray) -> None:
+    for c in range(len(sums) // batch):
+        out[c] = sums[c * batch : (c + 1) * batch].sum()
+
+
+@_compiled
+def _repeat(values: np.ndarray, batch: int, out: np.ndarray) -> None:
+    for c in range(len(out) // batch):
+        out[c * batch : (c + 1) * batch] = values[c]
+
+
+@_compiled
+def _normalize(
+    x: Any,
+    y: Any,
+    step: Any,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+    training: bool,
+) -> None:
+    """Batch normalization (Ioffe and Szegedy, ICML 2015), strips of channels at a time, with the ReLU behind it if wanted."""
+    kind = arena.dtype.type
+    count = x.height * x.width * batch
+    wide = strip(batch)
+    each = np.empty((4, wide), arena.dtype)
+    for first in range(0, x.channels, wide):
+        channels = min(wide, x.channels - first)
+        n = channels * batch
+        sums, center, scale, shift = scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[3, :n]
+        if training:
+            sums[:] = 0
+            for h in range(x.height):
+                for w in range(x.width):
+                    _add_to(_row(arena, x.at, x, h, w, first, n, batch), sums)
+            _channel_sums(sums, batch, each[0])
+            for c in range(channels):
+                each[0, c] /= kind(count)
+            _repeat(each[0], batch, center)
+            sums[:] = 0
+            for h in range(x.height):
+                for w in range(x.width):
+                    _add_squares_to(_row(arena, x.at, x, h, w, first, n, batch), center, sums)
+            _channel_sums(sums, batch, each[1])
+            for c in range(channels):
+                each[1, c] /= kind(count)
+                new = kind(step.momentum)
+                mean, variance = step.mean + first + c, step.variance + first + c
+                buffers[mean] += new * (each[0, c] - buffers[mean])
+                buffers[variance] += new * (each[1, c] * kind(count / (count - 1)) - buffers[variance])
+        else:
+            each[0, :channels] = buffers[step.mean + first : step.mean + first + channels]
+            each[1, :channels] = buffers[step.variance + first : step.variance + first + channels]
+        for c in range(channels):
+            inverse = kind(1 / np.sqrt(each[1, c] + step.epsilon))
+            saved[step.saved + first + c] = each[0, c]
+            saved[step.saved + x.channels + first + c] = inverse
+            each[2, c] = parameters[step.weight + first + c] * inverse
+            each[3, c] = parameters[step.bias + first + c] - each[0, c] * each[2, c]
+        _repeat(each[2], batch, scale)
+        _repeat(each[3], batch, shift)
+        for h in range(x.height):
+            for w in range(x.width):
+                out = _row(arena, y.at, y, h, w, first, n, batch)
+                _scale(_row(arena, x.at, x, h, w, first, n, batch), scale, shift, out)
+                if step.relu:
+                    _rectify(out, out)
+
+
+@_compiled
+def _normalize_backward(
+    x: Any,
+    y: Any,
+    step: Any,
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+) -> None:
+    kind = arena.dtype.type
+    count = kind(x.height * x.width * batch)
+    wide = strip(batch)
+    each = np.empty((5, wide), arena.dtype)
+    for first in range(0, x.channels, wide):
+        channels = min(wide, x.channels - first)
+        n = channels * batch
+        plain, weighted, center, scale = scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[3, :n]
+        level, tilt = scratch[4, :n], scratch[5, :n]
+        for c in range(channels):
+            each[0, c] = saved[step.saved + first + c]
+            each[1, c] = saved[step.saved + x.channels + first + c]
+            each[2, c] = parameters[step.weight + first + c] * each[1, c]
+        _repeat(each[0], batch, center)
+        _repeat(each[2], batch, scale)
+        plain[:] = 0
+        weighted[:] = 0
+        for h in range(x.height):
+            for w in range(x.width):
+                slope = _row(arena, y.slope, y, h, w, first, n, batch)
+                if step.relu:
+                    _stop_where_rectified(_row(arena, y.at, y, h, w, first, n, batch), slope)
+                _weigh(slope, _row(arena, x.at, x, h, w, first, n, batch), center, plain, weighted)
+        _channel_sums(plain, batch, each[3])
+        _channel_sums(weighted, batch, each[4])
+        for c in range(channels):
+            gradient[step.bias + first + c] = each[3, c]
+            gradient[step.weight + first + c] = each[4, c] * each[1, c]
+            each[3, c] *= each[2, c] / count
+            each[4, c] *= each[2, c] * each[1, c] * each[1, c] / count
+        if x.slope < 0:
+            continue
+        _repeat(each[3], batch, level)
+        _repeat(each[4], batch, tilt)
+        for h in range(x.height):
+            for w in range(x.width):
+                slope = _row(arena, y.slope, y, h, w, first, n, batch)
+                seen = _row(arena, x.at, x, h, w, first, n, batch)
+                _pull(
+                    slope, seen, center, scale, level, tilt, _row(arena, x.slope, x, h, w, first, n, batch), step.opens
+                )
+
+
+@_compiled
+def _forward_elsewhere(x: Any, other: Any, y: Any, step: Any, arena: np.ndarray, batch: int) -> None:
+    """ReLU, addition, and the mean over positions."""
+    n = x.channels * batch
+    if step.kind == MEAN:
+        arena[(y.at + _place(y, 0, 0)) * batch :][:n] = 0
+    share = 1 / (x.height * x.width)
+    for h in range(x.height):
+        for w in range(x.width):
+            seen = _row(arena, x.at, x, h, w, 0, n, batch)
+            if step.kind == MEAN:
+                _pass_on(seen, share, _row(arena, y.at, y, 0, 0, 0, n, batch), 0)
+                continue
+            out = _row(arena, y.at, y, h, w, 0, n, batch)
+            if step.kind == RELU:
+                _rectify(seen, out)
+            else:
+                _pass_on(seen, 1, out, 1)
+                _pass_on(_row(arena, other.at, other, h, w, 0, n, batch), 1, out, 0)
+
+
+@_compiled
+def _backward_elsewhere(x: Any, y: Any, step: Any, opens: int, arena: np.ndarray, batch: int) -> None:
+    """Pass a gradient back through ReLU, addition, and the mean over positions, to one source."""
+    n = x.channels * batch
+    share = 1 / (x.height * x.width)
+    for h in range(x.height):
+        for w in range(x.width):
+            out = _row(arena, x.slope, x, h, w, 0, n, batch)
+            if step.kind == MEAN:
+                _pass_on(_row(arena, y.slope, y, 0, 0, 0, n, batch), share, out, opens)
+                continue
+            slope = _row(arena, y.slope, y, h, w, 0, n, batch)
+            if step.kind == RELU:
+                _stop_where_rectified(_row(arena, y.at, y, h, w, 0, n, batch), slope)
+            _pass_on(slope, 1, out, opens)
+
+
+@_compiled
+def _gather(examples: np.ndarray, chosen: np.ndarray, x: Any, arena: np.ndarray) -> None:
+    """Lay out a batch: examples (n, height · width · channels), chosen (B,)."""
+    batch, long = len(chosen), x.width * x.channels
+    for first in range(0, batch, 16):  # as many examples as one line of the cache holds, column by column
+        for h in range(x.height):
+            to = (x.at + _place(x, h, 0)) * batch
+            some = chosen[first : first + 16]
+            for j in range(long):
+                column = arena[to + j * batch + first :][: len(some)]
+                for b in range(len(some)):
+                    column[b] = examples[some[b], h * long + j]
+
+
+@_compiled
+def _forward(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+    training: bool,
+) -> None:
+    for i in range(len(steps)):
+        step = steps[i]
+        x, y = values[step.source], values[step.target]
+        if step.kind == CONVOLUTION:
+            _convolve(x, y, step, parameters, arena, batch)
+        elif step.kind == NORMALIZATION:
+            _normalize(x, y, step, parameters, buffers, arena, saved, scratch, batch, training)
+        else:
+            _forward_elsewhere(x, values[step.other], y, step, arena, batch)
+
+
+@_compiled
+def _backward(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+) -> None:
+    for i in range(len(steps) - 1, -1, -1):
+        step = steps[i]
+        x, y = values[step.source], values[step.target]
+        if step.kind == CONVOLUTION:
+            _convolve_backward(x, y, step, parameters, gradient, arena, batch)
+        elif step.kind == NORMALIZATION:
+            _normalize_backward(x, y, step, parameters, gradient, arena, saved, scratch, batch)
+        else:
+            if x.slope >= 0:
+                _backward_elsewhere(x, y, step, step.opens, arena, batch)
+            if step.kind == ADDITION and values[step.other].slope >= 0:
+                _backward_elsewhere(values[step.other], y, step, step.opens_other, arena, batch)
+
+
+@_compiled
+def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, each: np.ndarray) -> float:
+    """Return the mean cross-entropy of logits, and leave its gradient in their slope; `each` (2, B)."""
+    kind = arena.dtype.type
+    logits = arena[y.at * batch :][: y.channels * batch].reshape(y.channels, batch)
+    slope = arena[y.slope * batch :][: y.channels * batch].reshape(y.channels, batch)
+    top, mass = each[0], each[1]
+    top[:] = logits[0]
+    for k in range(1, y.channels):
         for b in range(batch):
-            top = logits[s, 0, b]
-            for k in range(1, classes):
-                top = max(top, logits[s, k, b])
-            mass = kind(0)
-            for k in range(classes):
-                part = np.exp(logits[s, k, b] - top)
-                slope[s, k, b] = part
-                mass += part
-            for k in range(classes):
-                slope[s, k, b] /= mass * kind(batch)
-            own = labels[s, b]
-            total += np.log(mass) + top - logits[s, own, b]
-            slope[s, own, b] -= kind(1) / kind(batch)
-        loss[s] = total / kind(batch)
+            top[b] = max(top[b], logits[k, b])
+    mass[:] = 0
+    for k in range(y.channels):
+        for b in range(batch):
+            part = np.exp(logits[k, b] - top[b])
+            slope[k, b] = part
+            mass[b] += part
+    total = kind(0)
+    for b in range(batch):
+        total += np.log(mass[b]) + top[b] - logits[labels[b], b]
+        mass[b] = kind(1) / (mass[b] * kind(batch))
+    for k in range(y.channels):
+        for b in range(batch):
+            slope[k, b] *= mass[b]
+    for b in range(batch):
+        slope[labels[b], b] -= kind(1) / kind(batch)
+    return total / kind(batch)  # type: ignore[no-any-return]
 
 
 @_compiled
-def descend(
+def train(
+    values: np.ndarray,
+    steps: np.ndarray,
     parameters: np.ndarray,
     velocity: np.ndarray,
-    slope: np.ndarray,
-    learning_rate: np.ndarray,
+    gradient: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    examples: np.ndarray,
+    chosen: np.ndarray,
+    labels: np.ndarray,
+    rates: np.ndarray,
     momentum: float,
-    weight_decay: np.ndarray,
+    weight_decay: float,
+    losses: np.ndarray,
 ) -> None:
-    """One step of SGD with momentum: (S, n) in place, each network with its own learning rate and weight decay, (S,)."""
-    kind = parameters.dtype.type
-    keep = kind(momentum)
-    for s in range(parameters.shape[0]):
-        rate, decay = kind(learning_rate[s]), kind(weight_decay[s])
-        for i in range(parameters.shape[1]):
-            speed = keep * velocity[s, i] + (slope[s, i] + decay * parameters[s, i])
-            velocity[s, i] = speed
-            parameters[s, i] -= rate * speed
+    """Train one network for some steps of SGD with momentum, as `torch.optim.SGD` takes them.
+
+    Parameters
+    ----------
+    values, steps : the tape: the input is its first value, the logits are the target of its last step.
+    parameters, velocity, gradient : (P,); the first two are changed.
+    buffers : (Q,), changed.
+    arena, saved, scratch : memory to work in, see `zoo_builder.tape.Memory`.
+    examples : (n, height · width · channels).
+    chosen, labels : examples and their labels, int64 (steps, B).
+    rates : learning rates (steps,).
+    momentum, weight_decay : of the optimizer.
+    losses : (steps,), written: mean cross-entropies in nats.
+    """
+    kind = arena.dtype.type
+    keep, decay, batch = kind(momentum), kind(weight_decay), chosen.shape[1]
+    each = np.empty((2, batch), arena.dtype)
+    out = values[steps[len(steps) - 1].target]
+    for t in range(len(chosen)):
+        _gather(examples, chosen[t], values[0], arena)
+        _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, True)
+        losses[t] = _cross_entropy(out, labels[t], arena, batch, each)
+        _backward(values, steps, parameters, gradient, arena, saved, scratch, batch)
+        rate = kind(rates[t])
+        for i in range(len(parameters)):
+            speed = keep * velocity[i] + (gradient[i] + decay * parameters[i])
+            velocity[i] = speed
+            parameters[i] -= rate * speed
+
+
+@_compiled
+def evaluate(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    examples: np.ndarray,
+    chosen: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+) -> tuple[float, int]:
+    """Return one network's summed cross-entropy in nats, and how many examples it gets wrong, in evaluation mode.
+
+    Parameters
+    ----------
+    values, steps, parameters, buffers, arena, saved, scratch, examples : as in `train`; the arena is that of `batch`.
+    chosen, labels : examples and their labels, int64 (m,).
+    batch : examples at a time.
+    """
+    out = values[steps[len(steps) - 1].target]
+    some = np.empty(batch, np.int64)
+    loss, wrong = 0.0, 0
+    for first in range(0, len(chosen), batch):
+        for b in range(batch):  # the last batch is filled up with its last example
+            some[b] = chosen[min(first + b, len(chosen) - 1)]
+        _gather(examples, some, values[0], arena)
+        _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
+        logits = arena[out.at * batch :][: out.channels * batch].reshape(out.channels, batch)
+        for b in range(min(batch, len(chosen) - first)):
+            best = 0
+            for k in range(1, out.channels):
+                if logits[k, b] > logits[best, b]:
+                    best = k
+            mass = 0.0
+            for k in range(out.channels):
+                mass += np.exp(logits[k, b] - logits[best, b])
+            loss += np.log(mass) + logits[best, b] - logits[labels[first + b], b]
+            wrong += best != labels[first + b]
+    return loss, wrong

@@ -1,12 +1,14 @@
-"""The networks of a zoo, one by one: what each is trained with, and the random numbers that are its own."""
+"""The networks of a zoo, one by one: before and after training, and the random numbers that are their own."""
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from torch import Tensor, nn
 
-from zoo_builder.spec import Point, ZooSpec, configuration_name
+from zoo_builder.datasets import Dataset
+from zoo_builder.spec import Point, TrainingSpec, ZooSpec, configuration_name
 from zoo_builder.subsets import Subsets
 
 # What a seed is used for: streams that share nothing.
@@ -44,6 +46,32 @@ class Network:
     learning_rate: float
     weight_decay: float
     steps: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network after its training.
+
+    Attributes
+    ----------
+    network : what was trained.
+    state : its parameters and buffers, by their names in a ``state_dict``, on the CPU.
+    parameters : how many parameters it has.
+    train_loss, test_loss : mean cross-entropy in nats, in evaluation mode; in training, on the labels it was trained on.
+    train_error, test_error : %.
+    diverged_at : the first step whose loss was not finite; `network.steps` where only the final losses are not.
+    seconds : its share of the time that training and measuring took.
+    """
+
+    network: Network
+    state: dict[str, Tensor]
+    parameters: int
+    train_loss: float
+    train_error: float
+    test_loss: float
+    test_error: float
+    diverged_at: int | None
+    seconds: float
 
 
 def networks(spec: ZooSpec, subsets: Subsets) -> list[Network]:
@@ -85,6 +113,12 @@ def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
     return np.random.default_rng([seed, _ORDER, epoch]).permutation(examples)
 
 
+def initialised(spec: ZooSpec, dataset: Dataset, network: Network) -> nn.Module:
+    """Return a network as it is before training."""
+    build, seed = spec.architecture.build, initialisation_seed(network.seed)
+    return build(dataset.shape, dataset.classes, network.width, network.depth, seed=seed)
+
+
 class Batches:
     """A network's batches: its epochs' orders one behind the other, cut into batches.
 
@@ -114,3 +148,11 @@ def learning_rate_share(step: int, steps: int, milestones: tuple[float, ...], fa
     done = step / steps
     rise = min(1.0, (step + 1) / (warmup * steps)) if warmup else 1.0
     return rise * factor ** sum(done >= milestone for milestone in milestones)
+
+
+def learning_rates(network: Network, how: TrainingSpec, start: int, stop: int) -> np.ndarray:
+    """Return a network's learning rates at the steps from `start` to before `stop`, float64."""
+    shares = [
+        learning_rate_share(step, network.steps, how.milestones, how.factor, how.warmup) for step in range(start, stop)
+    ]
+    return network.learning_rate * np.array(shares)

@@ -1,8 +1,8 @@
 """Operators on stacks: a leading axis of networks, a last axis of examples.
 
 Activations have shape (S, C, H, W, B) or (S, F, B); parameters (S, …). With the batch last, a convolution is one batched
-matrix product without transposed copies, and everything else runs along contiguous memory. On a CPU the inner loops are
-those of `zoo_builder.kernels`; on other devices, and where a gradient must itself be differentiated, they are PyTorch's.
+matrix product without transposed copies, and everything else runs along contiguous memory. Everything here is PyTorch's, on
+any device, and can be differentiated any number of times.
 """
 
 from collections.abc import Iterable
@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from zoo_builder import kernels
 
 Pair = tuple[int, int]
 
@@ -40,11 +38,6 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddi
     return product.view(size, out, high, wide, x.shape[-1])
 
 
-def on_cpu(values: Tensor) -> bool:
-    """Tell whether the compiled loops of `zoo_builder.kernels` can work on a tensor."""
-    return values.device.type == "cpu"
-
-
 def unfold(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
     """Lay out what each kernel position sees: (S, C, H, W, B) → (S, C·kh·kw, H'·W'·B). Differentiable any number of times."""
     unfolded: Tensor = _apply(_Unfold, x, kernel, stride, padding)
@@ -64,18 +57,14 @@ class _Unfold(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         ctx.how = (tuple(x.shape), kernel, stride, padding)
-        size, channels, height, width, batch = x.shape
+        size, channels, batch = *x.shape[:2], x.shape[4]
         high, wide = _positions(x.shape[2:4], kernel, stride, padding)
         taps = kernel[0] * kernel[1]
         out = x.new_empty(size * channels, taps, high, wide, batch)
-        if on_cpu(x):
-            planes = x.contiguous().view(size * channels, height, width, batch)
-            kernels.unfold(planes.numpy(), out.numpy(), kernel, stride, padding)
-        else:
-            padded = functional.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
-            planes = padded.view(size * channels, *padded.shape[2:])
-            for tap, (rows, columns) in enumerate(_windows(kernel, stride, (high, wide))):
-                out[:, tap] = planes[:, rows, columns]
+        padded = functional.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
+        planes = padded.reshape(size * channels, *padded.shape[2:])
+        for tap, (rows, columns) in enumerate(_windows(kernel, stride, (high, wide))):
+            out[:, tap] = planes[:, rows, columns]
         return out.view(size, channels * taps, high * wide * batch)
 
     @staticmethod
@@ -94,14 +83,10 @@ class _Fold(torch.autograd.Function):
         size, channels, height, width, batch = shape
         high, wide = _positions(torch.Size(shape[2:4]), kernel, stride, padding)
         seen = unfolded.reshape(size * channels, kernel[0] * kernel[1], high, wide, batch)
-        if on_cpu(unfolded):
-            out = unfolded.new_empty(size * channels, height, width, batch)
-            kernels.fold(seen.numpy(), out.numpy(), kernel, stride, padding)
-        else:
-            padded = unfolded.new_zeros(size * channels, height + 2 * padding[0], width + 2 * padding[1], batch)
-            for tap, (rows, columns) in enumerate(_windows(kernel, stride, (high, wide))):
-                padded[:, rows, columns] += seen[:, tap]
-            out = padded[:, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
+        padded = unfolded.new_zeros(size * channels, height + 2 * padding[0], width + 2 * padding[1], batch)
+        for tap, (rows, columns) in enumerate(_windows(kernel, stride, (high, wide))):
+            padded[:, rows, columns] += seen[:, tap]
+        out = padded[:, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
         return out.reshape(shape)
 
     @staticmethod
@@ -138,13 +123,6 @@ def normalize(
     normalized : (S, C, …, B).
     mean, variance : statistics of the batch, the variance divided by n, (S, C), detached.
     """
-    if on_cpu(x):
-        normalized, mean, variance = _apply(_Normalize, x, weight, bias, epsilon, relu)
-        return normalized, mean, variance
-    return _normalize(x, weight, bias, epsilon, relu)
-
-
-def _normalize(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, relu: bool) -> tuple[Tensor, Tensor, Tensor]:
     rows = x.flatten(2)
     variance, mean = torch.var_mean(rows, dim=2, correction=0, keepdim=True)
     scaled = (rows - mean) * (torch.rsqrt(variance + epsilon) * weight[:, :, None]) + bias[:, :, None]
@@ -152,64 +130,9 @@ def _normalize(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, relu: bo
     return normalized, mean.detach().squeeze(2), variance.detach().squeeze(2)
 
 
-class _Normalize(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, relu: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        x = x.contiguous()
-        rows = x.shape[0] * x.shape[1]
-        out, statistics = torch.empty_like(x), x.new_empty(2, *x.shape[:2])
-        kernels.normalize(
-            x.view(rows, -1).numpy(),
-            weight.reshape(rows).numpy(),
-            bias.reshape(rows).numpy(),
-            epsilon,
-            relu,
-            out.view(rows, -1).numpy(),
-            statistics.view(2, rows).numpy(),
-        )
-        mean, variance = statistics.unbind()
-        ctx.save_for_backward(x, weight, bias, statistics)
-        ctx.how = (epsilon, relu)
-        ctx.mark_non_differentiable(mean, variance)
-        return out, mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor, *_: Any) -> Any:
-        x, weight, bias, statistics = ctx.saved_tensors
-        if torch.is_grad_enabled():  # this gradient will itself be differentiated
-            wanted = [i for i in range(3) if ctx.needs_input_grad[i]]
-            out = _normalize(x, weight, bias, *ctx.how)[0]
-            slopes = torch.autograd.grad(out, [(x, weight, bias)[i] for i in wanted], slope, create_graph=True)
-            by_input: dict[int, Tensor] = dict(zip(wanted, slopes, strict=True))
-            return *(by_input.get(i) for i in range(3)), None, None
-        rows = x.shape[0] * x.shape[1]
-        epsilon, relu = ctx.how
-        x_slope, affine_slope = torch.empty_like(x), torch.empty_like(statistics)
-        kernels.normalize_backward(
-            slope.contiguous().view(rows, -1).numpy(),
-            x.view(rows, -1).numpy(),
-            weight.reshape(rows).numpy(),
-            bias.reshape(rows).numpy(),
-            statistics.view(2, rows).numpy(),
-            epsilon,
-            relu,
-            x_slope.view(rows, -1).numpy(),
-            affine_slope.view(2, rows).numpy(),
-        )
-        return x_slope, *affine_slope.unbind(), None, None
-
-
 def gather(examples: Tensor, chosen: Tensor) -> Tensor:
     """Return each network's batch: examples (n, F…), chosen (S, B) → (S, F…, B)."""
-    flat = examples.flatten(1)
-    out = flat.new_empty(chosen.shape[0], flat.shape[1], chosen.shape[1])
-    if on_cpu(flat):
-        kernels.gather(flat.numpy(), chosen.numpy(), out.numpy())
-    else:
-        out.copy_(flat[chosen].transpose(1, 2))
-    return out.view(chosen.shape[0], *examples.shape[1:], chosen.shape[1])
+    return examples[chosen].movedim(1, -1).contiguous()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,10 +143,6 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     logits : (S, K, B).
     labels : class numbers, int64 (S, B).
     """
-    if on_cpu(logits):
-        loss, slope = logits.new_empty(len(logits)), torch.empty_like(logits, memory_format=torch.contiguous_format)
-        kernels.cross_entropy(logits.detach().contiguous().numpy(), labels.numpy(), loss.numpy(), slope.numpy())
-        return loss, slope
     with torch.no_grad():
         logarithms = logits.log_softmax(1)
         own = labels[:, None]
@@ -258,27 +177,12 @@ class Descent:
             [torch.zeros_like(parameter) for parameter in self._parameters] if velocities is None else list(velocities)
         )
         self._momentum, self._weight_decay = momentum, weight_decay
-        # The arrays that the kernel works on: they stay where they are from step to step.
-        self._arrays = [
-            (_rows(parameter).numpy(), _rows(velocity).numpy())
-            for parameter, velocity in zip(self._parameters, self.velocities, strict=True)
-            if on_cpu(parameter)
-        ]
 
     def step(self, slopes: Iterable[Tensor], learning_rate: Tensor) -> None:
         """Take a step: slopes like the parameters, learning_rate (S,)."""
-        if self._arrays:
-            rates, decays = learning_rate.numpy(), self._weight_decay.numpy()
-            for (row, speed), slope in zip(self._arrays, slopes, strict=True):
-                kernels.descend(row, speed, _rows(slope).numpy(), rates, self._momentum, decays)
-            return
         for at, slope in enumerate(slopes):
             parameter, velocity = self._parameters[at], self.velocities[at]
             each = (-1, *[1] * (parameter.dim() - 1))
             decay, rate = (values.to(parameter.dtype).view(each) for values in (self._weight_decay, learning_rate))
             velocity.mul_(self._momentum).add_(slope).addcmul_(parameter, decay)
             parameter.addcmul_(velocity, rate, value=-1)
-
-
-def _rows(values: Tensor) -> Tensor:
-    return values.reshape(len(values), -1)

@@ -20,12 +20,12 @@ from zoo_builder.train import step_seconds
 
 
 class Limits(TypedDict):
-    """How large a stack may be.
+    """How large a unit may be, for it is what an interruption can cost, and on a GPU a stack that memory must hold.
 
     Attributes
     ----------
-    stack : networks. More do not make a step cheaper, and a unit is what an interruption can cost.
-    activations : numbers that its layers put out in one step, which is what caches and memory must hold.
+    stack : networks.
+    activations : numbers that their layers put out in one step, all networks together.
     """
 
     stack: int
@@ -41,7 +41,7 @@ LIMITS: Final[dict[str, Limits]] = {
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of work that is done whole or not at all: networks that train as one stack.
+    """A piece of work that is done whole or not at all: networks that train together.
 
     Attributes
     ----------
@@ -142,10 +142,10 @@ class Plan:
         )
 
     def weight(self, unit: Unit) -> float:
-        """Return roughly what a unit costs, in numbers put out by layers; no step is free, however small its stack."""
+        """Return roughly what a unit costs, in numbers put out by layers; no step is free, however small its batch."""
         first = unit.networks[0]
-        longest = max(one.steps for one in unit.networks)
-        return unit.samples * self.costs[first.width, first.depth].activations + 5e5 * longest
+        each = first.batch_size * self.costs[first.width, first.depth].activations + 20_000
+        return float(each * sum(one.steps for one in unit.networks))
 
     @property
     def disk(self) -> int:
@@ -156,8 +156,8 @@ class Plan:
 def plan(spec: ZooSpec, dataset: Dataset, subsets: Subsets, stack: int, activations: int) -> Plan:
     """Cut a zoo's networks into units.
 
-    Networks of one shape and batch size belong together; where they are too many for one stack they are cut by their number
-    of steps, so that those that leave early leave together.
+    Networks of one shape and batch size belong together; where they are too many for one unit they are cut by their number
+    of steps, so that those of a stack that leave early leave together.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def _unit(group: Sequence[Network], common: dict[str, object]) -> Unit:
 
 
 def estimate(plan: Plan, dataset: Dataset, subsets: Subsets, device: str) -> dict[str, float]:
-    """Return the seconds that a worker needs for each unit, by key, after timing a few steps of each kind of stack.
+    """Return the seconds that a worker needs for each unit, by key, after timing a few steps of each kind of network.
 
     Parameters
     ----------

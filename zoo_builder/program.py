@@ -1,6 +1,6 @@
 """An ordinary network as a program over stacks.
 
-The network is traced once (torch.fx); every layer that has a stacked form here is replaced by it. A network with a layer
+Every layer that has a stacked form here is replaced by it. A network with a layer
 that has none still runs: as a whole, through `torch.func.vmap`, which is slower on a CPU.
 """
 
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo_builder import graph as graphs
 from zoo_builder.operators import convolve, normalize
 
 Tensors = Mapping[str, Tensor]
@@ -44,12 +45,8 @@ def trace(network: nn.Module) -> Program:
     """Return the program of a network: stacked where all its layers have a stacked form, mapped otherwise."""
     try:
         return _Stacked.of(network)
-    except _UnknownLayerError:
+    except graphs.UnknownLayerError:
         return _Mapped(network)
-
-
-class _UnknownLayerError(Exception):
-    """A layer has no stacked form."""
 
 
 @dataclass(frozen=True)
@@ -81,78 +78,25 @@ class _Stacked:
 
     @classmethod
     def of(cls, network: nn.Module) -> "_Stacked":
-        try:
-            graph = fx.symbolic_trace(network).graph
-        except Exception as error:
-            raise _UnknownLayerError from error
-        modules = dict(network.named_modules())
-        entrances = [node for node in graph.nodes if node.op == "placeholder"]
-        (exit_,) = (node for node in graph.nodes if node.op == "output")
-        if len(entrances) != 1 or not isinstance(exit_.args[0], fx.Node):
-            raise _UnknownLayerError
-        fused = {node: _relu_behind(node, modules) for node in graph.nodes}
-        names = {node: node.name for node in graph.nodes}
-        for node, relu in fused.items():
-            if relu is not None:
-                names[relu] = names[node]  # what the ReLU would give is what the normalization gives already
-        gone = {relu for relu in fused.values() if relu is not None}
-        working = [node for node in graph.nodes if node.op not in ("placeholder", "output") and node not in gone]
-        last: dict[str, int] = {}
-        for at, node in enumerate(working):
-            for used in node.all_input_nodes:
-                last[names[used]] = at
-        last.pop(names[exit_.args[0]], None)
+        graph = graphs.trace(network)
+        last = {name: at for at, layer in enumerate(graph.layers) for name in layer.sources}
+        last.pop(graph.exit, None)
         instructions = []
-        for at, node in enumerate(working):
-            run, layer = _form(node, modules, relu=fused[node] is not None)
-            instructions.append(
-                _Instruction(
-                    run,
-                    tuple(names[used] for used in node.args if isinstance(used, fx.Node)),
-                    names[node],
-                    layer,
-                    tuple(name for name, use in last.items() if use == at),
-                )
-            )
-        return cls(tuple(instructions), names[entrances[0]], names[exit_.args[0]])
+        for at, layer in enumerate(graph.layers):
+            run, is_module = _form(layer)
+            unused = tuple(name for name, use in last.items() if use == at)
+            instructions.append(_Instruction(run, layer.sources, layer.target, is_module, unused))
+        return cls(tuple(instructions), graph.entrance, graph.exit)
 
 
-_RELU = {functional.relu, torch.relu}
-_ADDITIONS = {operator.add, operator.iadd, torch.add}
-
-
-def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
-    return (
-        (node.op == "call_module" and isinstance(modules[str(node.target)], nn.ReLU))
-        or (node.op == "call_function" and node.target in _RELU)
-        or (node.op == "call_method" and node.target == "relu")
-    )
-
-
-def _relu_behind(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
-    """Return the ReLU that alone uses a batch normalization's output, if there is one."""
-    if node.op != "call_module" or type(modules[str(node.target)]) not in (nn.BatchNorm1d, nn.BatchNorm2d):
-        return None
-    users = list(node.users)
-    return users[0] if len(users) == 1 and _is_relu(users[0], modules) else None
-
-
-def _form(node: fx.Node, modules: Mapping[str, nn.Module], relu: bool) -> tuple[Callable[..., Tensor], bool]:
-    """Return a node's stacked form, and whether it is a layer (which gets parameters) or a plain function."""
-    if _is_relu(node, modules):
-        return functional.relu, False
-    if node.op == "call_module":
-        name = str(node.target)
-        make = _LAYERS.get(type(modules[name]))
-        if make is None or len(node.args) != 1 or node.kwargs:
-            raise _UnknownLayerError
-        return make(modules[name], name, relu), True
-    nodes = len(node.args) == 2 and all(isinstance(argument, fx.Node) for argument in node.args)
-    if node.op == "call_function" and node.target in _ADDITIONS and nodes and not node.kwargs:
-        return operator.add, False
-    if node.op == "call_function" and node.target is torch.flatten and node.args[1:] == (1,) and not node.kwargs:
-        return _flatten, False
-    raise _UnknownLayerError
+def _form(layer: graphs.Layer) -> tuple[Callable[..., Tensor], bool]:
+    """Return a layer's stacked form, and whether it is a module's (which gets parameters) or a plain function."""
+    if isinstance(layer.what, str):
+        return _FUNCTIONS[layer.what], False
+    make = _LAYERS.get(type(layer.what))
+    if make is None:
+        raise graphs.UnknownLayerError
+    return make(layer.what, layer.name, layer.relu), True
 
 
 def _flatten(x: Tensor) -> Tensor:
@@ -167,7 +111,7 @@ def _convolution(module: nn.Conv1d | nn.Conv2d, name: str, relu: bool) -> Layer:
         or module.padding_mode != "zeros"
         or isinstance(module.padding, str)
     ):
-        raise _UnknownLayerError
+        raise graphs.UnknownLayerError
     stride, padding = ((*module.stride, 1), (*module.padding, 0)) if flat else (module.stride, module.padding)
 
     def layer(x: Tensor, parameters: Tensors, buffers: Tensors, training: bool) -> Tensor:
@@ -192,7 +136,7 @@ def _linear(module: nn.Linear, name: str, relu: bool) -> Layer:
 
 def _normalization(module: nn.BatchNorm1d | nn.BatchNorm2d, name: str, relu: bool) -> Layer:
     if not module.affine or not module.track_running_stats or module.momentum is None:
-        raise _UnknownLayerError
+        raise graphs.UnknownLayerError
     momentum, epsilon = module.momentum, module.eps
 
     def layer(x: Tensor, parameters: Tensors, buffers: Tensors, training: bool) -> Tensor:
@@ -216,21 +160,16 @@ def _normalization(module: nn.BatchNorm1d | nn.BatchNorm2d, name: str, relu: boo
 
 def _pool(module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, name: str, relu: bool) -> Layer:
     if module.output_size not in (1, (1,), (1, 1)):
-        raise _UnknownLayerError
+        raise graphs.UnknownLayerError
     axes = (2,) if isinstance(module, nn.AdaptiveAvgPool1d) else (2, 3)
     return lambda x, parameters, buffers, training: x.mean(axes, keepdim=True)
-
-
-def _flattening(module: nn.Flatten, name: str, relu: bool) -> Layer:
-    if (module.start_dim, module.end_dim) != (1, -1):
-        raise _UnknownLayerError
-    return lambda x, parameters, buffers, training: _flatten(x)
 
 
 def _identity(module: nn.Identity, name: str, relu: bool) -> Layer:
     return lambda x, parameters, buffers, training: x
 
 
+_FUNCTIONS: dict[str, Callable[..., Tensor]] = {"relu": functional.relu, "add": operator.add, "flatten": _flatten}
 #: Layer class → its stacked form. Subclasses are not taken: they may compute something else.
 _LAYERS: dict[type[nn.Module], Callable[[Any, str, bool], Layer]] = {
     nn.Conv1d: _convolution,
@@ -240,7 +179,6 @@ _LAYERS: dict[type[nn.Module], Callable[[Any, str, bool], Layer]] = {
     nn.BatchNorm2d: _normalization,
     nn.AdaptiveAvgPool1d: _pool,
     nn.AdaptiveAvgPool2d: _pool,
-    nn.Flatten: _flattening,
     nn.Identity: _identity,
 }
 

@@ -16,6 +16,12 @@ from mdbench.tasks import TASKS
 from mdbench.zoo import Zoo
 from zoo_builder import build
 
+_FORMS = {
+    "taped": "one after the other, in compiled loops",
+    "stacked": "as stacks, layer by layer",
+    "mapped": "as stacks, mapped as a whole: some layer has no faster form",
+}
+
 
 def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
     """Print what a zoo will be and cost."""
@@ -30,7 +36,8 @@ def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
             (knob.replace("_", " "), ", ".join(f"{value:g}" for value in values))
             for knob, values in forecast.axes.items()
         ),
-        ("networks", f"{forecast.models:,}, in {forecast.units:,} stacks ({forecast.form})"),
+        ("networks", f"{forecast.models:,}, in {forecast.units:,} units of work"),
+        ("trained", _FORMS[forecast.form]),
         ("parameters", f"{few:,}" if few == many else f"{few:,} to {many:,}"),
         ("steps", f"{forecast.steps:,}"),
         ("examples", f"{forecast.samples:,} through networks"),

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, reason
 from mdbench.zoo import sha256_of
 
 FORMAT = 1
@@ -104,7 +104,7 @@ class Store:
             raise MdbenchError(f"{self.folder} is not the folder of a build: it has no {MANIFEST}") from None
         except (OSError, ValidationError) as error:
             raise MdbenchError(
-                f"{path} cannot be read: {_reason(error)}; remove it, and the same command writes it anew"
+                f"{path} cannot be read: {reason(error)}; remove it, and the same command writes it anew"
             ) from error
         if manifest.format > FORMAT:
             raise MdbenchError(f"{path}: format {manifest.format} is newer than this builder knows ({FORMAT})")
@@ -154,10 +154,10 @@ class Store:
             "device": f"a build for the device {there.device}",
             "units": "a build whose work was cut in another way, by another version of the builder",
         }
-        for field, reason in reasons.items():
+        for field, other in reasons.items():
             if getattr(there, field) != getattr(wanted, field):
                 raise MdbenchError(
-                    f"{self.folder} holds {reason}; nothing was changed. Build into another folder, or move this one away"
+                    f"{self.folder} holds {other}; nothing was changed. Build into another folder, or move this one away"
                 )
 
     @contextmanager
@@ -180,7 +180,7 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise MdbenchError(f"{self.folder} cannot be locked: {_reason(error)}") from error
+                    raise MdbenchError(f"{self.folder} cannot be locked: {reason(error)}") from error
                 raise MdbenchError(f"another build is at work in {self.folder}; wait for it, or stop it") from None
             yield
 
@@ -248,7 +248,7 @@ class Store:
                 if sha256_of(home / name) != record.sha256.get(name):
                     raise MdbenchError(f"{home / name} is damaged (its SHA-256 differs); {advice}")
         except (OSError, ValidationError) as error:
-            raise MdbenchError(f"{home} is damaged: {_reason(error)}; {advice}") from error
+            raise MdbenchError(f"{home} is damaged: {reason(error)}; {advice}") from error
 
     def rows(self, keys: Sequence[str]) -> pd.DataFrame:
         """Return the rows of these units; ``shard`` is where a network's checkpoint is, relative to the folder."""
@@ -258,7 +258,7 @@ class Store:
             try:
                 table = pq.ParquetFile(path).read().to_pandas()
             except (OSError, pa.ArrowException) as error:
-                raise MdbenchError(f"{path} cannot be read: {_reason(error)}") from error
+                raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
             tables.append(table.assign(shard=f"{UNITS}/{key}/{CHECKPOINTS}"))
         rows: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
         return rows
@@ -290,7 +290,7 @@ def writing(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MdbenchError(f"cannot write {where}: {_reason(error)}; {_advice(error)}") from error
+        raise MdbenchError(f"cannot write {where}: {reason(error)}; {_advice(error)}") from error
     except MdbenchError as error:
         if isinstance(error.__cause__, OSError):
             raise MdbenchError(f"{error}; {_advice(error.__cause__)}") from error
@@ -303,10 +303,3 @@ def _advice(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return "is it a folder, and yours to write?"
     return "once that is mended, the same command goes on from there"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        detail = error.errors()[0]
-        return f"{'.'.join(str(part) for part in detail['loc']) or 'content'}: {detail['msg']}"
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mdbench import __version__
 from mdbench.zoo import InputFile, Provenance, Zoo
+from zoo_builder.network import Trained
 from zoo_builder.spec import ZooSpec, configuration_name
-from zoo_builder.train import Trained
 
 #: What is measured on every network.
 MEASURED = ("train_error", "train_loss", "test_error", "test_loss", "generalization_gap")

@@ -1,0 +1,117 @@
+"""An ordinary network as a list of layers, traced once by `torch.fx`."""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+
+class UnknownLayerError(Exception):
+    """A network does something that is not a list of layers known here."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """``target = what(sources)``.
+
+    Attributes
+    ----------
+    what : a module without children, or a function by its name.
+    name : the module's path in the network, the begin of its parameters' names; empty for functions.
+    sources, target : names of values.
+    relu : whether a ReLU follows that nobody looks behind (batch normalization only).
+    """
+
+    what: nn.Module | Literal["relu", "add", "flatten"]
+    name: str
+    sources: tuple[str, ...]
+    target: str
+    relu: bool = False
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: from the value named `entrance` over its layers, in order, to the one named `exit`."""
+
+    entrance: str
+    layers: tuple[Layer, ...]
+    exit: str
+
+
+def trace(network: nn.Module) -> Graph:
+    """Return a network's layers.
+
+    Raises
+    ------
+    UnknownLayerError
+        It cannot be traced, or calls something other than modules, ReLU, addition and flattening.
+    """
+    try:
+        graph = fx.symbolic_trace(network).graph
+    except Exception as error:
+        raise UnknownLayerError from error
+    graph.eliminate_dead_code()
+    modules = dict(network.named_modules())
+    entrances = [node for node in graph.nodes if node.op == "placeholder"]
+    (exit_,) = (node for node in graph.nodes if node.op == "output")
+    if len(entrances) != 1 or not isinstance(exit_.args[0], fx.Node):
+        raise UnknownLayerError
+    names = {node: node.name for node in graph.nodes}
+    fused = {}
+    for node in graph.nodes:
+        relu = _relu_behind(node, modules)
+        if relu is not None:
+            fused[node] = relu
+            names[relu] = names[node]  # what the ReLU would give is what the normalization gives already
+    gone = set(fused.values())
+    layers = []
+    for node in graph.nodes:
+        if node.op in ("placeholder", "output") or node in gone:
+            continue
+        what, name = _kind(node, modules)
+        sources = tuple(names[used] for used in node.args if isinstance(used, fx.Node))
+        layers.append(Layer(what, name, sources, names[node], node in fused))
+    return Graph(names[entrances[0]], tuple(layers), names[exit_.args[0]])
+
+
+_RELU = {functional.relu, torch.relu}
+_ADDITIONS = {operator.add, operator.iadd, torch.add}
+
+
+def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    return (
+        (node.op == "call_module" and isinstance(modules[str(node.target)], nn.ReLU))
+        or (node.op == "call_function" and node.target in _RELU)
+        or (node.op == "call_method" and node.target == "relu")
+    )
+
+
+def _relu_behind(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
+    """Return the ReLU that alone uses a batch normalization's output, if there is one."""
+    if node.op != "call_module" or type(modules[str(node.target)]) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return None
+    users = list(node.users)
+    return users[0] if len(users) == 1 and _is_relu(users[0], modules) else None
+
+
+def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[nn.Module | Literal["relu", "add", "flatten"], str]:
+    if _is_relu(node, modules):
+        return "relu", ""
+    if node.op == "call_module" and len(node.args) == 1 and not node.kwargs:
+        module = modules[str(node.target)]
+        # Subclasses are nobody's but their author's: they may compute something else.
+        return ("flatten", "") if type(module) is nn.Flatten and _flattens(module) else (module, str(node.target))
+    both = len(node.args) == 2 and all(isinstance(argument, fx.Node) for argument in node.args)
+    if node.op == "call_function" and node.target in _ADDITIONS and both and not node.kwargs:
+        return "add", ""
+    if node.op == "call_function" and node.target is torch.flatten and node.args[1:] == (1,) and not node.kwargs:
+        return "flatten", ""
+    raise UnknownLayerError
+
+
+def _flattens(module: nn.Flatten) -> bool:
+    return (module.start_dim, module.end_dim) == (1, -1)

@@ -1,0 +1,375 @@
+"""A network as a tape of steps that the compiled loops of `zoo_builder.kernels` read.
+
+Every value that the network puts out has its place in one flat arena, as (height, width, channels, examples); one-dimensional
+signals have height 1, vectors have channels alone. Parameters and buffers lie in one vector each, rearranged so that the
+loops find them as they need them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo_builder import kernels
+from zoo_builder.graph import Layer, UnknownLayerError, trace
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A parameter or buffer in its vector.
+
+    Attributes
+    ----------
+    name : in the network's ``state_dict``.
+    shape : there.
+    start : where it begins in the vector.
+    order : position in the vector, from `start` → position in the flattened tensor.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    order: np.ndarray
+
+
+class Tape:
+    """A network's steps.
+
+    Attributes
+    ----------
+    values : `kernels.VALUE` (V,), the input first.
+    steps : `kernels.STEP` (N,), the last of which gives the logits.
+    size : numbers an example that the arena holds.
+    saved : numbers that normalizations keep of a batch.
+    fewest : values that the normalization with the fewest takes its statistics from, an example; None without any.
+    """
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        """Write a network's tape, for inputs of a shape (without the batch's axis).
+
+        Raises
+        ------
+        UnknownLayerError
+            The network does something that the compiled loops do not know.
+        """
+        writer = _Writer(network, shape)
+        self.values, self.steps, self.size = writer.finish()
+        self.saved, self.fewest = writer.saved, min(writer.counts, default=None)
+        self._parameters, self._buffers, self._counters = writer.parameters, writer.buffers, writer.counters
+
+    def parameters(self, network: nn.Module, dtype: np.dtype) -> np.ndarray:
+        """Return a network's parameters as a vector, (P,)."""
+        return _pack(self._parameters, dict(network.named_parameters()), dtype)
+
+    def buffers(self, network: nn.Module, dtype: np.dtype) -> np.ndarray:
+        """Return a network's buffers as a vector, (Q,)."""
+        return _pack(self._buffers, dict(network.named_buffers()), dtype)
+
+    def state(self, parameters: np.ndarray, buffers: np.ndarray, taken: int) -> dict[str, Tensor]:
+        """Return vectors as the tensors of a ``state_dict``, after so many steps of training."""
+        counters = {name: torch.tensor(taken) for name in self._counters}
+        return {**_unpack(self._parameters, parameters), **_unpack(self._buffers, buffers), **counters}
+
+
+class Memory:
+    """What the compiled loops work in, for batches of one size: the place of every value, and some room."""
+
+    def __init__(self, tape: Tape, batch: int, dtype: np.dtype) -> None:
+        """Take the memory that a tape needs."""
+        self.batch = batch
+        self.arena = np.zeros(tape.size * batch, dtype)  # zeros around values stay what they are
+        self.saved = np.empty(tape.saved, dtype)
+        self.scratch = np.empty((6, kernels.strip(batch) * batch), dtype)
+
+
+def _pack(pieces: Sequence[Piece], tensors: Mapping[str, Tensor], dtype: np.dtype) -> np.ndarray:
+    parts = [tensors[piece.name].detach().numpy().reshape(-1)[piece.order] for piece in pieces]
+    return np.concatenate([np.empty(0), *parts]).astype(dtype)
+
+
+def _unpack(pieces: Sequence[Piece], vector: np.ndarray) -> dict[str, Tensor]:
+    tensors = {}
+    for piece in pieces:
+        flat = np.empty(len(piece.order), vector.dtype)
+        flat[piece.order] = vector[piece.start : piece.start + len(piece.order)]
+        tensors[piece.name] = torch.from_numpy(flat.reshape(piece.shape))
+    return tensors
+
+
+@dataclass
+class _Value:
+    """A value while the tape is written.
+
+    Attributes
+    ----------
+    row : in the table of values.
+    axes : spatial axes that PyTorch sees: 0 of a vector, 1 of a signal, 2 of an image.
+    order : of a vector: position here → feature in PyTorch.
+    whole : the value whose memory it is, itself in most cases.
+    """
+
+    row: int
+    height: int
+    width: int
+    channels: int
+    axes: int
+    order: np.ndarray | None
+    needs_slope: bool
+    above: int = 0
+    beside: int = 0
+    whole: "_Value" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.whole = self
+
+    @property
+    def size(self) -> int:
+        return (self.height + 2 * self.above) * (self.width + 2 * self.beside) * self.channels
+
+
+class _Writer:
+    """Writes a tape, layer by layer."""
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        graph = trace(network)
+        self.parameters: list[Piece] = []
+        self.buffers: list[Piece] = []
+        self.counters: list[str] = []
+        self.saved = 0
+        self.counts: list[int] = []
+        self._values: list[_Value] = []
+        self._steps: list[dict[str, int | float]] = []
+        channels, *sides = shape
+        if len(sides) > 2:
+            raise UnknownLayerError
+        height, width = {0: (1, 1), 1: (1, *sides), 2: tuple(sides)}[len(sides)]
+        self._named = {graph.entrance: self._value(height, width, channels, len(sides), None, needs_slope=False)}
+        taken: set[str] = set()
+        for layer in graph.layers:
+            if layer.name and layer.name in taken:
+                raise UnknownLayerError  # its gradient would be a sum
+            taken.add(layer.name)
+            self._write(layer, [self._named[name] for name in layer.sources])
+        self._logits = self._named[graph.exit]
+        self._check_logits()
+        pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + self.counters
+        state = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
+        if sorted(pieces) != sorted(state):
+            raise UnknownLayerError  # parameters that no layer uses, or that several share
+
+    def _check_logits(self) -> None:
+        last = self._steps[-1]["target"] if self._steps else None
+        out = self._logits
+        if (
+            last != out.row
+            or out.axes
+            or (out.height, out.width) != (1, 1)
+            or not out.needs_slope
+            or (out.order is not None and (np.diff(out.order) != 1).any())
+        ):
+            raise UnknownLayerError
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Give every value its place, and return values, steps and the size of the arena."""
+        values = np.zeros(len(self._values), kernels.VALUE)
+        steps = np.zeros(len(self._steps), kernels.STEP)
+        at = 0
+        for value in self._values:
+            if value.whole is not value and value.whole.size != value.size:
+                raise UnknownLayerError  # a vector over memory that has zeros between
+            if value.whole is value:
+                values[value.row]["at"] = at
+                at += value.size
+            else:
+                values[value.row]["at"] = values[value.whole.row]["at"]
+            for name in ("height", "width", "channels", "above", "beside"):
+                values[value.row][name] = getattr(value, name)
+        for row, said in zip(steps, self._steps, strict=True):
+            for name, number in said.items():
+                row[name] = number
+        return values, steps, self._place_slopes(values, steps, at)
+
+    def _place_slopes(self, values: np.ndarray, steps: np.ndarray, end: int) -> int:
+        """Give gradients their places behind `end`; backwards, one that has been passed on leaves its place to others."""
+        places: dict[int, int] = {}
+        free: list[tuple[int, int]] = []
+
+        def open_(row: int) -> bool:
+            """Open the gradient of a value; tell whether this is its first."""
+            nonlocal end
+            whole = self._values[row].whole
+            if not whole.needs_slope or whole.row in places:
+                return False
+            fitting = [(size, at) for size, at in free if size >= whole.size]
+            if fitting:
+                place = min(fitting)
+                free.remove(place)
+            else:
+                place = (whole.size, end)
+                end += whole.size
+            sizes[whole.row], places[whole.row] = place
+            return True
+
+        sizes: dict[int, int] = {}
+        open_(self._logits.row)
+        for step in steps[::-1]:
+            step["opens"] = open_(int(step["source"]))
+            if step["kind"] == kernels.ADDITION:
+                step["opens_other"] = open_(int(step["other"]))
+            done = self._values[int(step["target"])].whole.row
+            free.append((sizes[done], places[done])) if done in places else None
+        for value in self._values:
+            values[value.row]["slope"] = places.get(value.whole.row, -1)
+        return end
+
+    def _value(
+        self, height: int, width: int, channels: int, axes: int, order: np.ndarray | None, *, needs_slope: bool
+    ) -> _Value:
+        value = _Value(len(self._values), height, width, channels, axes, order, needs_slope)
+        self._values.append(value)
+        return value
+
+    def _step(self, kind: int, source: _Value, target: _Value, **more: int | float) -> _Value:
+        self._steps.append({"kind": kind, "source": source.row, "target": target.row, "weight": -1, "bias": -1, **more})
+        return target
+
+    def _like(self, source: _Value, *, needs_slope: bool) -> _Value:
+        return self._value(
+            source.height, source.width, source.channels, source.axes, source.order, needs_slope=needs_slope
+        )
+
+    def _write(self, layer: Layer, sources: list[_Value]) -> None:
+        source, what = sources[0], layer.what
+        if what == "flatten":
+            target = self._flattened(source)
+        elif what == "relu":
+            target = self._step(kernels.RELU, source, self._like(source, needs_slope=source.needs_slope))
+        elif what == "add":
+            target = self._added(*sources)
+        elif type(what) in (nn.Conv1d, nn.Conv2d):
+            target = self._convolved(what, layer.name, source)  # type: ignore[arg-type]
+        elif type(what) is nn.Linear:
+            target = self._multiplied(what, layer.name, source)
+        elif type(what) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            target = self._normalized(what, layer, source)  # type: ignore[arg-type]
+        elif type(what) in (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d):
+            target = self._averaged(what, source)  # type: ignore[arg-type]
+        elif type(what) is nn.Identity:
+            target = source
+        else:
+            raise UnknownLayerError
+        self._named[layer.target] = target
+
+    def _flattened(self, source: _Value) -> _Value:
+        if not source.axes:
+            return source
+        features = np.arange(source.height * source.width * source.channels)
+        order = features.reshape(source.channels, source.height, source.width).transpose(1, 2, 0).reshape(-1)
+        target = self._value(1, 1, len(features), 0, order, needs_slope=source.needs_slope)
+        target.whole = source.whole
+        return target
+
+    def _added(self, one: _Value, other: _Value) -> _Value:
+        shapes = {(value.height, value.width, value.channels, value.axes) for value in (one, other)}
+        if len(shapes) > 1:
+            raise UnknownLayerError
+        if not np.array_equal(_order(one), _order(other)):
+            raise UnknownLayerError
+        target = self._like(one, needs_slope=one.needs_slope or other.needs_slope)
+        return self._step(kernels.ADDITION, one, target, other=other.row)
+
+    def _convolved(self, module: nn.Conv1d | nn.Conv2d, name: str, source: _Value) -> _Value:
+        axes = 1 if isinstance(module, nn.Conv1d) else 2
+        if (
+            source.axes != axes
+            or module.groups != 1
+            or set(module.dilation) != {1}
+            or module.padding_mode != "zeros"
+            or isinstance(module.padding, str)
+        ):
+            raise UnknownLayerError
+        kernel, stride, padding = (
+            (*(nothing,) * (2 - axes), *said)
+            for nothing, said in ((1, module.kernel_size), (1, module.stride), (0, module.padding))
+        )
+        whole = source.whole
+        whole.above, whole.beside = max(whole.above, padding[0]), max(whole.beside, padding[1])
+        high, wide = (
+            (side + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i, side in enumerate((source.height, source.width))
+        )
+        target = self._value(high, wide, module.out_channels, axes, None, needs_slope=True)
+        # One block a row of the kernel: (kernel height, out, kernel width · channels).
+        order = np.arange(module.weight.numel()).reshape(module.out_channels, module.in_channels, *kernel)
+        return self._step(
+            kernels.CONVOLUTION,
+            source,
+            target,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order.transpose(2, 0, 3, 1)),
+            bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            stride_height=stride[0],
+            stride_width=stride[1],
+            padding_height=padding[0],
+            padding_width=padding[1],
+        )
+
+    def _multiplied(self, module: nn.Linear, name: str, source: _Value) -> _Value:
+        """Return a linear layer's output: a convolution where there is but one position."""
+        if source.axes or source.channels != module.in_features:
+            raise UnknownLayerError
+        target = self._value(1, 1, module.out_features, 0, None, needs_slope=True)
+        order = np.arange(module.weight.numel()).reshape(module.weight.shape)[:, _order(source)]
+        return self._step(
+            kernels.CONVOLUTION,
+            source,
+            target,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order),
+            bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
+            **dict.fromkeys(("kernel_height", "kernel_width", "stride_height", "stride_width"), 1),
+        )
+
+    def _normalized(self, module: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer, source: _Value) -> _Value:
+        statistics = (module.running_mean, module.running_var, module.num_batches_tracked)
+        if not module.affine or module.momentum is None or any(one is None for one in statistics):
+            raise UnknownLayerError
+        mean, variance, _ = statistics
+        assert mean is not None and variance is not None  # noqa: PT018
+        order, name = _order(source), layer.name
+        target = self._step(
+            kernels.NORMALIZATION,
+            source,
+            self._like(source, needs_slope=True),
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order),
+            bias=self._piece(self.parameters, f"{name}.bias", module.bias, order),
+            mean=self._piece(self.buffers, f"{name}.running_mean", mean, order),
+            variance=self._piece(self.buffers, f"{name}.running_var", variance, order),
+            saved=self.saved,
+            relu=layer.relu,
+            epsilon=module.eps,
+            momentum=module.momentum,
+        )
+        self.counters.append(f"{name}.num_batches_tracked")
+        self.saved += 2 * source.channels
+        self.counts.append(source.height * source.width)
+        return target
+
+    def _averaged(self, module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, source: _Value) -> _Value:
+        axes = 1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2
+        if source.axes != axes or module.output_size not in (1, (1,), (1, 1)):
+            raise UnknownLayerError
+        target = self._value(1, 1, source.channels, axes, None, needs_slope=source.needs_slope)
+        return self._step(kernels.MEAN, source, target)
+
+    @staticmethod
+    def _piece(pieces: list[Piece], name: str, tensor: Tensor, order: np.ndarray | None = None) -> int:
+        start = pieces[-1].start + len(pieces[-1].order) if pieces else 0
+        positions = np.arange(tensor.numel()) if order is None else order.reshape(-1)
+        pieces.append(Piece(name, tuple(tensor.shape), start, positions))
+        return start
+
+
+def _order(value: _Value) -> np.ndarray:
+    return np.arange(value.channels) if value.order is None else value.order
