@@ -56,6 +56,24 @@ class Twice(nn.Module):
         return self.last(self.flat(torch.relu(y) + y))
 
 
+class InPlace(nn.Module):
+    """Works in place where nobody sees it, or also where somebody does."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.one, self.norm, self.last = nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3), nn.Linear(9, 5)
+        self.relu, self.flat, self.seen = nn.ReLU(inplace=True), nn.Flatten(), seen
+
+    def forward(self, x):
+        x = self.one(x)
+        y = self.norm(x)
+        y += x
+        z = self.flat(y if self.seen == "as a view" else self.relu(y))
+        if self.seen == "as a view":
+            return self.last(self.relu(z) + self.flat(y))
+        return self.last(self.flat(y) + z if self.seen == "itself" else z)
+
+
 NETWORKS = {
     "mlp": (lambda: mlp((2, 6), 5, 4), (2, 6), "stacked"),
     "mlp, deep": (lambda: mlp((7,), 5, 3, depth=4), (7,), "stacked"),
@@ -65,6 +83,9 @@ NETWORKS = {
     "resnet18": (lambda: resnet18((2, 8, 8), 5, 2), (2, 8, 8), "stacked"),
     "residual": (Residual, (2, 5, 6), "stacked"),
     "twice": (Twice, (3, 4), "stacked"),
+    "in place": (lambda: InPlace(""), (2, 4), "stacked"),
+    "in place, seen": (lambda: InPlace("itself"), (2, 4), "mapped"),
+    "in place, seen as a view": (lambda: InPlace("as a view"), (2, 4), "mapped"),
     "viewing": (Viewing, (3, 4), "mapped"),
     "grouped": (lambda: nn.Sequential(nn.Conv1d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(8, 5)), (4, 4), "mapped"),
     "dilated": (lambda: nn.Sequential(nn.Conv1d(2, 3, 2, dilation=2), nn.Flatten(), nn.Linear(6, 5)), (2, 4), "mapped"),

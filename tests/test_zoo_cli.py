@@ -113,7 +113,8 @@ def test_a_plan_says_what_it_will_cost(mdbench, tmp_path):
         for label, text in re.findall(r"^(\S[^ ]*(?: [a-z]+)?)  +(\S.*)$", out, re.MULTILINE)
     }
     assert rows["grid"] == "2 data fraction × 2 width × 2 batch size × 2 seeds"
-    assert rows["networks"] == "16, in 4 stacks (stacked)"
+    assert rows["networks"] == "16, in 4 units of work"
+    assert rows["trained"] == "one after the other, in compiled loops"
     assert rows["parameters"] == "25 to 36"
     assert rows["steps"] == str(by_hand()["steps"])
     assert rows["batch size"] == "4, 8"

@@ -72,6 +72,8 @@ def trace(network: nn.Module) -> Graph:
     for node in graph.nodes:
         if node.op in ("placeholder", "output") or node in gone:
             continue
+        if _changes_what_others_see(node, modules):
+            raise UnknownLayerError
         what, name = _kind(node, modules)
         sources = tuple(names[used] for used in node.args if isinstance(used, fx.Node))
         layers.append(Layer(what, name, sources, names[node], node in fused))
@@ -96,6 +98,19 @@ def _relu_behind(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | N
         return None
     users = list(node.users)
     return users[0] if len(users) == 1 and _is_relu(users[0], modules) else None
+
+
+def _changes_what_others_see(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Tell whether a node works in place on a value that somebody else uses, or may use by another name."""
+    if node.op == "call_module":
+        in_place = getattr(modules[str(node.target)], "inplace", False)
+    else:
+        in_place = node.target is operator.iadd or node.kwargs.get("inplace", False)
+    if not in_place:
+        return False
+    changed = node.all_input_nodes[0]
+    own = changed.op == "call_module" and type(modules[str(changed.target)]) not in (nn.Flatten, nn.Identity)
+    return len(changed.users) > 1 or not (own or changed.target in _ADDITIONS | _RELU)
 
 
 def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[nn.Module | Literal["relu", "add", "flatten"], str]:
