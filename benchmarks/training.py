@@ -148,7 +148,7 @@ def steps(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[U
     for width in (2, 4, 8, 16):
         for batch in (16, 32):
             some = [one for unit in units for one in unit.networks if (one.width, one.batch_size) == (width, batch)]
-            some = (some * 3)[: LIMITS["cpu"]["stack"]]
+            some = (some * 3)[:64]
             plain, stack, tape = [], [], []
             for _ in range(5):
                 plain += [each for _, each in on_all_cores(pool, one_by_one, spec, some[-1], 200)]  # type: ignore[misc]

@@ -34,7 +34,7 @@ class Limits(TypedDict):
 
 #: Kind of device → limits.
 LIMITS: Final[dict[str, Limits]] = {
-    "cpu": {"stack": 64, "activations": 2**23},
+    "cpu": {"stack": 16, "activations": 2**23},
     "cuda": {"stack": 1024, "activations": 2**30},
 }
 
