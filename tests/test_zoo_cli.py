@@ -71,7 +71,7 @@ def test_help_lists_the_commands(mdbench):
 
 def by_hand() -> dict[str, object]:
     """What the usual tiny zoo costs: widths 2 and 3, batches of 4 and 8, half of the data and all of them, two seeds."""
-    models = steps = samples = multiplications = numbers = 0
+    models = steps = samples = multiplications = 0
     for fraction in (0.5, 1):
         for width in (2, 3):
             for batch in (4, 8):
@@ -81,7 +81,6 @@ def by_hand() -> dict[str, object]:
                     samples += math.ceil(fraction * TRAIN / batch) * batch
                     per_example = FEATURES * width + width * CLASSES
                     multiplications += 3 * per_example * math.ceil(fraction * TRAIN / batch) * batch
-                    numbers += per_example + 2 * width + CLASSES
     return {
         "name": "tiny",
         "axes": {"data_fraction": [50, 100], "width": [2, 3], "batch_size": [4, 8]},
@@ -92,7 +91,6 @@ def by_hand() -> dict[str, object]:
         "samples": samples,
         "parameters": [25, 36],  # 6·2 + 2·2 + 2·3 + 3, and 6·3 + 2·3 + 3·3 + 3
         "multiplications": multiplications,
-        "bytes": 4 * numbers,
         "form": "taped",
         "workers": 3,
     }
@@ -104,6 +102,7 @@ def test_a_plan_says_what_it_will_cost(mdbench, tmp_path):
     assert (code, error) == (0, "")
     said = json.loads(out)
     assert said.pop("seconds") > 0
+    assert said.pop("bytes") > 0
     assert said == by_hand()
 
     code, out, _ = mdbench("plan", spec, "--workers", 1, "--device", "cpu")
@@ -123,13 +122,12 @@ def test_a_plan_says_what_it_will_cost(mdbench, tmp_path):
 
 
 def test_the_disk_that_a_plan_says_is_what_the_numbers_take(mdbench, tmp_path):
-    """Safetensors add names, and batch normalization its running statistics; parameters are most of a larger network."""
-    spec = write_spec(tmp_path, width=[200, 300], batch_size=[16])
+    spec = write_spec(tmp_path, width=[2, 3, 2000], batch_size=[16])
     code, out, _ = mdbench("plan", spec, "--workers", 1, "--json")
     assert code == 0
     assert mdbench("build", spec, "--out", tmp_path / "zoo")[0] == 0
     taken = sum(path.stat().st_size for path in tmp_path.glob("zoo/units/*/checkpoints.safetensors"))
-    assert json.loads(out)["bytes"] < taken < 1.5 * json.loads(out)["bytes"]
+    assert json.loads(out)["bytes"] == pytest.approx(taken, rel=0.05)
 
 
 def test_a_zoo_is_built_among_mdbenchs_own(mdbench, tmp_path, home):

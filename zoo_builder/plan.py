@@ -39,6 +39,10 @@ LIMITS: Final[dict[str, Limits]] = {
 }
 
 
+#: Bytes that safetensors' header takes for a tensor, besides its name: type, shape and place.
+_SAID_OF_A_TENSOR: Final = 65
+
+
 @dataclass(frozen=True)
 class Unit:
     """A piece of work that is done whole or not at all: networks that train together.
@@ -67,11 +71,15 @@ class Cost:
     parameters : trainable parameters.
     multiplications : multiply–adds of a forward pass, in matrix products; training takes three times as many.
     activations : numbers that layers put out in a forward pass, unfolded inputs of convolutions included.
+    tensors : parameters and buffers, counted as tensors.
+    bytes : of these tensors and their names.
     """
 
     parameters: int
     multiplications: int
     activations: int
+    tensors: int
+    bytes: int
 
 
 def cost(network: nn.Module, shape: tuple[int, ...]) -> Cost:
@@ -93,7 +101,9 @@ def cost(network: nn.Module, shape: tuple[int, ...]) -> Cost:
         network.eval()(torch.zeros(1, *shape))
     for hook in hooks:
         hook.remove()
-    return Cost(parameter_count(network), multiplications, activations)
+    state = network.state_dict()
+    stored = sum(len(name) + value.numel() * value.element_size() for name, value in state.items())
+    return Cost(parameter_count(network), multiplications, activations, len(state), stored)
 
 
 @dataclass(frozen=True)
@@ -149,8 +159,9 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes that the checkpoints take."""
-        return sum(4 * self.costs[one.width, one.depth].parameters for unit in self.units for one in unit.networks)
+        """Bytes that the checkpoints take: of small networks, much is what safetensors says of each tensor."""
+        every = [(one, self.costs[one.width, one.depth]) for unit in self.units for one in unit.networks]
+        return sum(cost.bytes + cost.tensors * (_SAID_OF_A_TENSOR + len(one.name)) for one, cost in every)
 
 
 def plan(spec: ZooSpec, dataset: Dataset, subsets: Subsets, stack: int, activations: int) -> Plan:
