@@ -5,10 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core import caching
 from test_stack import NETWORKS, networks
 from torch import nn
 from torch.nn import functional
 
+from mdbench.errors import MdbenchError
 from zoo_builder import kernels
 from zoo_builder.graph import UnknownLayerError
 from zoo_builder.models import resnet18
@@ -299,3 +301,9 @@ class Padded(nn.Module):
 def test_what_the_loops_do_not_know_is_left_to_pytorch(make, shape):
     with pytest.raises(UnknownLayerError):
         Tape(make(), shape)
+
+
+def test_loops_that_cannot_be_kept_say_where_they_could_be(monkeypatch):
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    with pytest.raises(MdbenchError, match=r"no locator available .* set NUMBA_CACHE_DIR"):
+        kernels._compiled(lambda x: x)

@@ -15,6 +15,8 @@ from numba.extending import overload
 from numba.np.linalg import _BLAS, ensure_blas, get_blas_kind
 from numba.np.numpy_support import as_dtype
 
+from mdbench.errors import MdbenchError, reason
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Sums may be taken in any order, which lets them be vectorised. NaN and infinity keep their meaning: divergence must show.
@@ -65,7 +67,13 @@ _STRIP: Final = 2048
 
 
 def _compiled(function: F) -> F:
-    compiled: Any = njit(cache=True, error_model="numpy", fastmath=_REASSOCIATED)(function)
+    try:
+        compiled: Any = njit(cache=True, error_model="numpy", fastmath=_REASSOCIATED)(function)
+    except RuntimeError as error:
+        raise MdbenchError(
+            f"compiled loops have no place to be kept ({reason(error)}); "
+            "set NUMBA_CACHE_DIR to a folder that can be written"
+        ) from error
     return cast(F, compiled)
 
 
