@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mdbench.errors import MdbenchError
 from zoo_builder.models import cnn1d, cnn2d, mlp, resnet18
 from zoo_builder.program import trace
 from zoo_builder.stack import Stack
@@ -74,6 +75,55 @@ class InPlace(nn.Module):
         return self.last(self.flat(y) + z if self.seen == "itself" else z)
 
 
+class Method(nn.Module):
+    """Flattens by a tensor's method."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.last = nn.Conv1d(2, 3, 2), nn.Linear(9, 5)
+
+    def forward(self, x):
+        return self.last(torch.flatten(self.one(x).flatten(1), start_dim=1))
+
+
+class Other(nn.Module):
+    """What a trace does not see, or not rightly."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.one, self.norm, self.last = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 5)
+        self.relu, self.how = nn.ReLU(inplace=True), how
+        if how == "hook":
+            self.one.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.how == "kept statistics":
+            self.norm.eval()
+        return self
+
+    def forward(self, x):
+        x = self.norm(self.one(x))
+        if self.how == "unassigned":
+            self.relu(x)
+        if self.how == "branch":
+            return self.last(x) if self.training else self.last(x + x)
+        return self.last(torch.relu(input=x) if self.how == "by name" else torch.relu(x))
+
+
+class Stopped(nn.Module):
+    """Lets no gradient through to its first layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.last = nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.one(x)
+        return self.last(x)
+
+
 NETWORKS = {
     "mlp": (lambda: mlp((2, 6), 5, 4), (2, 6), "stacked"),
     "mlp, deep": (lambda: mlp((7,), 5, 3, depth=4), (7,), "stacked"),
@@ -86,6 +136,12 @@ NETWORKS = {
     "in place": (lambda: InPlace(""), (2, 4), "stacked"),
     "in place, seen": (lambda: InPlace("itself"), (2, 4), "mapped"),
     "in place, seen as a view": (lambda: InPlace("as a view"), (2, 4), "mapped"),
+    **{
+        how: (lambda how=how: Other(how), (4,), "mapped")
+        for how in ("hook", "unassigned", "branch", "kept statistics", "by name")
+    },
+    "rows": (lambda: nn.Sequential(nn.Linear(4, 3), nn.Flatten(), nn.Linear(6, 5)), (2, 4), "mapped"),
+    "method": (Method, (2, 4), "stacked"),
     "viewing": (Viewing, (3, 4), "mapped"),
     "grouped": (lambda: nn.Sequential(nn.Conv1d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(8, 5)), (4, 4), "mapped"),
     "dilated": (lambda: nn.Sequential(nn.Conv1d(2, 3, 2, dilation=2), nn.Flatten(), nn.Linear(6, 5)), (2, 4), "mapped"),
@@ -116,7 +172,7 @@ def networks(make, count=3):
 def test_a_stack_computes_what_its_networks_compute(name, training):
     make, shape, form = NETWORKS[name]
     alone = networks(make)
-    stack = Stack(alone, dtype=torch.float64)
+    stack = Stack(alone, shape, dtype=torch.float64)
     assert stack.program.form == form
     assert len(stack) == 3
     x = torch.randn(3, 6, *shape, dtype=torch.float64)
@@ -139,7 +195,7 @@ def test_networks_may_see_the_same_inputs(name):
     make, shape, _ = NETWORKS[name]
     alone = networks(make)
     x = torch.randn(6, *shape, dtype=torch.float64)
-    out = Stack(alone, dtype=torch.float64)(x.movedim(0, -1)[None], training=False)
+    out = Stack(alone, shape, dtype=torch.float64)(x.movedim(0, -1)[None], training=False)
     expected = torch.stack([network.eval()(x) for network in alone]).transpose(1, 2)
     torch.testing.assert_close(out, expected, rtol=1e-11, atol=1e-12)
 
@@ -148,7 +204,7 @@ def test_networks_may_see_the_same_inputs(name):
 def test_hessian_vector_products_go_through_a_stack(name):
     make, shape, _ = NETWORKS[name]
     alone = networks(make, 2)
-    stack = Stack(alone, dtype=torch.float64)
+    stack = Stack(alone, shape, dtype=torch.float64)
     x = torch.randn(2, 6, *shape, dtype=torch.float64)
 
     def product(out, parameters):
@@ -168,7 +224,7 @@ def test_hessian_vector_products_go_through_a_stack(name):
 def test_a_part_of_a_stack_is_a_copy():
     make, shape, _ = NETWORKS["cnn1d"]
     alone = networks(make, 4)
-    stack = Stack(alone, dtype=torch.float64)
+    stack = Stack(alone, shape, dtype=torch.float64)
     part = stack.part(torch.tensor([2, 0]))
     x = torch.randn(1, *shape, 5, dtype=torch.float64)
     whole = stack(x, training=False)
@@ -180,16 +236,42 @@ def test_a_part_of_a_stack_is_a_copy():
 
 def test_networks_of_different_shapes_do_not_stack():
     with pytest.raises(ValueError, match="same names and shapes"):
-        Stack([mlp((4,), 5, 3), mlp((4,), 5, 2)])
+        Stack([mlp((4,), 5, 3), mlp((4,), 5, 2)], (4,))
     with pytest.raises(ValueError, match="at least one"):
-        Stack([])
+        Stack([], (4,))
 
 
 def test_a_stack_leaves_its_networks_as_they_are():
     network = mlp((4,), 5, 3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    stack = Stack([network, network])
+    stack = Stack([network, network], (4,))
     for value in (*stack.parameters.values(), *stack.buffers.values()):
         value.detach().zero_()
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert trace(network).form == "stacked"
+    assert trace(network, (4,)).form == "stacked"
+
+
+def test_gradients_that_a_network_stops_are_stopped():
+    torch.manual_seed(0)
+    stack = Stack([Stopped().double()], (4,), dtype=torch.float64)
+    assert stack.program.form == "mapped"
+    logits = stack(torch.randn(1, 4, 6, dtype=torch.float64), training=True)
+    slopes = torch.autograd.grad(logits.sum(), list(stack.parameters.values()), allow_unused=True)
+    assert [slope is None for slope in slopes] == [True, True, False, False]
+
+
+def test_buffers_that_are_not_kept_are_not_in_a_state():
+    network = mlp((4,), 5, 3)
+    network.register_buffer("shift", torch.ones(3), persistent=False)
+    assert set(Stack([network], (4,)).state(0)) == set(network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(lambda: nn.Sequential(nn.Linear(4, 3), nn.Dropout()), "random"), (lambda: nn.BatchNorm1d(4), "batch size")],
+)
+def test_what_cannot_be_mapped_says_why(make, said):
+    stack = Stack([make()], (4,))
+    assert stack.program.form == "mapped"
+    with pytest.raises(MdbenchError, match=said):
+        stack(torch.randn(1, 4, 1), training=True)

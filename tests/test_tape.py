@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import caching
-from test_stack import NETWORKS, networks
+from test_stack import NETWORKS, Stopped, networks
 from torch import nn
 from torch.nn import functional
 
 from mdbench.errors import MdbenchError
-from zoo_builder import kernels
+from zoo_builder import kernels, taped
 from zoo_builder.graph import UnknownLayerError
 from zoo_builder.models import resnet18
 from zoo_builder.tape import Memory, Tape
@@ -75,10 +75,27 @@ TAPED = {
 }
 
 
-def run(tape, network, inputs, labels, dtype=DOUBLE):
-    """Loss, gradients and buffers after a step that changes nothing, and losses and errors in evaluation mode."""
-    batch = len(labels)
+def poisoned(tape, batch, dtype=DOUBLE):
+    """Memory that holds no number but the zeros around values: what is read must have been written."""
     memory = Memory(tape, batch, dtype)
+    poison = np.full_like(memory.arena, np.nan)
+    for value in tape.values:
+        high, wide, above, beside = (int(value[name]) for name in ("height", "width", "above", "beside"))
+        if above or beside:
+            shape = (high + 2 * above, wide + 2 * beside, int(value["channels"]) * batch)
+            whole = poison[value["at"] * batch :][: np.prod(shape)].reshape(shape)
+            inside = np.zeros(shape, bool)
+            inside[above : above + high, beside : beside + wide] = True
+            whole[~inside] = 0
+    memory.arena[:] = poison
+    memory.saved[:] = memory.scratch[:] = np.nan
+    return memory
+
+
+def run(tape, network, inputs, labels, dtype=DOUBLE):
+    """Loss, gradients and buffers after a step that changes nothing."""
+    batch = len(labels)
+    memory = poisoned(tape, batch, dtype)
     parameters, buffers = tape.parameters(network, dtype), tape.buffers(network, dtype)
     examples = np.moveaxis(inputs, 1, -1).reshape(batch, -1).astype(dtype)
     gradient, loss = np.full_like(parameters, np.nan), np.empty(1, dtype)
@@ -146,7 +163,7 @@ def test_a_tape_measures_as_its_network_does(name, size):
     network = networks(make, 1)[0].eval()
     inputs, labels = batch_of(shape, classes_of(network), size)
     tape = Tape(network, shape)
-    memory = Memory(tape, 8, DOUBLE)
+    memory = poisoned(tape, 8)
     loss, wrong = kernels.evaluate(
         tape.values,
         tape.steps,
@@ -289,8 +306,14 @@ class Padded(nn.Module):
         (Unused, (4,)),
         (lambda: nn.Sequential(Own(4, 3)), (4,)),
         (Padded, (2, 8)),
-        (lambda: nn.Linear(4, 3), (2, 4)),  # of every row
+        (lambda: nn.Sequential(nn.Linear(4, 3)), (2, 4)),  # of every row
         (lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten()), (2, 3, 3)),  # logits in another order
+        (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.BatchNorm1d(6)), (2, 4)),
+        (lambda: nn.Sequential(nn.Conv1d(2, 3, 4)), (2, 4)),  # no vector
+        (lambda: nn.Sequential(nn.ReLU()), (4,)),  # nothing to learn
+        (lambda: nn.Sequential(nn.Conv1d(5, 3, 4), nn.Flatten()), (2, 4)),  # other channels
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(5)), (4,)),
+        (Stopped, (4,)),
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.Identity(), nn.Dropout()), (4,)),
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False)), (4,)),
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, momentum=None)), (4,)),
@@ -300,7 +323,7 @@ class Padded(nn.Module):
 )
 def test_what_the_loops_do_not_know_is_left_to_pytorch(make, shape):
     with pytest.raises(UnknownLayerError):
-        Tape(make(), shape)
+        taped.write(make().double(), shape, torch.float64)
 
 
 def test_loops_that_cannot_be_kept_say_where_they_could_be(monkeypatch):

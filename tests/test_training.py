@@ -250,13 +250,42 @@ def test_batch_normalization_needs_more_than_one_value():
     dataset = data((1, 40))
     subsets = draw_subsets(dataset.train_labels, 10, 0)
     what = spec("mlp", {"batch_size": [1]}, 1, "width = 4")
-    with pytest.raises(MdbenchError, match="batch size must be 2 at least"):
-        train(what, dataset, subsets, networks(what, subsets))
+    for way in (taped.train, stacked.train):
+        with pytest.raises(MdbenchError, match="batch size must be 2 at least"):
+            way(what, dataset, subsets, networks(what, subsets))
     check(spec("cnn1d", {"batch_size": [1]}, 1, "width = 4"), dataset, torch.float64, 1e-7)
 
 
-def test_the_way_is_the_fastest_that_knows_the_network():
+def test_the_way_is_the_one_that_knows_the_network():
     for architecture, way in {"cnn1d": "taped", "odd:make": "mapped"}.items():
         module = spec(architecture, {"batch_size": [4]}, 1).architecture.build((1, 40), 10, 4, seed=0)
         assert form(module, (1, 40), "cpu") == way
         assert form(module, (1, 40), "cuda") == ("mapped" if way == "mapped" else "stacked")
+
+
+class Lazy(nn.Module):
+    """Has a layer that it never uses: PyTorch's optimizer leaves it alone, weight decay included."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(40, 10), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.used(x.flatten(1))
+
+
+@pytest.mark.parametrize("train", [train, stacked.train])
+def test_layers_that_are_not_used_stay_as_they_are(odd, train):
+    sys.modules["odd"].make = lambda shape, classes, **options: Lazy()
+    check(spec("odd:make", {"batch_size": [12]}, 3), data((1, 40)), torch.float64, 1e-9, train)
+
+
+def test_frozen_layers_are_refused(odd):
+    def make(shape, classes, **options):
+        network = Lazy()
+        network.unused.weight.requires_grad_(False)
+        return network
+
+    sys.modules["odd"].make = make
+    with pytest.raises(MdbenchError, match=r"freezes unused\.weight"):
+        spec("odd:make", {"batch_size": [12]}, 3).architecture.build((1, 40), 10)

@@ -74,7 +74,7 @@ class ArchitectureSpec(BaseModel):
         Raises
         ------
         MdbenchError
-            The factory fails, needs what was not given, or does not return an ``nn.Module``.
+            The factory fails, needs what was not given, or does not return an ``nn.Module`` whose parameters all train.
         """
         import torch
 
@@ -90,4 +90,7 @@ class ArchitectureSpec(BaseModel):
                 raise MdbenchError(f"architecture {self.name} with {given | self.options}: {error}") from error
         if not isinstance(network, torch.nn.Module):
             raise MdbenchError(f"architecture {self.name} returns {type(network).__name__}, not a torch.nn.Module")
+        frozen = [name for name, value in network.named_parameters() if not value.requires_grad]
+        if frozen:
+            raise MdbenchError(f"architecture {self.name} freezes {frozen[0]}, but a zoo trains all parameters")
         return network

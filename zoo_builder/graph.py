@@ -9,6 +9,12 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+#: What to say where PyTorch would refuse to normalize.
+ONE_VALUE = (
+    "batch normalization cannot tell the spread of one value: "
+    "the batch size must be 2 at least, or the architecture without norm"
+)
+
 
 class UnknownLayerError(Exception):
     """A network does something that is not a list of layers known here."""
@@ -54,13 +60,14 @@ def trace(network: nn.Module) -> Graph:
         graph = fx.symbolic_trace(network).graph
     except Exception as error:
         raise UnknownLayerError from error
-    graph.eliminate_dead_code()
     modules = dict(network.named_modules())
     entrances = [node for node in graph.nodes if node.op == "placeholder"]
     (exit_,) = (node for node in graph.nodes if node.op == "output")
     if len(entrances) != 1 or not isinstance(exit_.args[0], fx.Node):
         raise UnknownLayerError
     names = {node: node.name for node in graph.nodes}
+    if any(not node.users for node in graph.nodes if node.op not in ("placeholder", "output")):
+        raise UnknownLayerError  # what nobody uses may work in place
     fused = {}
     for node in graph.nodes:
         relu = _relu_behind(node, modules)
@@ -85,8 +92,8 @@ _ADDITIONS = {operator.add, operator.iadd, torch.add}
 
 
 def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
-    return (
-        (node.op == "call_module" and isinstance(modules[str(node.target)], nn.ReLU))
+    return len(node.args) == 1 and (
+        (node.op == "call_module" and type(modules[str(node.target)]) is nn.ReLU)
         or (node.op == "call_function" and node.target in _RELU)
         or (node.op == "call_method" and node.target == "relu")
     )
@@ -118,15 +125,29 @@ def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[nn.Module | 
         return "relu", ""
     if node.op == "call_module" and len(node.args) == 1 and not node.kwargs:
         module = modules[str(node.target)]
-        # Subclasses are nobody's but their author's: they may compute something else.
-        return ("flatten", "") if type(module) is nn.Flatten and _flattens(module) else (module, str(node.target))
+        if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
+            return "flatten", ""
+        if _is_ordinary(module):
+            return module, str(node.target)
     both = len(node.args) == 2 and all(isinstance(argument, fx.Node) for argument in node.args)
     if node.op == "call_function" and node.target in _ADDITIONS and both and not node.kwargs:
         return "add", ""
-    if node.op == "call_function" and node.target is torch.flatten and node.args[1:] == (1,) and not node.kwargs:
+    flattens = node.target is torch.flatten if node.op == "call_function" else node.target == "flatten"
+    if flattens and (node.args[1:], node.kwargs) in (((1,), {}), ((), {"start_dim": 1})):
         return "flatten", ""
     raise UnknownLayerError
 
 
-def _flattens(module: nn.Flatten) -> bool:
-    return (module.start_dim, module.end_dim) == (1, -1)
+def _is_ordinary(module: nn.Module) -> bool:
+    """Tell whether a module is a layer known here, with ordinary settings; a subclass may compute something else."""
+    kind = type(module)
+    if kind in (nn.Conv1d, nn.Conv2d):
+        assert isinstance(module, nn.Conv1d | nn.Conv2d)
+        plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        return plain and module.groups == 1 and set(module.dilation) == {1}
+    if kind in (nn.BatchNorm1d, nn.BatchNorm2d):
+        assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        return module.affine and module.track_running_stats and module.momentum is not None
+    if kind in (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d):
+        return module.output_size in (1, (1,), (1, 1))
+    return kind in (nn.Linear, nn.Identity)

@@ -3,7 +3,7 @@
 They read a tape (`zoo_builder.tape`), forwards for logits and backwards for gradients. Everything a network puts out lies in
 one flat array, the arena, as (height, width, channels, examples): what a convolution sees from one position is then one
 contiguous block, so that it is one small matrix product a position and a row of its kernel, and nothing is ever unfolded.
-One network at a time: all that it needs in a step stays in the nearer caches. One thread.
+One network at a time: what a small one needs in a step stays in the nearer caches. One thread.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,10 @@ _REASSOCIATED = {"reassoc", "contract", "arcp", "nsz"}
 VALUE: Final = np.dtype(
     [(name, np.int64) for name in ("at", "slope", "height", "width", "channels", "above", "beside")]
 )
-#: A step of a tape. `weight`, `bias`: where parameters begin (−1: there are none); `mean`, `variance`: where buffers do;
-#: `saved`: where a normalization keeps its batch's statistics; `opens`, `opens_other`: whether its gradient is the first that
-#: reaches the source.
+#: A step of a tape, from `source` (and `other`, of an addition) to `target`. `kind`: one of those below; kernel, stride and
+#: padding: of a convolution; `relu`: whether one follows a normalization. `weight`, `bias`: where parameters begin (−1: there
+#: are none); `mean`, `variance`: where buffers do; `saved`: where a normalization keeps its batch's statistics; `opens`,
+#: `opens_other`: whether its gradient is the first that reaches the source.
 STEP: Final = np.dtype(
     [
         (name, np.int64)
@@ -60,6 +61,8 @@ CONVOLUTION, NORMALIZATION, RELU, ADDITION, MEAN = range(5)
 
 #: Up to so many multiply–adds OpenBLAS multiplies without copying its operands first.
 _SMALL: Final = 1_000_000
+#: Fewer examples than this are not worth a product of their own.
+_FEWEST: Final = 32
 #: Columns of a matrix product whose operands the nearest cache holds.
 _COLUMNS: Final = 64
 #: Numbers that normalization works on at once: their coefficients stay in the nearest cache.
@@ -68,7 +71,7 @@ _STRIP: Final = 2048
 
 def _compiled(function: F) -> F:
     try:
-        compiled: Any = njit(cache=True, error_model="numpy", fastmath=_REASSOCIATED)(function)
+        compiled: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath=_REASSOCIATED)(function)
     except RuntimeError as error:
         raise MdbenchError(
             f"compiled loops have no place to be kept ({reason(error)}); "
@@ -140,6 +143,13 @@ def _multiply_by_blas(
 
 
 @_compiled
+def _portion(size: int, batch: int, most: int) -> int:
+    """Return how many examples to multiply at once: a few from the nearest cache, or all where no product is small."""
+    small = _SMALL // size
+    return batch if small < _FEWEST else min(small, most, batch)
+
+
+@_compiled
 def strip(batch: int) -> int:
     """Return how many channels normalization works on at once."""
     return max(1, _STRIP // batch)
@@ -155,7 +165,7 @@ def _place(value: Any, row: int, column: int) -> int:
 @_compiled
 def _convolve(x: Any, y: Any, step: Any, parameters: np.ndarray, arena: np.ndarray, batch: int) -> None:
     out, span = y.channels, step.kernel_width * x.channels
-    columns = max(1, min(_COLUMNS, _SMALL // (out * span)))
+    columns = _portion(out * span, batch, _COLUMNS)
     for h in range(y.height):
         for w in range(y.width):
             target = (y.at + _place(y, h, w)) * batch
@@ -180,8 +190,7 @@ def _convolve_backward(
     x: Any, y: Any, step: Any, parameters: np.ndarray, gradient: np.ndarray, arena: np.ndarray, batch: int
 ) -> None:
     out, span = y.channels, step.kernel_width * x.channels
-    columns = max(1, min(_COLUMNS, _SMALL // (out * span)))
-    deep = max(1, min(batch, _SMALL // (out * span)))
+    columns, deep = _portion(out * span, batch, _COLUMNS), _portion(out * span, batch, batch)
     if x.slope >= 0 and step.opens:
         size = (x.height + 2 * x.above) * (x.width + 2 * x.beside) * x.channels
         arena[x.slope * batch : (x.slope + size) * batch] = 0
@@ -541,16 +550,16 @@ def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, ea
             part = np.exp(logits[k, b] - top[b])
             slope[k, b] = part
             mass[b] += part
-    total = kind(0)
+    total = 0.0  # in double precision: the logarithm must not drown in the logits' common size
     for b in range(batch):
-        total += np.log(mass[b]) + top[b] - logits[labels[b], b]
+        total += np.log(np.float64(mass[b])) + (np.float64(top[b]) - np.float64(logits[labels[b], b]))
         mass[b] = kind(1) / (mass[b] * kind(batch))
     for k in range(y.channels):
         for b in range(batch):
             slope[k, b] *= mass[b]
     for b in range(batch):
         slope[labels[b], b] -= kind(1) / kind(batch)
-    return total / kind(batch)  # type: ignore[no-any-return]
+    return total / batch
 
 
 @_compiled
@@ -641,6 +650,6 @@ def evaluate(
             mass = 0.0
             for k in range(out.channels):
                 mass += np.exp(logits[k, b] - logits[best, b])
-            loss += np.log(mass) + logits[best, b] - logits[labels[first + b], b]
+            loss += np.log(mass) + (np.float64(logits[best, b]) - np.float64(logits[labels[first + b], b]))
             wrong += best != labels[first + b]
     return loss, wrong

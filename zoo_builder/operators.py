@@ -178,9 +178,11 @@ class Descent:
         )
         self._momentum, self._weight_decay = momentum, weight_decay
 
-    def step(self, slopes: Iterable[Tensor], learning_rate: Tensor) -> None:
-        """Take a step: slopes like the parameters, learning_rate (S,)."""
+    def step(self, slopes: Iterable[Tensor | None], learning_rate: Tensor) -> None:
+        """Take a step: slopes like the parameters, None where one is left as it is; learning_rate (S,)."""
         for at, slope in enumerate(slopes):
+            if slope is None:
+                continue
             parameter, velocity = self._parameters[at], self.velocities[at]
             each = (-1, *[1] * (parameter.dim() - 1))
             decay, rate = (values.to(parameter.dtype).view(each) for values in (self._weight_decay, learning_rate))

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from zoo_builder.datasets import Dataset
 from zoo_builder.models import parameter_count
-from zoo_builder.network import Network, networks
+from zoo_builder.network import Network, initialised, networks
 from zoo_builder.spec import ZooSpec
 from zoo_builder.subsets import Subsets
-from zoo_builder.train import step_seconds
+from zoo_builder.train import form, step_seconds
 
 
 class Limits(TypedDict):
@@ -154,7 +154,8 @@ class Plan:
     def weight(self, unit: Unit) -> float:
         """Return roughly what a unit costs, in numbers put out by layers; no step is free, however small its batch."""
         first = unit.networks[0]
-        each = first.batch_size * self.costs[first.width, first.depth].activations + 20_000
+        cost = self.costs[first.width, first.depth]
+        each = first.batch_size * (cost.activations + cost.multiplications / 10) + 20_000
         return float(each * sum(one.steps for one in unit.networks))
 
     @property
@@ -243,7 +244,7 @@ class _Fit:
     def measure(cls, spec: ZooSpec, dataset: Dataset, subsets: Subsets, some: Sequence[Network], device: str) -> "_Fit":
         most, few = len(some), max(1, len(some) // 4)
         long = step_seconds(spec, dataset, subsets, some, device)
-        if most == few:
+        if most == few or form(initialised(spec, dataset, some[0]), dataset.shape, device) == "taped":
             return cls(0.0, long / most)
         short = step_seconds(spec, dataset, subsets, some[:few], device)
         each = max(0.0, (long - short) / (most - few))

@@ -1,7 +1,7 @@
 """An ordinary network as a program over stacks.
 
-Every layer that has a stacked form here is replaced by it. A network with a layer
-that has none still runs: as a whole, through `torch.func.vmap`, which is slower on a CPU.
+Every layer that has a stacked form here is replaced by it. A network with a layer that has none, or that computes something
+else than its layers say, still runs: as a whole, through `torch.func.vmap`, which is slower on a CPU.
 """
 
 import copy
@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mdbench.errors import MdbenchError, reason
 from zoo_builder import graph as graphs
+from zoo_builder.graph import ONE_VALUE
 from zoo_builder.operators import convolve, normalize
+from zoo_builder.probe import Answers, Probe
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,12 +44,35 @@ class Program(Protocol):
         """
 
 
-def trace(network: nn.Module) -> Program:
-    """Return the program of a network: stacked where all its layers have a stacked form, mapped otherwise."""
+def trace(network: nn.Module, shape: tuple[int, ...]) -> Program:
+    """Return the program of a network for inputs of a shape: stacked where that computes the same, mapped otherwise."""
     try:
-        return _Stacked.of(network)
+        program = _Stacked.of(network)
+        _try(program, network, shape)
     except graphs.UnknownLayerError:
         return _Mapped(network)
+    return program
+
+
+def _try(program: "_Stacked", network: nn.Module, shape: tuple[int, ...]) -> None:
+    probe = Probe.of(network, shape, torch.float64)
+    x = probe.inputs.movedim(0, -1)[None]
+    parameters = {name: value.detach().double()[None].requires_grad_() for name, value in network.named_parameters()}
+    buffers = {
+        name: (value.double() if value.is_floating_point() else value).clone()[None]
+        for name, value in network.named_buffers()
+    }
+    try:
+        loss = functional.cross_entropy(program(parameters, buffers, x, True)[0].T, probe.labels)
+        slopes = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            later = functional.cross_entropy(program(parameters, buffers, x, False)[0].T, probe.labels)
+    except (
+        Exception
+    ) as error:  # what such a program can stumble over has no end: rows where vectors are wanted, other names
+        raise graphs.UnknownLayerError from error
+    gradients = {name: slope[0] for name, slope in zip(parameters, slopes, strict=True)}
+    probe.check(Answers((loss.item(), later.item()), gradients, {name: value[0] for name, value in buffers.items()}))
 
 
 @dataclass(frozen=True)
@@ -105,13 +131,6 @@ def _flatten(x: Tensor) -> Tensor:
 
 def _convolution(module: nn.Conv1d | nn.Conv2d, name: str, relu: bool) -> Layer:
     flat = isinstance(module, nn.Conv1d)
-    if (
-        module.groups != 1
-        or set(module.dilation) != {1}
-        or module.padding_mode != "zeros"
-        or isinstance(module.padding, str)
-    ):
-        raise graphs.UnknownLayerError
     stride, padding = ((*module.stride, 1), (*module.padding, 0)) if flat else (module.stride, module.padding)
 
     def layer(x: Tensor, parameters: Tensors, buffers: Tensors, training: bool) -> Tensor:
@@ -135,9 +154,7 @@ def _linear(module: nn.Linear, name: str, relu: bool) -> Layer:
 
 
 def _normalization(module: nn.BatchNorm1d | nn.BatchNorm2d, name: str, relu: bool) -> Layer:
-    if not module.affine or not module.track_running_stats or module.momentum is None:
-        raise graphs.UnknownLayerError
-    momentum, epsilon = module.momentum, module.eps
+    momentum, epsilon = module.momentum or 0.0, module.eps
 
     def layer(x: Tensor, parameters: Tensors, buffers: Tensors, training: bool) -> Tensor:
         weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
@@ -146,6 +163,8 @@ def _normalization(module: nn.BatchNorm1d | nn.BatchNorm2d, name: str, relu: boo
         if training:
             out, batch_mean, batch_variance = normalize(x, weight, bias, epsilon, relu=relu)
             n = x[0, 0].numel()
+            if n < 2:
+                raise MdbenchError(ONE_VALUE)
             mean.lerp_(batch_mean, momentum)
             variance.lerp_(batch_variance * (n / (n - 1)), momentum)
             buffers[f"{name}.num_batches_tracked"] += 1
@@ -159,8 +178,6 @@ def _normalization(module: nn.BatchNorm1d | nn.BatchNorm2d, name: str, relu: boo
 
 
 def _pool(module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, name: str, relu: bool) -> Layer:
-    if module.output_size not in (1, (1,), (1, 1)):
-        raise graphs.UnknownLayerError
     axes = (2,) if isinstance(module, nn.AdaptiveAvgPool1d) else (2, 3)
     return lambda x, parameters, buffers, training: x.mean(axes, keepdim=True)
 
@@ -201,5 +218,15 @@ class _Mapped:
         batched = x.movedim(-1, 1)
         shared = len(x) == 1
         every = torch.func.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")
-        logits: Tensor = every(dict(parameters), dict(buffers), batched[0] if shared else batched)
+        try:
+            logits: Tensor = every(dict(parameters), dict(buffers), batched[0] if shared else batched)
+        except (RuntimeError, ValueError) as error:
+            if "more than 1 value per channel" in str(error):
+                raise MdbenchError(ONE_VALUE) from error
+            if "randomness error mode" in str(error):
+                raise MdbenchError(
+                    "the architecture draws random numbers while it computes (dropout?), "
+                    "but a network of a zoo is a function of its parameters and inputs; leave that layer out"
+                ) from error
+            raise MdbenchError(f"the architecture cannot be mapped over a stack: {reason(error)}") from error
         return logits.transpose(1, 2)

@@ -19,9 +19,13 @@ class Stack:
     """
 
     def __init__(
-        self, networks: Sequence[nn.Module], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        networks: Sequence[nn.Module],
+        shape: tuple[int, ...],
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Stack networks: their parameters and buffers are copied.
+        """Stack networks for inputs of a shape (without the batch's axis): their parameters and buffers are copied.
 
         Raises
         ------
@@ -30,7 +34,8 @@ class Stack:
         """
         if not networks:
             raise ValueError("a stack needs at least one network")
-        self.program: Program = trace(networks[0])
+        self.program: Program = trace(networks[0], shape)
+        self._kept = set(networks[0].state_dict())
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
         for store, states in (
@@ -57,7 +62,7 @@ class Stack:
     def part(self, rows: Tensor) -> "Stack":
         """Return a stack of copies of some networks; rows (S',) are positions."""
         part = Stack.__new__(Stack)
-        part.program = self.program
+        part.program, part._kept = self.program, self._kept
         part.parameters = {name: value.detach()[rows].requires_grad_() for name, value in self.parameters.items()}
         part.buffers = {name: value[rows] for name, value in self.buffers.items()}
         return part
@@ -65,4 +70,4 @@ class Stack:
     def state(self, row: int) -> dict[str, Tensor]:
         """Return a copy of one network's parameters and buffers, as its ``state_dict`` would name them, on the CPU."""
         own = {**self.parameters, **self.buffers}
-        return {name: value[row].detach().cpu().clone() for name, value in own.items()}
+        return {name: value[row].detach().cpu().clone() for name, value in own.items() if name in self._kept}

@@ -97,7 +97,8 @@ class _Run:
     ) -> None:
         self.networks = list(networks)
         self._training = spec.training
-        self._stack = Stack([initialised(spec, dataset, one) for one in networks], device, dtype)
+        modules = [initialised(spec, dataset, one) for one in networks]
+        self._stack = Stack(modules, dataset.shape, device, dtype)
         self._examples = examples = Examples(dataset, subsets, [one.label_noise for one in networks], device, dtype)
         self._device = examples.inputs.device
         self._velocities: list[Tensor] | None = None
@@ -125,7 +126,7 @@ class _Run:
             for batch, wanted, rate in zip(chosen, labels, self._learning_rates(steps), strict=True):
                 logits = self._stack(gather(self._examples.inputs, batch), training=True)
                 loss, slope = cross_entropy(logits, wanted)
-                descent.step(torch.autograd.grad(logits, parameters, slope), rate)
+                descent.step(torch.autograd.grad(logits, parameters, slope, allow_unused=True), rate)
                 losses.append(loss)
             self._note_divergence(torch.stack(losses))
             self._step += steps

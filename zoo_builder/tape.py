@@ -41,7 +41,8 @@ class Tape:
     ----------
     values : `kernels.VALUE` (V,), the input first.
     steps : `kernels.STEP` (N,), the last of which gives the logits.
-    size : numbers an example that the arena holds.
+    size : numbers an example that the arena holds; of these, `outputs` are values, the others their gradients.
+    multiplications : multiply–adds of a forward pass, an example.
     saved : numbers that normalizations keep of a batch.
     fewest : values that the normalization with the fewest takes its statistics from, an example; None without any.
     """
@@ -55,7 +56,8 @@ class Tape:
             The network does something that the compiled loops do not know.
         """
         writer = _Writer(network, shape)
-        self.values, self.steps, self.size = writer.finish()
+        self.values, self.steps, self.outputs, self.size = writer.finish()
+        self.multiplications = writer.multiplications
         self.saved, self.fewest = writer.saved, min(writer.counts, default=None)
         self._parameters, self._buffers, self._counters = writer.parameters, writer.buffers, writer.counters
 
@@ -69,17 +71,18 @@ class Tape:
 
     def state(self, parameters: np.ndarray, buffers: np.ndarray, taken: int) -> dict[str, Tensor]:
         """Return vectors as the tensors of a ``state_dict``, after so many steps of training."""
-        counters = {name: torch.tensor(taken) for name in self._counters}
+        counters = {name: torch.tensor(before + taken) for name, before in self._counters.items()}
         return {**_unpack(self._parameters, parameters), **_unpack(self._buffers, buffers), **counters}
 
 
 class Memory:
     """What the compiled loops work in, for batches of one size: the place of every value, and some room."""
 
-    def __init__(self, tape: Tape, batch: int, dtype: np.dtype) -> None:
-        """Take the memory that a tape needs."""
+    def __init__(self, tape: Tape, batch: int, dtype: np.dtype, *, training: bool = True) -> None:
+        """Take the memory that a tape needs; without `training`, gradients have no place in it."""
         self.batch = batch
-        self.arena = np.zeros(tape.size * batch, dtype)  # zeros around values stay what they are
+        # Zeros around values stay what they are.
+        self.arena = np.zeros((tape.size if training else tape.outputs) * batch, dtype)
         self.saved = np.empty(tape.saved, dtype)
         self.scratch = np.empty((6, kernels.strip(batch) * batch), dtype)
 
@@ -136,8 +139,8 @@ class _Writer:
         graph = trace(network)
         self.parameters: list[Piece] = []
         self.buffers: list[Piece] = []
-        self.counters: list[str] = []
-        self.saved = 0
+        self.counters: dict[str, int] = {}
+        self.saved = self.multiplications = 0
         self.counts: list[int] = []
         self._values: list[_Value] = []
         self._steps: list[dict[str, int | float]] = []
@@ -154,7 +157,7 @@ class _Writer:
             self._write(layer, [self._named[name] for name in layer.sources])
         self._logits = self._named[graph.exit]
         self._check_logits()
-        pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + self.counters
+        pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + [*self.counters]
         state = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
         if sorted(pieces) != sorted(state):
             raise UnknownLayerError  # parameters that no layer uses, or that several share
@@ -165,14 +168,13 @@ class _Writer:
         if (
             last != out.row
             or out.axes
-            or (out.height, out.width) != (1, 1)
             or not out.needs_slope
             or (out.order is not None and (np.diff(out.order) != 1).any())
         ):
             raise UnknownLayerError
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Give every value its place, and return values, steps and the size of the arena."""
+    def finish(self) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """Give every value its place, and return values, steps, and the size of the arena without and with gradients."""
         values = np.zeros(len(self._values), kernels.VALUE)
         steps = np.zeros(len(self._steps), kernels.STEP)
         at = 0
@@ -189,7 +191,7 @@ class _Writer:
         for row, said in zip(steps, self._steps, strict=True):
             for name, number in said.items():
                 row[name] = number
-        return values, steps, self._place_slopes(values, steps, at)
+        return values, steps, at, self._place_slopes(values, steps, at)
 
     def _place_slopes(self, values: np.ndarray, steps: np.ndarray, end: int) -> int:
         """Give gradients their places behind `end`; backwards, one that has been passed on leaves its place to others."""
@@ -282,14 +284,9 @@ class _Writer:
 
     def _convolved(self, module: nn.Conv1d | nn.Conv2d, name: str, source: _Value) -> _Value:
         axes = 1 if isinstance(module, nn.Conv1d) else 2
-        if (
-            source.axes != axes
-            or module.groups != 1
-            or set(module.dilation) != {1}
-            or module.padding_mode != "zeros"
-            or isinstance(module.padding, str)
-        ):
+        if source.axes != axes or source.channels != module.in_channels:
             raise UnknownLayerError
+        assert not isinstance(module.padding, str)
         kernel, stride, padding = (
             (*(nothing,) * (2 - axes), *said)
             for nothing, said in ((1, module.kernel_size), (1, module.stride), (0, module.padding))
@@ -300,6 +297,7 @@ class _Writer:
             (side + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i, side in enumerate((source.height, source.width))
         )
         target = self._value(high, wide, module.out_channels, axes, None, needs_slope=True)
+        self.multiplications += high * wide * module.weight.numel()
         # One block a row of the kernel: (kernel height, out, kernel width · channels).
         order = np.arange(module.weight.numel()).reshape(module.out_channels, module.in_channels, *kernel)
         return self._step(
@@ -321,6 +319,7 @@ class _Writer:
         if source.axes or source.channels != module.in_features:
             raise UnknownLayerError
         target = self._value(1, 1, module.out_features, 0, None, needs_slope=True)
+        self.multiplications += module.weight.numel()
         order = np.arange(module.weight.numel()).reshape(module.weight.shape)[:, _order(source)]
         return self._step(
             kernels.CONVOLUTION,
@@ -332,11 +331,12 @@ class _Writer:
         )
 
     def _normalized(self, module: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer, source: _Value) -> _Value:
-        statistics = (module.running_mean, module.running_var, module.num_batches_tracked)
-        if not module.affine or module.momentum is None or any(one is None for one in statistics):
+        if source.channels != module.num_features:
             raise UnknownLayerError
-        mean, variance, _ = statistics
-        assert mean is not None and variance is not None  # noqa: PT018
+        mean, variance, counter = module.running_mean, module.running_var, module.num_batches_tracked
+        assert mean is not None
+        assert variance is not None
+        assert counter is not None
         order, name = _order(source), layer.name
         target = self._step(
             kernels.NORMALIZATION,
@@ -349,16 +349,16 @@ class _Writer:
             saved=self.saved,
             relu=layer.relu,
             epsilon=module.eps,
-            momentum=module.momentum,
+            momentum=module.momentum or 0.0,
         )
-        self.counters.append(f"{name}.num_batches_tracked")
+        self.counters[f"{name}.num_batches_tracked"] = int(counter)
         self.saved += 2 * source.channels
         self.counts.append(source.height * source.width)
         return target
 
     def _averaged(self, module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, source: _Value) -> _Value:
         axes = 1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2
-        if source.axes != axes or module.output_size not in (1, (1,), (1, 1)):
+        if source.axes != axes:
             raise UnknownLayerError
         target = self._value(1, 1, source.channels, axes, None, needs_slope=source.needs_slope)
         return self._step(kernels.MEAN, source, target)

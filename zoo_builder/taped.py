@@ -6,19 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder import kernels
 from zoo_builder.datasets import Dataset
+from zoo_builder.graph import ONE_VALUE, UnknownLayerError
 from zoo_builder.network import Batches, Network, Trained, initialised, learning_rates
+from zoo_builder.probe import Answers, Probe
 from zoo_builder.spec import TrainingSpec, ZooSpec
 from zoo_builder.subsets import Subsets
 from zoo_builder.tape import Memory, Tape
 
-#: Numbers that networks put out in training before it can be interrupted: some tenths of a second.
-_BLOCK = 2**27
-#: Examples at a time in an evaluation.
-_EVALUATION = 64
+#: Numbers put out and multiplied before training or measuring can be interrupted: some tenths of a second.
+_BLOCK = 2**28
+#: Most steps in such a block.
+_STEPS = 4096
+#: Examples at a time in an evaluation, and numbers that the network may put out for them.
+_EVALUATION, _PUT_OUT = 64, 2**24
 
 
 def train(
@@ -66,32 +71,66 @@ def step_seconds(spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Se
     return len(networks) * float(np.median(taken))
 
 
+def write(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tape:
+    """Return a network's tape, after trying whether the loops compute from it what the network does.
+
+    Raises
+    ------
+    UnknownLayerError
+        The network does something that the compiled loops do not know, or is to be trained in another precision.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise UnknownLayerError
+    tape = Tape(network, shape)
+    probe = Probe.of(network, shape, dtype)
+    inputs, labels = _laid_out(probe.inputs.numpy()), probe.labels.numpy()
+    parameters, buffers = tape.parameters(network, inputs.dtype), tape.buffers(network, inputs.dtype)
+    gradient, loss = np.zeros_like(parameters), np.empty(1, inputs.dtype)
+    memory, rows = Memory(tape, len(labels), inputs.dtype), np.arange(len(labels))
+    train_with = (tape.values, tape.steps, parameters, np.zeros_like(parameters), gradient, buffers)
+    room = (memory.arena, memory.saved, memory.scratch)
+    with threadpool_limits(1, "blas"):
+        kernels.train(*train_with, *room, inputs, rows[None], labels[None], np.zeros(1), 0.0, 0.0, loss)
+        later, _ = kernels.evaluate(
+            tape.values, tape.steps, parameters, buffers, *room, inputs, rows, labels, memory.batch
+        )
+    state = tape.state(gradient, buffers, 1)
+    gradients = {name: value for name, value in state.items() if name in probe.answers.gradients}
+    own_buffers = {name: value for name, value in state.items() if name in probe.answers.buffers}
+    probe.check(Answers((float(loss[0]), later / len(labels)), gradients, own_buffers))
+    return tape
+
+
+def _laid_out(inputs: np.ndarray) -> np.ndarray:
+    """Return inputs (n, channels, …) as the kernels read them: (n, … · channels)."""
+    return np.ascontiguousarray(np.moveaxis(inputs, 1, -1).reshape(len(inputs), -1))
+
+
 class _Workshop:
     """What networks of one shape and batch size are trained with."""
 
     def __init__(self, spec: ZooSpec, dataset: Dataset, subsets: Subsets, network: Network, dtype: torch.dtype) -> None:
         self.spec, self.dataset, self.subsets = spec, dataset, subsets
-        self.tape = Tape(initialised(spec, dataset, network), dataset.shape)
+        self.tape = write(initialised(spec, dataset, network), dataset.shape, dtype)
         if self.tape.fewest is not None and self.tape.fewest * network.batch_size < 2:
-            raise MdbenchError(
-                "batch normalization cannot tell the spread of one value: "
-                "the batch size must be 2 at least, or the architecture without norm"
-            )
+            raise MdbenchError(ONE_VALUE)
         self.dtype = torch.empty(0, dtype=dtype).numpy().dtype
         self.memory = Memory(self.tape, network.batch_size, self.dtype)
-        self.evaluation = Memory(self.tape, _EVALUATION, self.dtype)
-        self.inputs, self.test_inputs = (self._laid_out(some) for some in (dataset.train_inputs, dataset.test_inputs))
+        at_once = min(_EVALUATION, max(1, _PUT_OUT // self.tape.outputs))
+        self.evaluation = Memory(self.tape, at_once, self.dtype, training=False)
+        self.inputs, self.test_inputs = (
+            _laid_out(some.astype(self.dtype, copy=False)) for some in (dataset.train_inputs, dataset.test_inputs)
+        )
 
-    def _laid_out(self, inputs: np.ndarray) -> np.ndarray:
-        """Return inputs (n, channels, …) as the kernels read them: (n, … · channels)."""
-        channels_last = np.moveaxis(inputs, 1, -1).reshape(len(inputs), -1)
-        return np.ascontiguousarray(channels_last, dtype=self.dtype)
+    def block(self, times: int) -> int:
+        """Return how many examples may go through the network, so many times each, before an interruption is heard."""
+        return max(1, _BLOCK // (times * (self.tape.outputs + self.tape.multiplications // 4)))
 
     def train(self, network: Network) -> Trained:
         """Train a network and measure it."""
         begun = time.perf_counter()
         run = _Run(self, network)
-        block = max(1, _BLOCK // (self.tape.size * network.batch_size))
+        block = min(_STEPS, max(1, self.block(3) // network.batch_size))
         while run.step < network.steps:
             run.advance(min(block, network.steps - run.step))
         train_loss, train_error = run.measure(self.inputs, run.rows, run.labels)
@@ -159,18 +198,21 @@ class _Run:
 
     def measure(self, inputs: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         """Return mean loss (nats) and error (%) on some examples, in evaluation mode."""
-        workshop, memory = self._workshop, self._workshop.evaluation
-        loss, wrong = kernels.evaluate(
-            workshop.tape.values,
-            workshop.tape.steps,
-            self.parameters,
-            self.buffers,
-            memory.arena,
-            memory.saved,
-            memory.scratch,
-            inputs,
-            rows,
-            labels,
-            memory.batch,
-        )
-        return loss / len(rows), 100 * wrong / len(rows)
+        workshop, memory, tape = self._workshop, self._workshop.evaluation, self._workshop.tape
+        room = (memory.arena, memory.saved, memory.scratch)
+        total, errors = 0.0, 0
+        for start in range(0, len(rows), block := workshop.block(1)):
+            some = slice(start, start + block)
+            loss, wrong = kernels.evaluate(
+                tape.values,
+                tape.steps,
+                self.parameters,
+                self.buffers,
+                *room,
+                inputs,
+                rows[some],
+                labels[some],
+                memory.batch,
+            )
+            total, errors = total + loss, errors + wrong
+        return total / len(rows), 100 * errors / len(rows)

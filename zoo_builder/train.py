@@ -13,7 +13,6 @@ from zoo_builder.network import Network, Trained
 from zoo_builder.program import trace
 from zoo_builder.spec import ZooSpec
 from zoo_builder.subsets import Subsets
-from zoo_builder.tape import Tape
 
 
 def train(
@@ -76,12 +75,12 @@ def form(
     """Tell how networks like this one train on a device: from a tape, as a stack layer by layer, or mapped as a whole."""
     if _on_cpu(device):
         try:
-            Tape(network, shape)
+            taped.write(network, shape)
         except UnknownLayerError:
             pass
         else:
             return "taped"
-    return trace(network).form
+    return trace(network, shape).form
 
 
 def _on_cpu(device: str | torch.device) -> bool:

@@ -1,0 +1,97 @@
+"""Whether what was made from a network computes what the network computes.
+
+A trace sees a network once; of hooks, of branches on `training`, of stopped gradients it knows nothing. What was made from it
+is therefore tried on a few examples before it is trusted: loss, gradients and buffers of a step, and the loss in evaluation
+mode.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo_builder.graph import UnknownLayerError
+
+_EXAMPLES = 8
+#: Relative differences that rounding explains; what a trace misses makes differences of the order of one.
+_TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-6}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says about the examples.
+
+    Attributes
+    ----------
+    losses : mean cross-entropy in nats, in training and after that in evaluation mode.
+    gradients : by parameter, of the former; zeros where the loss does not depend on it.
+    buffers : after it.
+    """
+
+    losses: tuple[float, float]
+    gradients: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Examples, and what the network itself says about them.
+
+    Attributes
+    ----------
+    inputs : (n, …).
+    labels : (n,), int64.
+    answers : the network's.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    answers: Answers
+
+    @classmethod
+    def of(cls, network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> "Probe":
+        """Ask a network; it stays as it is.
+
+        Raises
+        ------
+        UnknownLayerError
+            It does not give (examples, classes).
+        """
+        network = copy.deepcopy(network).to(dtype)
+        inputs = torch.randn(_EXAMPLES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+        with torch.random.fork_rng(devices=[]):
+            logits = network.train()(inputs)
+            if logits.dim() != 2:
+                raise UnknownLayerError
+            labels = torch.arange(_EXAMPLES) % logits.shape[1]
+            loss = functional.cross_entropy(logits, labels)
+            named = dict(network.named_parameters())
+            slopes = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
+            with torch.no_grad():
+                later = functional.cross_entropy(network.eval()(inputs), labels)
+        buffers = {name: value.detach() for name, value in network.named_buffers()}
+        return cls(inputs, labels, Answers((loss.item(), later.item()), dict(zip(named, slopes, strict=True)), buffers))
+
+    def check(self, answers: Answers) -> None:
+        """Compare what was made from the network with it.
+
+        Raises
+        ------
+        UnknownLayerError
+            They differ.
+        """
+        tolerance = _TOLERANCE[self.inputs.dtype]
+        mine, theirs = torch.tensor(answers.losses), torch.tensor(self.answers.losses)
+        same = torch.allclose(mine, theirs, rtol=tolerance, atol=tolerance)
+        for some, expected in ((answers.gradients, self.answers.gradients), (answers.buffers, self.answers.buffers)):
+            whole = sum((value.double().square().sum() for value in expected.values()), torch.zeros(())).sqrt()
+            # What ought to be zero is rounded too: a hundredth of all of them counts as zero.
+            same = same and all(
+                bool((some[name].double() - value.double()).norm() <= tolerance * (value.double().norm() + whole / 100))
+                for name, value in expected.items()
+            )
+        if not same:
+            raise UnknownLayerError
