@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from mdbench.errors import MdbenchError, reason
 from zoo_builder import graph as graphs
-from zoo_builder.graph import ONE_VALUE
 from zoo_builder.operators import convolve, normalize
 from zoo_builder.probe import Answers, Probe
 
@@ -164,7 +163,7 @@ def _normalization(module: nn.BatchNorm1d | nn.BatchNorm2d, name: str, relu: boo
             out, batch_mean, batch_variance = normalize(x, weight, bias, epsilon, relu=relu)
             n = x[0, 0].numel()
             if n < 2:
-                raise MdbenchError(ONE_VALUE)
+                raise MdbenchError(graphs.ONE_VALUE)
             mean.lerp_(batch_mean, momentum)
             variance.lerp_(batch_variance * (n / (n - 1)), momentum)
             buffers[f"{name}.num_batches_tracked"] += 1
@@ -222,7 +221,7 @@ class _Mapped:
             logits: Tensor = every(dict(parameters), dict(buffers), batched[0] if shared else batched)
         except (RuntimeError, ValueError) as error:
             if "more than 1 value per channel" in str(error):
-                raise MdbenchError(ONE_VALUE) from error
+                raise MdbenchError(graphs.ONE_VALUE) from error
             if "randomness error mode" in str(error):
                 raise MdbenchError(
                     "the architecture draws random numbers while it computes (dropout?), "
