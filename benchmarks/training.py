@@ -116,9 +116,9 @@ def together(spec: str, unit: Unit) -> list[float]:
 def share_of_step(spec: str, networks: Sequence[Network], as_stack: bool = False) -> float:
     """Return the seconds that a network's step takes, or its share of a stack's."""
     torch.set_num_threads(1)
-    if as_stack:
-        return stacked.step_seconds(*loaded(spec), networks, "cpu") / len(networks)
-    return step_seconds(*loaded(spec), networks) / len(networks)
+    measure = stacked.step_seconds if as_stack else step_seconds
+    shared, each = measure(*loaded(spec), networks, "cpu")
+    return shared / len(networks) + each
 
 
 def peak(_: int = 0) -> float:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from zoo_builder.datasets import Dataset
 from zoo_builder.models import parameter_count
-from zoo_builder.network import Network, initialised, networks
+from zoo_builder.network import Network, networks
 from zoo_builder.spec import ZooSpec
 from zoo_builder.subsets import Subsets
-from zoo_builder.train import form, step_seconds
+from zoo_builder.train import step_seconds
 
 
 class Limits(TypedDict):
@@ -152,7 +152,10 @@ class Plan:
         )
 
     def weight(self, unit: Unit) -> float:
-        """Return roughly what a unit costs, in numbers put out by layers; no step is free, however small its batch."""
+        """Return roughly what a unit costs, in numbers put out by layers.
+
+        Ten multiply–adds cost about as much as one such number, and no step is free, however small its batch.
+        """
         first = unit.networks[0]
         cost = self.costs[first.width, first.depth]
         each = first.batch_size * (cost.activations + cost.multiplications / 10) + 20_000
@@ -221,11 +224,11 @@ def estimate(plan: Plan, dataset: Dataset, subsets: Subsets, device: str) -> dic
     kinds: dict[tuple[int | None, int | None, int], list[Unit]] = {}
     for unit in plan.units:
         kinds.setdefault(_kind(unit), []).append(unit)
-    fits = {
-        kind: _Fit.measure(plan.spec, dataset, subsets, max((unit.networks for unit in units), key=len), device)
+    costs = {
+        kind: step_seconds(plan.spec, dataset, subsets, max((unit.networks for unit in units), key=len), device)
         for kind, units in kinds.items()
     }
-    return {unit.key: _seconds(unit, fits[_kind(unit)], len(dataset.test_labels)) for unit in plan.units}
+    return {unit.key: _seconds(unit, costs[_kind(unit)], len(dataset.test_labels)) for unit in plan.units}
 
 
 def _kind(unit: Unit) -> tuple[int | None, int | None, int]:
@@ -233,29 +236,11 @@ def _kind(unit: Unit) -> tuple[int | None, int | None, int]:
     return first.width, first.depth, first.batch_size
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Seconds that a step takes: so much for the step, so much for each network."""
-
-    step: float
-    network: float
-
-    @classmethod
-    def measure(cls, spec: ZooSpec, dataset: Dataset, subsets: Subsets, some: Sequence[Network], device: str) -> "_Fit":
-        most, few = len(some), max(1, len(some) // 4)
-        long = step_seconds(spec, dataset, subsets, some, device)
-        if most == few or form(initialised(spec, dataset, some[0]), dataset.shape, device) == "taped":
-            return cls(0.0, long / most)
-        short = step_seconds(spec, dataset, subsets, some[:few], device)
-        each = max(0.0, (long - short) / (most - few))
-        return cls(max(0.0, long - most * each), each)
-
-
-def _seconds(unit: Unit, fit: _Fit, test_examples: int) -> float:
-    behind, total = 0, 0.0
+def _seconds(unit: Unit, step: tuple[float, float], test_examples: int) -> float:
+    (shared, each), behind, total = step, 0, 0.0
     steps = sorted(one.steps for one in unit.networks)
     for at, until in enumerate(steps):
-        total += (until - behind) * (fit.step + fit.network * (len(steps) - at))
+        total += (until - behind) * (shared + each * (len(steps) - at))
         behind = until
     # A forward pass is a third of a step: each network is measured once on its own examples and on the test set.
-    return total + sum((test_examples + one.examples) / one.batch_size * fit.network / 3 for one in unit.networks)
+    return total + sum((test_examples + one.examples) / one.batch_size * each / 3 for one in unit.networks)

@@ -219,6 +219,8 @@ class _Mapped:
         every = torch.func.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")
         try:
             logits: Tensor = every(dict(parameters), dict(buffers), batched[0] if shared else batched)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, ValueError) as error:
             if "more than 1 value per channel" in str(error):
                 raise MdbenchError(graphs.ONE_VALUE) from error

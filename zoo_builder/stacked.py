@@ -71,8 +71,21 @@ def train(
 
 def step_seconds(
     spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Sequence[Network], device: str | torch.device
+) -> tuple[float, float]:
+    """Return the seconds that a step of this stack takes here: for the step itself, and for each network."""
+    most, few = len(networks), max(1, len(networks) // 4)
+    whole = _whole_step_seconds(spec, dataset, subsets, networks, device)
+    if most == few:
+        return 0.0, whole / most
+    part = _whole_step_seconds(spec, dataset, subsets, networks[:few], device)
+    each = max(0.0, (whole - part) / (most - few))
+    return max(0.0, whole - most * each), each
+
+
+def _whole_step_seconds(
+    spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Sequence[Network], device: str | torch.device
 ) -> float:
-    """Return the seconds that a step of this stack takes here: the best of a few."""
+    """Return the best of a few."""
     run = _Run(spec, dataset, subsets, networks, device, torch.float32)
     run.advance(2)
     taken = []

@@ -48,16 +48,15 @@ def train(
         return [workshop.train(one) for one in networks]
 
 
-def step_seconds(spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Sequence[Network]) -> float:
-    """Return the seconds that a step of all these networks takes here, the median of a few hundredths of a second.
+def step_seconds(spec: ZooSpec, dataset: Dataset, subsets: Subsets, network: Network) -> float:
+    """Return the seconds that a step of a network takes here, the median of a few hundredths of a second.
 
     Raises
     ------
     UnknownLayerError, MdbenchError
         As in `train`.
     """
-    workshop = _Workshop(spec, dataset, subsets, networks[0], torch.float32)
-    run = _Run(workshop, networks[-1])
+    run = _Run(_Workshop(spec, dataset, subsets, network, torch.float32), network)
     taken: list[float] = []
     steps = 1
     with threadpool_limits(1, "blas"):
@@ -68,7 +67,7 @@ def step_seconds(spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Se
             taken.append((time.perf_counter() - begun) / steps)
             if taken[-1] * steps < 0.01:
                 taken, steps = [], 2 * steps
-    return len(networks) * float(np.median(taken))
+    return float(np.median(taken))
 
 
 def write(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tape:
