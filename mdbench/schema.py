@@ -1,7 +1,7 @@
 """Every column of a zoo table: name, unit, family, meaning, source. The one place that says what a column is."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -51,6 +51,19 @@ class Column:
     meaning: str
     source: str = ""
     reveals_label: bool = False
+
+
+def _with_std(*columns: Column) -> Iterator[Column]:
+    """Yield what is measured of every network: a configuration has the mean over its seeds, and their standard deviation."""
+    for column in columns:
+        yield replace(column, meaning=f"{column.meaning}; mean over seeds")
+        yield Column(
+            f"{column.name}_std",
+            "points" if column.unit == "%" else column.unit,
+            column.family,
+            f"standard deviation over seeds of {column.name}",
+            reveals_label=column.reveals_label,
+        )
 
 
 _ALL = (
@@ -133,6 +146,15 @@ _ALL = (
         "linear CKA between the outputs of two seeds, mean over ordered seed pairs",
         "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)",
     ),
+    # Performance.
+    # Hessian.
+    # Mode connectivity.
+    # Similarity.
+    # Sharpness and diversity.
+    # Heavy-tailed spectra.
+    # Topology.
+    # Memorization.
+    # Prunability.
     Column(
         "rfi_temperature_up", "points", Family.RFI, "test accuracy to gain by raising the temperature alone", ZHOU_2024
     ),

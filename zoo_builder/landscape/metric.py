@@ -1,0 +1,135 @@
+"""What a metric is, and what a family of metrics is asked and answers."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.surface import Surface
+
+#: What a metric is a property of: one network, all networks of a configuration together, or a layer of one network.
+Of = Literal["checkpoint", "configuration", "layer"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that is measured.
+
+    Attributes
+    ----------
+    column : its column in a zoo's tables; `mdbench.schema.COLUMNS` says unit, meaning and paper.
+    of : what it is a property of. A network's is also averaged over the seeds of a configuration.
+    low, high : what it lies between, both included; None where there is no bound.
+    cost : what it costs in one word or two, for people: ``free`` beside others, or passes through the network.
+    """
+
+    column: str
+    of: Of
+    low: float | None = None
+    high: float | None = None
+    cost: str = "free"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much of everything is measured.
+
+    All samples are beginnings: of the training data in the order in which data fractions are cut from it, of the test data
+    as they lie.
+
+    Attributes
+    ----------
+    train_sample : training examples that losses, outputs and curvatures are means over.
+    test_sample : test examples that pruned networks are tried on.
+    topology_sample : training examples that the loss is sampled on over grids.
+    """
+
+    train_sample: int = 1000
+    test_sample: int = 2000
+    topology_sample: int = 256
+
+
+class Subject:
+    """What a family measures: networks of one shape that were trained on the same examples, in groups.
+
+    Attributes
+    ----------
+    surface : S networks.
+    train : the training examples with the labels they were trained with.
+    test : held-out examples; None where there are none.
+    wrong : bool (n,), whether a training label was replaced by a wrong one on purpose; None where nobody knows.
+    truth : int64 (n,), the right labels of the training examples; None where nobody knows.
+    groups : rows of `surface` that differ by their seed alone.
+    names : of the networks; random numbers that a network's measurements need are a function of its name.
+    settings : how much of everything.
+    """
+
+    def __init__(
+        self,
+        surface: Surface,
+        train: Data,
+        test: Data | None = None,
+        *,
+        wrong: NDArray[np.bool_] | None = None,
+        truth: NDArray[np.int64] | None = None,
+        groups: Sequence[Sequence[int]] | None = None,
+        names: Sequence[str] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.surface, self.train, self.test = surface, train, test
+        self.wrong, self.truth = wrong, truth
+        self.groups = tuple(map(tuple, groups)) if groups is not None else (tuple(range(len(surface))),)
+        self.names = tuple(names) if names is not None else tuple(f"network {at}" for at in range(len(surface)))
+        self.settings = settings or Settings()
+
+    @cached_property
+    def sample(self) -> Data:
+        """The training examples that losses, outputs and curvatures are means over."""
+        return self.train.first(self.settings.train_sample)
+
+    @cached_property
+    def train_logits(self) -> Tensor:
+        """Outputs on all training examples, (S, n, K)."""
+        return self.surface.logits(self.train)
+
+    @cached_property
+    def test_logits(self) -> Tensor:
+        """Outputs on all test examples, (S, m, K); only where there are some."""
+        assert self.test is not None
+        return self.surface.logits(self.test)
+
+    def rng(self, row: int, what: str) -> np.random.Generator:
+        """Return the random numbers that a network's measurement of something uses: the same in whatever company."""
+        said = hashlib.sha256(f"{what}\0{self.names[row]}".encode()).digest()
+        return np.random.default_rng(np.frombuffer(said, dtype=np.uint32))
+
+    def pair_rng(self, rows: Sequence[int], what: str) -> np.random.Generator:
+        """Return the random numbers that a measurement of several networks together uses."""
+        said = hashlib.sha256("\0".join((what, *(self.names[row] for row in rows))).encode()).digest()
+        return np.random.default_rng(np.frombuffer(said, dtype=np.uint32))
+
+
+@dataclass
+class Measured:
+    """What a family answers. A number that could not be measured is NaN, and a reason says why.
+
+    Attributes
+    ----------
+    networks : column → float64 (S,).
+    configurations : column → float64 (G,), one a group.
+    layers : rows of a table of layers: ``network`` (its row), ``layer`` (the module's path), and columns.
+    network_reasons : row → what could not be measured and why, in one line.
+    configuration_reasons : group → the same.
+    """
+
+    networks: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    configurations: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    network_reasons: dict[int, str] = field(default_factory=dict)
+    configuration_reasons: dict[int, str] = field(default_factory=dict)

@@ -1,0 +1,205 @@
+"""Loss surfaces by PyTorch: any network, any device, any loss; networks of one shape as one stack."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mdbench.errors import MdbenchError
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout, Loss
+from zoo_builder.program import Program, trace
+
+#: Numbers that the inputs of one block of examples are at most, all networks together.
+_BLOCK = 2**21
+
+
+class Stacked:
+    """The loss surfaces of a stack; see `zoo_builder.landscape.surface.Surface`."""
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        shape: tuple[int, ...],
+        *,
+        loss: Loss | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Stack networks for inputs of a shape; see `zoo_builder.landscape.surface.open_surface`."""
+        if not networks:
+            raise ValueError("a surface needs at least one network")
+        self.module = networks[0]
+        self.layout = Layout(self.module)
+        self.classifies = loss is None
+        self._loss: Loss = loss or functional.cross_entropy
+        self._program: Program = trace(self.module, shape)
+        self._shape, self._device, self._dtype = shape, torch.device(device), dtype
+        states = [dict(network.named_parameters()) for network in networks]
+        if any({name: tuple(value.shape) for name, value in state.items()} != self.layout.shapes for state in states):
+            raise ValueError("networks of one stack must have parameters of the same names and shapes")
+        stacked = {name: torch.stack([state[name].detach() for state in states]) for name in self.layout.shapes}
+        self.points = self.layout.points(stacked).to(self._device, dtype)
+        self._buffers = {
+            name: torch.stack([dict(network.named_buffers())[name] for network in networks])
+            for name, _ in self.module.named_buffers()
+        }
+        self._buffers = {name: self._moved(value) for name, value in self._buffers.items()}
+
+    def _moved(self, value: Tensor) -> Tensor:
+        return value.to(self._device, self._dtype if value.is_floating_point() else value.dtype)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def _with(self, points: Tensor, buffers: dict[str, Tensor]) -> Self:
+        other = copy.copy(self)
+        other.points, other._buffers = points, buffers
+        return other
+
+    def part(self, rows: Sequence[int]) -> Self:
+        """Return the surfaces of some of the networks."""
+        chosen = torch.as_tensor(rows, dtype=torch.int64, device=self._device)
+        return self._with(self.points[chosen], {name: value[chosen] for name, value in self._buffers.items()})
+
+    def network(self, row: int) -> nn.Module:
+        """Return a copy of one network."""
+        module = copy.deepcopy(self.module)
+        state = {**self.layout.tensors(self.points[row]), **{name: value[row] for name, value in self._buffers.items()}}
+        kept = module.state_dict()
+        module.load_state_dict({name: state[name].cpu().to(value.dtype) for name, value in kept.items()})
+        return module.eval()
+
+    def _run(self, points: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, *, training: bool = False) -> Tensor:
+        """Return logits (S, B, K) of inputs (1 or S, B, …)."""
+        x = self._moved(inputs).movedim(1, -1)
+        return self._program(self.layout.tensors(points), buffers, x, training).transpose(1, 2)
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return mean losses (S,) of logits (S, B, K) and targets (1 or S, B, …)."""
+        targets = targets.to(self._device).expand(len(logits), *targets.shape[1:])
+        losses: Tensor = torch.func.vmap(self._loss)(logits, targets)
+        return losses
+
+    def _blocks(self, data: Data, networks: int, examples: int | None = None) -> list[slice]:
+        """Return examples in blocks that memory holds for so many networks."""
+        examples = len(data) if examples is None else examples
+        size = max(1, _BLOCK // (networks * max(1, data.inputs[0].numel())))
+        return [slice(start, min(start + size, examples)) for start in range(0, examples, size)]
+
+    def logits(self, data: Data, points: Tensor | None = None) -> Tensor:
+        """Return outputs (S, n, K)."""
+        points = self.points if points is None else points
+        with torch.no_grad():
+            parts = [
+                self._run(points, self._buffers, data.inputs[block][None]) for block in self._blocks(data, len(self))
+            ]
+        return torch.cat(parts, 1)
+
+    def features(self, data: Data) -> Tensor:
+        """Return what the last linear layer sees, (S, n, F)."""
+        every = [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
+        if not every:
+            raise MdbenchError("the network has no linear layer, and so no penultimate one")
+        seen: list[Tensor] = []
+
+        def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen.append(inputs[0].detach().flatten(1))
+
+        found = []
+        for row in range(len(self)):
+            module = self.network(row).to(self._device, self._dtype)
+            module.get_submodule(every[-1]).register_forward_pre_hook(see)
+            with torch.no_grad():
+                for block in self._blocks(data, 1):
+                    module(self._moved(data.inputs[block]))
+            found.append(torch.cat(seen))
+            seen.clear()
+        return torch.stack(found)
+
+    def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean losses and errors in %, (S, M) each, at points (S, M, P)."""
+        size, many = points.shape[:2]
+        losses, errors = torch.zeros(size, many, dtype=torch.float64), torch.full((size, many), torch.nan).double()
+        with torch.no_grad():
+            for at in range(many):
+                loss, wrong = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+                for block in self._blocks(data, size):
+                    logits = self._run(points[:, at], self._buffers, data.inputs[block][None])
+                    targets = data.targets[block][None]
+                    loss += self._losses(logits, targets).double().cpu() * logits.shape[1]
+                    if self.classifies:
+                        wrong += (logits.argmax(2) != targets.to(self._device)).double().sum(1).cpu()
+                losses[:, at] = loss / len(data)
+                if self.classifies:
+                    errors[:, at] = 100 * wrong / len(data)
+        return losses, errors
+
+    def gradients(
+        self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean losses (S,) and gradients (S, P), at points (S, P)."""
+        size = len(points)
+        examples = len(data) if chosen is None else chosen.shape[1]
+        where = points.detach().clone().requires_grad_()
+        total, slope = torch.zeros(size, dtype=torch.float64), torch.zeros_like(points)
+        blocks = [slice(0, examples)] if training else self._blocks(data, size, examples)
+        buffers = {name: value.clone() for name, value in self._buffers.items()} if training else self._buffers
+        for block in blocks:
+            if chosen is None:
+                inputs, targets = data.inputs[block][None], data.targets[block][None]
+            else:
+                inputs, targets = data.inputs[chosen[:, block].cpu()], data.targets[chosen[:, block].cpu()]
+            losses = self._losses(self._run(where, buffers, inputs, training=training), targets)
+            share = (block.stop - block.start) / examples
+            slope += torch.autograd.grad(losses.sum() * share, where)[0]
+            total += losses.detach().double().cpu() * share
+        return total, slope
+
+    def curvature(self, data: Data) -> Callable[[Tensor], Tensor]:
+        """Return the Hessians of the mean losses where the networks are (Pearlmutter, Neural Computation 1994)."""
+        blocks = self._blocks(data, len(self))
+
+        def products(vectors: Tensor) -> Tensor:
+            out = torch.zeros_like(vectors)
+            for block in blocks:
+                where = self.points.detach().clone().requires_grad_()
+                logits = self._run(where, self._buffers, data.inputs[block][None])
+                share = logits.shape[1] / len(data)
+                losses = self._losses(logits, data.targets[block][None]).sum() * share
+                (slope,) = torch.autograd.grad(losses, where, create_graph=True)
+                for at in range(vectors.shape[1]):
+                    (product,) = torch.autograd.grad(
+                        slope, where, vectors[:, at], retain_graph=True, allow_unused=True, materialize_grads=True
+                    )
+                    out[:, at] += product
+            return out
+
+        return products
+
+    def renormalized(self, data: Data, points: Tensor) -> Self:
+        """Return the surfaces at other points, normalization's statistics taken anew there."""
+        kinds = nn.modules.batchnorm._BatchNorm
+        normalizations = {name: module for name, module in self.module.named_modules() if isinstance(module, kinds)}
+        # Normalizations keep old + momentum · (batch's − old): from zero, that is momentum · batch's.
+        shares = {
+            f"{name}.{statistic}": 1.0 if module.momentum is None else module.momentum
+            for name, module in normalizations.items()
+            for statistic in ("running_mean", "running_var")
+            if module.track_running_stats
+        }
+        if not shares:
+            return self._with(points, self._buffers)
+        size = min(STATISTICS_BATCH, len(data))
+        sums: dict[str, Any] = dict.fromkeys(shares, 0.0)
+        times = len(data) // size
+        with torch.no_grad():
+            for at in range(times):
+                empty = {name: torch.zeros_like(value) for name, value in self._buffers.items()}
+                self._run(points, empty, data.inputs[at * size : (at + 1) * size][None], training=True)
+                for name, share in shares.items():
+                    sums[name] = sums[name] + empty[name] / (share * times)
+        return self._with(points, {**self._buffers, **sums})

@@ -1,0 +1,191 @@
+"""The loss surfaces of networks of one shape: their loss as a function of their parameters, and its derivatives.
+
+A surface holds S networks. A point is a vector of all parameters of one network, in the order of ``named_parameters``, each
+flattened; what is asked of a surface is asked of all its networks at once, so that every answer has a leading axis S.
+Networks are in evaluation mode (normalization uses the statistics it has kept) unless `training` is said, and then nothing
+is kept.
+
+Two kinds compute the same: `zoo_builder.landscape.stacked.Stacked`, by PyTorch, any network on any device, and
+`zoo_builder.landscape.taped.Taped`, in compiled loops on a CPU. `open_surface` chooses.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from zoo_builder.graph import UnknownLayerError
+from zoo_builder.landscape.data import Data
+
+#: Logits (n, K) and targets (n, …) of one network → the mean loss, a scalar.
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module with parameters of its own.
+
+    Attributes
+    ----------
+    name : the module's path in the network.
+    parameters : names of its parameters, as in ``named_parameters``.
+    block : where they lie in a point.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    block: slice
+
+
+class Layout:
+    """Where the parameters of a network lie in a point.
+
+    Attributes
+    ----------
+    shapes : parameter's name → its shape, in order.
+    slices : parameter's name → where it lies.
+    size : P, the length of a point.
+    layers : the modules that have parameters, in order.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.shapes = {name: tuple(value.shape) for name, value in network.named_parameters()}
+        self.slices: dict[str, slice] = {}
+        at = 0
+        for name, shape in self.shapes.items():
+            self.slices[name] = slice(at, at := at + math.prod(shape))
+        self.size = at
+        owned: dict[str, list[str]] = {}
+        for name in self.shapes:
+            owned.setdefault(name.rpartition(".")[0], []).append(name)
+        self.layers = tuple(
+            Layer(module, tuple(names), slice(self.slices[names[0]].start, self.slices[names[-1]].stop))
+            for module, names in owned.items()
+        )
+
+    def tensors(self, points: Tensor) -> dict[str, Tensor]:
+        """Return points (…, P) as parameters, name → (…, *shape); they share memory."""
+        ahead = points.shape[:-1]
+        return {name: points[..., at].reshape(*ahead, *self.shapes[name]) for name, at in self.slices.items()}
+
+    def points(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return parameters, name → (S, *shape), as points (S, P)."""
+        return torch.cat([tensors[name].flatten(1) for name in self.slices], 1)
+
+
+class Curvature(Protocol):
+    """The Hessians of S losses, each at its network's place."""
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Return Hessian–vector products, (S, V, P) of vectors (S, V, P)."""
+
+
+class Surface(Protocol):
+    """The loss surfaces of S networks of one shape.
+
+    Attributes
+    ----------
+    module : the first of them, for its structure; its numbers are not to be used.
+    layout : where parameters lie in a point.
+    points : (S, P), where the networks are.
+    classifies : whether the loss is the cross-entropy of classes, so that there are errors.
+    """
+
+    module: nn.Module
+    layout: Layout
+    points: Tensor
+    classifies: bool
+
+    def __len__(self) -> int:
+        """Return S."""
+
+    def part(self, rows: Sequence[int]) -> Self:
+        """Return the surfaces of some of the networks, by position; one may be there several times."""
+
+    def network(self, row: int) -> nn.Module:
+        """Return a copy of one network as an ordinary module, on the CPU."""
+
+    def logits(self, data: Data, points: Tensor | None = None) -> Tensor:
+        """Return outputs (S, n, K), at points (S, P) or where the networks are."""
+
+    def features(self, data: Data) -> Tensor:
+        """Return what the last linear layer sees, (S, n, F).
+
+        Raises
+        ------
+        MdbenchError
+            There is no linear layer.
+        """
+
+    def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean losses and errors in %, (S, M) and (S, M) float64 on the CPU, at points (S, M, P).
+
+        Errors are NaN where the surface does not classify.
+        """
+
+    def gradients(
+        self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean losses (S,) float64 on the CPU and their gradients (S, P), at points (S, P).
+
+        Parameters
+        ----------
+        data : examples.
+        points : one for each network.
+        chosen : int64 (S, B), the examples that each network's loss is a mean over; all if left out.
+        training : whether normalization uses the statistics of the batch. Then all chosen examples are one batch.
+        """
+
+    def curvature(self, data: Data) -> Curvature:
+        """Return the Hessians of the mean losses on all the data where the networks are."""
+
+    def renormalized(self, data: Data, points: Tensor) -> Self:
+        """Return the surfaces at other points (S, P), normalization's statistics taken anew there.
+
+        They are means over batches of 256 (all of the data where it is fewer; what is left over is left out), as in
+        `torch.optim.swa_utils.update_bn` and Garipov et al., Loss surfaces, mode connectivity, and fast ensembling of
+        DNNs (NeurIPS 2018), appendix A.1. Without normalization only the points change.
+        """
+
+
+#: Examples in a batch that normalization's statistics are taken from.
+STATISTICS_BATCH = 256
+
+
+def open_surface(
+    networks: Sequence[nn.Module],
+    shape: tuple[int, ...],
+    *,
+    loss: Loss | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Surface:
+    """Return the surfaces of some networks.
+
+    Parameters
+    ----------
+    networks : of one shape. They are copied, and not changed.
+    shape : of one input.
+    loss : mean loss of logits (n, K) and targets (n, …); the mean cross-entropy, in nats, if left out.
+    device, dtype : where and in which precision to compute.
+
+    Raises
+    ------
+    ValueError
+        There are no networks, or their parameters and buffers differ in name or shape.
+    MdbenchError
+        The network cannot be mapped over a stack.
+    """
+    from zoo_builder.landscape.stacked import Stacked
+
+    if torch.device(device).type == "cpu" and loss is None:
+        from zoo_builder.landscape.taped import Taped
+
+        try:
+            return Taped(networks, shape, dtype)
+        except UnknownLayerError:
+            pass
+    return Stacked(networks, shape, loss=loss, device=device, dtype=dtype)
