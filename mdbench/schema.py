@@ -66,6 +66,24 @@ def _with_std(*columns: Column) -> Iterator[Column]:
         )
 
 
+def _over_layers(*columns: Column) -> Iterator[Column]:
+    """Yield what is measured of every layer: a network has its mean over the layers, its extremes and its imbalance."""
+    for column in columns:
+        said = {
+            "mean": "mean over layers of",
+            "min": "smallest over layers of",
+            "max": "largest over layers of",
+            "imbalance": f"standard deviation over layers{', divided by the mean,' if column.unit == '1' else ''} of",
+        }
+        yield column
+        yield from _with_std(
+            *(
+                replace(column, name=f"{column.name}_{over}", meaning=f"{meaning} {column.name}")
+                for over, meaning in said.items()
+            )
+        )
+
+
 _ALL = (
     Column("configuration", "", Family.ID, "name of the grid point, knob by knob"),
     # The record of the runs. It is of the family that no method sees: steps say what the batch size was.
@@ -152,9 +170,133 @@ _ALL = (
     # Similarity.
     # Sharpness and diversity.
     # Heavy-tailed spectra.
+    Column("layer", "", Family.ID, "path of a layer in its network"),
+    Column("matrix_rows", "1", Family.ID, "rows of a layer's weight matrix: units or channels that go out"),
+    Column(
+        "matrix_columns",
+        "1",
+        Family.ID,
+        "columns of a layer's weight matrix: units, or channels times kernel, that come in",
+    ),
+    Column(
+        "alpha_ks",
+        "1",
+        Family.LANDSCAPE,
+        "Kolmogorov–Smirnov distance between the tail of the eigenvalues of a layer's WᵀW and the power law of alpha",
+        "Clauset et al., Power-law distributions in empirical data (SIAM Review 2009)",
+    ),
+    *_over_layers(
+        Column(
+            "alpha",
+            "1",
+            Family.LANDSCAPE,
+            "maximum-likelihood exponent of a power law in the tail of the eigenvalues of a layer's WᵀW; "
+            "the tail begins where the Kolmogorov–Smirnov distance is the smallest",
+            "Martin and Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021)",
+        ),
+        Column(
+            "alpha_hill",
+            "1",
+            Family.LANDSCAPE,
+            "Hill's estimate of that exponent from the larger half of the nonzero eigenvalues",
+            "Zhou et al., Temperature balancing, layer-wise weight analysis, and neural network training (NeurIPS 2023)",
+        ),
+        Column(
+            "alpha_hat",
+            "log10",
+            Family.LANDSCAPE,
+            "alpha times the decimal logarithm of the largest eigenvalue of a layer's WᵀW",
+            "Martin et al., Predicting trends in the quality of state-of-the-art neural networks without access to "
+            "training or testing data (Nature Communications 2021)",
+        ),
+        Column(
+            "stable_rank",
+            "1",
+            Family.LANDSCAPE,
+            "squared Frobenius norm of a layer's weight matrix, divided by its squared spectral norm",
+            "Martin and Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021)",
+        ),
+        Column(
+            "log_spectral_norm",
+            "log10",
+            Family.LANDSCAPE,
+            "decimal logarithm of the squared spectral norm of a layer's weight matrix",
+            "Martin et al., Predicting trends in the quality of state-of-the-art neural networks without access to "
+            "training or testing data (Nature Communications 2021)",
+        ),
+        Column(
+            "log_frobenius_norm",
+            "log10",
+            Family.LANDSCAPE,
+            "decimal logarithm of the squared Frobenius norm of a layer's weight matrix",
+            "Martin et al., Predicting trends in the quality of state-of-the-art neural networks without access to "
+            "training or testing data (Nature Communications 2021)",
+        ),
+        Column(
+            "mp_spikes",
+            "eigenvalues",
+            Family.LANDSCAPE,
+            "eigenvalues of a layer's WᵀW above the 95 % quantile of the largest one of a random matrix "
+            "with the same median eigenvalue",
+            "Martin and Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021)",
+        ),
+        Column(
+            "mp_distance",
+            "1",
+            Family.LANDSCAPE,
+            "Kolmogorov–Smirnov distance between the other eigenvalues and the Marchenko–Pastur law with that median",
+            "Martin and Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021)",
+        ),
+    ),
+    *_with_std(
+        Column(
+            "alpha_hill_step_change",
+            "1",
+            Family.LANDSCAPE,
+            "by how much alpha_hill, mean over layers, is larger after 5 full-batch steps of gradient descent with "
+            "learning rate 0.1 on the training sample",
+            "Kothapalli et al., Crafting heavy-tails in weight matrix spectrum without gradient noise (2024)",
+        )
+    ),
     # Topology.
     # Memorization.
     # Prunability.
+    *_with_std(
+        *(
+            Column(
+                f"pruned_test_error_{way}_{sparsity}",
+                "%",
+                Family.VALIDATION,
+                f"test error, on the first 2,000 examples, without the {sparsity} % of the weights that are smallest {among}",
+                "Lu et al., AlphaPruning (NeurIPS 2024)",
+                reveals_label=True,
+            )
+            for way, among in (
+                ("global", "in the network"),
+                ("layerwise", "in each layer"),
+                ("alpha", "in their layer, layers with a larger alpha_hill losing more"),
+            )
+            for sparsity in (50, 70, 80, 90)
+        ),
+        *(
+            Column(
+                f"alpha_pruning_gain_{sparsity}",
+                "points",
+                Family.VALIDATION,
+                f"pruned_test_error_layerwise_{sparsity} − pruned_test_error_alpha_{sparsity}",
+                "Lu et al., AlphaPruning (NeurIPS 2024)",
+            )
+            for sparsity in (50, 70, 80, 90)
+        ),
+        Column(
+            "prunable_sparsity",
+            "%",
+            Family.VALIDATION,
+            "largest share of the weights, in steps of 5 % and up to 95 %, that can be pruned globally before the test "
+            "error, on the first 2,000 examples, has risen by more than 5 points",
+            "Lu et al., AlphaPruning (NeurIPS 2024)",
+        ),
+    ),
     Column(
         "rfi_temperature_up", "points", Family.RFI, "test accuracy to gain by raising the temperature alone", ZHOU_2024
     ),
