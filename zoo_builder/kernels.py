@@ -389,6 +389,7 @@ def _normalize_backward(
     saved: np.ndarray,
     scratch: np.ndarray,
     batch: int,
+    training: bool,
 ) -> None:
     kind = arena.dtype.type
     count = kind(x.height * x.width * batch)
@@ -418,8 +419,9 @@ def _normalize_backward(
         for c in range(channels):
             gradient[step.bias + first + c] = each[3, c]
             gradient[step.weight + first + c] = each[4, c] * each[1, c]
-            each[3, c] *= each[2, c] / count
-            each[4, c] *= each[2, c] * each[1, c] * each[1, c] / count
+            # In evaluation mode the statistics do not depend on the batch.
+            each[3, c] *= each[2, c] / count if training else kind(0)
+            each[4, c] *= each[2, c] * each[1, c] * each[1, c] / count if training else kind(0)
         if x.slope < 0:
             continue
         _repeat(each[3], batch, level)
@@ -518,6 +520,7 @@ def _backward(
     saved: np.ndarray,
     scratch: np.ndarray,
     batch: int,
+    training: bool,
 ) -> None:
     for i in range(len(steps) - 1, -1, -1):
         step = steps[i]
@@ -525,7 +528,7 @@ def _backward(
         if step.kind == CONVOLUTION:
             _convolve_backward(x, y, step, parameters, gradient, arena, batch)
         elif step.kind == NORMALIZATION:
-            _normalize_backward(x, y, step, parameters, gradient, arena, saved, scratch, batch)
+            _normalize_backward(x, y, step, parameters, gradient, arena, saved, scratch, batch, training)
         else:
             if x.slope >= 0:
                 _backward_elsewhere(x, y, step, step.opens, arena, batch)
@@ -534,8 +537,11 @@ def _backward(
 
 
 @_compiled
-def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, each: np.ndarray) -> float:
-    """Return the mean cross-entropy of logits, and leave its gradient in their slope; `each` (2, B)."""
+def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, whole: int, each: np.ndarray) -> float:
+    """Return the summed cross-entropy of logits, and leave in their slope its gradient, divided by `whole`.
+
+    Examples without a label, the last ones of a batch, do not count. `each` (2, B).
+    """
     kind = arena.dtype.type
     logits = arena[y.at * batch :][: y.channels * batch].reshape(y.channels, batch)
     slope = arena[y.slope * batch :][: y.channels * batch].reshape(y.channels, batch)
@@ -551,15 +557,16 @@ def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, ea
             slope[k, b] = part
             mass[b] += part
     total = 0.0  # in double precision: the logarithm must not drown in the logits' common size
-    for b in range(batch):
+    for b in range(len(labels)):
         total += np.log(np.float64(mass[b])) + (np.float64(top[b]) - np.float64(logits[labels[b], b]))
-        mass[b] = kind(1) / (mass[b] * kind(batch))
+        mass[b] = kind(1) / (mass[b] * kind(whole))
+    mass[len(labels) :] = 0
     for k in range(y.channels):
         for b in range(batch):
             slope[k, b] *= mass[b]
-    for b in range(batch):
-        slope[labels[b], b] -= kind(1) / kind(batch)
-    return total / batch
+    for b in range(len(labels)):
+        slope[labels[b], b] -= kind(1) / kind(whole)
+    return total
 
 
 @_compiled
@@ -602,8 +609,8 @@ def train(
     for t in range(len(chosen)):
         _gather(examples, chosen[t], values[0], arena)
         _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, True)
-        losses[t] = _cross_entropy(out, labels[t], arena, batch, each)
-        _backward(values, steps, parameters, gradient, arena, saved, scratch, batch)
+        losses[t] = _cross_entropy(out, labels[t], arena, batch, batch, each) / batch
+        _backward(values, steps, parameters, gradient, arena, saved, scratch, batch, True)
         rate = kind(rates[t])
         for i in range(len(parameters)):
             speed = keep * velocity[i] + (gradient[i] + decay * parameters[i])
@@ -653,3 +660,460 @@ def evaluate(
             loss += np.log(mass) + (np.float64(logits[best, b]) - np.float64(logits[labels[first + b], b]))
             wrong += best != labels[first + b]
     return loss, wrong
+
+
+@_compiled
+def logits(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    examples: np.ndarray,
+    batch: int,
+    shown: int,
+    out: np.ndarray,
+) -> None:
+    """Write a value of one network, in evaluation mode.
+
+    Parameters
+    ----------
+    values, steps, parameters, buffers, arena, saved, scratch, examples, batch : as in `evaluate`.
+    shown : row of the value, one without positions: the logits, or what the last layer sees.
+    out : (n, channels), written.
+    """
+    value = values[shown]
+    some = np.empty(batch, np.int64)
+    for first in range(0, len(examples), batch):
+        for b in range(batch):
+            some[b] = min(first + b, len(examples) - 1)
+        _gather(examples, some, values[0], arena)
+        _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
+        seen = arena[value.at * batch :][: value.channels * batch].reshape(value.channels, batch)
+        for b in range(min(batch, len(examples) - first)):
+            for k in range(value.channels):
+                out[first + b, k] = seen[k, b]
+
+
+@_compiled
+def statistics(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    examples: np.ndarray,
+    batch: int,
+    mean: np.ndarray,
+) -> None:
+    """Take one network's normalization statistics: means over full batches of the batch's own.
+
+    Parameters
+    ----------
+    values, parameters, arena, saved, scratch, examples, batch : as in `evaluate`, the arena without gradients.
+    steps : the tape's, with momentum 1 in every normalization.
+    buffers : (Q,), to work in.
+    mean : (Q,), written.
+    """
+    some = np.empty(batch, np.int64)
+    times = len(examples) // batch
+    mean[:] = 0
+    for t in range(times):
+        for b in range(batch):
+            some[b] = t * batch + b
+        buffers[:] = 0
+        _gather(examples, some, values[0], arena)
+        _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, True)
+        for i in range(len(mean)):
+            mean[i] += buffers[i]
+    for i in range(len(mean)):
+        mean[i] /= mean.dtype.type(times)
+
+
+@_compiled
+def differentiate(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    part: np.ndarray,
+    examples: np.ndarray,
+    chosen: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+    training: bool,
+    gradient: np.ndarray,
+) -> float:
+    """Return one network's mean cross-entropy in nats, and write its gradient.
+
+    Parameters
+    ----------
+    values, steps, parameters, buffers, arena, saved, scratch, examples : as in `train`.
+    part : (P,), to work in.
+    chosen, labels : examples and their labels, int64 (m,).
+    batch : examples at a time; in training mode m, for they are one batch.
+    training : whether normalization uses the batch's statistics; buffers are then changed.
+    gradient : (P,), written.
+    """
+    out = values[steps[len(steps) - 1].target]
+    each = np.empty((2, batch), arena.dtype)
+    some = np.empty(batch, np.int64)
+    loss = 0.0
+    gradient[:] = 0
+    for first in range(0, len(chosen), batch):
+        for b in range(batch):
+            some[b] = chosen[min(first + b, len(chosen) - 1)]
+        _gather(examples, some, values[0], arena)
+        _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, training)
+        loss += _cross_entropy(out, labels[first : first + batch], arena, batch, len(chosen), each)
+        _backward(values, steps, parameters, part, arena, saved, scratch, batch, training)
+        for i in range(len(gradient)):
+            gradient[i] += part[i]
+    return loss / len(chosen)
+
+
+# Hessian–vector products: the derivative of the two loops above along a direction of the parameters (Pearlmutter, Fast exact
+# multiplication by the Hessian, Neural Computation 1994), in evaluation mode. A second arena, of the same places, holds the
+# derivatives of what the first one holds. Values that do not depend on parameters have none: their `slope` is −1.
+
+
+@_compiled
+def _convolve_along(
+    x: Any,
+    y: Any,
+    step: Any,
+    parameters: np.ndarray,
+    direction: np.ndarray,
+    arena: np.ndarray,
+    along: np.ndarray,
+    batch: int,
+) -> None:
+    out, span = y.channels, step.kernel_width * x.channels
+    columns = _portion(out * span, batch, _COLUMNS)
+    for h in range(y.height):
+        for w in range(y.width):
+            target = (y.at + _place(y, h, w)) * batch
+            if step.bias >= 0:
+                _repeat(direction[step.bias :], batch, along[target : target + out * batch])
+            for i in range(step.kernel_height):
+                row, column = (
+                    h * step.stride_height + i - step.padding_height,
+                    w * step.stride_width - step.padding_width,
+                )
+                source, at = (x.at + _place(x, row, column)) * batch, step.weight + i * out * span
+                keep = i > 0 or step.bias >= 0
+                for b in range(0, batch, columns):
+                    n = min(columns, batch - b)
+                    put = along[target + b :]
+                    _multiply(
+                        out, n, span, direction[at:], span, False, arena[source + b :], batch, False, put, batch, keep
+                    )
+                    if x.slope >= 0:
+                        seen = along[source + b :]
+                        _multiply(out, n, span, parameters[at:], span, False, seen, batch, False, put, batch, True)
+
+
+@_compiled
+def _convolve_backward_along(
+    x: Any,
+    y: Any,
+    step: Any,
+    parameters: np.ndarray,
+    direction: np.ndarray,
+    product: np.ndarray,
+    arena: np.ndarray,
+    along: np.ndarray,
+    batch: int,
+) -> None:
+    out, span = y.channels, step.kernel_width * x.channels
+    columns, deep = _portion(out * span, batch, _COLUMNS), _portion(out * span, batch, batch)
+    if x.slope >= 0 and step.opens:
+        size = (x.height + 2 * x.above) * (x.width + 2 * x.beside) * x.channels
+        along[x.slope * batch : (x.slope + size) * batch] = 0
+    for h in range(y.height):
+        for w in range(y.width):
+            target = (y.slope + _place(y, h, w)) * batch
+            if step.bias >= 0:
+                for o in range(out):
+                    product[step.bias + o] += along[target + o * batch : target + (o + 1) * batch].sum()
+            for i in range(step.kernel_height):
+                row, column = (
+                    h * step.stride_height + i - step.padding_height,
+                    w * step.stride_width - step.padding_width,
+                )
+                place, at = _place(x, row, column), step.weight + i * out * span
+                source, weight = (x.at + place) * batch, product[at:]
+                for b in range(0, batch, deep):
+                    n = min(deep, batch - b)
+                    pull, seen = along[target + b :], arena[source + b :]
+                    _multiply(out, span, n, pull, batch, False, seen, batch, True, weight, span, True)
+                    if x.slope >= 0:
+                        slope, moved = arena[target + b :], along[source + b :]
+                        _multiply(out, span, n, slope, batch, False, moved, batch, True, weight, span, True)
+                if x.slope < 0:
+                    continue
+                source = (x.slope + place) * batch
+                for b in range(0, batch, columns):
+                    n = min(columns, batch - b)
+                    slope, pull, back = arena[target + b :], along[target + b :], along[source + b :]
+                    _multiply(span, n, out, parameters[at:], span, True, pull, batch, False, back, batch, True)
+                    _multiply(span, n, out, direction[at:], span, True, slope, batch, False, back, batch, True)
+
+
+@_compiled
+def _move(
+    x: np.ndarray,
+    moved: np.ndarray,
+    center: np.ndarray,
+    scale: np.ndarray,
+    tilt: np.ndarray,
+    level: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    for j in range(len(x)):
+        out[j] = scale[j] * moved[j] + (x[j] - center[j]) * tilt[j] + level[j]
+
+
+@_compiled
+def _weigh_along(
+    pull: np.ndarray,
+    slope: np.ndarray,
+    x: np.ndarray,
+    moved: np.ndarray,
+    center: np.ndarray,
+    plain: np.ndarray,
+    weighted: np.ndarray,
+) -> None:
+    for j in range(len(x)):
+        plain[j] += pull[j]
+        weighted[j] += pull[j] * (x[j] - center[j]) + slope[j] * moved[j]
+
+
+@_compiled
+def _pull_along(
+    pull: np.ndarray, slope: np.ndarray, scale: np.ndarray, tilt: np.ndarray, out: np.ndarray, opens: int
+) -> None:
+    if opens:
+        for j in range(len(pull)):
+            out[j] = scale[j] * pull[j] + tilt[j] * slope[j]
+    else:
+        for j in range(len(pull)):
+            out[j] += scale[j] * pull[j] + tilt[j] * slope[j]
+
+
+@_compiled
+def _normalize_along(
+    x: Any,
+    y: Any,
+    step: Any,
+    parameters: np.ndarray,
+    direction: np.ndarray,
+    arena: np.ndarray,
+    along: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+) -> None:
+    wide = strip(batch)
+    each = np.empty((4, wide), arena.dtype)
+    for first in range(0, x.channels, wide):
+        channels = min(wide, x.channels - first)
+        n = channels * batch
+        center, scale, tilt, level = scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[3, :n]
+        for c in range(channels):
+            inverse = saved[step.saved + x.channels + first + c]
+            each[0, c] = saved[step.saved + first + c]
+            each[1, c] = parameters[step.weight + first + c] * inverse
+            each[2, c] = direction[step.weight + first + c] * inverse
+            each[3, c] = direction[step.bias + first + c]
+        _repeat(each[0], batch, center)
+        _repeat(each[1], batch, scale)
+        _repeat(each[2], batch, tilt)
+        _repeat(each[3], batch, level)
+        for h in range(x.height):
+            for w in range(x.width):
+                seen = _row(arena, x.at, x, h, w, first, n, batch)
+                out = _row(along, y.at, y, h, w, first, n, batch)
+                _move(seen, _row(along, x.at, x, h, w, first, n, batch), center, scale, tilt, level, out)
+                if step.relu:
+                    _stop_where_rectified(_row(arena, y.at, y, h, w, first, n, batch), out)
+
+
+@_compiled
+def _normalize_backward_along(
+    x: Any,
+    y: Any,
+    step: Any,
+    parameters: np.ndarray,
+    direction: np.ndarray,
+    product: np.ndarray,
+    arena: np.ndarray,
+    along: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+) -> None:
+    wide = strip(batch)
+    each = np.empty((5, wide), arena.dtype)
+    for first in range(0, x.channels, wide):
+        channels = min(wide, x.channels - first)
+        n = channels * batch
+        plain, weighted, center = scratch[0, :n], scratch[1, :n], scratch[2, :n]
+        scale, tilt = scratch[3, :n], scratch[4, :n]
+        for c in range(channels):
+            inverse = saved[step.saved + x.channels + first + c]
+            each[0, c] = saved[step.saved + first + c]
+            each[1, c] = parameters[step.weight + first + c] * inverse
+            each[2, c] = direction[step.weight + first + c] * inverse
+        _repeat(each[0], batch, center)
+        _repeat(each[1], batch, scale)
+        _repeat(each[2], batch, tilt)
+        plain[:] = 0
+        weighted[:] = 0
+        for h in range(x.height):
+            for w in range(x.width):
+                slope = _row(arena, y.slope, y, h, w, first, n, batch)
+                pull = _row(along, y.slope, y, h, w, first, n, batch)
+                if step.relu:
+                    _stop_where_rectified(_row(arena, y.at, y, h, w, first, n, batch), pull)
+                seen, moved = _row(arena, x.at, x, h, w, first, n, batch), _row(along, x.at, x, h, w, first, n, batch)
+                _weigh_along(pull, slope, seen, moved, center, plain, weighted)
+                if x.slope >= 0:
+                    _pull_along(pull, slope, scale, tilt, _row(along, x.slope, x, h, w, first, n, batch), step.opens)
+        _channel_sums(plain, batch, each[3])
+        _channel_sums(weighted, batch, each[4])
+        for c in range(channels):
+            product[step.bias + first + c] += each[3, c]
+            product[step.weight + first + c] += each[4, c] * saved[step.saved + x.channels + first + c]
+
+
+@_compiled
+def _rectify_along(
+    x: Any, y: Any, opens: int, backward: bool, arena: np.ndarray, along: np.ndarray, batch: int
+) -> None:
+    n = x.channels * batch
+    for h in range(x.height):
+        for w in range(x.width):
+            after = _row(arena, y.at, y, h, w, 0, n, batch)
+            if backward:
+                pull = _row(along, y.slope, y, h, w, 0, n, batch)
+                _stop_where_rectified(after, pull)
+                _pass_on(pull, 1, _row(along, x.slope, x, h, w, 0, n, batch), opens)
+            else:
+                moved = _row(along, y.at, y, h, w, 0, n, batch)
+                _pass_on(_row(along, x.at, x, h, w, 0, n, batch), 1, moved, 1)
+                _stop_where_rectified(after, moved)
+
+
+@_compiled
+def _cross_entropy_along(
+    y: Any, labels: np.ndarray, arena: np.ndarray, along: np.ndarray, batch: int, whole: int, mean: np.ndarray
+) -> None:
+    """Leave in the logits' second slope how the first one changes; `mean` (B,).
+
+    With z the logits' change minus that of the example's own, it is p ∘ (z − p·z) / whole: nothing cancels where the network
+    is sure of the right class.
+    """
+    kind = arena.dtype.type
+    slope = arena[y.slope * batch :][: y.channels * batch].reshape(y.channels, batch)
+    moved = along[y.at * batch :][: y.channels * batch].reshape(y.channels, batch)
+    pull = along[y.slope * batch :][: y.channels * batch].reshape(y.channels, batch)
+    count = kind(whole)
+    mean[:] = 0
+    for k in range(y.channels):
+        for b in range(len(labels)):
+            if labels[b] != k:
+                mean[b] += count * slope[k, b] * (moved[k, b] - moved[labels[b], b])
+    for k in range(y.channels):
+        for b in range(len(labels)):
+            own = labels[b] == k
+            mass = slope[k, b] + kind(1) / count if own else slope[k, b]
+            pull[k, b] = mass * ((moved[k, b] - moved[labels[b], b]) - mean[b])
+        pull[k, len(labels) :] = 0
+
+
+@_compiled
+def multiply_hessian(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arenas: np.ndarray,
+    along: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    part: np.ndarray,
+    examples: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+    ready: bool,
+    directions: np.ndarray,
+    products: np.ndarray,
+) -> None:
+    """Multiply the Hessian of one network's mean cross-entropy, in evaluation mode, by directions.
+
+    Parameters
+    ----------
+    values, steps : a lasting tape.
+    parameters, buffers, saved, scratch, examples : as in `train`.
+    arenas : (A, …): A is 1, or the number of batches, whose values and gradients are then kept from call to call.
+    along : an arena more.
+    part : (P,), to work in.
+    labels : int64 (n,), of all examples.
+    batch : examples at a time.
+    ready : whether `arenas` are from an earlier call with the same parameters, buffers and examples.
+    directions : (V, P).
+    products : (V, P), written.
+    """
+    out = values[steps[len(steps) - 1].target]
+    each = np.empty((2, batch), arenas.dtype)
+    some = np.empty(batch, np.int64)
+    products[:] = 0
+    for first in range(0, len(examples), batch):
+        arena = arenas[(first // batch) % len(arenas)]
+        own = labels[first : first + batch]
+        if not ready or len(arenas) == 1:
+            for b in range(batch):
+                some[b] = min(first + b, len(examples) - 1)
+            _gather(examples, some, values[0], arena)
+            _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
+            _cross_entropy(out, own, arena, batch, len(examples), each)
+            _backward(values, steps, parameters, part, arena, saved, scratch, batch, False)
+        for v in range(len(directions)):
+            direction, product = directions[v], products[v]
+            for i in range(len(steps)):
+                step = steps[i]
+                x, y = values[step.source], values[step.target]
+                if step.kind == CONVOLUTION:
+                    _convolve_along(x, y, step, parameters, direction, arena, along, batch)
+                elif step.kind == NORMALIZATION:
+                    _normalize_along(x, y, step, parameters, direction, arena, along, saved, scratch, batch)
+                elif step.kind == RELU:
+                    _rectify_along(x, y, 1, False, arena, along, batch)
+                else:
+                    _forward_elsewhere(x, values[step.other], y, step, along, batch)
+            _cross_entropy_along(out, own, arena, along, batch, len(examples), each[0])
+            for i in range(len(steps) - 1, -1, -1):
+                step = steps[i]
+                x, y = values[step.source], values[step.target]
+                if step.kind == CONVOLUTION:
+                    _convolve_backward_along(x, y, step, parameters, direction, product, arena, along, batch)
+                elif step.kind == NORMALIZATION:
+                    _normalize_backward_along(
+                        x, y, step, parameters, direction, product, arena, along, saved, scratch, batch
+                    )
+                elif step.kind == RELU:
+                    if x.slope >= 0:
+                        _rectify_along(x, y, step.opens, True, arena, along, batch)
+                else:
+                    if x.slope >= 0:
+                        _backward_elsewhere(x, y, step, step.opens, along, batch)
+                    if step.kind == ADDITION and values[step.other].slope >= 0:
+                        _backward_elsewhere(values[step.other], y, step, step.opens_other, along, batch)

@@ -43,12 +43,18 @@ class Tape:
     steps : `kernels.STEP` (N,), the last of which gives the logits.
     size : numbers an example that the arena holds; of these, `outputs` are values, the others their gradients.
     multiplications : multiply–adds of a forward pass, an example.
+    features : of what the last layer sees: its row in `values`, and position here → feature in PyTorch.
     saved : numbers that normalizations keep of a batch.
     fewest : values that the normalization with the fewest takes its statistics from, an example; None without any.
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+    def __init__(self, network: nn.Module, shape: tuple[int, ...], *, lasting: bool = False) -> None:
         """Write a network's tape, for inputs of a shape (without the batch's axis).
+
+        Parameters
+        ----------
+        network, shape : what to write.
+        lasting : whether every gradient keeps its place to the end; second derivatives look at them again.
 
         Raises
         ------
@@ -56,7 +62,8 @@ class Tape:
             The network does something that the compiled loops do not know.
         """
         writer = _Writer(network, shape)
-        self.values, self.steps, self.outputs, self.size = writer.finish()
+        self.values, self.steps, self.outputs, self.size = writer.finish(lasting)
+        self.features = writer.features
         self.multiplications = writer.multiplications
         self.saved, self.fewest = writer.saved, min(writer.counts, default=None)
         self._parameters, self._buffers, self._counters = writer.parameters, writer.buffers, writer.counters
@@ -68,6 +75,10 @@ class Tape:
     def buffers(self, network: nn.Module, dtype: np.dtype) -> np.ndarray:
         """Return a network's buffers as a vector, (Q,)."""
         return _pack(self._buffers, dict(network.named_buffers()), dtype)
+
+    def places(self, starts: Mapping[str, int]) -> np.ndarray:
+        """Return where each parameter of the vector lies among flattened tensors that begin at `starts`, int64 (P,)."""
+        return np.concatenate([starts[piece.name] + piece.order for piece in self._parameters]).astype(np.int64)
 
     def state(self, parameters: np.ndarray, buffers: np.ndarray, taken: int) -> dict[str, Tensor]:
         """Return vectors as the tensors of a ``state_dict``, after so many steps of training."""
@@ -173,7 +184,13 @@ class _Writer:
         ):
             raise UnknownLayerError
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray, int, int]:
+    @property
+    def features(self) -> tuple[int, np.ndarray]:
+        """What the last layer sees: the value's row, and position in it → feature in PyTorch."""
+        source = self._values[int(self._steps[-1]["source"])]
+        return source.row, _order(source)
+
+    def finish(self, lasting: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
         """Give every value its place, and return values, steps, and the size of the arena without and with gradients."""
         values = np.zeros(len(self._values), kernels.VALUE)
         steps = np.zeros(len(self._steps), kernels.STEP)
@@ -191,10 +208,13 @@ class _Writer:
         for row, said in zip(steps, self._steps, strict=True):
             for name, number in said.items():
                 row[name] = number
-        return values, steps, at, self._place_slopes(values, steps, at)
+        return values, steps, at, self._place_slopes(values, steps, at, lasting)
 
-    def _place_slopes(self, values: np.ndarray, steps: np.ndarray, end: int) -> int:
-        """Give gradients their places behind `end`; backwards, one that has been passed on leaves its place to others."""
+    def _place_slopes(self, values: np.ndarray, steps: np.ndarray, end: int, lasting: bool) -> int:
+        """Give gradients their places behind `end`; backwards, one that has been passed on leaves its place to others.
+
+        Lasting ones keep it.
+        """
         places: dict[int, int] = {}
         free: list[tuple[int, int]] = []
 
@@ -221,7 +241,8 @@ class _Writer:
             if step["kind"] == kernels.ADDITION:
                 step["opens_other"] = open_(int(step["other"]))
             done = self._values[int(step["target"])].whole.row
-            free.append((sizes[done], places[done])) if done in places else None
+            if done in places and not lasting:
+                free.append((sizes[done], places[done]))
         for value in self._values:
             values[value.row]["slope"] = places.get(value.whole.row, -1)
         return end

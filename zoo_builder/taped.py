@@ -70,8 +70,15 @@ def step_seconds(spec: ZooSpec, dataset: Dataset, subsets: Subsets, network: Net
     return float(np.median(taken))
 
 
-def write(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tape:
+def write(
+    network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, *, lasting: bool = False
+) -> Tape:
     """Return a network's tape, after trying whether the loops compute from it what the network does.
+
+    Parameters
+    ----------
+    network, shape, lasting : see `zoo_builder.tape.Tape`.
+    dtype : what to compute in.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def write(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch
     """
     if dtype not in (torch.float32, torch.float64):
         raise UnknownLayerError
-    tape = Tape(network, shape)
+    tape = Tape(network, shape, lasting=lasting)
     probe = Probe.of(network, shape, dtype)
     inputs, labels = _laid_out(probe.inputs.numpy()), probe.labels.numpy()
     parameters, buffers = tape.parameters(network, inputs.dtype), tape.buffers(network, inputs.dtype)

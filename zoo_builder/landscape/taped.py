@@ -1,11 +1,257 @@
-"""Loss surfaces in compiled loops, on a CPU."""
+"""Loss surfaces of classifiers on a CPU, one network after the other, each from its tape, in compiled loops."""
 
-from zoo_builder.graph import UnknownLayerError
-from zoo_builder.landscape.stacked import Stacked
+import copy
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from zoo_builder import kernels, taped
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout
+from zoo_builder.tape import Memory
+
+#: Numbers that an arena should not exceed, so that two of them fit the second cache; batches are cut to that.
+_ARENA = 2**17
+#: Fewest and most examples in a batch.
+_FEWEST, _MOST = 16, 128
+#: Bytes of values and gradients that are kept between Hessian–vector products, all networks of a surface together.
+_KEPT = 2**29
+#: Examples that pass through a network before an interruption is heard.
+_PAUSE = 2**16
 
 
-class Taped(Stacked):
-    """To come."""
+class Taped:
+    """The loss surfaces of networks that tapes know; see `zoo_builder.landscape.surface.Surface`."""
 
-    def __init__(self, networks, shape, dtype):  # noqa
-        raise UnknownLayerError
+    classifies = True
+
+    def __init__(self, networks: Sequence[nn.Module], shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Write the tape; see `zoo_builder.landscape.surface.open_surface`.
+
+        Raises
+        ------
+        UnknownLayerError
+            The networks do something that the compiled loops do not know.
+        """
+        if not networks:
+            raise ValueError("a surface needs at least one network")
+        self.module = networks[0]
+        self.layout = Layout(self.module)
+        states = [dict(network.named_parameters()) for network in networks]
+        if any({name: tuple(value.shape) for name, value in state.items()} != self.layout.shapes for state in states):
+            raise ValueError("networks of one stack must have parameters of the same names and shapes")
+        self._tape = taped.write(self.module, shape, dtype, lasting=True)
+        self._kind = torch.empty(0, dtype=dtype).numpy().dtype
+        self._places = self._tape.places({name: place.start for name, place in self.layout.slices.items()})
+        vectors = [[value.detach().reshape(-1) for value in state.values()] for state in states]
+        self.points = torch.stack([torch.cat(parts) for parts in vectors]).to(dtype)
+        self._buffers = np.stack([self._tape.buffers(network, self._kind) for network in networks])
+        self._batch = int(np.clip(_ARENA // self._tape.size // 16 * 16, _FEWEST, _MOST))
+        self._memories: dict[tuple[int, bool], Memory] = {}
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def _with(self, points: Tensor, buffers: np.ndarray) -> Self:
+        other = copy.copy(self)
+        other.points, other._buffers = points, buffers
+        return other
+
+    def part(self, rows: Sequence[int]) -> Self:
+        """Return the surfaces of some of the networks."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return self._with(self.points[torch.from_numpy(chosen)], self._buffers[chosen])
+
+    def network(self, row: int) -> nn.Module:
+        """Return a copy of one network."""
+        module = copy.deepcopy(self.module)
+        module.load_state_dict(self._tape.state(self._vectors(self.points)[row], self._buffers[row], 0))
+        return module.eval()
+
+    def _vectors(self, points: Tensor) -> np.ndarray:
+        """Return points (…, P) as the loops read them."""
+        vectors: np.ndarray = np.ascontiguousarray(points.detach().numpy()[..., self._places], self._kind)
+        return vectors
+
+    def _points(self, vectors: np.ndarray) -> Tensor:
+        """Return what the loops wrote, (…, P), as points."""
+        points = np.empty_like(vectors)
+        points[..., self._places] = vectors
+        return torch.from_numpy(points)
+
+    def _memory(self, batch: int, *, training: bool) -> Memory:
+        """Return memory for batches of a size, kept for the next time."""
+        if (batch, training) not in self._memories:
+            self._memories[batch, training] = Memory(self._tape, batch, self._kind, training=training)
+        return self._memories[batch, training]
+
+    def _laid_out(self, data: Data) -> np.ndarray:
+        return data.laid_out.astype(self._kind, copy=False)
+
+    def _shown(self, data: Data, points: Tensor, row: int, channels: int) -> np.ndarray:
+        vectors, inputs = self._vectors(points), self._laid_out(data)
+        memory = self._memory(self._batch, training=False)
+        out = np.empty((len(points), len(data), channels), self._kind)
+        with threadpool_limits(1, "blas"):
+            for at, vector in enumerate(vectors):
+                for first in range(0, len(data), _PAUSE):
+                    kernels.logits(
+                        self._tape.values,
+                        self._tape.steps,
+                        vector,
+                        self._buffers[at],
+                        memory.arena,
+                        memory.saved,
+                        memory.scratch,
+                        inputs[first : first + _PAUSE],
+                        self._batch,
+                        row,
+                        out[at, first : first + _PAUSE],
+                    )
+        return out
+
+    def logits(self, data: Data, points: Tensor | None = None) -> Tensor:
+        """Return outputs (S, n, K)."""
+        row = int(self._tape.steps[-1]["target"])
+        channels = int(self._tape.values[row]["channels"])
+        return torch.from_numpy(self._shown(data, self.points if points is None else points, row, channels))
+
+    def features(self, data: Data) -> Tensor:
+        """Return what the last linear layer sees, (S, n, F)."""
+        row, order = self._tape.features
+        seen = self._shown(data, self.points, row, len(order))
+        out = np.empty_like(seen)
+        out[..., order] = seen
+        return torch.from_numpy(out)
+
+    def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean losses and errors in %, (S, M) each, at points (S, M, P)."""
+        inputs, labels = self._laid_out(data), data.targets.numpy()
+        every = np.arange(len(data))
+        memory = self._memory(self._batch, training=False)
+        losses, errors = torch.empty(points.shape[:2], dtype=torch.float64), torch.empty(points.shape[:2]).double()
+        with threadpool_limits(1, "blas"):
+            for at in range(len(points)):
+                for m, vector in enumerate(self._vectors(points[at])):
+                    loss, wrong = 0.0, 0
+                    for first in range(0, len(data), _PAUSE):
+                        more, missed = kernels.evaluate(
+                            self._tape.values,
+                            self._tape.steps,
+                            vector,
+                            self._buffers[at],
+                            memory.arena,
+                            memory.saved,
+                            memory.scratch,
+                            inputs,
+                            every[first : first + _PAUSE],
+                            labels[first : first + _PAUSE],
+                            self._batch,
+                        )
+                        loss, wrong = loss + more, wrong + missed
+                    losses[at, m], errors[at, m] = loss / len(data), 100 * wrong / len(data)
+        return losses, errors
+
+    def gradients(
+        self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean losses (S,) and gradients (S, P), at points (S, P)."""
+        vectors, inputs, labels = self._vectors(points), self._laid_out(data), data.targets.numpy()
+        every = np.arange(len(data))[None] if chosen is None else chosen.numpy()
+        every = np.broadcast_to(every, (len(points), every.shape[1]))
+        batch = every.shape[1] if training else self._batch
+        memory = self._memory(batch, training=True)
+        losses, gradients = torch.empty(len(points), dtype=torch.float64), np.empty_like(vectors)
+        part, buffers = np.empty_like(vectors[0]), self._buffers.copy()
+        with threadpool_limits(1, "blas"):
+            for at, vector in enumerate(vectors):
+                losses[at] = kernels.differentiate(
+                    self._tape.values,
+                    self._tape.steps,
+                    vector,
+                    buffers[at],
+                    memory.arena,
+                    memory.saved,
+                    memory.scratch,
+                    part,
+                    inputs,
+                    every[at],
+                    labels[every[at]],
+                    batch,
+                    training,
+                    gradients[at],
+                )
+        return losses, self._points(gradients)
+
+    def curvature(self, data: Data) -> Callable[[Tensor], Tensor]:
+        """Return the Hessians of the mean losses where the networks are.
+
+        Values and gradients of all examples are kept from the first product on where memory allows it.
+        """
+        inputs, labels = self._laid_out(data), data.targets.numpy()
+        vectors, batch, tape = self._vectors(self.points), self._batch, self._tape
+        memory = self._memory(batch, training=True)
+        along, part = np.zeros_like(memory.arena), np.empty_like(vectors[0])
+        batches = -(-len(data) // batch)
+        fits = batches * memory.arena.nbytes * len(vectors) <= _KEPT
+        shape = (batches if fits else 1, len(memory.arena))
+        kept: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(vectors)
+
+        def products(directions: Tensor) -> Tensor:
+            along_each = self._vectors(directions)
+            out = np.empty_like(along_each)
+            with threadpool_limits(1, "blas"):
+                for at, vector in enumerate(vectors):
+                    ready = kept[at] is not None
+                    arenas, saved = kept[at] or (np.zeros(shape, self._kind), np.empty_like(memory.saved))
+                    if fits:
+                        kept[at] = arenas, saved
+                    kernels.multiply_hessian(
+                        tape.values,
+                        tape.steps,
+                        vector,
+                        self._buffers[at],
+                        arenas,
+                        along,
+                        saved,
+                        memory.scratch,
+                        part,
+                        inputs,
+                        labels,
+                        batch,
+                        ready,
+                        along_each[at],
+                        out[at],
+                    )
+            return self._points(out)
+
+        return products
+
+    def renormalized(self, data: Data, points: Tensor) -> Self:
+        """Return the surfaces at other points, normalization's statistics taken anew there."""
+        if not self._buffers.shape[1]:
+            return self._with(points, self._buffers)
+        batch = min(STATISTICS_BATCH, len(data))
+        memory = self._memory(batch, training=False)
+        steps = self._tape.steps.copy()
+        steps["momentum"] = 1
+        inputs, fresh = self._laid_out(data), np.empty_like(self._buffers)
+        with threadpool_limits(1, "blas"):
+            for at, vector in enumerate(self._vectors(points)):
+                kernels.statistics(
+                    self._tape.values,
+                    steps,
+                    vector,
+                    np.empty_like(fresh[at]),
+                    memory.arena,
+                    memory.saved,
+                    memory.scratch,
+                    inputs,
+                    batch,
+                    fresh[at],
+                )
+        return self._with(points, fresh)
