@@ -4,7 +4,6 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +11,19 @@ from pathlib import Path
 import torch
 
 from mdbench import __version__, files
-from mdbench.errors import MdbenchError
 from mdbench.zoo import MANIFEST as ZOO_MANIFEST
 from mdbench.zoo import Zoo, sha256_of, write_tables
-from zoo_builder.executors import OpenExecutor
+from zoo_builder.executors import OpenExecutor, carry_out
 from zoo_builder.network import initialised
 from zoo_builder.plan import LIMITS, Plan, Unit, estimate, plan
 from zoo_builder.spec import ZooSpec, read_spec
-from zoo_builder.store import SPEC, Manifest, Store, writing
+from zoo_builder.store import SPEC, Manifest, Store
 from zoo_builder.tables import assemble
 from zoo_builder.train import form
+from zoo_builder.units import writing
 from zoo_builder.work import Order, do, material
 
 TIMINGS = "timings.parquet"
-#: How often in a row workers may die, with no unit finished in between, before the build gives up.
-_DEATHS = 5
 
 
 @dataclass(frozen=True)
@@ -103,32 +100,19 @@ def _train(
     store: Store, whole: Plan, manifest: Manifest, there: Sequence[Unit], open_executor: OpenExecutor
 ) -> Iterator[Progress]:
     """Train what is not there yet, and tell after each unit how far the build is."""
-    begun, deaths = time.monotonic(), 0
+    begun = time.monotonic()
+    units = {unit.key: unit for unit in whole.units}
     done = {unit.key: unit for unit in there}
     spec = whole.spec.model_dump_json()
+    orders = {
+        key: Order(str(store.folder), spec, manifest.data_sha256, manifest.device, unit)
+        for key, unit in units.items()
+        if key not in done
+    }
     yield _progress(whole, done, there, 0.0)
-    while left := [unit for unit in whole.units if unit.key not in done]:
-        try:
-            with open_executor() as executor:
-                orders = {
-                    executor.submit(
-                        do, Order(str(store.folder), spec, manifest.data_sha256, manifest.device, unit)
-                    ): unit
-                    for unit in left
-                }
-                for future in as_completed(orders):
-                    future.result()
-                    unit = orders.pop(future)
-                    done[unit.key] = unit
-                    yield _progress(whole, done, there, time.monotonic() - begun)
-        except BrokenExecutor as error:
-            done |= {unit.key: unit for unit in left if store.has(unit.key)}  # finished, and not yet told of
-            deaths = 1 if any(unit.key in done for unit in left) else deaths + 1
-            if deaths == _DEATHS:
-                raise MdbenchError(
-                    f"worker processes ended {deaths} times in a row, perhaps for want of memory; fewer --workers need less. "
-                    f"{len(done)} of {len(whole.units)} units are kept, and the same command goes on from there"
-                ) from error
+    for key in carry_out(open_executor, do, orders, store.has, found=len(there)):
+        done[key] = units[key]
+        yield _progress(whole, done, there, time.monotonic() - begun)
 
 
 def _progress(whole: Plan, done: Mapping[str, Unit], there: Sequence[Unit], seconds: float) -> Progress:

@@ -5,8 +5,8 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
@@ -18,6 +18,9 @@ from mdbench.nursery import worker_context
 
 #: Opens an executor; closing it ends its workers.
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
+
+#: How often in a row workers may die, with no unit finished in between, before the work is given up.
+_DEATHS = 5
 
 _dealt: str | None = None
 
@@ -117,6 +120,53 @@ def dask(address: str) -> OpenExecutor:
                 executor.shutdown(wait=False)
 
     return open_executor
+
+
+def carry_out(
+    open_executor: OpenExecutor,
+    do: Callable[[Any], object],
+    orders: Mapping[str, Any],
+    has: Callable[[str], bool],
+    *,
+    found: int = 0,
+) -> Iterator[str]:
+    """Have units of work done, and yield the key of each as it is; workers that die are replaced.
+
+    Parameters
+    ----------
+    open_executor : opens the workers.
+    do : what a worker does with an order: it puts the unit where `has` finds it.
+    orders : key → order.
+    has : whether a unit is there.
+    found : units that were there before, for the message.
+
+    Raises
+    ------
+    MdbenchError
+        Workers die again and again; or what `do` raises.
+    """
+    left, deaths = dict(orders), 0
+    while left:
+        before = len(left)
+        try:
+            with open_executor() as executor:
+                futures = {executor.submit(do, order): key for key, order in left.items()}
+                for future in as_completed(futures):
+                    future.result()
+                    key = futures.pop(future)
+                    del left[key]
+                    yield key
+        except BrokenExecutor as error:
+            for key in [key for key in left if has(key)]:  # finished, and not yet told of
+                del left[key]
+                yield key
+            deaths = 1 if len(left) < before else deaths + 1
+            if deaths == _DEATHS:
+                units = found + len(orders)
+                raise MdbenchError(
+                    f"worker processes ended {deaths} times in a row, perhaps for want of memory; fewer --workers need less. "
+                    f"{units - len(left)} of {units} units are kept, and the same command goes on from there"
+                ) from error
 
 
 @contextmanager

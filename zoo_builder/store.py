@@ -6,19 +6,16 @@
     DIR/units/KEY/              a unit: networks.parquet, checkpoints.safetensors, unit.json with their SHA-256
     DIR/zoo.json, configurations.parquet, checkpoints.parquet, timings.parquet
                                 the zoo, once all units are there
+    DIR/landscape/              what was measured of its networks; see `zoo_builder.measuring`
 
-A unit is written into a folder of another name, which gets its own once everything in it is on the disk. What a kill or
-a power cut leaves behind are folders and files of names that nobody reads, and that the next build removes.
+What a kill or a power cut leaves behind are folders and files of names that nobody reads, and that the next build removes.
 """
 
 import errno
 import fcntl
-import hashlib
 import re
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +26,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import sha256_of
+from zoo_builder.units import Units, writing
 
 FORMAT = 1
 MANIFEST = "build.json"
 SPEC = "spec.toml"
 EXAMPLES = "examples.safetensors"
 UNITS = "units"
-UNIT = "unit.json"
 NETWORKS = "networks.parquet"
 CHECKPOINTS = "checkpoints.safetensors"
 _LOCK = ".lock"
-_UNFINISHED = ".unfinished-"
-_RUBBISH = ".rubbish-"
 #: What `mdbench.files.replace` writes beside a file's name.
 _BESIDE = re.compile(r"\.\w+\.(json|toml|safetensors|parquet)\.\d+")
 
@@ -69,10 +63,6 @@ class Manifest(_Strict):
     units: dict[str, int]
 
 
-class _UnitRecord(_Strict):
-    sha256: dict[str, str]
-
-
 class Store:
     """The folder of one build.
 
@@ -83,6 +73,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._units = Units(folder / UNITS)
 
     @property
     def begun(self) -> bool:
@@ -140,12 +131,7 @@ class Store:
         for path in self.folder.iterdir():
             if _BESIDE.fullmatch(path.name):
                 path.unlink(missing_ok=True)
-        for path in (self.folder / UNITS).glob(f"{_UNFINISHED}*"):
-            # A worker on another machine may be writing there still: it loses the whole folder at once, never half of it.
-            with suppress(FileNotFoundError):
-                path.rename(path.with_name(f"{_RUBBISH}{uuid.uuid4().hex}"))
-        for path in (self.folder / UNITS).glob(f"{_RUBBISH}*"):
-            shutil.rmtree(path, ignore_errors=True)
+        self._units.tidy()
 
     def _compare(self, there: Manifest, wanted: Manifest) -> None:
         reasons = {
@@ -186,11 +172,11 @@ class Store:
 
     def home(self, key: str) -> Path:
         """Return the folder of a unit."""
-        return self.folder / UNITS / key
+        return self._units.home(key)
 
     def has(self, key: str) -> bool:
         """Tell whether a unit is there; `check` tells whether it is whole, as it was when it got its name."""
-        return self.home(key).exists()
+        return self._units.has(key)
 
     def write(self, key: str, rows: pd.DataFrame, tensors: Mapping[str, Any]) -> Path:
         """Write a unit: whole or not at all; one that is there already stays.
@@ -210,27 +196,7 @@ class Store:
         MdbenchError
             It cannot be written; what was there before is as it was.
         """
-        home = self.home(key)
-        # Two workers, perhaps on two machines, may write the same unit: neither knows of the other.
-        scratch = self.folder / UNITS / f"{_UNFINISHED}{key}-{uuid.uuid4().hex}"
-        with writing(home):
-            try:
-                scratch.mkdir(parents=True)
-                contents = {CHECKPOINTS: _safetensors(tensors), NETWORKS: files.parquet(rows)}
-                digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-                contents[UNIT] = (_UnitRecord(sha256=digests).model_dump_json(indent=2) + "\n").encode()
-                for name, content in contents.items():
-                    files.write(scratch / name, content)
-                files.sync_folder(scratch)
-                try:
-                    scratch.rename(home)
-                except OSError as error:
-                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                        raise
-                files.sync_folder(home.parent)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-        return home
+        return self._units.write(key, {CHECKPOINTS: _safetensors(tensors), NETWORKS: files.parquet(rows)})
 
     def check(self, key: str) -> None:
         """Make sure that a unit is what was written.
@@ -240,15 +206,7 @@ class Store:
         MdbenchError
             A file of it is missing or changed.
         """
-        home = self.home(key)
-        advice = f"move {home} away, and the same command trains these networks again"
-        try:
-            record = _UnitRecord.model_validate_json((home / UNIT).read_bytes())
-            for name in (CHECKPOINTS, NETWORKS):
-                if sha256_of(home / name) != record.sha256.get(name):
-                    raise MdbenchError(f"{home / name} is damaged (its SHA-256 differs); {advice}")
-        except (OSError, ValidationError) as error:
-            raise MdbenchError(f"{home} is damaged: {reason(error)}; {advice}") from error
+        self._units.check(key, (CHECKPOINTS, NETWORKS), "trains these networks again")
 
     def rows(self, keys: Sequence[str]) -> pd.DataFrame:
         """Return the rows of these units; ``shard`` is where a network's checkpoint is, relative to the folder."""
@@ -276,30 +234,3 @@ def _holds(path: Path, content: bytes) -> bool:
         return path.read_bytes() == content
     except OSError:
         return False
-
-
-@contextmanager
-def writing(where: Path) -> Iterator[None]:
-    """Stand around what writes: where that fails, say what to do about it.
-
-    Raises
-    ------
-    MdbenchError
-        It failed.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise MdbenchError(f"cannot write {where}: {reason(error)}; {_advice(error)}") from error
-    except MdbenchError as error:
-        if isinstance(error.__cause__, OSError):
-            raise MdbenchError(f"{error}; {_advice(error.__cause__)}") from error
-        raise
-
-
-def _advice(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "make room, and the same command goes on from there"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return "is it a folder, and yours to write?"
-    return "once that is mended, the same command goes on from there"
