@@ -8,6 +8,11 @@ from typing import Final
 from mdbench.errors import MdbenchError
 
 ZHOU_2024 = "Zhou et al., MD tree (ICML 2024)"
+GUO_2017 = "Guo et al., On calibration of modern neural networks (ICML 2017)"
+JIANG_2020 = "Jiang et al., Fantastic generalization measures and where to find them (ICLR 2020)"
+JIANG_2022 = "Jiang et al., Assessing generalization of SGD via disagreement (ICLR 2022)"
+LIU_2020 = "Liu et al., Early-learning regularization prevents memorization of noisy labels (NeurIPS 2020)"
+THEISEN_2023 = "Theisen et al., When are ensembles really effective? (NeurIPS 2023)"
 
 
 class Family(StrEnum):
@@ -165,10 +170,139 @@ _ALL = (
         "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)",
     ),
     # Performance.
+    *_with_std(
+        Column(
+            "train_ece",
+            "%",
+            Family.LANDSCAPE,
+            "expected calibration error on training data: mean |accuracy − confidence| over 15 equal bins of confidence",
+            GUO_2017,
+        ),
+        Column(
+            "train_confidence",
+            "%",
+            Family.LANDSCAPE,
+            "mean probability of the predicted class on training data",
+            GUO_2017,
+        ),
+        Column(
+            "train_margin",
+            "1",
+            Family.LANDSCAPE,
+            "mean over training examples of the label's logit minus the largest other",
+            JIANG_2020,
+        ),
+        Column(
+            "train_margin_p10",
+            "1",
+            Family.LANDSCAPE,
+            "10th percentile over training examples of the label's logit minus the largest other",
+            JIANG_2020,
+        ),
+        Column(
+            "test_ece",
+            "%",
+            Family.VALIDATION,
+            "expected calibration error on test data: mean |accuracy − confidence| over 15 equal bins of confidence",
+            GUO_2017,
+            reveals_label=True,
+        ),
+        Column(
+            "test_confidence",
+            "%",
+            Family.VALIDATION,
+            "mean probability of the predicted class on test data",
+            GUO_2017,
+            reveals_label=True,
+        ),
+    ),
     # Hessian.
     # Mode connectivity.
     # Similarity.
+    Column(
+        "penultimate_cka",
+        "1",
+        Family.LANDSCAPE,
+        "linear CKA between what the last linear layers of two seeds see, mean over seed pairs",
+        "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)",
+    ),
+    Column(
+        "train_disagreement",
+        "%",
+        Family.LANDSCAPE,
+        "share of training examples on which two seeds predict different classes, mean over seed pairs",
+        JIANG_2022,
+    ),
+    Column(
+        "test_disagreement",
+        "%",
+        Family.VALIDATION,
+        "share of test inputs on which two seeds predict different classes, mean over seed pairs; estimates the test error",
+        JIANG_2022,
+        reveals_label=True,
+    ),
     # Sharpness and diversity.
+    *_with_std(
+        Column(
+            "sharpness_worst",
+            "nats",
+            Family.LANDSCAPE,
+            "largest rise of the training loss found within a distance of 0.1 of the parameters; a lower bound",
+            "Foret et al., Sharpness-aware minimization (ICLR 2021)",
+        ),
+        Column(
+            "sharpness_adaptive",
+            "nats",
+            Family.LANDSCAPE,
+            "largest rise of the training loss found where ‖δ / |w|‖ ≤ 0.1, δ the change of parameters w; a lower bound",
+            "Kwon et al., ASAM: adaptive sharpness-aware minimization (ICML 2021)",
+        ),
+        Column(
+            "sharpness_average",
+            "nats",
+            Family.LANDSCAPE,
+            "mean rise of the training loss over random directions as long as 5 % of the parameters' norm",
+            "Andriushchenko et al., A modern look at sharpness and generalization (ICML 2023)",
+        ),
+        Column(
+            "sharpness_average_se",
+            "nats",
+            Family.LANDSCAPE,
+            "standard error of sharpness_average over its 10 to 30 directions",
+        ),
+    ),
+    Column(
+        "ensemble_test_error",
+        "%",
+        Family.VALIDATION,
+        "test error of the mean over seeds of the predicted probabilities",
+        "Lakshminarayanan et al., Simple and scalable predictive uncertainty by deep ensembles (NeurIPS 2017)",
+        reveals_label=True,
+    ),
+    Column(
+        "ensemble_gain",
+        "points",
+        Family.VALIDATION,
+        "mean test error of the seeds − ensemble_test_error",
+        THEISEN_2023,
+        reveals_label=True,
+    ),
+    Column(
+        "ensemble_diversity",
+        "1",
+        Family.VALIDATION,
+        "disagreement-error ratio: test_disagreement / mean test error of the seeds",
+        THEISEN_2023,
+        reveals_label=True,
+    ),
+    Column(
+        "ensemble_variance",
+        "1",
+        Family.VALIDATION,
+        "mean over test inputs of the variance over seeds of the predicted probabilities, summed over classes",
+        "Lu et al., Sharpness-diversity tradeoff: improving flat ensembles with SharpBalance (NeurIPS 2024)",
+        reveals_label=True,
+    ),
     # Heavy-tailed spectra.
     Column("layer", "", Family.ID, "path of a layer in its network"),
     Column("matrix_rows", "1", Family.ID, "rows of a layer's weight matrix: units or channels that go out"),
@@ -260,6 +394,52 @@ _ALL = (
     ),
     # Topology.
     # Memorization.
+    *_with_std(
+        Column(
+            "memorized_share",
+            "%",
+            Family.LANDSCAPE,
+            "share of the training examples with deliberately wrong labels whose wrong label is predicted",
+            LIU_2020,
+        ),
+        Column(
+            "corrected_share",
+            "%",
+            Family.LANDSCAPE,
+            "share of the training examples with deliberately wrong labels whose right label is predicted",
+            LIU_2020,
+        ),
+        Column(
+            "memorization_gap",
+            "points",
+            Family.LANDSCAPE,
+            "accuracy on training examples whose label was left alone − memorized_share",
+            LIU_2020,
+        ),
+        Column(
+            "membership_auc",
+            "1",
+            Family.VALIDATION,
+            "probability that a training example, with the label it was trained with, has a smaller loss than a test example",
+            "Yeom et al., Privacy risk in machine learning (CSF 2018)",
+            reveals_label=True,
+        ),
+        Column(
+            "membership_auc_clean",
+            "1",
+            Family.VALIDATION,
+            "probability that a training example whose label was left alone has a smaller loss than a test example",
+            "Yeom et al., Privacy risk in machine learning (CSF 2018)",
+            reveals_label=True,
+        ),
+        Column("train_loss_p99", "nats", Family.LANDSCAPE, "99th percentile of the losses of the training examples"),
+        Column(
+            "train_loss_tail_share",
+            "%",
+            Family.LANDSCAPE,
+            "share of the sum of all training losses that the largest 1 % of them carry",
+        ),
+    ),
     # Prunability.
     *_with_std(
         *(

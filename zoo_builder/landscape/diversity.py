@@ -1,0 +1,88 @@
+"""Diversity of networks that differ by their seed alone, and what their ensemble gains by it. On test data."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo_builder.landscape import outputs
+from zoo_builder.landscape.metric import Metric, Subject
+from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, Missing
+from zoo_builder.landscape.similarity import ALONE, disagreements, pair_mean
+
+METRICS: Final = (
+    Metric("ensemble_test_error", "configuration", 0, 100),
+    Metric("ensemble_gain", "configuration", -100, 100),
+    Metric("ensemble_diversity", "configuration", 0, 2),
+    Metric("ensemble_variance", "configuration", 0, 1),
+)
+
+
+def ensemble_error(probabilities: Tensor, labels: Tensor) -> float:
+    """Return the error in % of predicting the class whose probability is largest in the mean over networks.
+
+    Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep ensembles (NeurIPS 2017).
+
+    Parameters
+    ----------
+    probabilities : (k, n, K), of k networks.
+    labels : int64 (n,).
+    """
+    return float(100 * (probabilities.mean(0).argmax(1) != labels).double().mean())
+
+
+def disagreement_error_ratio(predictions: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Return how often two different networks disagree, divided by how often one errs; NaN where none does.
+
+    Theisen et al., When are ensembles really effective? (NeurIPS 2023): above 1, ensembles gain much. Two networks
+    disagree only where one of them errs, so that it is at most 2.
+
+    Parameters
+    ----------
+    predictions : (k, n), of k networks.
+    labels : (n,).
+    """
+    error = float(100 * (predictions != labels).mean())
+    return pair_mean(disagreements(predictions)) / error if error else np.nan
+
+
+def predictive_variance(probabilities: Tensor) -> float:
+    """Return the mean over examples of the variance over networks of the vector of probabilities, 0 to 1.
+
+    The variance is unbiased: it does not depend on how many networks there are.
+
+    Parameters
+    ----------
+    probabilities : (k, n, K), of k networks, at least 2.
+    """
+    return float(probabilities.var(0, correction=1).sum(1).mean())
+
+
+def measure(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Missing]:
+    """Measure all groups of a subject: `METRICS`."""
+    columns = [metric.column for metric in METRICS]
+    missing = Missing(len(subject.groups))
+    missing.because(ALONE, columns, (at for at, rows in enumerate(subject.groups) if len(rows) < 2))
+    if not subject.surface.classifies:
+        missing.because(NOT_CLASSES, columns)
+        return missing.fill({}, columns), missing
+    if subject.test is None:
+        missing.because(NO_TEST, columns)
+        return missing.fill({}, columns), missing
+    found = {column: np.full(len(subject.groups), np.nan) for column in columns}
+    labels, finite = subject.test.targets.cpu(), outputs.finite(subject.test_logits).cpu().numpy()
+    for at, rows in enumerate(subject.groups):
+        if len(rows) < 2 or not finite[list(rows)].all():
+            continue
+        logits = subject.test_logits[list(rows)].cpu()
+        probabilities, predictions = logits.double().softmax(2), logits.argmax(2).numpy()
+        together = ensemble_error(probabilities, labels)
+        error = 100 * (predictions != labels.numpy()).mean()
+        found["ensemble_test_error"][at] = together
+        found["ensemble_gain"][at] = error - together
+        found["ensemble_diversity"][at] = disagreement_error_ratio(predictions, labels.numpy())
+        found["ensemble_variance"][at] = predictive_variance(probabilities)
+        if not error:
+            missing.because("no network errs on test data", ["ensemble_diversity"], [at])
+    return missing.fill(found, columns, "a network's outputs are not finite"), missing

@@ -1,0 +1,60 @@
+"""Numbers that could not be measured, each with a reason."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+NOT_CLASSES = "the loss is not the cross-entropy of classes"
+NO_TEST = "there are no test data"
+NOT_FINITE = "outputs are not finite"
+
+
+class Missing:
+    """Why numbers are missing: of networks, or of groups.
+
+    Attributes
+    ----------
+    size : how many there are.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._reasons: dict[int, dict[str, list[str]]] = {}
+
+    def because(self, why: str, columns: Iterable[str], rows: Iterable[int] | None = None) -> None:
+        """Say why some columns are missing: in some rows, or in all. What is said first stands."""
+        columns = list(columns)
+        for row in range(self.size) if rows is None else rows:
+            said = {column for others in self._reasons.get(row, {}).values() for column in others}
+            new = [column for column in columns if column not in said]
+            if new:
+                self._reasons.setdefault(row, {}).setdefault(why, []).extend(new)
+
+    def fill(
+        self, found: Mapping[str, ArrayLike], columns: Sequence[str], otherwise: str = NOT_FINITE
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return all columns, float64 (size,) each: NaN where nothing was found, or nothing finite.
+
+        Parameters
+        ----------
+        found : column → (size,).
+        columns : all that there are to be.
+        otherwise : why a number is missing where nothing else was said.
+        """
+        filled = {}
+        for column in columns:
+            values = np.array(found.get(column, np.full(self.size, np.nan)), dtype=np.float64)
+            values[~np.isfinite(values)] = np.nan
+            filled[column] = values
+        for row in range(self.size):
+            self.because(otherwise, [column for column in columns if np.isnan(filled[column][row])], [row])
+        return filled
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Row → what is missing and why, in one line."""
+        return {
+            row: "; ".join(f"{', '.join(columns)}: {why}" for why, columns in said.items())
+            for row, said in sorted(self._reasons.items())
+        }
