@@ -8,6 +8,9 @@ from typing import Final
 from mdbench.errors import MdbenchError
 
 ZHOU_2024 = "Zhou et al., MD tree (ICML 2024)"
+YANG_2021 = "Yang et al., Taxonomizing local versus global structure in neural network loss landscapes (NeurIPS 2021)"
+FRANKLE_2020 = "Frankle et al., Linear mode connectivity and the lottery ticket hypothesis (ICML 2020)"
+AINSWORTH_2023 = "Ainsworth et al., Git Re-Basin: merging models modulo permutation symmetries (ICLR 2023)"
 GUO_2017 = "Guo et al., On calibration of modern neural networks (ICML 2017)"
 JIANG_2020 = "Jiang et al., Fantastic generalization measures and where to find them (ICLR 2020)"
 JIANG_2022 = "Jiang et al., Assessing generalization of SGD via disagreement (ICLR 2022)"
@@ -218,6 +221,44 @@ _ALL = (
     ),
     # Hessian.
     # Mode connectivity.
+    Column(
+        "mode_connectivity_loss",
+        "nats",
+        Family.LANDSCAPE,
+        "(l(0)+l(1))/2 − l(t*): training loss along a trained quadratic Bézier curve between two seeds, "
+        "t* where it deviates most",
+        YANG_2021,
+    ),
+    Column(
+        "linear_barrier",
+        "points",
+        Family.LANDSCAPE,
+        "how far the training error at t = 0.25, 0.5 or 0.75 of the straight line between two seeds rises at most above "
+        "the line between the errors at its ends",
+        FRANKLE_2020,
+    ),
+    Column(
+        "linear_barrier_loss",
+        "nats",
+        Family.LANDSCAPE,
+        "how far the training loss at t = 0.25, 0.5 or 0.75 of the straight line between two seeds rises at most above "
+        "the line between the losses at its ends",
+        FRANKLE_2020,
+    ),
+    Column(
+        "aligned_barrier",
+        "points",
+        Family.LANDSCAPE,
+        "linear_barrier after the hidden units of one of the two seeds were permuted by weight matching",
+        AINSWORTH_2023,
+    ),
+    Column(
+        "aligned_barrier_loss",
+        "nats",
+        Family.LANDSCAPE,
+        "linear_barrier_loss after the hidden units of one of the two seeds were permuted by weight matching",
+        AINSWORTH_2023,
+    ),
     # Similarity.
     Column(
         "penultimate_cka",
