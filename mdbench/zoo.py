@@ -1,7 +1,8 @@
 """A zoo: a grid of trained networks as a table, with its labels and where it comes from.
 
 On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests), ``configurations.parquet``, one row a grid point,
-and, where the single networks are known, ``checkpoints.parquet``, one row a network.
+and, where the single networks are known, ``checkpoints.parquet``, one row a network, and ``layers.parquet``, one row a layer of
+a network.
 """
 
 import hashlib
@@ -29,6 +30,7 @@ from mdbench.schema import COLUMNS, Family
 MANIFEST = "zoo.json"
 CONFIGURATIONS = "configurations.parquet"
 CHECKPOINTS = "checkpoints.parquet"
+LAYERS = "layers.parquet"
 FORMAT = 1
 
 _DERIVED = (Family.RFI, Family.LABEL)
@@ -69,6 +71,7 @@ class _Manifest(_Strict):
     rows: int
     sha256: str
     checkpoints_sha256: str | None = None
+    layers_sha256: str | None = None
     provenance: Provenance
 
 
@@ -92,6 +95,7 @@ class Zoo:
     provenance : where the zoo comes from.
     checkpoints : one row a network, indexed by ``checkpoint``: the ``configuration`` and the ``seed`` that it was trained
         with, and what was measured of it alone; None where only means are known.
+    layers : one row a layer of a network, with ``checkpoint`` and ``layer``, the layer's name; None where nobody measured them.
     """
 
     name: str
@@ -100,6 +104,7 @@ class Zoo:
     moves: tuple[Move, ...]
     provenance: Provenance
     checkpoints: pd.DataFrame | None = None
+    layers: pd.DataFrame | None = None
 
     @classmethod
     def from_table(
@@ -110,6 +115,7 @@ class Zoo:
         moves: Sequence[Move],
         provenance: Provenance,
         checkpoints: pd.DataFrame | None = None,
+        layers: pd.DataFrame | None = None,
     ) -> "Zoo":
         """Check a table of measurements and label it.
 
@@ -120,12 +126,13 @@ class Zoo:
             label columns, if there are any, are dropped and computed anew. ``configuration`` is made where it is missing.
         checkpoints : one row a network: ``checkpoint``, ``configuration``, ``seed``, ``test_error``, NaN where it could not
             be measured, and any other columns of the schema. The labels then have standard errors.
+        layers : one row a layer of one of these networks: ``checkpoint``, ``layer``, and any other columns of the schema.
 
         Raises
         ------
         MdbenchError
             A column is missing, unknown, not numeric, or NaN in a knob; a grid point stands there twice; no rows; the
-            checkpoints do not fit the configurations or contradict them.
+            checkpoints do not fit the configurations or contradict them, or the layers the checkpoints.
         """
         table = _checked(f"zoo {name}", table, ("test_error", *(move.knob for move in moves)))
         knobs = [column for column in map(str, table.columns) if COLUMNS[column].family is Family.KNOB]
@@ -149,7 +156,9 @@ class Zoo:
             )
             by_seed = checkpoints.pivot(index="configuration", columns="seed", values="test_error").reindex(table.index)
         derived = derive(table[knobs], table["test_error"], moves, by_seed)
-        return cls(name, title, table.join(derived), tuple(moves), provenance, checkpoints)
+        if layers is not None:
+            layers = _checked_layers(f"zoo {name}: layers", layers, checkpoints)
+        return cls(name, title, table.join(derived), tuple(moves), provenance, checkpoints, layers)
 
     @property
     def knobs(self) -> list[str]:
@@ -199,7 +208,9 @@ class Zoo:
         if folder.exists() and not (folder / MANIFEST).is_file():
             raise MdbenchError(f"{folder} exists and is not a zoo; move it away first")
         others = sorted(
-            path.name for path in folder.glob("[!.]*") if path.name not in (MANIFEST, CONFIGURATIONS, CHECKPOINTS)
+            path.name
+            for path in folder.glob("[!.]*")
+            if path.name not in (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS)
         )
         if others:
             raise MdbenchError(
@@ -238,8 +249,9 @@ def write_tables(zoo: Zoo, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tables = _files(zoo)
         files.replace({folder / name: content for name, content in tables.items()})
-        if CHECKPOINTS not in tables:
-            (folder / CHECKPOINTS).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, LAYERS):
+            if name not in tables:
+                (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -255,6 +267,8 @@ def _files(zoo: Zoo) -> dict[str, bytes]:
     tables = {CONFIGURATIONS: files.parquet(zoo.configurations.reset_index())}
     if zoo.checkpoints is not None:
         tables[CHECKPOINTS] = files.parquet(zoo.checkpoints.reset_index())
+    if zoo.layers is not None:
+        tables[LAYERS] = files.parquet(zoo.layers)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     manifest = _Manifest(
         format=FORMAT,
@@ -264,6 +278,7 @@ def _files(zoo: Zoo) -> dict[str, bytes]:
         rows=len(zoo.configurations),
         sha256=digests[CONFIGURATIONS],
         checkpoints_sha256=digests.get(CHECKPOINTS),
+        layers_sha256=digests.get(LAYERS),
         provenance=zoo.provenance,
     )
     return {**tables, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}
@@ -323,6 +338,19 @@ def _checked_checkpoints(where: str, table: pd.DataFrame, grid: pd.DataFrame, me
     return table
 
 
+def _checked_layers(where: str, table: pd.DataFrame, checkpoints: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the table of layers, whose networks the table of networks must have."""
+    table = _checked(where, table, ("checkpoint", "layer")).reset_index(drop=True)
+    unknown = table["checkpoint"][~table["checkpoint"].isin([] if checkpoints is None else checkpoints.index)]
+    if len(unknown):
+        raise MdbenchError(f"{where}: {unknown.iloc[0]!r} is a network that the zoo does not have")
+    twice = table[table.duplicated(subset=["checkpoint", "layer"])]
+    if len(twice):
+        name, layer = twice[["checkpoint", "layer"]].iloc[0]
+        raise MdbenchError(f"{where}: layer {layer!r} of {name!r} stands there twice")
+    return table[[known for known in COLUMNS if known in table.columns]]
+
+
 def _times(table: pd.DataFrame, knobs: list[str], point: "pd.Series[Any]") -> int:
     return int((table[knobs] == point).all(axis=1).sum())
 
@@ -372,10 +400,12 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
             f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it"
         )
     table = _read(folder / CONFIGURATIONS, manifest.sha256)
-    known = manifest.checkpoints_sha256
-    checkpoints = _read(folder / CHECKPOINTS, known) if known is not None else None
+    checkpoints, layers = (
+        _read(folder / name, known) if known is not None else None
+        for name, known in ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256))
+    )
     moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
-    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, checkpoints)
+    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, checkpoints, layers)
 
 
 def _read(path: Path, sha256: str) -> pd.DataFrame:

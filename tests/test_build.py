@@ -30,7 +30,7 @@ from tiny_zoo import (
 
 from mdbench.errors import MdbenchError
 from mdbench.zoo import load_zoo
-from zoo_builder import build as building
+from zoo_builder import executors
 from zoo_builder.build import build, makespan, status
 from zoo_builder.store import Store
 from zoo_builder.work import Order, do
@@ -403,7 +403,7 @@ def test_workers_that_always_die_end_the_build_and_what_is_there_is_kept(tmp_pat
 
 
 def test_workers_may_die_as_often_as_they_like_where_the_build_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "_DEATHS", 2)
+    monkeypatch.setattr(executors, "_DEATHS", 2)
     spec, folder, opened = write_spec(tmp_path), tmp_path / "zoo", []
 
     @contextmanager

@@ -172,7 +172,7 @@ def test_a_dask_cluster_trains_the_same_zoo_whoever_dies(tmp_path, stubborn, clu
     assert_sound(tmp_path / "dask")
 
     # A unit that kills whoever touches it: Dask gives it up, and so do we.
-    monkeypatch.setattr("zoo_builder.build._DEATHS", 2)
+    monkeypatch.setattr("zoo_builder.executors._DEATHS", 2)
     cluster.scheduler.allowed_failures = 0
     spec, _ = stubborn("dies")
     with pytest.raises(MdbenchError, match="worker processes ended 2 times in a row, perhaps for want of memory"):

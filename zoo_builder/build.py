@@ -17,7 +17,7 @@ from zoo_builder.executors import OpenExecutor, carry_out
 from zoo_builder.network import initialised
 from zoo_builder.plan import LIMITS, Plan, Unit, estimate, plan
 from zoo_builder.spec import ZooSpec, read_spec
-from zoo_builder.store import SPEC, Manifest, Store
+from zoo_builder.store import LANDSCAPE, SPEC, Manifest, Store
 from zoo_builder.tables import assemble
 from zoo_builder.train import form
 from zoo_builder.units import writing
@@ -137,6 +137,10 @@ def _finish(store: Store, spec: ZooSpec, whole: Plan) -> Zoo:
     """Write the zoo's tables and return the zoo."""
     table = store.rows([unit.key for unit in whole.units])
     zoo = assemble(spec, table, sha256_of(store.folder / SPEC))
+    if (store.folder / LANDSCAPE).is_dir():
+        from zoo_builder.measuring import with_measurements  # imports all families, which a build has no use for
+
+        zoo = with_measurements(zoo, store.folder)
     timings = table.sort_values("checkpoint", ignore_index=True)[["checkpoint", "seconds"]]
     with writing(store.folder):
         files.replace({store.folder / TIMINGS: files.parquet(timings)})

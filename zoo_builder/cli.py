@@ -14,9 +14,10 @@ from mdbench.nursery import CORES
 
 if TYPE_CHECKING:
     from zoo_builder.build import Progress
+    from zoo_builder.executors import OpenExecutor
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make zoos: plan, build, look how far.", add_completion=False, rich_markup_mode=None
+    no_args_is_help=True, help="Make zoos: plan, build, measure, look.", add_completion=False, rich_markup_mode=None
 )
 
 Spec = Annotated[Path, typer.Argument(help="The zoo's specification, a TOML file.", show_default=False)]
@@ -31,6 +32,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or several b
 WorkerCount = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Processes [default: one a core, or one a GPU]", show_default=False),
+]
+Dask = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler whose workers do the work.", metavar="ADDRESS")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
 
@@ -53,35 +57,47 @@ def build(
     out: Out = None,
     workers: WorkerCount = None,
     device: Device = "auto",
-    dask: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler whose workers train.", metavar="ADDRESS")
-    ] = None,
+    dask: Dask = None,
     as_json: Json = False,
 ) -> None:
     """Train a zoo and label it. Interrupted at any moment, the same command goes on from there."""
-    try:
+    with _kept():
         with needs("zoo"):
             from mdbench.paths import zoo_home
-            from zoo_builder import executors, report
+            from zoo_builder import report
             from zoo_builder.build import build as run
             from zoo_builder.spec import read_spec
 
         folder = out or zoo_home() / read_spec(spec).name
-        if dask and device not in ("auto", "cpu", "cuda"):
-            raise MdbenchError(
-                "the workers of a Dask cluster have their own devices: --device cpu (the default) or cuda"
-            )
-        chosen = [device.replace("auto", "cpu")] if dask else executors.devices(device)
-        open_executor = executors.dask(dask) if dask else executors.local(workers or _workers(chosen), chosen)
-        with _progress(as_json) as progress:
-            zoo = run(spec, folder, open_executor, device=chosen[0].split(":")[0], progress=progress)
-    except KeyboardInterrupt:
-        from zoo_builder.executors import end_nursery
+        open_executor, kind = _open(workers, device, dask)
+        with _progress(as_json, "training") as progress:
+            zoo = run(spec, folder, open_executor, device=kind, progress=progress)
+        report.show_zoo(zoo, folder, as_json=as_json)
 
-        end_nursery()
-        typer.echo("stopped; finished units are kept, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
-    report.show_zoo(zoo, folder, as_json=as_json)
+
+@app.command()
+def measure(
+    folder: Folder,
+    families: Annotated[
+        str | None,
+        typer.Option(help="Families of metrics, by commas [default: all nine]", show_default=False, metavar="NAMES"),
+    ] = None,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+    dask: Dask = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the loss landscape around every network of a zoo. Interrupted at any moment, the same command goes on."""
+    with _kept():
+        with needs("zoo"):
+            from zoo_builder import report
+            from zoo_builder.measuring import measure as run
+
+        open_executor, kind = _open(workers, device, dask)
+        names = [name.strip() for name in families.split(",")] if families is not None else None
+        with _progress(as_json, "measuring") as progress:
+            zoo = run(folder, open_executor, families=names, device=kind, progress=progress)
+        report.show_measured(zoo, folder, as_json=as_json)
 
 
 @app.command()
@@ -98,13 +114,38 @@ def _workers(devices: list[str]) -> int:
     return CORES if devices == ["cpu"] else len(devices)
 
 
+def _open(workers: int | None, device: str, dask: str | None) -> tuple["OpenExecutor", str]:
+    """Return what opens the workers, and the kind of their devices."""
+    from zoo_builder import executors
+
+    if dask is None:
+        chosen = executors.devices(device)
+        return executors.local(workers or _workers(chosen), chosen), chosen[0].split(":")[0]
+    if device not in ("auto", "cpu", "cuda"):
+        raise MdbenchError("the workers of a Dask cluster have their own devices: --device cpu (the default) or cuda")
+    return executors.dask(dask), device.replace("auto", "cpu")
+
+
 @contextmanager
-def _progress(as_json: bool) -> Iterator["Callable[[Progress], None]"]:
-    """Show how far a build is: a bar on a terminal, a line a unit as JSON, otherwise nothing."""
+def _kept() -> Iterator[None]:
+    """Stand around long work: what Ctrl-C stops is gone on with later."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from zoo_builder.executors import end_nursery
+
+        end_nursery()
+        typer.echo("stopped; finished units are kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _progress(as_json: bool, doing: str) -> Iterator["Callable[[Progress], None]"]:
+    """Show how far work is: a bar on a terminal, a line a unit as JSON, otherwise nothing."""
     from zoo_builder import report
 
     if as_json:
         yield report.print_progress
         return
-    with report.bar(sys.stderr) as show:
+    with report.bar(sys.stderr, doing) as show:
         yield show

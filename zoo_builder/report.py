@@ -97,17 +97,36 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
     say(f"wrote {folder}; next: mdbench evaluate validation_tree --zoo {folder}")
 
 
+def show_measured(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
+    """Print what has been measured: how many numbers of each family there are, and why others are missing."""
+    from zoo_builder.landscape.registry import FAMILIES
+    from zoo_builder.summary import families_of
+
+    found = families_of(zoo)
+    if as_json:
+        _print({"event": "measured", "name": zoo.name, "folder": str(folder), "families": found})
+        return
+    lines = [
+        (name, f"{said['columns']} columns, {said['present']:.1%} of their numbers there")
+        if (said := found[name])
+        else (name, "not measured")
+        for name in FAMILIES
+    ]
+    _show(zoo.name, lines)
+    say(f"wrote {folder}; next: mdbench zoo report {folder}")
+
+
 def print_progress(progress: build.Progress) -> None:
     """Print how far a build is, as a line of JSON."""
     _print({"event": "progress", **asdict(progress)})
 
 
 @contextmanager
-def bar(stream: TextIO) -> Iterator[Callable[[build.Progress], None]]:
-    """Show a progress bar where the stream is a terminal."""
+def bar(stream: TextIO, doing: str) -> Iterator[Callable[[build.Progress], None]]:
+    """Show a progress bar where the stream is a terminal; `doing` says what is done."""
     console = Console(file=stream, highlight=False)
     shown = Progress(
-        TextColumn("training"),
+        TextColumn(doing),
         BarColumn(),
         TextColumn("{task.fields[models]}"),
         TextColumn("[dim]{task.fields[rate]}"),

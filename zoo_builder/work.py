@@ -44,7 +44,7 @@ def do(order: Order) -> str:
     if store.has(order.unit.key):
         return str(store.home(order.unit.key))
     torch.set_num_threads(1)  # one worker a core: two threads in each would wait for each other
-    spec, dataset, subsets = _material(order.spec, order.data)
+    spec, dataset, subsets = material_of(order.spec, order.data)
     trained = train(spec, dataset, subsets, order.unit.networks, device=device_here(order.device))
     tensors = {f"{one.network.name}/{name}": value for one in trained for name, value in one.state.items()}
     return str(store.write(order.unit.key, rows(spec, trained), tensors))
@@ -57,7 +57,7 @@ def material(spec: ZooSpec) -> tuple[Dataset, Subsets]:
 
 
 @lru_cache(maxsize=2)
-def _material(spec: str, data: str) -> tuple[ZooSpec, Dataset, Subsets]:
+def material_of(spec: str, data: str) -> tuple[ZooSpec, Dataset, Subsets]:
     """Return what a specification (as JSON) says, with its material, which a worker keeps from unit to unit.
 
     Raises

@@ -1,0 +1,167 @@
+"""Measuring networks: a gate, then family after family."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mdbench.errors import MdbenchError
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.metric import Measured, Settings, Subject
+from zoo_builder.landscape.registry import Family, chosen
+from zoo_builder.landscape.surface import Loss, open_surface
+
+_GATE = 64
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured of some networks.
+
+    Attributes
+    ----------
+    models : one row a network, in the order given; a column a metric, and a column ``FAMILY_reason``.
+    together : what is a property of all of them together (means over pairs, an ensemble), and ``FAMILY_reason``.
+    layers : one row a layer of a network: ``model``, ``layer``, a column a metric.
+    """
+
+    models: pd.DataFrame
+    together: "pd.Series[Any]"
+    layers: pd.DataFrame
+
+
+def measure(
+    models: Sequence[nn.Module],
+    loss: Loss | nn.Module | Literal["cross_entropy"],
+    data: Data | tuple[Tensor, Tensor],
+    *,
+    families: Sequence[str] | None = None,
+    test: Data | tuple[Tensor, Tensor] | None = None,
+    truth: Tensor | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    settings: Settings | None = None,
+) -> Measurements:
+    """Measure the loss landscape around networks that differ by their seed alone.
+
+    Parameters
+    ----------
+    models : the networks, of one shape. They are not changed, and measured in evaluation mode.
+    loss : what they were trained with: ``"cross_entropy"``, or a function of outputs (n, …) and targets (n, …) that
+        returns their mean loss; metrics that are about classes are then missing.
+    data : training inputs (n, …) and targets (n, …).
+    families : which families to measure, see `zoo_builder.landscape.registry.FAMILIES`; all if left out.
+    test : held-out inputs and targets.
+    truth : the right labels of the training examples, int64 (n,), where some were replaced by wrong ones on purpose.
+    device, dtype : where, and in which precision.
+    settings : how much of everything.
+
+    Raises
+    ------
+    MdbenchError
+        There are no models; a family does not exist; the models draw random numbers or give no finite outputs.
+    """
+    if not models:
+        raise MdbenchError("there are no models to measure")
+    wanted = chosen(families)
+    train, held_out = _data(data), None if test is None else _data(test)
+    classes = loss == "cross_entropy" or loss is functional.cross_entropy or _is_plain_cross_entropy(loss)
+    try:
+        surface = open_surface(
+            models,
+            train.shape,
+            loss=None if classes else loss,
+            device=device,
+            dtype=dtype,  # type: ignore[arg-type]
+        )
+    except ValueError as error:
+        raise MdbenchError(str(error)) from error
+    right = None if truth is None else truth.cpu().numpy()
+    wrong = None if right is None else right != train.targets.cpu().numpy()
+    subject = Subject(surface, train, held_out, wrong=wrong, truth=right, settings=settings)
+    gate(subject)
+    rows = range(len(models))
+    table = pd.DataFrame(index=pd.RangeIndex(len(models), name="model"))
+    together: dict[str, Any] = {}
+    layers: list[pd.DataFrame] = []
+    for family in wanted:
+        found = family.measure(subject)
+        table = table.join(network_table(family, found, list(rows)))
+        together |= configuration_table(family, found, ["together"]).loc["together"].to_dict()
+        layers.append(layer_table(found, list(rows)).rename(columns={"checkpoint": "model"}))
+    return Measurements(table, pd.Series(together), joined_layers(layers, "model"))
+
+
+def _data(given: Data | tuple[Tensor, Tensor]) -> Data:
+    return given if isinstance(given, Data) else Data(*given)
+
+
+def _is_plain_cross_entropy(loss: Any) -> bool:
+    """Tell whether a loss module is the cross-entropy without weights, smoothing or ignored classes of its own."""
+    return type(loss) is nn.CrossEntropyLoss and all(
+        getattr(loss, name) == value for name, value in vars(nn.CrossEntropyLoss()).items() if not name.startswith("_")
+    )
+
+
+def gate(subject: Subject) -> None:
+    """Make sure that the networks can be measured at all: the same outputs twice, all of them finite.
+
+    Raises
+    ------
+    MdbenchError
+        They cannot.
+    """
+    some = subject.train.first(_GATE)
+    once, again = subject.surface.logits(some), subject.surface.logits(some)
+    bad = ~torch.isfinite(once).flatten(1).all(1)
+    if bad.any():
+        raise MdbenchError(
+            f"{subject.names[int(bad.int().argmax())]} has outputs that are not finite: leave out networks that diverged"
+        )
+    differ = (once != again).flatten(1).any(1)
+    if differ.any():
+        raise MdbenchError(
+            f"{subject.names[int(differ.int().argmax())]} gives other outputs when asked twice: "
+            "it draws random numbers in evaluation mode, and has no landscape"
+        )
+
+
+def network_table(family: Family, found: Measured, names: Sequence[Any]) -> pd.DataFrame:
+    """Return what was measured of networks, one row each, and why something is missing."""
+    return _table(family.columns("checkpoint"), found.networks, found.network_reasons, family.reason, names)
+
+
+def configuration_table(family: Family, found: Measured, names: Sequence[Any]) -> pd.DataFrame:
+    """Return what was measured of configurations, one row each, and why something is missing."""
+    return _table(
+        family.columns("configuration"), found.configurations, found.configuration_reasons, family.reason, names
+    )
+
+
+def _table(
+    columns: Sequence[str], found: dict[str, Any], reasons: dict[int, str], reason: str, names: Sequence[Any]
+) -> pd.DataFrame:
+    table = pd.DataFrame({column: np.asarray(found[column], dtype=np.float64) for column in columns}, index=list(names))
+    table[reason] = [reasons.get(at) for at in range(len(names))]
+    return table
+
+
+def layer_table(found: Measured, names: Sequence[Any]) -> pd.DataFrame:
+    """Return what was measured of layers: ``checkpoint``, ``layer``, and columns."""
+    rows = [{"checkpoint": names[row["network"]], **row} for row in found.layers]
+    table = pd.DataFrame(rows, columns=None if rows else ["checkpoint", "layer"])
+    return table.drop(columns="network", errors="ignore")
+
+
+def joined_layers(tables: Sequence[pd.DataFrame], name: str) -> pd.DataFrame:
+    """Return several families' tables of layers as one."""
+    whole = pd.DataFrame(columns=[name, "layer"])
+    for table in tables:
+        if len(table):
+            whole = table if whole.empty else whole.merge(table, on=[name, "layer"], how="outer", sort=False)
+    return whole

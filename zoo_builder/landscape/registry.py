@@ -1,0 +1,78 @@
+"""The families of landscape metrics, and what each of them measures. Columns are described in `mdbench.schema`."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mdbench.errors import MdbenchError
+from zoo_builder.landscape import (
+    connectivity,
+    hessian,
+    memorization,
+    performance,
+    prunability,
+    sharpness,
+    similarity,
+    spectra,
+    topology,
+)
+from zoo_builder.landscape.metric import Measured, Metric, Subject
+
+
+@dataclass(frozen=True)
+class Family:
+    """Metrics that are measured together.
+
+    Attributes
+    ----------
+    name : of the family; ``NAME_reason`` is the column that says what could not be measured, and why.
+    metrics : what is measured.
+    measure : measures it.
+    edition : counts up whenever the same network would get another number: what was measured before is measured anew.
+    """
+
+    name: str
+    metrics: tuple[Metric, ...]
+    measure: Callable[[Subject], Measured]
+    edition: int = 1
+
+    @property
+    def reason(self) -> str:
+        """The column that says what could not be measured, and why."""
+        return f"{self.name}_reason"
+
+    def columns(self, *of: str) -> list[str]:
+        """Return the columns of a checkpoint, a configuration or a layer."""
+        return [metric.column for metric in self.metrics if metric.of in of]
+
+
+#: Name → family, in the order in which they are measured.
+FAMILIES: Final[dict[str, Family]] = {
+    family.name: family
+    for family in (
+        Family("performance", performance.METRICS, performance.measure),
+        Family("hessian", hessian.METRICS, hessian.measure),
+        Family("connectivity", connectivity.METRICS, connectivity.measure),
+        Family("similarity", similarity.METRICS, similarity.measure),
+        Family("sharpness", sharpness.METRICS, sharpness.measure),
+        Family("spectra", spectra.METRICS, spectra.measure),
+        Family("topology", topology.METRICS, topology.measure),
+        Family("memorization", memorization.METRICS, memorization.measure),
+        Family("prunability", prunability.METRICS, prunability.measure),
+    )
+}
+
+
+def chosen(names: Iterable[str] | None) -> list[Family]:
+    """Return families by name, in their order; all of them without names.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such family.
+    """
+    wanted = set(FAMILIES if names is None else names)
+    unknown = sorted(wanted - set(FAMILIES))
+    if unknown:
+        raise MdbenchError(f"there is no family {unknown[0]!r}; there are: {', '.join(FAMILIES)}")
+    return [family for name, family in FAMILIES.items() if name in wanted]
