@@ -8,6 +8,9 @@ from typing import Final
 from mdbench.errors import MdbenchError
 
 ZHOU_2024 = "Zhou et al., MD tree (ICML 2024)"
+LI_2018 = "Li et al., Visualizing the loss landscape of neural nets (NeurIPS 2018)"
+XIE_2024 = "Xie et al., Evaluating loss landscapes from a topology perspective (NeurIPS 2024 workshop)"
+CHINTAKUNTA_2015 = "Chintakunta et al., An entropy-based persistence barcode (Pattern Recognition 2015)"
 YANG_2021 = "Yang et al., Taxonomizing local versus global structure in neural network loss landscapes (NeurIPS 2021)"
 FRANKLE_2020 = "Frankle et al., Linear mode connectivity and the lottery ticket hypothesis (ICML 2020)"
 AINSWORTH_2023 = "Ainsworth et al., Git Re-Basin: merging models modulo permutation symmetries (ICLR 2023)"
@@ -104,6 +107,20 @@ _ALL = (
     Column("diverged_at", "1", Family.ID, "optimizer step at which it did"),
     Column("seeds", "1", Family.ID, "networks that the means of a configuration are over"),
     Column("diverged_seeds", "1", Family.ID, "networks of a configuration that diverged, and are in no mean"),
+    *(
+        Column(f"{family}_reason", "", Family.ID, f"which {family} metrics could not be measured, and why")
+        for family in (
+            "performance",
+            "hessian",
+            "connectivity",
+            "similarity",
+            "sharpness",
+            "spectra",
+            "topology",
+            "memorization",
+            "prunability",
+        )
+    ),
     Column("width", "1", Family.KNOB, "width multiplier or number of channels; more makes the model larger"),
     Column("batch_size", "examples", Family.KNOB, "examples a step; fewer raise the temperature of learning"),
     Column("data_fraction", "%", Family.KNOB, "share of the training set that was used"),
@@ -434,6 +451,35 @@ _ALL = (
         )
     ),
     # Topology.
+    *_with_std(
+        *(
+            Column(
+                f"topology_{plane}_{name}",
+                unit,
+                Family.LANDSCAPE,
+                f"training loss on a grid along {where}: {meaning}",
+                CHINTAKUNTA_2015 if name == "persistence_entropy" else taken,
+            )
+            for plane, where, taken in (
+                ("eigen_2d", "2 top Hessian eigenvectors", XIE_2024),
+                ("eigen_3d", "3 top Hessian eigenvectors", XIE_2024),
+                ("random_2d", "2 filter-normalized random directions", LI_2018),
+                ("random_3d", "3 filter-normalized random directions", LI_2018),
+            )
+            for name, unit, meaning in (
+                ("minima", "1", "number of minima"),
+                ("largest_persistence", "nats", "largest persistence of a minimum other than the lowest"),
+                ("total_persistence", "nats", "sum of the persistences of the minima other than the lowest"),
+                (
+                    "persistence_entropy",
+                    "nats",
+                    "entropy of the minima's shares of their total persistence, the lowest persisting over the range",
+                ),
+                ("merge_tree_size", "1", "nodes of the merge tree, minima and merges"),
+                ("depth", "nats", "least rise on a way from the network to the grid's rim"),
+            )
+        )
+    ),
     # Memorization.
     *_with_std(
         Column(

@@ -1,0 +1,294 @@
+"""Loss surfaces: what either kind says about networks is what PyTorch says about each of them alone."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_tape import TAPED
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import update_bn
+
+from mdbench.errors import MdbenchError
+from zoo_builder.graph import UnknownLayerError
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.stacked import Stacked
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout, open_surface
+from zoo_builder.landscape.taped import Taped
+from zoo_builder.models import cnn1d, mlp
+
+KINDS = {
+    "stacked": lambda nets, shape: Stacked(nets, shape, dtype=torch.float64),
+    "taped": lambda nets, shape: Taped(nets, shape, torch.float64),
+}
+#: More than a batch of either kind, and no multiple of one.
+EXAMPLES = 150
+
+
+class Odd(nn.Module):
+    """A network that is no list of known layers, smooth."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.norm, self.two = nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.two(torch.tanh(self.norm(self.one(x))))
+
+
+def trained(make, shape, count=2, seed=0):
+    """A few networks after a few steps, so that statistics and scales are not those of the beginning; double precision."""
+    torch.manual_seed(seed)
+    data = Data(torch.randn(EXAMPLES, *shape).double(), torch.arange(EXAMPLES) % 5)
+    found = []
+    for _ in range(count):
+        network = make().double().train()
+        for value in network.parameters():
+            nn.init.normal_(value, std=0.4) if value.dim() == 1 else None
+        optimizer = torch.optim.SGD(network.parameters(), 0.02)
+        for _ in range(3):
+            optimizer.zero_grad()
+            functional.cross_entropy(network(data.inputs), data.targets).backward()
+            optimizer.step()
+        found.append(network.eval())
+    return found, data
+
+
+def vector(network):
+    return torch.cat([value.detach().reshape(-1) for value in network.parameters()])
+
+
+def at(network, point):
+    """A copy of a network elsewhere."""
+    other = copy.deepcopy(network)
+    torch.nn.utils.vector_to_parameters(point, other.parameters())
+    return other
+
+
+def loss_of(network, data, targets=None):
+    return functional.cross_entropy(network(data.inputs), data.targets if targets is None else targets)
+
+
+def product(network, data, direction):
+    """A Hessian–vector product by differentiating twice."""
+    values = list(network.parameters())
+    slope = torch.autograd.grad(loss_of(network, data), values, create_graph=True)
+    inner = sum(
+        (part.reshape(-1) * part_v).sum()
+        for part, part_v in zip(slope, direction.split([v.numel() for v in values]), strict=True)
+    )
+    return torch.cat([part.reshape(-1) for part in torch.autograd.grad(inner, values, materialize_grads=True)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", TAPED)
+def test_a_surface_is_what_each_network_is_alone(name, kind):
+    make, shape = TAPED[name]
+    nets, data = trained(make, shape)
+    surface = KINDS[kind](nets, shape)
+    rng = torch.Generator().manual_seed(1)
+    points = surface.points + 0.1 * torch.randn(surface.points.shape, generator=rng).double()
+    directions = torch.randn(len(nets), 3, surface.layout.size, generator=rng).double()
+    chosen = torch.randint(0, EXAMPLES, (2, 40), generator=rng)
+    several = torch.stack([surface.points, points], 1)
+    losses, errors = surface.scores(data, several)
+    whole, slopes = surface.gradients(data, points)
+    some, some_slopes = surface.gradients(data, points, chosen)
+    batched, batch_slopes = surface.gradients(data, points, chosen, training=True)
+    curvature = surface.curvature(data)
+    once, again = curvature(directions), curvature(directions[:, 1:2])
+    logits, elsewhere = surface.logits(data), surface.logits(data, points)
+    renormalized = surface.renormalized(data, points)
+    close = {"rtol": 1e-9, "atol": 1e-11}
+    for row, network in enumerate(nets):
+        assert torch.equal(surface.points[row], vector(network))
+        moved = at(network, points[row])
+        for m, one in enumerate((network, moved)):
+            out = one(data.inputs)
+            torch.testing.assert_close((logits, elsewhere)[m][row], out.detach(), **close)
+            assert losses[row, m] == pytest.approx(loss_of(one, data).item(), rel=1e-9)
+            assert errors[row, m] == pytest.approx(100 * (out.argmax(1) != data.targets).double().mean().item())
+        part = Data(data.inputs[chosen[row]], data.targets[chosen[row]])
+        for training, examples, found, slope in (
+            (False, data, whole, slopes),
+            (False, part, some, some_slopes),
+            (True, part, batched, batch_slopes),
+        ):
+            one = at(network, points[row]).train(training)
+            value = loss_of(one, examples)
+            assert found[row] == pytest.approx(value.item(), rel=1e-9)
+            expected = torch.autograd.grad(value, list(one.parameters()), materialize_grads=True)
+            torch.testing.assert_close(slope[row], torch.cat([part.reshape(-1) for part in expected]), **close)
+        for v in range(3):
+            # A product is exact to rounding: far below the 1e-6 that docs/metrics.md states.
+            torch.testing.assert_close(once[row, v], product(network, data, directions[row, v]), rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(again[row, 0], once[row, 1], **close)
+        updated = at(network, points[row])
+        size = min(STATISTICS_BATCH, EXAMPLES)
+        update_bn([data.inputs[:size]], updated)
+        torch.testing.assert_close(renormalized.logits(data)[row], updated.eval()(data.inputs).detach(), **close)
+        for key, value in surface.network(row).state_dict().items():
+            if not key.endswith("num_batches_tracked"):
+                torch.testing.assert_close(value.double(), network.state_dict()[key].double())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistics_are_means_over_batches(kind):
+    nets, _ = trained(lambda: cnn1d((1, 20), 5, 3), (1, 20))
+    torch.manual_seed(3)
+    n = 2 * STATISTICS_BATCH + 40
+    data = Data(torch.randn(n, 1, 20).double(), torch.arange(n) % 5)
+    surface = KINDS[kind](nets, (1, 20)).renormalized(data, KINDS[kind](nets, (1, 20)).points)
+    for row, network in enumerate(nets):
+        updated = copy.deepcopy(network)
+        update_bn(data.inputs[: 2 * STATISTICS_BATCH].split(STATISTICS_BATCH), updated)
+        torch.testing.assert_close(surface.logits(data)[row], updated.eval()(data.inputs).detach())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_product_is_that_of_the_dense_hessian(kind):
+    nets, data = trained(lambda: mlp((6,), 5, 4), (6,))
+    surface = KINDS[kind](nets, (6,))
+    products = surface.curvature(data)(torch.eye(surface.layout.size).double().expand(2, -1, -1))
+    for row, network in enumerate(nets):
+
+        def loss(point, network=network):
+            state = {
+                **dict(network.named_buffers()),
+                **surface.layout.tensors(point),
+            }
+            return functional.cross_entropy(torch.func.functional_call(network, state, (data.inputs,)), data.targets)
+
+        dense = torch.autograd.functional.hessian(loss, surface.points[row])
+        assert (products[row] - dense).norm() <= 1e-9 * dense.norm()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_company_changes_nothing(kind):
+    nets, data = trained(lambda: cnn1d((1, 20), 5, 3), (1, 20), count=3)
+    surface = KINDS[kind](nets, (1, 20))
+    v = torch.randn(3, 2, surface.layout.size).double()
+    every = surface.curvature(data)(v)
+    for row, network in enumerate(nets):
+        for one in (surface.part([row]), KINDS[kind]([network], (1, 20))):
+            assert len(one) == 1
+            torch.testing.assert_close(one.logits(data), surface.logits(data)[row : row + 1], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(
+                one.features(data), surface.features(data)[row : row + 1], rtol=1e-12, atol=1e-12
+            )
+            torch.testing.assert_close(one.curvature(data)(v[row : row + 1])[0], every[row], rtol=1e-11, atol=1e-12)
+    twice = surface.part([2, 0, 2])
+    assert torch.equal(twice.points, surface.points[[2, 0, 2]])
+
+
+@pytest.mark.parametrize("name", [name for name in TAPED if name != "resnet18"])
+def test_features_are_what_the_last_layer_sees(name):
+    make, shape = TAPED[name]
+    nets, data = trained(make, shape)
+    for surface in (KINDS["stacked"](nets, shape), KINDS["taped"](nets, shape)):
+        seen = surface.features(data)
+        for row, network in enumerate(nets):
+            last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+            expected = network(data.inputs)
+            torch.testing.assert_close(last(seen[row]), expected)
+
+
+def test_where_memory_is_short_nothing_is_kept_and_products_are_the_same(monkeypatch):
+    nets, data = trained(lambda: cnn1d((1, 20), 5, 3), (1, 20))
+    surface = KINDS["taped"](nets, (1, 20))
+    v = torch.randn(2, 2, surface.layout.size).double()
+    kept = surface.curvature(data)
+    kept(v)
+    monkeypatch.setattr("zoo_builder.landscape.taped._KEPT", 0)
+    short = surface.curvature(data)
+    for _ in range(2):
+        torch.testing.assert_close(short(v), kept(v), rtol=1e-12, atol=1e-13)
+
+
+@settings(max_examples=25, deadline=None)
+@given(scale=st.sampled_from([1.0, 5.0, 30.0]), seed=st.integers(0, 99))
+def test_single_precision_holds_where_networks_are_sure_of_themselves(scale, seed):
+    """Where p is nearly 1 for the right class, 1 − p must not drown in rounding."""
+    torch.manual_seed(seed)
+    network = mlp((4,), 3, 5, depth=1, norm=False)
+    with torch.no_grad():
+        network[-1].weight.mul_(scale)
+    inputs = torch.randn(64, 4)
+    data = Data(inputs, network(inputs).argmax(1))
+    single, double = Taped([network], (4,), torch.float32), Taped([network.double()], (4,), torch.float64)
+    v = torch.randn(1, 2, single.layout.size)
+    exact = double.curvature(data)(v.double())
+    assert (single.curvature(data)(v).double() - exact).norm() <= 1e-4 * exact.norm()
+
+
+def test_any_network_and_any_loss_have_a_surface():
+    torch.manual_seed(0)
+    nets = [Odd().double() for _ in range(3)]
+    data = Data(torch.randn(40, 6).double(), torch.randn(40, 3).double())
+
+    def loss(outputs, targets):
+        return (outputs - targets).square().sum(1).mean()
+
+    surface = open_surface(nets, (6,), loss=loss, dtype=torch.float64)
+    assert isinstance(surface, Stacked)
+    assert not surface.classifies
+    losses, errors = surface.scores(data, surface.points[:, None])
+    assert errors.isnan().all()
+    v = torch.randn(3, 1, surface.layout.size).double()
+    products = surface.curvature(data)(v)
+    _, slopes = surface.gradients(data, surface.points)
+    for row, network in enumerate(nets):
+        values = list(network.parameters())
+        value = loss(network(data.inputs), data.targets)
+        assert losses[row, 0] == pytest.approx(value.item())
+        slope = torch.cat([part.reshape(-1) for part in torch.autograd.grad(value, values, create_graph=True)])
+        torch.testing.assert_close(slopes[row], slope.detach())
+        twice = torch.autograd.grad(slope @ v[row, 0], values, materialize_grads=True)
+        torch.testing.assert_close(products[row, 0], torch.cat([part.reshape(-1) for part in twice]))
+
+
+def test_the_kind_is_chosen_by_what_is_known():
+    nets, _ = trained(lambda: mlp((6,), 5, 4), (6,))
+    assert isinstance(open_surface(nets, (6,)), Taped)
+    assert isinstance(open_surface(nets, (6,), loss=functional.cross_entropy), Stacked)
+    assert isinstance(open_surface([Odd()], (6,)), Stacked)
+    with pytest.raises(UnknownLayerError):
+        Taped([Odd()], (6,), torch.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_of_one_surface_have_one_shape(kind):
+    with pytest.raises(ValueError, match="same names and shapes"):
+        KINDS[kind]([mlp((6,), 5, 4), mlp((6,), 5, 3)], (6,))
+    with pytest.raises(ValueError, match="at least one"):
+        KINDS[kind]([], (6,))
+
+
+def test_a_layout_says_where_parameters_lie():
+    network = cnn1d((1, 20), 5, 3)
+    layout = Layout(network)
+    point = vector(network)
+    tensors = layout.tensors(point)
+    assert {name: value.shape for name, value in tensors.items()} == {
+        name: value.shape for name, value in network.named_parameters()
+    }
+    assert all(torch.equal(tensors[name], value) for name, value in network.named_parameters())
+    assert torch.equal(layout.points({name: value[None] for name, value in tensors.items()})[0], point)
+    assert [layer.name for layer in layout.layers] == ["0", "1", "3", "4", "6", "7", "10"]
+    assert np.concatenate([np.arange(layout.size)[layer.block] for layer in layout.layers]).tolist() == list(
+        range(layout.size)
+    )
+
+
+def test_data_are_inputs_with_targets():
+    with pytest.raises(MdbenchError, match="3 inputs and 2 targets"):
+        Data(torch.zeros(3, 1), torch.zeros(2))
+    with pytest.raises(MdbenchError, match="0 inputs"):
+        Data(torch.zeros(0, 1), torch.zeros(0))
+    data = Data(torch.zeros(3, 2, 4), torch.zeros(3))
+    assert len(data.first(2)) == 2
+    assert data.first(5) is data
+    assert data.laid_out.shape == (3, 8)
