@@ -37,6 +37,8 @@ TRACY_WIDOM_95: Final = 0.9793
 #: Full-batch steps, and their learning rate, after which the spectra are looked at again.
 STEPS: Final = 5
 LEARNING_RATE: Final = 0.1
+#: Numbers that comparing every start of a tail with every value may take at a time.
+_BLOCK = 2**22
 
 #: What is measured of a layer, with what it lies between.
 _BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
@@ -131,8 +133,7 @@ def power_law(values: Array) -> PowerLaw:
         NaN where there are fewer than `LEAST_EIGENVALUES` positive values, or no two that differ.
     """
     flat = values.reshape(-1, values.shape[-1])
-    # Every start of a tail is compared with every value: as many rows at a time as memory easily holds.
-    size = max(1, 2**22 // flat.shape[1] ** 2)
+    size = max(1, _BLOCK // flat.shape[1] ** 2)
     parts = [_tails(flat[at : at + size]) for at in range(0, len(flat), size)]
     alpha, x_min, distance = (np.concatenate(part).reshape(values.shape[:-1]) for part in zip(*parts, strict=True))
     return PowerLaw(alpha, x_min, distance)
@@ -217,11 +218,10 @@ def marchenko_pastur_cdf(x: Array, q: float) -> Array:
     q : M / N, above 0 and up to 1.
     """
     low, high = marchenko_pastur_edges(q)
-    at = np.maximum(np.clip(x, low, high), np.finfo(float).tiny)
-    wide = high - low
-    bend = np.sqrt(np.maximum((high - at) * (at - low), 0))
-    one = np.arcsin(np.clip((low + high - 2 * at) / wide, -1, 1))
-    other = np.arcsin(np.clip((2 * low * high / at - (low + high)) / wide, -1, 1))
+    at = np.clip(x, low, high)
+    bend = np.sqrt((high - at) * (at - low))
+    one = np.arctan2(low + high - 2 * at, 2 * bend)
+    other = np.arctan2(2 * low * high - (low + high) * at, 2 * (1 - q) * bend)
     share: Array = 0.5 + (bend - (1 + q) * one + (1 - q) * other) / (2 * np.pi * q)
     return np.clip(share, 0, 1)
 
