@@ -229,19 +229,16 @@ def _errors(subject: Subject, rows: Sequence[int]) -> dict[str, Array]:
     uniform = np.array([[pruned_count(size, sparsity) for size in pruning.sizes] for sparsity in SPARSITIES])
     alphas = np.stack([spectra.hill(values) for values in spectra.spectra(surface).values()], 1)
     guided = np.isfinite(alphas).sum(1) > 1
-    alphas = np.where(guided[:, None], alphas, 0.0)
-    by_alpha = np.stack(
-        [
-            allotted(pruning.sizes, proportions(alphas, safe_tau(sparsity)), total)
-            for sparsity, total in zip(SPARSITIES, totals, strict=True)
-        ],
-        1,
-    )
+    by_alpha = []
+    for sparsity, total in zip(SPARSITIES, totals, strict=True):
+        # What cannot be guided has no such errors below; it goes along as if its layers were equal.
+        shares = np.where(guided[:, None], proportions(alphas, safe_tau(sparsity)), 1.0)
+        by_alpha.append(allotted(pruning.sizes, shares, total))
 
     points = (
         pruning.globally(np.tile([0, *totals], (len(rows), 1))),
         pruning.layerwise(np.tile(uniform, (len(rows), 1, 1))),
-        pruning.layerwise(by_alpha),
+        pruning.layerwise(np.stack(by_alpha, 1)),
     )
     _, errors = surface.scores(data, torch.cat(points, 1))
     unpruned, *pruned = errors.numpy().T
