@@ -87,6 +87,8 @@ class Subject:
         self.groups = tuple(map(tuple, groups)) if groups is not None else (tuple(range(len(surface))),)
         self.names = tuple(names) if names is not None else tuple(f"network {at}" for at in range(len(surface)))
         self.settings = settings or Settings()
+        #: What families have computed and others need too, by name.
+        self.shared: dict[str, Any] = {}
 
     @cached_property
     def sample(self) -> Data:
