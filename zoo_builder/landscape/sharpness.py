@@ -32,14 +32,15 @@ from zoo_builder.landscape.surface import Surface
 #: Radius of the balls that the largest rises are searched in: of ‖δ‖, and of ‖δ / |w|‖.
 RADIUS: Final = 0.1
 #: Points of the sphere at which the climb asks for a gradient.
-STEPS: Final = 8
+STEPS: Final = 5
 #: Length of a random direction, as a share of ‖w‖.
 RELATIVE_RADIUS: Final = 0.05
 #: Random directions that are asked at a time, and at most.
 DIRECTIONS: Final = 10
 MOST_DIRECTIONS: Final = 30
-#: The mean over directions is good enough when its standard error is this share of it.
+#: The mean over directions is good enough when its standard error is this share of it, or so many nats.
 TOLERANCE: Final = 0.1
+FLOOR: Final = 1e-5
 
 METRICS: Final = (
     Metric("sharpness_worst", "checkpoint", 0, cost=f"{STEPS + 1} gradients"),
@@ -121,7 +122,7 @@ def average_rises(
     centre : of the surface, on the data.
     generators : S, one a network.
     radii : (S,), the lengths.
-    tolerance : a network is done when its standard error is this share of its mean.
+    tolerance : a network is done when its standard error is this share of its mean, or 10⁻⁵.
     most : directions a network is asked at most, at least 2.
     """
     size, length = surface.points.shape
@@ -139,7 +140,7 @@ def average_rises(
         rises[rows, first : first + many] = (losses - centre.losses[rows, None] - along).numpy()
         asked[rows] += many
         mean, error = _mean_and_error(rises, asked)
-        rows = np.flatnonzero((asked == first + many) & ~(error <= tolerance * np.abs(mean)))
+        rows = np.flatnonzero((asked == first + many) & ~(error <= np.maximum(tolerance * np.abs(mean), FLOOR)))
         if not len(rows):
             break
     return mean, error

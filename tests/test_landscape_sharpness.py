@@ -1,0 +1,315 @@
+"""Sharpness against closed forms, grids over the ball and rescaled networks; ensembles by hand."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from mdbench.schema import COLUMNS
+from zoo_builder.landscape import diversity, sharpness
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.metric import Settings, Subject
+from zoo_builder.landscape.sharpness import METRICS, Centre, average_rises, measure, worst_rises
+from zoo_builder.landscape.surface import open_surface
+from zoo_builder.models import cnn1d, mlp
+
+NETWORK = [metric.column for metric in METRICS if metric.of == "checkpoint"]
+GROUP = [metric.column for metric in METRICS if metric.of == "configuration"]
+
+
+def landscape(function, points):
+    """A surface whose loss at w is function(w): one linear unit sees the unit vectors, so that its outputs are w."""
+    points = torch.as_tensor(points, dtype=torch.float64)
+    networks = [nn.Linear(points.shape[1], 1, bias=False).double() for _ in points]
+    for network, point in zip(networks, points, strict=True):
+        network.weight.data = point[None].clone()
+    size = points.shape[1]
+    surface = open_surface(networks, (size,), loss=lambda logits, _: function(logits[:, 0]), dtype=torch.float64)
+    return surface, Data(torch.eye(size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64))
+
+
+def worst(function, points, **kwargs):
+    surface, data = landscape(function, points)
+    start = torch.as_tensor(np.random.default_rng(5).standard_normal(surface.points.shape))
+    return worst_rises(surface, data, Centre.of(surface, data), start, **kwargs)
+
+
+def average(function, points, radius, seed=0, **kwargs):
+    surface, data = landscape(function, points)
+    generators = [np.random.default_rng([seed, row]) for row in range(len(surface))]
+    radii = torch.full((len(surface),), radius, dtype=torch.float64)
+    return average_rises(surface, data, Centre.of(surface, data), generators, radii, **kwargs)
+
+
+def curvature(size, seed):
+    root = np.random.default_rng(seed).standard_normal((size, size))
+    return root @ root.T
+
+
+def quadratic(hessian, minimum):
+    hessian, minimum = torch.as_tensor(hessian), torch.as_tensor(minimum)
+    return lambda w: 0.5 * (w - minimum) @ hessian @ (w - minimum)
+
+
+@pytest.mark.parametrize("radius", [0.01, 3.0])
+def test_at_a_minimum_the_worst_is_half_the_square_of_the_radius_times_the_largest_eigenvalue(radius):
+    hessian, minimum = curvature(5, 7), np.array([0.3, -2.0, 1.0, 0.0, 0.7])
+    function = quadratic(hessian, minimum)
+    expected = 0.5 * radius**2 * np.linalg.eigvalsh(hessian)[-1]
+    assert worst(function, minimum[None], radius=radius, steps=30) == pytest.approx([expected], rel=1e-6)
+    # In units of the parameters, the Hessian is D H D, D their absolute values.
+    units = np.diag(np.abs(minimum))
+    expected = 0.5 * radius**2 * np.linalg.eigvalsh(units @ hessian @ units)[-1]
+    found = worst(function, minimum[None], radius=radius, scale=torch.as_tensor(np.abs(minimum))[None], steps=30)
+    assert found == pytest.approx([expected], rel=1e-6)
+
+
+def valley(w):
+    """Neither convex nor symmetric."""
+    return torch.log1p(torch.exp(3 * w[0] - w[1])) + torch.cos(2 * w[1]) + 0.3 * w[0] ** 2
+
+
+@pytest.mark.parametrize("point", [[1.0, 0.4], [-0.5, 1.5], [0.2, -2.0]])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_in_two_dimensions_it_is_what_a_grid_over_the_ball_finds(point, adaptive):
+    radius = 0.5
+    scale = np.abs(point) if adaptive else np.ones(2)
+    angles, radii = np.linspace(0, 2 * np.pi, 721), np.linspace(0, radius, 51)
+    moves = (radii[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], 1)).reshape(-1, 2) * scale
+    centre = torch.tensor(point, dtype=torch.float64)
+    expected = float((torch.vmap(valley)(centre + torch.as_tensor(moves)) - valley(centre)).max())
+    found = worst(valley, [point], radius=radius, scale=torch.as_tensor(scale)[None] if adaptive else None, steps=20)[0]
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert found <= expected * (1 + 1e-4)  # as fine as the grid is
+
+
+def test_along_a_slope_it_is_the_radius_times_the_gradient():
+    slope = torch.tensor([3.0, -4.0, 12.0]).double()
+    assert worst(lambda w: slope @ w, [[1.0, 2.0, 3.0]], radius=0.1) == pytest.approx([1.3])
+    scale = torch.tensor([[1.0, 2.0, 3.0]]).double()
+    expected = 0.1 * math.sqrt(3**2 + 8**2 + 36**2)
+    assert worst(lambda w: slope @ w, [[1.0, 2.0, 3.0]], radius=0.1, scale=scale) == pytest.approx([expected])
+
+
+def test_on_a_summit_nothing_rises():
+    assert worst(lambda w: -(w @ w), [[0.0, 0.0, 0.0]]).tolist() == [0]
+
+
+def test_the_average_at_a_minimum_is_the_square_of_the_radius_times_the_trace_over_twice_the_number():
+    size, radius, many = 5, 0.7, 1000
+    hessian, minimum = curvature(size, 3), np.arange(5.0)
+    mean, error = average(quadratic(hessian, minimum), minimum[None], radius, tolerance=0, most=many)
+    trace, square = np.trace(hessian), np.trace(hessian @ hessian)
+    assert mean[0] == pytest.approx(radius**2 * trace / (2 * size), abs=5 * error[0])
+    # The variance of a quadratic form on the unit sphere is 2 (P tr H² − tr² H) / (P² (P + 2)).
+    variance = 2 * (size * square - trace**2) / (size**2 * (size + 2))
+    assert error[0] == pytest.approx(0.5 * radius**2 * math.sqrt(variance / many), rel=0.1)
+
+
+def test_the_slope_is_no_part_of_the_average():
+    """On a slope as steep as it may be, the mean and its error are those of the curvature alone."""
+    hessian, minimum, away = curvature(4, 1), np.zeros(4), np.full(4, 1e4)
+    at_minimum = average(quadratic(hessian, minimum), minimum[None], 0.5, tolerance=0)
+    elsewhere = average(quadratic(hessian, minimum), away[None], 0.5, tolerance=0)
+    np.testing.assert_allclose(elsewhere, at_minimum, rtol=1e-4)
+
+
+def test_directions_are_asked_until_the_mean_is_good_enough():
+    def asked(function, point, **kwargs):
+        surface, data = landscape(function, [point])
+        generator = np.random.default_rng(8)
+        average_rises(surface, data, Centre.of(surface, data), [generator], torch.ones(1).double(), **kwargs)
+        following = generator.standard_normal()
+        stream = np.random.default_rng(8).standard_normal(len(point) * 40 + 1)
+        return int(np.flatnonzero(stream == following)[0]) / len(point)
+
+    assert asked(lambda w: w @ w, [0.0] * 3) == 10  # the same in all directions
+    assert asked(quadratic(np.diag([1.0, 0, 0]), np.zeros(3)), [0.0] * 3, tolerance=0) == 30
+    assert asked(quadratic(np.diag([1.0, 0, 0]), np.zeros(3)), [0.0] * 3, tolerance=0, most=25) == 25
+    assert asked(quadratic(np.diag([1.0, 0, 0]), np.zeros(3)), [0.0] * 3, tolerance=1) == 10
+
+
+def some_data(n, seed, shape=(6,)):
+    rng = torch.Generator().manual_seed(seed)
+    return Data(torch.randn(n, *shape, generator=rng).double(), torch.randint(0, 4, (n,), generator=rng))
+
+
+@given(st.floats(0.05, 20), st.integers(0, 2**16))
+@settings(max_examples=6)
+def test_adaptive_sharpness_is_invariant_under_rescaling_that_changes_nothing(factor, seed):
+    torch.manual_seed(seed)
+    network = mlp((6,), 4, 8, depth=2, norm=False).double()
+    rescaled = copy.deepcopy(network)
+    for parameter in rescaled[1].parameters():
+        parameter.data *= factor
+    rescaled[3].weight.data /= factor
+    data = some_data(50, seed)
+    assert torch.allclose(network(data.inputs), rescaled(data.inputs))
+    surface = open_surface([network, rescaled], (6,), dtype=torch.float64)
+    centre, start = Centre.of(surface, data), torch.ones_like(surface.points)
+    adaptive = worst_rises(surface, data, centre, start, radius=0.3, scale=surface.points.abs())
+    assert adaptive[1] == pytest.approx(adaptive[0], rel=1e-6)
+    if not 0.5 < factor < 2:  # the other one is not, or nothing would have been shown
+        plain = worst_rises(surface, data, centre, start, radius=0.3)
+        assert abs(plain[1] / plain[0] - 1) > 0.01
+
+
+def networks(many, norm=True):
+    torch.manual_seed(1)
+    return [mlp((6,), 4, 8, norm=norm).double().eval() for _ in range(many)]
+
+
+def subject_of(made, test=True, loss=None, **kwargs):
+    surface = open_surface(made, (6,), dtype=torch.float64, loss=loss)
+    return Subject(surface, some_data(90, 1), some_data(60, 2) if test else None, **kwargs)
+
+
+def test_the_family_measures_the_loss_on_the_sample():
+    (network,) = networks(1)
+    with torch.no_grad():  # a network that is right, and sure of it, is near a minimum
+        network[-1].weight.mul_(4)
+    subject = subject_of([network], settings=Settings(train_sample=40))
+    subject.train = Data(subject.train.inputs, network(subject.train.inputs).argmax(1))
+    found = measure(subject).networks
+    data = subject.train.first(40)
+    loss = functional.cross_entropy(network(data.inputs), data.targets)
+    slopes = torch.autograd.grad(loss, list(network.parameters()))
+    weights = [value.detach().clone() for value in network.parameters()]
+
+    def rise(moves):
+        with torch.no_grad():
+            for parameter, weight, move in zip(network.parameters(), weights, moves, strict=True):
+                parameter.copy_(weight + move)
+            return float(functional.cross_entropy(network(data.inputs), data.targets) - loss)
+
+    def length(moves):
+        return math.sqrt(sum(float(move.square().sum()) for move in moves))
+
+    # At least what sharpness-aware minimization sees.
+    one_step = rise([0.1 * s / length(slopes) for s in slopes])
+    assert 0 < one_step <= found["sharpness_worst"][0] < 2 * one_step
+    slope = length([w * s for w, s in zip(weights, slopes, strict=True)])
+    one_step = rise([0.1 * w.square() * s / slope for w, s in zip(weights, slopes, strict=True)])
+    assert 0 < one_step <= found["sharpness_adaptive"][0] < 2 * one_step
+
+    generator = torch.Generator().manual_seed(0)
+    rises = []
+    for _ in range(500):
+        moves = [torch.randn(w.shape, generator=generator).double() for w in weights]
+        factor = 0.05 * length(weights) / length(moves)
+        rises.append((rise([factor * m for m in moves]) + rise([-factor * m for m in moves])) / 2)
+    error = math.hypot(found["sharpness_average_se"][0], np.std(rises) / math.sqrt(500))
+    assert error < 0.15 * np.mean(rises)
+    assert found["sharpness_average"][0] == pytest.approx(np.mean(rises), abs=4 * error)
+
+
+def test_company_changes_nothing():
+    torch.manual_seed(2)
+    made = [cnn1d((1, 12), 4, 3).double().eval() for _ in range(4)]
+    names = ["one", "two", "three", "four"]
+
+    def of(rows, **kwargs):
+        surface = open_surface([made[row] for row in rows], (1, 12), dtype=torch.float64)
+        data = some_data(60, 1, (1, 12)), some_data(50, 2, (1, 12))
+        return measure(Subject(surface, *data, names=[names[row] for row in rows], **kwargs))
+
+    together = of(range(4), groups=[[0, 2], [1, 3]])
+    assert list(together.networks) == NETWORK
+    assert list(together.configurations) == GROUP
+    assert {*NETWORK, *GROUP} <= set(COLUMNS)
+    assert not together.network_reasons
+    assert not together.configuration_reasons
+    for row in range(4):
+        for column, values in of([row]).networks.items():
+            assert values[0] == pytest.approx(together.networks[column][row], rel=1e-9), column
+    for at, rows in enumerate(([0, 2], [1, 3])):
+        for column, values in of(rows).configurations.items():
+            assert values[0] == pytest.approx(together.configurations[column][at], rel=1e-12), column
+    for metric in METRICS:
+        values = (together.networks if metric.of == "checkpoint" else together.configurations)[metric.column]
+        assert metric.low is None or (values >= metric.low).all()
+        assert metric.high is None or (values <= metric.high).all()
+
+
+def test_ensembles_by_hand():
+    # Three networks, four examples of class 0, two classes. Alone they err on 2, 1 and 1; together on the second one only.
+    first = torch.tensor([[0.9, 0.1, 0.4, 0.9], [0.8, 0.2, 0.8, 0.8], [0.7, 0.9, 0.7, 0.2]]).double()
+    probabilities, labels = torch.stack([first, 1 - first], 2), torch.zeros(4, dtype=torch.int64)
+    assert diversity.ensemble_error(probabilities, labels) == 25
+    predictions = probabilities.argmax(2).numpy()
+    # Pairs differ on 1, 3 and 2 of 4 examples: half on average; a third of the predictions are wrong.
+    assert diversity.disagreement_error_ratio(predictions, labels.numpy()) == pytest.approx(0.5 / (4 / 12))
+    assert math.isnan(diversity.disagreement_error_ratio(np.zeros((3, 4)), np.zeros(4)))
+    variances = [2 * np.var(first[:, at].numpy(), ddof=1) for at in range(4)]
+    assert diversity.predictive_variance(probabilities) == pytest.approx(np.mean(variances))
+    sure = functional.one_hot(torch.tensor([[0, 0], [1, 1]]), 2).double()
+    assert diversity.predictive_variance(sure) == 1
+
+
+def test_the_family_asks_the_ensemble_of_every_group():
+    made = networks(5)
+    subject = subject_of(made, groups=[[0, 1, 2], [3, 4]])
+    found = measure(subject).configurations
+    with torch.no_grad():
+        said = [network(subject.test.inputs).softmax(1) for network in made]
+    labels = subject.test.targets
+    for at, rows in enumerate(subject.groups):
+        errors = [100 * float((said[row].argmax(1) != labels).double().mean()) for row in rows]
+        together = 100 * float((sum(said[row] for row in rows).argmax(1) != labels).double().mean())
+        assert found["ensemble_test_error"][at] == pytest.approx(together)
+        assert found["ensemble_gain"][at] == pytest.approx(np.mean(errors) - together)
+        pairs = [(i, j) for i in rows for j in rows if i != j]
+        differ = [100 * float((said[i].argmax(1) != said[j].argmax(1)).double().mean()) for i, j in pairs]
+        assert found["ensemble_diversity"][at] == pytest.approx(np.mean(differ) / np.mean(errors))
+
+
+def test_what_has_no_ensemble():
+    found = measure(subject_of(networks(3), groups=[[0], [1, 2]]))
+    every = ", ".join(GROUP)
+    assert found.configuration_reasons == {0: f"{every}: there is one network, and no other to compare it with"}
+    assert np.isfinite([values[1] for values in found.configurations.values()]).all()
+    found = measure(subject_of(networks(2), test=False))
+    assert found.configuration_reasons == {0: f"{every}: there are no test data"}
+    assert np.isfinite([*found.networks.values()]).all()
+    # A loss of one's own has a landscape, but no classes.
+    found = measure(subject_of(networks(2), loss=lambda logits, targets: logits.square().mean()))
+    assert found.configuration_reasons == {0: f"{every}: the loss is not the cross-entropy of classes"}
+    assert np.isfinite([*found.networks.values()]).all()
+    assert np.isnan([*found.configurations.values()]).all()
+
+
+def test_networks_that_never_err_have_no_ratio():
+    made = networks(2)
+    subject = subject_of(made)
+    with torch.no_grad():
+        for network in made:
+            network[-1].weight.zero_()
+            network[-1].bias.copy_(torch.tensor([5.0, 0, 0, 0]))
+    subject = subject_of(made)
+    subject.test = Data(subject.test.inputs, torch.zeros_like(subject.test.targets))
+    found = measure(subject)
+    assert found.configuration_reasons == {0: "ensemble_diversity: no network errs on test data"}
+    assert np.isnan(found.configurations["ensemble_diversity"]).all()
+    assert found.configurations["ensemble_test_error"] == found.configurations["ensemble_gain"] == [0]
+
+
+def test_networks_that_are_not_finite():
+    made = networks(2)
+    made[1][-1].bias.data[0] = torch.nan
+    found = measure(subject_of(made))
+    assert np.isfinite([values[0] for values in found.networks.values()]).all()
+    assert np.isnan([values[1] for values in found.networks.values()]).all()
+    assert found.network_reasons == {
+        1: f"{', '.join(NETWORK)}: the loss on the sample, or near the network, is not finite"
+    }
+    assert found.configuration_reasons == {0: f"{', '.join(GROUP)}: a network's outputs are not finite"}
+
+
+def test_metrics_of_the_family_are_joined():
+    assert set(diversity.METRICS) < set(sharpness.METRICS)
