@@ -1,8 +1,9 @@
 """Figures: accuracy against budget, and phase plots of a zoo."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -15,6 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError
@@ -27,10 +30,20 @@ FORMATS: Final = (".pdf", ".png", ".svg")
 #: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.
 COLOURS: Final = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C8C8C")
 MARKERS: Final = "osD^vPX*"
+#: A verdict has one colour, whatever the task.
+VERDICT_COLOURS: Final = {
+    "temperature_too_low": "#0072B2",
+    "temperature_too_high": "#E69F00",
+    "optimizer": "#56B4E9",
+    "width": "#009E73",
+    "data": "#CC79A7",
+    NONE: "#dddddd",
+}
 #: Data amounts shown by a phase plot.
 PANELS: Final = 3
 
-_STYLE: Any = {
+#: How all figures look: parameters of Matplotlib.
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -84,7 +97,7 @@ def accuracy_against_budget(result: Result) -> Figure:
     columns = min(3, len(sweeps))
     lines = -(-len(sweeps) // columns)
     names = [method.name for method in result.methods]
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             lines, columns, figsize=(3.9 * columns, 3.1 * lines + 0.5), sharey=True, squeeze=False, layout="constrained"
         )
@@ -146,36 +159,22 @@ def phase(zoo: Zoo, column: str) -> Figure:
     MdbenchError
         The zoo has no such column, or no grid to draw it over.
     """
+    _check_phase(zoo, column)
     table = zoo.configurations
-    if column not in COLUMNS:
-        raise MdbenchError(f"column {column!r} does not exist; `mdbench columns` lists those that do")
-    if column not in table:
-        raise MdbenchError(f"zoo {zoo.name} has no column {column!r}; it has {', '.join(table.columns)}")
-    for knob in ("width", "batch_size"):
-        if knob not in zoo.knobs:
-            raise MdbenchError(f"zoo {zoo.name} has no knob {knob!r}; a phase plot is drawn over width × batch_size")
     for knob in zoo.knobs:
         if knob not in ("width", "batch_size", "data_fraction"):
             table = table[table[knob] == zoo.levels(knob)[0]]
     fractions = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else [None]
     shown = [fractions[round(i)] for i in np.linspace(0, len(fractions) - 1, min(PANELS, len(fractions)))]
     about = COLUMNS[column]
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             1, len(shown), figsize=(3.4 * len(shown) + 1.2, 3.6), sharey=True, squeeze=False, layout="constrained"
         )
         options, ticks = _colours(table[column], column in TASKS)
         for panel, fraction in zip(axes.flat, shown, strict=True):
             part = table if fraction is None else table[table["data_fraction"] == fraction]
-            values = part[column].map({tick: i for i, tick in enumerate(ticks)}) if ticks else part[column]
-            grid = part.assign(_value=values.astype(float)).pivot_table(
-                index="batch_size", columns="width", values="_value"
-            )
-            image = panel.imshow(grid.to_numpy(), origin="lower", aspect="auto", interpolation="nearest", **options)
-            panel.set_xticks(range(grid.shape[1]), [f"{level:g}" for level in grid.columns], rotation=90)
-            panel.set_yticks(range(grid.shape[0]), [f"{level:g}" for level in grid.index])
-            panel.spines[:].set_visible(False)
-            panel.tick_params(length=0)
+            image = _draw_phase(panel, part, column, options, ticks)
             panel.set_xlabel("width")
             if fraction is not None:
                 panel.set_title(f"{fraction:g} % of the data")
@@ -191,11 +190,101 @@ def phase(zoo: Zoo, column: str) -> Figure:
     return figure
 
 
+def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, across: int = 4) -> Figure:
+    """Draw a page of small phase plots over width × batch size, each with its own colours.
+
+    Parameters
+    ----------
+    zoo : a zoo with the knobs ``width`` and ``batch_size``.
+    panels : a column of the zoo, and the level of every other knob; one small plot each.
+    across : how many stand side by side.
+
+    Raises
+    ------
+    MdbenchError
+        There are no panels; the zoo has not such a column, or no grid to draw it over.
+    """
+    if not panels:
+        raise MdbenchError("there is nothing to draw: a page of phase plots has at least one")
+    for column, _ in panels:
+        _check_phase(zoo, column)
+    across = min(across, len(panels))
+    lines = -(-len(panels) // across)
+    with plt.rc_context({**STYLE, "font.size": 7, "axes.titlesize": 7.5}):
+        figure, axes = plt.subplots(
+            lines, across, figsize=(2.25 * across, 1.75 * lines + 0.4), squeeze=False, layout="constrained"
+        )
+        said: dict[str, None] = {}
+        levels = [at for _, at in panels]
+        differing = [knob for knob in levels[0] if len({at.get(knob) for at in levels}) > 1]
+        for place, (panel, (column, at)) in enumerate(zip(axes.flat, panels, strict=False)):
+            table = zoo.configurations
+            part = table[(table[list(at)] == pd.Series(at, dtype=float)).all(axis=1)]
+            options, ticks = _colours(part[column], column in TASKS)
+            image = _draw_phase(panel, part, column, options, ticks)
+            panel.set_facecolor("#f2f2f2")
+            panel.set_title("\n".join([_broken(column), *(_said(knob, at[knob]) for knob in differing)]))
+            below = place + across < len(panels)  # what stands at the rim says what all axes are
+            panel.set_xlabel("" if below else "width")
+            panel.set_ylabel("" if place % across else "batch size")
+            if ticks:
+                said |= dict.fromkeys(part[column].dropna())
+            elif part[column].notna().any():
+                bar = figure.colorbar(image, ax=panel, pad=0.02, fraction=0.07, aspect=18)
+                bar.outline.set_visible(False)
+                bar.locator = MaxNLocator(4)
+            else:
+                panel.text(0.5, 0.5, "no numbers", transform=panel.transAxes, ha="center", va="center", color="#8c8c8c")
+        for panel in axes.flat[len(panels) :]:
+            panel.axis("off")
+        if said:
+            patches = [Patch(color=colour, label=name) for name, colour in VERDICT_COLOURS.items() if name in said]
+            figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
+    return figure
+
+
+def _broken(column: str) -> str:
+    """Return a column's name and unit in lines that fit above a small plot."""
+    unit = COLUMNS[column].unit
+    named = f"{column}, {unit}" if unit not in ("1", "") else column
+    # Names have no spaces to break at: one behind every underscore may become the end of a line.
+    return "\n".join(line.replace(" _", "_") for line in wrap(named.replace("_", " _"), 30))
+
+
+def _said(knob: str, level: float) -> str:
+    unit = COLUMNS[knob].unit
+    return f"{knob.replace('_', ' ')} {level:g}{'' if unit == '1' else f' {unit}'}"
+
+
+def _check_phase(zoo: Zoo, column: str) -> None:
+    if column not in COLUMNS:
+        raise MdbenchError(f"column {column!r} does not exist; `mdbench columns` lists those that do")
+    if column not in zoo.configurations:
+        raise MdbenchError(f"zoo {zoo.name} has no column {column!r}; it has {', '.join(zoo.configurations.columns)}")
+    for knob in ("width", "batch_size"):
+        if knob not in zoo.knobs:
+            raise MdbenchError(f"zoo {zoo.name} has no knob {knob!r}; a phase plot is drawn over width × batch_size")
+
+
+def _draw_phase(
+    panel: Axes, part: pd.DataFrame, column: str, options: Mapping[str, Any], ticks: Sequence[str]
+) -> AxesImage:
+    """Draw a column over the widths and batch sizes of some rows; verdicts as their positions in `ticks`."""
+    values = part[column].map({tick: i for i, tick in enumerate(ticks)}) if ticks else part[column]
+    grid = part[["batch_size", "width"]].assign(_value=values.astype(float))
+    grid = grid.pivot_table(index="batch_size", columns="width", values="_value", dropna=False)
+    image = panel.imshow(grid.to_numpy(), origin="lower", aspect="auto", interpolation="nearest", **options)
+    panel.set_xticks(range(grid.shape[1]), [f"{level:g}" for level in grid.columns], rotation=90)
+    panel.set_yticks(range(grid.shape[0]), [f"{level:g}" for level in grid.index])
+    panel.spines[:].set_visible(False)
+    panel.tick_params(length=0)
+    return image
+
+
 def _colours(values: "pd.Series[Any]", verdicts: bool) -> tuple[dict[str, Any], list[str]]:
     """Return how to colour values, and, for verdicts, the texts that the colours stand for."""
     if not verdicts:
         return {"cmap": "viridis", "vmin": values.min(), "vmax": values.max()}, []
     classes = [*TASKS[str(values.name)].classes, NONE]
-    palette = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"][: len(classes) - 1]
     norm = BoundaryNorm(np.arange(len(classes) + 1) - 0.5, len(classes))
-    return {"cmap": ListedColormap([*palette, "#dddddd"]), "norm": norm}, classes
+    return {"cmap": ListedColormap([VERDICT_COLOURS[verdict] for verdict in classes]), "norm": norm}, classes

@@ -100,6 +100,23 @@ def measure(
         report.show_measured(zoo, folder, as_json=as_json)
 
 
+@app.command("report")
+def write(
+    folder: Annotated[Path, typer.Argument(help="Name or folder of a zoo.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the report [default: report, in the zoo's folder]", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what a zoo's tables hold: labels, seed noise, missing numbers, metrics. Markdown, with figures."""
+    with needs("zoo"):
+        from zoo_builder import report
+        from zoo_builder.datareport import write_report
+
+    report.show_report(write_report(folder, out), as_json=as_json)
+
+
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say how far a build is."""

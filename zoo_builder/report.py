@@ -1,7 +1,7 @@
 """What people see of zoos on the terminal."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -114,6 +114,14 @@ def show_measured(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
     ]
     _show(zoo.name, lines)
     say(f"wrote {folder}; next: mdbench zoo report {folder}")
+
+
+def show_report(written: Sequence[Path], *, as_json: bool = False) -> None:
+    """Print where a data report is: its files, the report itself first."""
+    if as_json:
+        _print({"event": "reported", "folder": str(written[0].parent), "files": [str(path) for path in written]})
+        return
+    say(f"wrote {written[0]}, with {len(written) - 1} figures and tables beside it")
 
 
 def print_progress(progress: build.Progress) -> None:

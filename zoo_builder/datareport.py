@@ -1,0 +1,523 @@
+"""The data report of a zoo: what its tables hold, in Markdown with figures.
+
+    FOLDER/report.md            the report
+    FOLDER/*.png                its figures
+    FOLDER/correlations.csv     rank correlations of all metrics
+    FOLDER/missing.csv          what could not be measured, with all columns
+
+The same zoo gives the same text and tables to the byte, and with the same Matplotlib the same figures.
+"""
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mdbench import files, plots
+from mdbench.errors import MdbenchError, reason
+from mdbench.schema import COLUMNS
+from mdbench.tasks import NONE, TASKS
+from mdbench.zoo import Zoo, find_zoo, load_zoo
+from zoo_builder import figures, summary
+from zoo_builder.report import duration
+from zoo_builder.spec import ZooSpec, read_spec
+from zoo_builder.store import SPEC
+
+REPORT: Final = "report.md"
+CORRELATIONS, MISSING = "correlations.csv", "missing.csv"
+BALANCE, DOTS, LABELS, METRICS = "balance.png", "correlations.png", "labels.png", "metrics.png"
+TIMINGS: Final = "timings.parquet"
+#: How every report begins; a folder whose report begins otherwise is somebody else's.
+MARK: Final = "<!-- Written by `mdbench zoo report`, which replaces this folder when it is run again. -->"
+_FILES: Final = frozenset({REPORT, CORRELATIONS, MISSING, BALANCE, DOTS, LABELS, METRICS})
+
+#: Metrics of a family that the figure of correlations shows, and that are drawn over the grid.
+_SHOWN, _DRAWN = 5, 2
+#: Columns that a line of the table of missing numbers names; all of them are in the CSV file.
+_NAMED: Final = 4
+
+
+def write_report(name_or_folder: str | Path, out: Path | None = None) -> list[Path]:
+    """Write the data report of a zoo.
+
+    Parameters
+    ----------
+    name_or_folder : the zoo; what lies beside its tables (specification, timings) is reported where it is there.
+    out : folder for the report, replaced where it holds one; ``report`` in the zoo's folder if left out.
+
+    Returns
+    -------
+    What was written, the report itself first.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such zoo, or its files are damaged; something that is not a report is in the way; the folder cannot be
+        written.
+    """
+    home = find_zoo(name_or_folder)
+    folder = out or home / "report"
+    _check_replaceable(folder)
+    zoo = load_zoo(home)
+    spec = read_spec(home / SPEC) if (home / SPEC).is_file() else None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            fresh, stale = Path(scratch, "fresh"), Path(scratch, "stale")
+            fresh.mkdir()
+            text = compose(zoo, fresh, spec, _timings(home))
+            files.write(fresh / REPORT, text.encode())
+            written = sorted(path.name for path in fresh.iterdir())
+            if folder.exists():
+                folder.rename(stale)
+            fresh.rename(folder)
+    except OSError as error:
+        raise MdbenchError(f"cannot write the report to {folder}: {error.strerror or error}") from error
+    return [folder / REPORT, *(folder / name for name in written if name != REPORT)]
+
+
+def _check_replaceable(folder: Path) -> None:
+    try:
+        there = {path.name for path in folder.iterdir()}
+        ours = not there or (there <= _FILES and (folder / REPORT).read_text(encoding="utf-8").startswith(MARK))
+    except FileNotFoundError:
+        ours = not folder.exists()
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if not ours:
+        raise MdbenchError(f"{folder} exists and is not a report; move it away first, or choose another with --out")
+
+
+def _timings(home: Path) -> pd.DataFrame | None:
+    path = home / TIMINGS
+    try:
+        table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException) as error:
+        raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
+    return table if "seconds" in table else None
+
+
+def compose(zoo: Zoo, folder: Path, spec: ZooSpec | None = None, timings: pd.DataFrame | None = None) -> str:
+    """Write the figures and tables of a report into a folder, and return its text.
+
+    Parameters
+    ----------
+    zoo : what is reported.
+    folder : there, and empty.
+    spec : what the zoo was built from.
+    timings : column ``seconds``, one row a network.
+    """
+    parts = [
+        [MARK, f"# {zoo.name}", zoo.title],
+        _about(zoo, spec),
+        _labels(zoo, folder),
+        _sides(zoo),
+        _seed_noise(zoo),
+        _missing(zoo, folder),
+        *_metrics(zoo, folder),
+        _time(timings),
+    ]
+    return "\n\n".join(block for part in parts for block in part if block) + "\n"
+
+
+def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
+    size = summary.size_of(zoo)
+    said = [("configurations", f"{size.configurations:,}")]
+    if size.networks is None or size.seeds is None:
+        said.append(("networks", "not known: the tables hold means only"))
+    else:
+        few, many = size.seeds
+        each = f"{few}" if few == many else f"{few} to {many}"
+        said.append(("networks", f"{size.networks:,}, {each} at a grid point"))
+        if size.diverged is not None:
+            share = 100 * size.diverged / size.networks
+            said.append(("diverged", f"{size.diverged:,} networks ({share:.1f} %)"))
+    if "parameter_count" in zoo.configurations:
+        said.append(("parameters", _range(zoo.configurations["parameter_count"])))
+    if "data_amount" in zoo.configurations:
+        said.append(("training examples", _range(zoo.configurations["data_amount"])))
+    said.append(("test error", _range(zoo.configurations["test_error"], ".1f", " %")))
+    said += _made(spec) if spec else []
+    origin = zoo.provenance
+    said += [("source", origin.source), ("licence", origin.license), ("citation", origin.citation)]
+    said += [("made by", origin.made_by), *((f"from `{one.path}`", f"SHA-256 `{one.sha256}`") for one in origin.inputs)]
+    said.append(("digest", f"SHA-256 `{zoo.digest}`"))
+    grid = [
+        (_words(knob), _unit(knob), str(len(zoo.levels(knob))), ", ".join(f"{level:g}" for level in zoo.levels(knob)))
+        for knob in zoo.knobs
+    ]
+    points = int(np.prod([len(zoo.levels(knob)) for knob in zoo.knobs]))
+    gaps = points - len(zoo.configurations)
+    return [
+        "## What it is",
+        _table(("", ""), [line for line in said if line[1]]),
+        _table(("knob", "unit", "levels", "values"), grid, "llrl"),
+        f"{gaps:,} of the grid's {points:,} points are missing." if gaps else "Every point of the grid is there.",
+    ]
+
+
+def _made(spec: ZooSpec) -> list[tuple[str, str]]:
+    """Return how networks were trained, without what is an axis of the grid."""
+    axes = {axis.knob for axis in spec.axes}
+    of_data, of_network, training = (
+        {key: value for key, value in part.model_dump().items() if value is not None and key not in axes}
+        for part in (spec.dataset, spec.architecture, spec.training)
+    )
+    return [
+        ("data set", _settings(of_data)),
+        ("architecture", _settings(of_network)),
+        ("training", _settings(training)),
+        ("seeds", ", ".join(map(str, spec.seeds))),
+    ]
+
+
+def _settings(given: Mapping[str, object]) -> str:
+    said = [f"{_value(value)}" if key == "name" else f"{_words(key)} {_value(value)}" for key, value in given.items()]
+    return "; ".join(said)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return _settings(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if isinstance(value, str) or not isinstance(value, Iterable) else ", ".join(map(_value, value))
+
+
+def _labels(zoo: Zoo, folder: Path) -> list[str]:
+    found = summary.label_balance(zoo)
+    blocks = ["## Labels"]
+    if found.empty:
+        return [*blocks, "The grid offers no task all the moves that it asks about: the zoo has no labels."]
+    blocks.append(
+        "How often each verdict is the label. Shares are of the rows with a verdict; on the others two verdicts share the "
+        "largest room for improvement, and the task leaves them out."
+    )
+    rare = summary.rare_verdicts(found)
+    for (task, noise), group in rare.groupby(["task", "label_noise"], dropna=False, sort=False):
+        names = [f"`{v}` ({s:.1f} %, {n:,} rows)" for v, s, n in group[["verdict", "share", "rows"]].values]
+        blocks.append(
+            f"> **Degenerate:** in `{task}`{_at_noise(noise)}, less than {summary.RARE:g} % are {' and '.join(names)}: "
+            "a method can leave that out and lose next to nothing."
+        )
+    plots.save(figures.balance(found), folder / BALANCE)
+    alt = "; ".join(
+        f"{task}: " + ", ".join(f"{v} {s:.0f} %" for v, s in group[["verdict", "share"]].values if v != NONE)
+        for task, group in found[found["label_noise"].isna()].groupby("task", sort=False)
+    )
+    blocks.append(_figure(BALANCE, f"Stacked bars of the verdicts of each task. {alt}."))
+    for name in found["task"].unique():
+        own = found[found["task"] == name]
+        wide = own.assign(
+            said=[
+                f"{count:,}" if np.isnan(share) else f"{count:,} ({share:.1f} %)"
+                for count, share in zip(own["rows"], own["share"], strict=True)
+            ],
+            _part=own["label_noise"].map(_noise, na_action=None),
+        ).pivot(index="_part", columns="verdict", values="said")
+        classes = [*TASKS[name].classes, NONE]
+        parts = own["label_noise"].map(_noise, na_action=None).unique()
+        header = (f"`{name}`", *(f"`{verdict}`" for verdict in classes[:-1]), "no verdict")
+        rows = [(part, *(wide.loc[part, verdict] for verdict in classes)) for part in parts]
+        blocks += [f"**{TASKS[name].question}**", _table(header, rows, "l" + "r" * len(classes))]
+    return blocks
+
+
+def _sides(zoo: Zoo) -> list[str]:
+    optima, growth = summary.optima(zoo), summary.growth(zoo)
+    blocks = ["### Does the grid show both sides of the optimum?"] if len(optima) + len(growth) else []
+    for knob, own in optima.groupby("knob", sort=False):
+        whole = own.iloc[0]
+        words = _words(str(knob))
+        blocks.append(
+            f"**{words.capitalize()}.** The best {words} lies inside the grid in {whole['inside']:,} of {whole['cells']:,} "
+            f"cells (all rows that share the other knobs): {_verdict(whole['inside'], whole['cells'])}."
+        )
+        rows = [
+            (
+                _noise(row["label_noise"]),
+                *(_of(row[key], row["cells"]) for key in ("inside", "lower", "upper")),
+                row["cells"],
+            )
+            for _, row in own.iterrows()
+        ]
+        header = ("cells whose best is", "inside", f"the smallest {words}", f"the largest {words}", "cells")
+        blocks.append(_table(header, rows, "lrrrr"))
+    for move, own in growth.groupby("move", sort=False):
+        whole = own.iloc[0]
+        stopped = whole["rows"] - whole["helps"]
+        sides = f"it no longer does in {_of(stopped, whole['rows'])}" if stopped else "the grid shows **one side only**"
+        blocks.append(
+            f"**{_words(str(move)).capitalize()}.** Where the grid has more of it, more of it helps in "
+            f"{_of(whole['helps'], whole['rows'])} of {whole['rows']:,} rows; {sides}."
+        )
+        rows = [
+            (
+                _noise(row["label_noise"]),
+                row["rows"],
+                _of(row["helps"], row["rows"]),
+                "not known" if np.isnan(row["clearly"]) else _of(row["clearly"], row["rows"]),
+            )
+            for _, row in own.iterrows()
+        ]
+        blocks.append(_table(("rows that can grow", "rows", "helps", "by more than 2 standard errors"), rows, "lrrr"))
+    return blocks
+
+
+def _verdict(inside: float, whole: float) -> str:
+    """Return in words how often a grid shows that a knob can be turned too far."""
+    if not whole:
+        return "nothing is known"
+    if not inside:
+        return "the grid shows **one side only**"
+    if inside == whole:
+        return "the grid shows both sides, everywhere"
+    return f"the grid shows both sides in {100 * inside / whole:.0f} %"
+
+
+def _seed_noise(zoo: Zoo) -> list[str]:
+    found = summary.within_seed_noise(zoo)
+    blocks = ["## Labels within seed noise"]
+    if found.empty:
+        return [*blocks, "Not known: without several networks at a grid point margins have no standard errors."]
+    rows = [
+        (
+            f"`{row['task']}`" if np.isnan(row["label_noise"]) else "",
+            _noise(row["label_noise"]),
+            row["rows"],
+            _of(row["within"], row["rows"]),
+            f"{row['margin']:.2f}",
+            f"{row['margin_se']:.2f}",
+        )
+        for _, row in found.iterrows()
+    ]
+    header = ("task", "rows", "with a verdict", "margin ≤ 2 SE", "median margin", "median SE")
+    return [
+        *blocks,
+        "A label's margin is the largest room for improvement among the verdicts minus the second largest, in points; its "
+        "standard error (SE) is over paired seeds. A label whose margin is at most two standard errors could have come out "
+        "otherwise with other seeds.",
+        _table(header, rows, "llrrrr"),
+    ]
+
+
+def _missing(zoo: Zoo, folder: Path) -> list[str]:
+    families = summary.families_of(zoo)
+    blocks = ["## Missing numbers"]
+    measured = {name: said for name, said in families.items() if said}
+    if not measured:
+        return [*blocks, "No family of landscape metrics was measured here (`mdbench zoo measure` does)."]
+    lines = [
+        (name, f"{said['columns']:.0f}", f"{100 * said['present']:.1f} %") if said else (name, "", "not measured")
+        for name, said in families.items()
+    ]
+    blocks.append(_table(("family", "columns", "numbers there"), lines, "lrr"))
+    found = summary.nulls(zoo)
+    _write_csv(found, folder / MISSING)
+    whole = {
+        "checkpoint": len(zoo.checkpoints) if zoo.checkpoints is not None else 0,
+        "configuration": len(zoo.configurations),
+    }
+    rows = [
+        (
+            row["family"],
+            _escape(row["reason"]),
+            f"{_of(row['rows'], whole[row['of']])} {row['of']}s",
+            _some(row["columns"].split(", ")),
+        )
+        for _, row in found[found["family"].isin(measured)].iterrows()
+    ]
+    if not rows:
+        return [*blocks, "No number is missing."]
+    return [
+        *blocks,
+        "Why numbers are missing. Reasons that differ by their numbers alone are counted together, with … for the numbers. "
+        f"All columns are in [{MISSING}]({MISSING}).",
+        _table(("family", "reason", "rows", "columns"), rows, "llrl"),
+    ]
+
+
+def _metrics(zoo: Zoo, folder: Path) -> tuple[list[str], list[str]]:
+    """Return the sections about metrics, and about the landscape over the grid."""
+    found = summary.correlations(zoo)
+    _write_csv(found.reset_index(), folder / CORRELATIONS)
+    return _correlations(zoo, found, folder), _phases(zoo, found, folder)
+
+
+def _correlations(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
+    blocks = ["## Metrics and test error"]
+    shown = summary.strongest(found, _SHOWN)
+    if shown.empty:
+        return [*blocks, f"No metric varies over {summary.LEAST} rows that share a data amount or a width."]
+    plots.save(figures.dots(shown, {"data": "fixed data", "width": "fixed width"}), folder / DOTS)
+    among = {
+        fixed: f"within each level of {' and '.join(map(_words, knobs))}" if knobs else "over all rows"
+        for fixed, knobs in summary.held(zoo).items()
+    }
+    order = {metric: str(at) for at, metric in enumerate(found.index[found["strength"].notna()], start=1)}
+    rows = [
+        (
+            order.get(str(metric), ""),
+            f"`{metric}`{' †' if row['reveals_label'] else ''}",
+            row["family"],
+            *(text for fixed in ("data", "width") for text in _correlation(row, fixed)),
+        )
+        for metric, row in found.iterrows()
+    ]
+    best = "; ".join(
+        f"{metric} {row['data_mean']:.2f} and {row['width_mean']:.2f}" for metric, row in shown.head(12).iterrows()
+    )
+    header = ("", "metric", "family", "fixed data", "range", "levels × rows", "fixed width", "range", "levels × rows")
+    return [
+        *blocks,
+        "Spearman's rank correlation of each metric with the test error, over configurations, whose numbers are means over "
+        f"seeds. *Fixed data*: {among['data']}, over widths and temperatures. *Fixed width*: {among['width']}, over data "
+        "amounts and temperatures. The number is the mean over levels, the range from the smallest level to the largest; "
+        f"a level counts with at least {summary.LEAST} rows on which both numbers are known and neither is constant. "
+        "The knobs stand beside the metrics: they say what one gets without measuring anything.",
+        "† The test error can be read off this column (hollow dots): it is no evidence of a good diagnosis.",
+        _figure(
+            DOTS, f"Dots: rank correlation of metrics with the test error at fixed data and at fixed width. {best}."
+        ),
+        f"*The {_SHOWN} strongest of each family; dot: mean over levels, bar: from the smallest level to the largest.*",
+        f"All metrics, the strongest first (mean of the two absolute values); also in [{CORRELATIONS}]({CORRELATIONS}).",
+        _table(header, rows, "rllrrrrrr"),
+    ]
+
+
+def _correlation(row: "pd.Series[float]", fixed: str) -> tuple[str, str, str]:
+    levels = int(row[f"{fixed}_levels"])
+    if not levels:
+        return "none", "", ""
+    low, high = row[f"{fixed}_low"], row[f"{fixed}_high"]
+    each = row[f"{fixed}_rows"] / levels
+    return (
+        _signed(row[f"{fixed}_mean"]),
+        f"{_signed(low)}\u00a0…\u00a0{_signed(high)}",
+        f"{levels}\u00a0×\u00a0{each:.4g}",
+    )
+
+
+def _phases(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
+    blocks = ["## Over the grid"]
+    if not {"width", "batch_size"} <= set(zoo.knobs):
+        return [
+            *blocks,
+            "No phase plots: they are drawn over width × batch size, and the zoo has not both of these knobs.",
+        ]
+    held = {knob: zoo.levels(knob)[0] for knob in zoo.knobs if knob not in ("width", "batch_size", "data_fraction")}
+    amounts = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else []
+    some = list(dict.fromkeys([amounts[0], amounts[len(amounts) // 2], amounts[-1]])) if amounts else []
+    tasks = [name for name in TASKS if name in zoo.configurations]
+    at = "".join(f", {_words(knob)} {level:g}{_percent(knob)}" for knob, level in held.items())
+    if tasks:
+        points = [{**held, "data_fraction": amount} for amount in some] or [held]
+        plots.save(
+            plots.phases(zoo, [(task, point) for point in points for task in tasks], across=len(tasks)), folder / LABELS
+        )
+        where = (
+            f"From top to bottom {', '.join(f'{amount:g} %' for amount in some)} of the data" if some else "All data"
+        )
+        text = f"Labels over width and batch size. {where}{at}."
+        blocks += [_figure(LABELS, f"Phase plots of the labels {', '.join(tasks)}. {text}"), f"*{text}*"]
+    middle = {**held, "data_fraction": amounts[len(amounts) // 2]} if amounts else held
+    here = zoo.configurations[(zoo.configurations[list(middle)] == pd.Series(middle)).all(axis=1)]
+    drawable = found[[metric not in zoo.knobs and bool(here[metric].notna().any()) for metric in found.index]]
+    metrics = ["test_error", *summary.strongest(drawable, _DRAWN, revealing=False).index]
+    plots.save(plots.phases(zoo, [(metric, middle) for metric in metrics]), folder / METRICS)
+    where = f"{middle['data_fraction']:g} % of the data" if amounts else "all data"
+    text = (
+        f"Test error and the {_DRAWN} strongest metrics of each family, at {where}{at}. Every plot has its own colours."
+    )
+    return [
+        *blocks,
+        _figure(METRICS, f"Phase plots over width and batch size: {', '.join(metrics)}. {text}"),
+        f"*{text}*",
+    ]
+
+
+def _time(timings: pd.DataFrame | None) -> list[str]:
+    if timings is None:
+        return []
+    took = summary.training_time(timings)
+    if not took["networks"]:
+        return []
+    total = took["total"]
+    rows = [
+        ("all networks", f"{duration(total)} of one worker"),
+        ("a network, median", f"{took['median']:.2f} s"),
+        ("a network, 95 % quantile", f"{took['p95']:.2f} s"),
+        ("the slowest network", f"{took['most']:.2f} s"),
+    ]
+    return ["## How long training took", _table(("", ""), [("networks", f"{took['networks']:,}"), *rows], "lr")]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str = "") -> str:
+    marks = {"l": "---", "r": "---:"}
+    lines = [header, [marks[side] for side in align or "l" * len(header)]]
+    lines += [[f"{cell:,}" if isinstance(cell, int | np.integer) else str(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _figure(name: str, alt: str) -> str:
+    return f"![{alt.replace('[', '(').replace(']', ')')}]({name})"
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    files.write(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+
+
+def _escape(text: str) -> str:
+    """Return a text for a cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _unit(knob: str) -> str:
+    unit = COLUMNS[knob].unit
+    return unit if unit != "1" else ""
+
+
+def _percent(knob: str) -> str:
+    return " %" if _unit(knob) == "%" else ""
+
+
+def _noise(noise: float) -> str:
+    return "all" if np.isnan(noise) else f"{noise:g} % label noise"
+
+
+def _at_noise(noise: Any) -> str:
+    return "" if np.isnan(noise) else f" at {noise:g} % label noise"
+
+
+def _of(count: float, whole: float) -> str:
+    return f"{count:,.0f} ({100 * count / whole:.1f} %)" if whole else f"{count:,.0f}"
+
+
+def _signed(value: float) -> str:
+    """Return a number between −1 and 1 with a sign of its own, and without one at zero."""
+    text = f"{value:+.2f}".replace("-", "−")
+    return "0.00" if text[1:] == "0.00" else text
+
+
+def _range(values: "pd.Series[float]", form: str = ",.0f", unit: str = "") -> str:
+    known = values.dropna()
+    if known.empty:
+        return "not known"
+    few, many = (f"{value:{form}}" for value in (known.min(), known.max()))
+    return f"{few}{unit}" if few == many else f"{few} to {many}{unit}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:_NAMED])
+    return shown + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
