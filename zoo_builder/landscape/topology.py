@@ -94,7 +94,8 @@ def eigenvector_directions(subject: Subject, dimensions: int) -> Tensor:
     """
     vectors = spectrum(subject).vectors[:, :dimensions]
     largest = vectors.gather(2, vectors.abs().argmax(2, keepdim=True))
-    return vectors * largest.sign() * (EIGENVECTOR_REACH * subject.surface.points.norm(dim=1))[:, None, None]
+    reach: Tensor = EIGENVECTOR_REACH * subject.surface.points.norm(dim=1)
+    return vectors * largest.sign() * reach[:, None, None]
 
 
 def random_directions(subject: Subject, dimensions: int) -> Tensor:
@@ -318,10 +319,10 @@ def measure(subject: Subject) -> Measured:
     found = {metric.column: np.full(size, np.nan) for metric in METRICS}
     for plane, (kind, axes) in _PLANES.items():
         columns = [f"{plane}_{name}" for name in _NUMBERS]
-        directions = every[kind][:, :axes]
-        if directions.shape[1] < axes:
-            missing.because(f"there are fewer than {axes} eigenvectors", columns)
+        if surface.layout.size < axes:
+            missing.because(f"there are fewer than {axes} parameters", columns)
             continue
+        directions = every[kind][:, :axes]
         unknown = ~torch.isfinite(directions).flatten(1).all(1).cpu().numpy()
         missing.because("the Hessian's eigenvectors did not converge", columns, np.flatnonzero(unknown).tolist())
         still = (directions == 0).all(2).any(1).cpu().numpy()
