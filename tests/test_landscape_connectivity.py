@@ -48,7 +48,7 @@ def blobs(n=300, seed=0):
     return Data.of(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), labels)
 
 
-def trained(seed, norm, data, steps=120):
+def trained(seed, norm, data, steps=60):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = mlp((2,), 3, 8, norm=norm).double()
@@ -140,31 +140,32 @@ def test_a_curve_begins_and_ends_at_its_networks_and_leaves_towards_its_middle_p
 
 
 def test_on_a_quadratic_loss_the_middle_point_is_the_minimiser():
+    """Of each of many curves between the same ends up to the noise of its descent, and so of their mean."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 3))
     y = x @ [1, -2, 0.5] + 0.3 + rng.normal(0, 0.3, 40)
-    networks = [nn.Linear(3, 1).double() for _ in range(4)]
-    surface = open_surface(networks, (3,), loss=squared, dtype=torch.float64)
-    ends = torch.from_numpy(rng.normal(size=(2, 2, 4)))
+    data, curves = Data.of(x, y[:, None]), 100
+    surface = open_surface([nn.Linear(3, 1).double()], (3,), loss=squared, dtype=torch.float64).part([0] * curves)
+    start, end = rng.normal(size=(2, 4))
     found = train_curves(
-        surface.part([0, 1]),
-        Data.of(x, y[:, None]),
-        ends[0],
-        ends[1],
-        [np.random.default_rng(at) for at in range(2)],
-        Training(steps=2000, batch_size=40, learning_rate=0.2),
-    )
+        surface,
+        data,
+        *(torch.from_numpy(point).expand(curves, -1) for point in (start, end)),
+        [np.random.default_rng(at) for at in range(curves)],
+        Training(steps=700, learning_rate=0.2),
+    ).numpy()
     # E_t |A φ(t) − y|² / 2n is quadratic in the middle point: its normal equations, by Gauss and Legendre's quadrature.
     a = np.column_stack([x, np.ones(40)])
     nodes, weights = np.polynomial.legendre.leggauss(5)
-    for start, end, middle in zip(*ends.numpy(), found.numpy(), strict=True):
-        matrix, right = np.zeros((4, 4)), np.zeros(4)
-        for t, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            share, rest = 2 * t * (1 - t), (1 - t) ** 2 * start + t**2 * end
-            matrix += weight * share**2 * a.T @ a
-            right += weight * share * a.T @ (y - a @ rest)
-        best = np.linalg.solve(matrix, right)
-        assert np.linalg.norm(middle - best) < 0.02 * np.linalg.norm((start + end) / 2 - best)
+    matrix, right = np.zeros((4, 4)), np.zeros(4)
+    for t, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        share, rest = 2 * t * (1 - t), (1 - t) ** 2 * start + t**2 * end
+        matrix += weight * share**2 * a.T @ a
+        right += weight * share * a.T @ (y - a @ rest)
+    best = np.linalg.solve(matrix, right)
+    way = np.linalg.norm((start + end) / 2 - best)
+    assert np.linalg.norm(found.mean(0) - best) < 0.005 * way
+    assert (np.linalg.norm(found - best, axis=1) < 0.1 * way).all()
 
 
 class Ring(nn.Module):
@@ -181,7 +182,7 @@ class Ring(nn.Module):
 def test_minima_on_a_circle_are_connected_by_a_curve_and_not_by_a_line():
     data = Data(torch.ones(4, 1).double(), torch.ones(4, 1).double())
     surface = open_surface([Ring(0), Ring(math.pi / 2)], (1,), loss=squared, dtype=torch.float64)
-    measured = measure(Subject(surface, data), Training(steps=1200, learning_rate=0.5))
+    measured = measure(Subject(surface, data), Training(steps=500, learning_rate=0.5))
     found = {column: values[0] for column, values in measured.configurations.items()}
     assert found["linear_barrier_loss"] == pytest.approx(0.5 * 0.5**2, abs=1e-12)  # |w|² is 1/2 in the middle
 
