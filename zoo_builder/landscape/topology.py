@@ -32,7 +32,7 @@ from zoo_builder.landscape.missing import Missing
 from zoo_builder.landscape.surface import Layout, Surface
 
 #: Points along each axis of a grid, by its number of dimensions; odd, so that the network is the one in the middle.
-#: On networks of a zoo (1-D convolutions) grids of 25² or 13³ points had as many minima; the depth's logarithm differed from theirs
+#: On networks of a zoo (1-D convolutions) 25² or 13³ points had as many minima; the depth's logarithm differed from theirs
 #: by a standard deviation of 0.01 to 0.02 with 9² points and of 0.02 to 0.05 with 7³, and by up to 0.15 with 5³.
 SIDES: Final = {2: 11, 3: 7}
 #: Basins and holes that persist over less than this share of the losses' range are not counted.
