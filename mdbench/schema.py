@@ -14,6 +14,10 @@ CHINTAKUNTA_2015 = "Chintakunta et al., An entropy-based persistence barcode (Pa
 YANG_2021 = "Yang et al., Taxonomizing local versus global structure in neural network loss landscapes (NeurIPS 2021)"
 FRANKLE_2020 = "Frankle et al., Linear mode connectivity and the lottery ticket hypothesis (ICML 2020)"
 AINSWORTH_2023 = "Ainsworth et al., Git Re-Basin: merging models modulo permutation symmetries (ICLR 2023)"
+MEYER_2021 = "Meyer et al., Hutch++: optimal stochastic trace estimation (SOSA 2021)"
+GHORBANI_2019 = (
+    "Ghorbani et al., An investigation into neural net optimization via Hessian eigenvalue density (ICML 2019)"
+)
 GUO_2017 = "Guo et al., On calibration of modern neural networks (ICML 2017)"
 JIANG_2020 = "Jiang et al., Fantastic generalization measures and where to find them (ICLR 2020)"
 JIANG_2022 = "Jiang et al., Assessing generalization of SGD via disagreement (ICLR 2022)"
@@ -237,6 +241,68 @@ _ALL = (
         ),
     ),
     # Hessian.
+    *_with_std(
+        Column(
+            "hessian_trace",
+            "1",
+            Family.LANDSCAPE,
+            "trace of the Hessian of the mean loss on the training sample, evaluation mode, by deflated Hutchinson probes",
+            MEYER_2021,
+        ),
+        Column(
+            "hessian_trace_se",
+            "1",
+            Family.LANDSCAPE,
+            "standard error of hessian_trace over its random probes; 0 where the trace is exact",
+            MEYER_2021,
+        ),
+        Column(
+            "hessian_top_eigenvalue",
+            "1",
+            Family.LANDSCAPE,
+            "largest eigenvalue of the Hessian of the mean loss on the training sample, evaluation mode",
+            GHORBANI_2019,
+        ),
+        Column(
+            "hessian_top_eigenvalue_residual",
+            "1",
+            Family.LANDSCAPE,
+            "‖Hx − θx‖ / |θ| of hessian_top_eigenvalue θ and its unit eigenvector x: an eigenvalue of H lies that close to θ",
+            "Golub and Van Loan, Matrix computations (4th edition 2013), section 10.1",
+        ),
+        *(
+            Column(
+                f"hessian_eigenvalue_{at}",
+                "1",
+                Family.LANDSCAPE,
+                f"{rank} largest eigenvalue of the Hessian of the mean loss on the training sample",
+                GHORBANI_2019,
+            )
+            for at, rank in ((2, "second"), (3, "third"), (4, "fourth"), (5, "fifth"))
+        ),
+        Column(
+            "hessian_bottom_eigenvalue",
+            "1",
+            Family.LANDSCAPE,
+            "smallest Ritz value of the Lanczos run, which the Hessian's smallest eigenvalue is at most",
+            GHORBANI_2019,
+        ),
+        Column(
+            "hessian_effective_rank",
+            "1",
+            Family.LANDSCAPE,
+            "participation ratio (Σ|λ|)² / Σλ² of the Hessian's eigenvalues",
+            "Roy and Vetterli, The effective rank (EUSIPCO 2007), with the Rényi entropy of order 2 for Shannon's",
+        ),
+        Column(
+            "hessian_negative_mass",
+            "1",
+            Family.LANDSCAPE,
+            "share of Σ|λ| that is the negative eigenvalues' of the Hessian, by stochastic Lanczos quadrature",
+            GHORBANI_2019,
+        ),
+        Column("hessian_products", "1", Family.ID, "Hessian–vector products that the Hessian's metrics took"),
+    ),
     # Mode connectivity.
     Column(
         "mode_connectivity_loss",
