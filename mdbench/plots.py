@@ -238,7 +238,11 @@ def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, acros
         for panel in axes.flat[len(panels) :]:
             panel.axis("off")
         if said:
-            patches = [Patch(color=colour, label=name) for name, colour in VERDICT_COLOURS.items() if name in said]
+            patches = [
+                Patch(color=colour, label="no verdict" if name == NONE else name)
+                for name, colour in VERDICT_COLOURS.items()
+                if name in said
+            ]
             figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
     return figure
 

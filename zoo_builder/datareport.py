@@ -115,7 +115,7 @@ def compose(zoo: Zoo, folder: Path, spec: ZooSpec | None = None, timings: pd.Dat
     timings : column ``seconds``, one row a network.
     """
     parts = [
-        [MARK, f"# {zoo.name}", zoo.title],
+        [MARK, f"# {zoo.name}", zoo.title if zoo.title != zoo.name else ""],
         _about(zoo, spec),
         _labels(zoo, folder),
         _sides(zoo),
@@ -167,7 +167,7 @@ def _made(spec: ZooSpec) -> list[tuple[str, str]]:
     """Return how networks were trained, without what is an axis of the grid."""
     axes = {axis.knob for axis in spec.axes}
     of_data, of_network, training = (
-        {key: value for key, value in part.model_dump().items() if value is not None and key not in axes}
+        {key: value for key, value in part.model_dump().items() if value not in (None, "", (), {}) and key not in axes}
         for part in (spec.dataset, spec.architecture, spec.training)
     )
     return [

@@ -226,7 +226,8 @@ def nulls(zoo: Zoo) -> pd.DataFrame:
         for of, values in _own_columns(zoo, family):
             table = zoo.configurations if of == "configuration" else zoo.checkpoints
             assert table is not None
-            said = table[family.reason].fillna("") if family.reason in table else pd.Series("", index=table.index)
+            said = table[family.reason] if family.reason in table else pd.Series(index=table.index, dtype=object)
+            said = said.astype(object).where(said.notna(), "")
             missing = values.isna()
             for text, part in missing[missing.any(axis=1)].groupby(said):
                 reasons = reasons_in(str(text), list(map(str, values)))
@@ -311,10 +312,11 @@ def metric_families(zoo: Zoo) -> dict[str, str]:
 
 
 def held(zoo: Zoo) -> dict[str, list[str]]:
-    """Return which knobs do not change at fixed ``data``, and which at fixed ``width``."""
+    """Return which knobs of several levels do not change at fixed ``data``, and which at fixed ``width``."""
+    knobs = [knob for knob in zoo.knobs if len(zoo.levels(knob)) > 1]
     return {
-        "data": [knob for knob in zoo.knobs if knob not in (*_SIZES, *_TEMPERATURES)],
-        "width": [knob for knob in zoo.knobs if knob not in ("data_fraction", *_TEMPERATURES)],
+        "data": [knob for knob in knobs if knob not in (*_SIZES, *_TEMPERATURES)],
+        "width": [knob for knob in knobs if knob not in ("data_fraction", *_TEMPERATURES)],
     }
 
 
