@@ -5,6 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+# What landscape metrics are compared with. Without what they ask for besides (torchvision, transformers): not needed here, large.
+COMPARED := pyhessian==0.1 weightwatcher==0.7.7
 
 .PHONY: demo test clean
 
@@ -33,6 +35,7 @@ test: .venv/test
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,zoo,dask]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(COMPARED)
 	@touch $@ .venv/demo
 
 clean:

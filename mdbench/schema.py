@@ -546,26 +546,26 @@ _ALL = (
             )
         )
     ),
-    # Memorization.
+    # Memorization. What needs to know which labels are wrong is no method's to see: where it is missing, label_noise is 0.
     *_with_std(
         Column(
             "memorized_share",
             "%",
-            Family.LANDSCAPE,
+            Family.ID,
             "share of the training examples with deliberately wrong labels whose wrong label is predicted",
             LIU_2020,
         ),
         Column(
             "corrected_share",
             "%",
-            Family.LANDSCAPE,
+            Family.ID,
             "share of the training examples with deliberately wrong labels whose right label is predicted",
             LIU_2020,
         ),
         Column(
             "memorization_gap",
             "points",
-            Family.LANDSCAPE,
+            Family.ID,
             "accuracy on training examples whose label was left alone − memorized_share",
             LIU_2020,
         ),
@@ -580,10 +580,9 @@ _ALL = (
         Column(
             "membership_auc_clean",
             "1",
-            Family.VALIDATION,
+            Family.ID,
             "probability that a training example whose label was left alone has a smaller loss than a test example",
             "Yeom et al., Privacy risk in machine learning (CSF 2018)",
-            reveals_label=True,
         ),
         Column("train_loss_p99", "nats", Family.LANDSCAPE, "99th percentile of the losses of the training examples"),
         Column(

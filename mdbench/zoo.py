@@ -1,8 +1,8 @@
 """A zoo: a grid of trained networks as a table, with its labels and where it comes from.
 
 On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests), ``configurations.parquet``, one row a grid point,
-and, where the single networks are known, ``checkpoints.parquet``, one row a network, and ``layers.parquet``, one row a layer of
-a network.
+and, where the single networks are known, ``checkpoints.parquet``, one row a network, and ``layers.parquet``, one row a layer
+of a network.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ class Zoo:
     provenance : where the zoo comes from.
     checkpoints : one row a network, indexed by ``checkpoint``: the ``configuration`` and the ``seed`` that it was trained
         with, and what was measured of it alone; None where only means are known.
-    layers : one row a layer of a network, with ``checkpoint`` and ``layer``, the layer's name; None where nobody measured them.
+    layers : one row a layer of a network: ``checkpoint``, ``layer``, and what was measured of it; None where nothing was.
     """
 
     name: str

@@ -150,7 +150,7 @@ def test_digest_sees_every_value_and_every_name():
 
 def test_every_column_of_a_zoo_is_in_the_schema():
     zoo = toy.own_zoo()
-    assert {"configuration", "checkpoint", *zoo.configurations, *zoo.checkpoints} == set(COLUMNS)
+    assert {"configuration", "checkpoint", *zoo.configurations, *zoo.checkpoints} <= set(COLUMNS)
     assert all(column.meaning for column in COLUMNS.values())
 
 

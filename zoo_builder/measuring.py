@@ -420,11 +420,12 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
         own.loc[checkpoints["diverged"].astype(bool), family.reason] = DIVERGED
         checkpoints = checkpoints.join(own)
         numbers = own.drop(columns=family.reason).groupby(checkpoints["configuration"])
-        means, spreads = numbers.mean(), numbers.std(ddof=1).add_suffix("_std")
-        configurations = configurations.join([means, spreads, together.set_index("configuration")])
-        configurations[family.reason] = _reasons(configurations, checkpoints, family.reason)
+        means, spreads = (some.reindex(configurations.index) for some in (numbers.mean(), numbers.std(ddof=1)))
+        together = together.set_index("configuration").reindex(configurations.index)
+        together[family.reason] = _reasons(together[family.reason], checkpoints)
+        configurations = pd.concat([configurations, means, spreads.add_suffix("_std"), together], axis=1)
         layers.append(of_layers)
-    whole = joined_layers(layers, "checkpoint")
+    whole = joined_layers(layers)
     order = {name: at for at, name in enumerate(checkpoints.index)}
     whole = whole.sort_values("checkpoint", key=lambda names: names.map(order), kind="stable", ignore_index=True)
     return Zoo.from_table(
@@ -438,15 +439,15 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
     )
 
 
-def _reasons(configurations: pd.DataFrame, checkpoints: pd.DataFrame, column: str) -> list[str | None]:
+def _reasons(of_configurations: "pd.Series[Any]", checkpoints: pd.DataFrame) -> list[str | None]:
     """Return what is missing of configurations, and of how many of their networks."""
-    missing = checkpoints[column].dropna().groupby(checkpoints["configuration"])
+    missing = checkpoints[of_configurations.name].dropna().groupby(checkpoints["configuration"])
     of_networks = {
         str(name): [f"{count} of its networks: {why}" for why, count in some.value_counts(sort=False).items()]
         for name, some in missing
     }
     reasons = []
-    for name, own in configurations[column].items():
+    for name, own in of_configurations.items():
         said = [*([own] if isinstance(own, str) else []), *of_networks.get(str(name), [])]
         reasons.append("; ".join(said) or None)
     return reasons

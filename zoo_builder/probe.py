@@ -62,7 +62,7 @@ class Probe:
         """
         network = copy.deepcopy(network).to(dtype)
         inputs = torch.randn(_EXAMPLES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
             logits = network.train()(inputs)
             if logits.dim() != 2:
                 raise UnknownLayerError

@@ -37,7 +37,7 @@ class Measurements:
 
 def measure(
     models: Sequence[nn.Module],
-    loss: Loss | nn.Module | Literal["cross_entropy"],
+    loss: Loss | Literal["cross_entropy"],
     data: Data | tuple[Tensor, Tensor],
     *,
     families: Sequence[str] | None = None,
@@ -70,42 +70,43 @@ def measure(
         raise MdbenchError("there are no models to measure")
     wanted = chosen(families)
     train, held_out = _data(data), None if test is None else _data(test)
-    classes = loss == "cross_entropy" or loss is functional.cross_entropy or _is_plain_cross_entropy(loss)
     try:
-        surface = open_surface(
-            models,
-            train.shape,
-            loss=None if classes else loss,
-            device=device,
-            dtype=dtype,  # type: ignore[arg-type]
-        )
+        surface = open_surface(models, train.shape, loss=_own(loss), device=device, dtype=dtype)
     except ValueError as error:
         raise MdbenchError(str(error)) from error
     right = None if truth is None else truth.cpu().numpy()
     wrong = None if right is None else right != train.targets.cpu().numpy()
     subject = Subject(surface, train, held_out, wrong=wrong, truth=right, settings=settings)
     gate(subject)
-    rows = range(len(models))
-    table = pd.DataFrame(index=pd.RangeIndex(len(models), name="model"))
-    together: dict[str, Any] = {}
-    layers: list[pd.DataFrame] = []
-    for family in wanted:
-        found = family.measure(subject)
-        table = table.join(network_table(family, found, list(rows)))
-        together |= configuration_table(family, found, ["together"]).loc["together"].to_dict()
-        layers.append(layer_table(found, list(rows)).rename(columns={"checkpoint": "model"}))
-    return Measurements(table, pd.Series(together), joined_layers(layers, "model"))
+    found = [(family, family.measure(subject)) for family in wanted]
+    rows = list(range(len(models)))
+    together = pd.concat([configuration_table(family, some, ["together"]) for family, some in found], axis=1)
+    return Measurements(
+        pd.concat([network_table(family, some, rows) for family, some in found], axis=1).rename_axis("model"),
+        pd.Series(together.loc["together"]),
+        joined_layers([layer_table(some, rows) for _, some in found]).rename(columns={"checkpoint": "model"}),
+    )
 
 
 def _data(given: Data | tuple[Tensor, Tensor]) -> Data:
     return given if isinstance(given, Data) else Data(*given)
 
 
-def _is_plain_cross_entropy(loss: Any) -> bool:
-    """Tell whether a loss module is the cross-entropy without weights, smoothing or ignored classes of its own."""
-    return type(loss) is nn.CrossEntropyLoss and all(
-        getattr(loss, name) == value for name, value in vars(nn.CrossEntropyLoss()).items() if not name.startswith("_")
-    )
+def _own(loss: Loss | Literal["cross_entropy"]) -> Loss | None:
+    """Return a loss, or None for the cross-entropy without weights, smoothing or ignored classes of its own."""
+    plain = nn.CrossEntropyLoss()
+    settings = ("weight", "ignore_index", "reduction", "label_smoothing")
+    if loss is functional.cross_entropy or (
+        type(loss) is nn.CrossEntropyLoss and all(getattr(loss, name) == getattr(plain, name) for name in settings)
+    ):
+        return None
+    if isinstance(loss, str):
+        if loss != "cross_entropy":
+            raise MdbenchError(
+                f"there is no loss {loss!r}: it is 'cross_entropy', or a function of outputs and targets"
+            )
+        return None
+    return loss
 
 
 def gate(subject: Subject) -> None:
@@ -146,9 +147,8 @@ def configuration_table(family: Family, found: Measured, names: Sequence[Any]) -
 def _table(
     columns: Sequence[str], found: dict[str, Any], reasons: dict[int, str], reason: str, names: Sequence[Any]
 ) -> pd.DataFrame:
-    table = pd.DataFrame({column: np.asarray(found[column], dtype=np.float64) for column in columns}, index=list(names))
-    table[reason] = [reasons.get(at) for at in range(len(names))]
-    return table
+    table = {column: np.asarray(found[column], dtype=np.float64) for column in columns}
+    return pd.DataFrame({**table, reason: [reasons.get(at) for at in range(len(names))]}, index=list(names))
 
 
 def layer_table(found: Measured, names: Sequence[Any]) -> pd.DataFrame:
@@ -158,10 +158,10 @@ def layer_table(found: Measured, names: Sequence[Any]) -> pd.DataFrame:
     return table.drop(columns="network", errors="ignore")
 
 
-def joined_layers(tables: Sequence[pd.DataFrame], name: str) -> pd.DataFrame:
+def joined_layers(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return several families' tables of layers as one."""
-    whole = pd.DataFrame(columns=[name, "layer"])
+    whole = pd.DataFrame(columns=["checkpoint", "layer"])
     for table in tables:
         if len(table):
-            whole = table if whole.empty else whole.merge(table, on=[name, "layer"], how="outer", sort=False)
+            whole = table if whole.empty else whole.merge(table, on=["checkpoint", "layer"], how="outer", sort=False)
     return whole

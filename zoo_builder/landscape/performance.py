@@ -13,22 +13,23 @@ from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, Missing
 #: Bins of confidence, as in Guo et al., On calibration of modern neural networks (ICML 2017), table 1.
 BINS: Final = 15
 
-METRICS: Final = (
-    Metric("train_ece", "checkpoint", 0, 100),
-    Metric("train_confidence", "checkpoint", 0, 100),
-    Metric("train_margin", "checkpoint"),
-    Metric("train_margin_p10", "checkpoint"),
-    Metric("test_ece", "checkpoint", 0, 100),
-    Metric("test_confidence", "checkpoint", 0, 100),
-)
-
-#: What a zoo's networks are asked right after their training. `measure` gives it for the networks of others.
+#: What a zoo's networks are asked right after their training too; there, what was found then stands.
 AFTER_TRAINING: Final = (
     Metric("train_error", "checkpoint", 0, 100),
     Metric("train_loss", "checkpoint", 0),
     Metric("test_error", "checkpoint", 0, 100),
     Metric("test_loss", "checkpoint", 0),
     Metric("generalization_gap", "checkpoint", -100, 100),
+)
+
+METRICS: Final = (
+    *AFTER_TRAINING,
+    Metric("train_ece", "checkpoint", 0, 100),
+    Metric("train_confidence", "checkpoint", 0, 100),
+    Metric("train_margin", "checkpoint"),
+    Metric("train_margin_p10", "checkpoint"),
+    Metric("test_ece", "checkpoint", 0, 100),
+    Metric("test_confidence", "checkpoint", 0, 100),
 )
 
 
@@ -52,9 +53,9 @@ def calibration_errors(confidences: NDArray[Any], right: NDArray[Any], bins: int
 
 
 def measure(subject: Subject) -> Measured:
-    """Measure all networks of a subject: `METRICS` and `AFTER_TRAINING`."""
+    """Measure all networks of a subject."""
     missing = Missing(len(subject.surface))
-    columns = [metric.column for metric in (*AFTER_TRAINING, *METRICS)]
+    columns = [metric.column for metric in METRICS]
     found: dict[str, ArrayLike] = {}
     for part, data in (("train", subject.train), ("test", subject.test)):
         if data is None:

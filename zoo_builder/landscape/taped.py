@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Self
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from zoo_builder import kernels, taped
@@ -22,6 +24,18 @@ _FEWEST, _MOST = 16, 128
 _KEPT = 2**29
 #: Examples that pass through a network before an interruption is heard.
 _PAUSE = 2**16
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Find the libraries that have threads: once, for that takes longer than a small product."""
+    return ThreadpoolController()
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Have matrices multiplied in this thread: several would wait for one another."""
+    limited: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
+    return limited
 
 
 class Taped:
@@ -96,7 +110,7 @@ class Taped:
         vectors, inputs = self._vectors(points), self._laid_out(data)
         memory = self._memory(self._batch, training=False)
         out = np.empty((len(points), len(data), channels), self._kind)
-        with threadpool_limits(1, "blas"):
+        with _one_thread():
             for at, vector in enumerate(vectors):
                 for first in range(0, len(data), _PAUSE):
                     kernels.logits(
@@ -134,7 +148,7 @@ class Taped:
         every = np.arange(len(data))
         memory = self._memory(self._batch, training=False)
         losses, errors = torch.empty(points.shape[:2], dtype=torch.float64), torch.empty(points.shape[:2]).double()
-        with threadpool_limits(1, "blas"):
+        with _one_thread():
             for at in range(len(points)):
                 for m, vector in enumerate(self._vectors(points[at])):
                     loss, wrong = 0.0, 0
@@ -167,7 +181,7 @@ class Taped:
         memory = self._memory(batch, training=True)
         losses, gradients = torch.empty(len(points), dtype=torch.float64), np.empty_like(vectors)
         part, buffers = np.empty_like(vectors[0]), self._buffers.copy()
-        with threadpool_limits(1, "blas"):
+        with _one_thread():
             for at, vector in enumerate(vectors):
                 losses[at] = kernels.differentiate(
                     self._tape.values,
@@ -204,7 +218,7 @@ class Taped:
         def products(directions: Tensor) -> Tensor:
             along_each = self._vectors(directions)
             out = np.empty_like(along_each)
-            with threadpool_limits(1, "blas"):
+            with _one_thread():
                 for at, vector in enumerate(vectors):
                     ready = kept[at] is not None
                     arenas, saved = kept[at] or (np.zeros(shape, self._kind), np.empty_like(memory.saved))
@@ -240,7 +254,7 @@ class Taped:
         steps = self._tape.steps.copy()
         steps["momentum"] = 1
         inputs, fresh = self._laid_out(data), np.empty_like(self._buffers)
-        with threadpool_limits(1, "blas"):
+        with _one_thread():
             for at, vector in enumerate(self._vectors(points)):
                 kernels.statistics(
                     self._tape.values,

@@ -1,0 +1,70 @@
+"""What do landscape metrics cost? All nine families, each and together, against the training of the zoo they measure, in one run.
+
+    python benchmarks/landscape.py [--spec zoos/mnist1d-cnn.toml] [--every 3]
+
+Trains every third level of each axis of a specification (the ends included) on all cores, and then measures what came of it
+on all cores: alone each family, so that nothing is shared between them, and then all together, as `mdbench zoo measure`
+does. Prints seconds and ratios to the training.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before torch: one thread a process
+
+import tomllib
+
+from zoo_builder import build, executors, measuring
+from zoo_builder.landscape.registry import FAMILIES
+
+CORES = len(os.sched_getaffinity(0))
+
+
+def thinned(path: Path, every: int) -> str:
+    """Return a specification with every so manieth level of its axes, the last one always among them."""
+    text, said = path.read_text(encoding="utf-8"), tomllib.loads(path.read_text(encoding="utf-8"))
+    head = text[: text.index("[[axes]]")]
+    for axis in said["axes"]:
+        levels = axis["values"]
+        kept = (
+            levels[::every]
+            if levels[::every][-1] == levels[-1] or len(levels) <= every
+            else [*levels[::every], levels[-1]]
+        )
+        head += f'[[axes]]\nknob = "{axis["knob"]}"\nvalues = {kept}\n'
+    return head
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", type=Path, default=Path(__file__).parents[1] / "zoos" / "mnist1d-cnn.toml")
+    parser.add_argument("--every", type=int, default=3)
+    arguments = parser.parse_args()
+    open_executor = executors.local(CORES, ["cpu"])
+    with tempfile.TemporaryDirectory() as scratch:
+        spec, folder = Path(scratch, "spec.toml"), Path(scratch, "zoo")
+        spec.write_text(thinned(arguments.spec, arguments.every), encoding="utf-8")
+        begun = time.perf_counter()
+        zoo = build.build(spec, folder, open_executor)
+        training = time.perf_counter() - begun
+        assert zoo.checkpoints is not None
+        print(f"training of {len(zoo.checkpoints):,} networks on {CORES} cores: {training:.0f} s")
+        for name in FAMILIES:
+            begun = time.perf_counter()
+            measuring.measure(folder, open_executor, families=[name])
+            taken = time.perf_counter() - begun
+            print(f"{name:<14} {taken:>7.1f} s  {taken / training:>5.2f} times the training", flush=True)
+        for path in (folder / "landscape").iterdir():
+            path.rename(Path(scratch, f"away-{path.name}"))
+        begun = time.perf_counter()
+        measuring.measure(folder, open_executor)
+        taken = time.perf_counter() - begun
+        print(f"{'all together':<14} {taken:>7.1f} s  {taken / training:>5.2f} times the training")
+
+
+if __name__ == "__main__":
+    main()

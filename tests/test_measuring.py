@@ -1,0 +1,377 @@
+"""Measuring a zoo: every number in its place, whatever is interrupted, missing or damaged on the way."""
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import toy
+from safetensors.torch import load_file, save_file
+from tiny_zoo import Here, build_here, contents, everything, here, write_spec
+
+from mdbench.errors import MdbenchError
+from mdbench.schema import COLUMNS, Family
+from mdbench.zoo import load_zoo
+from zoo_builder import landscape, measuring
+from zoo_builder.landscape import registry, similarity
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.registry import FAMILIES, chosen
+from zoo_builder.models import mlp
+from zoo_builder.network import initialised, networks
+from zoo_builder.plan import LIMITS
+from zoo_builder.spec import read_spec
+from zoo_builder.store import SPEC
+from zoo_builder.work import material
+
+SOME = ["performance", "similarity"]
+TABLES = ("zoo.json", "configurations.parquet", "checkpoints.parquet", "layers.parquet")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A zoo with label noise, which nobody may change."""
+    folder = tmp_path_factory.mktemp("built")
+    spec = write_spec(folder, label_noise=[0, 25], width=[2, 3], batch_size=[4, 8], seeds="[0, 1, 2]")
+    build_here(spec, folder / "zoo")
+    return folder / "zoo"
+
+
+@pytest.fixture(scope="module")
+def measured(built, tmp_path_factory) -> Path:
+    """The same, measured in full."""
+    folder = tmp_path_factory.mktemp("measured") / "zoo"
+    shutil.copytree(built, folder)
+    measuring.measure(folder, here)
+    return folder
+
+
+@pytest.fixture
+def zoo(built, tmp_path) -> Path:
+    """The same, to be worked on."""
+    shutil.copytree(built, tmp_path / "zoo")
+    return tmp_path / "zoo"
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in TABLES if (folder / name).exists()}
+
+
+def test_every_metric_is_a_column_with_unit_meaning_and_bounds(measured):
+    zoo = load_zoo(measured)
+    seen = {"checkpoint": zoo.checkpoints, "configuration": zoo.configurations, "layer": zoo.layers}
+    for family in FAMILIES.values():
+        for metric in family.metrics:
+            column = COLUMNS[metric.column]
+            assert column.unit
+            assert column.meaning
+            assert column.family in (Family.LANDSCAPE, Family.VALIDATION, Family.ID)
+            values = seen[metric.of][metric.column].dropna().to_numpy(dtype=float)
+            assert np.isfinite(values).all()
+            for bound, side in ((metric.low, values.min), (metric.high, values.max)):
+                if bound is not None and len(values):
+                    assert (side() >= bound - 1e-6) if bound == metric.low else (side() <= bound + 1e-6), metric.column
+            if metric.of == "checkpoint":
+                assert metric.column in zoo.configurations
+                assert f"{metric.column}_std" in zoo.configurations
+
+
+def test_every_column_of_the_schema_is_written_by_somebody(measured):
+    zoo, other = load_zoo(measured), toy.own_zoo()
+    written = {"configuration", "checkpoint", *other.configurations, *other.checkpoints}
+    assert written.union(zoo.configurations, zoo.checkpoints, zoo.layers) == set(COLUMNS)
+
+
+def test_what_is_not_there_has_a_reason(measured):
+    zoo = load_zoo(measured)
+    for table, of in ((zoo.checkpoints, ("checkpoint",)), (zoo.configurations, ("checkpoint", "configuration"))):
+        for family in FAMILIES.values():
+            columns = [name for name in family.columns(*of) if name in table]
+            missing = table[columns].isna()
+            assert (table[family.reason].notna() == missing.any(axis=1)).all(), family.name
+            for name in columns:
+                for reason in table.loc[missing[name], family.reason]:
+                    assert name in reason
+
+
+def test_means_are_over_seeds(measured):
+    zoo = load_zoo(measured)
+    for column in ("train_ece", "hessian_trace", "sharpness_average"):
+        groups = zoo.checkpoints[column].groupby(zoo.checkpoints["configuration"])
+        pd.testing.assert_series_equal(
+            zoo.configurations[column], groups.mean().reindex(zoo.configurations.index), check_names=False
+        )
+        pd.testing.assert_series_equal(
+            zoo.configurations[f"{column}_std"],
+            groups.std(ddof=1).reindex(zoo.configurations.index),
+            check_names=False,
+        )
+    means = zoo.checkpoints["hessian_trace"].groupby(zoo.checkpoints["configuration"]).mean()
+    logs = zoo.configurations["log_hessian_trace"].dropna()
+    assert len(logs)
+    np.testing.assert_allclose(logs, np.log(means[logs.index]))
+
+
+def test_a_zoo_is_measured_as_anybody_measures_its_networks(measured):
+    """The tables hold what the library says of the modules in the store, loaded by hand."""
+    zoo = load_zoo(measured)
+    spec = read_spec(measured / SPEC)
+    dataset, subsets = material(spec)
+    every = networks(spec, subsets)
+    some = [one for one in every if one.configuration == every[-1].configuration]
+    modules = []
+    for one in some:
+        module = initialised(spec, dataset, one)
+        tensors = load_file(measured / zoo.checkpoints.loc[one.name, "shard"])
+        module.load_state_dict({name: tensors[f"{one.name}/{name}"] for name in module.state_dict()})
+        modules.append(module.eval())
+    rows = subsets.examples(some[0].data_fraction).astype(np.int64)
+    inputs = torch.from_numpy(dataset.train_inputs[rows])
+    labels = torch.from_numpy(subsets.labels(dataset.train_labels, some[0].label_noise)[rows])
+    found = landscape.measure(
+        modules,
+        "cross_entropy",
+        (inputs, labels),
+        families=["performance", "similarity", "spectra", "memorization"],
+        test=Data.of(dataset.test_inputs, dataset.test_labels),
+        truth=torch.from_numpy(dataset.train_labels[rows]),
+    )
+    assert found.models["memorized_share"].notna().all()
+    for at, one in enumerate(some):
+        for column in found.models.columns:
+            stored = zoo.checkpoints.loc[one.name, column]
+            value = found.models.loc[at, column]
+            assert (
+                stored == pytest.approx(value, rel=1e-5, abs=1e-6, nan_ok=True)
+                if column in COLUMNS and not isinstance(value, str | None)
+                else (stored == value or (stored is None and value is None))
+            ), column
+    row = zoo.configurations.loc[some[0].configuration]
+    for column in ("output_cka", "penultimate_cka", "train_disagreement"):
+        assert row[column] == pytest.approx(found.together[column], rel=1e-5)
+    assert set(found.layers["layer"]) == set(zoo.layers["layer"])
+
+
+def test_measuring_again_changes_nothing_and_does_nothing(measured, monkeypatch):
+    before = everything(measured)
+    monkeypatch.setattr(measuring, "do", lambda order: pytest.fail("nothing was left to do"))
+    measuring.measure(measured, here)
+    assert contents(measured) == {name: content for name, (_, _, content) in before.items()}
+
+
+def test_building_again_keeps_what_was_measured(built, measured, tmp_path):
+    folder = tmp_path / "zoo"
+    shutil.copytree(measured, folder)
+    before = tables(folder)
+    build_here(built.parent / "spec.toml", folder)
+    assert tables(folder) == before
+
+
+def test_families_come_one_after_the_other_in_any_order(built, tmp_path):
+    folders = [tmp_path / name for name in ("forth", "back", "together")]
+    for folder, orders in zip(
+        folders, ([["performance"], ["similarity"]], [["similarity"], ["performance"]], [SOME]), strict=True
+    ):
+        shutil.copytree(built, folder)
+        for families in orders:
+            measuring.measure(folder, here, families=families)
+    assert tables(folders[0]) == tables(folders[1]) == tables(folders[2])
+
+
+class _Stopping(Here):
+    """Stops after some orders."""
+
+    def __init__(self, orders: int) -> None:
+        self.left = orders
+
+    def submit(self, function, /, *arguments, **options):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().submit(function, *arguments, **options)
+
+
+def test_measuring_goes_on_where_it_was_interrupted(built, tmp_path, monkeypatch):
+    monkeypatch.setitem(LIMITS["cpu"], "stack", 3)  # a configuration each
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        shutil.copytree(built, folder)
+    measuring.measure(whole, here, families=SOME)
+
+    @contextmanager
+    def stopping():
+        yield _Stopping(3)
+
+    with pytest.raises(KeyboardInterrupt):
+        measuring.measure(broken, stopping, families=SOME)
+    # Before the end, the tables say nothing of what was measured, and are a zoo as before.
+    assert tables(broken) == tables(built)
+    build_here(built.parent / "spec.toml", broken)
+    assert tables(broken) == tables(built)
+    kept = everything(broken / "landscape")
+    reports = []
+    measuring.measure(broken, here, families=SOME, progress=reports.append)
+    assert reports[0].models_done == reports[0].found == 9
+    assert reports[-1].models_done == reports[-1].models == 24
+    assert reports[-1].work_done == pytest.approx(reports[-1].work)
+    after = everything(broken / "landscape")
+    assert {name: after[name] for name in kept if "/" in name} == {
+        name: said for name, said in kept.items() if "/" in name
+    }
+    assert tables(broken) == tables(whole)
+
+
+def test_how_work_is_cut_changes_nothing(built, tmp_path, monkeypatch):
+    folders = [tmp_path / "large", tmp_path / "small"]
+    for folder, stack in zip(folders, (16, 1), strict=True):
+        shutil.copytree(built, folder)
+        monkeypatch.setitem(LIMITS["cpu"], "stack", stack)
+        measuring.measure(folder, here)
+    one, other = map(load_zoo, folders)
+    for a, b in (
+        (one.configurations, other.configurations),
+        (one.checkpoints, other.checkpoints),
+        (one.layers, other.layers),
+    ):
+        pd.testing.assert_frame_equal(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_what_diverged_is_null_and_says_so(tmp_path):
+    spec = write_spec(tmp_path, width=[2], learning_rate=[0.1, 1e9], seeds="[0, 1]")
+    build_here(spec, tmp_path / "zoo")
+    zoo = measuring.measure(tmp_path / "zoo", here, families=SOME)
+    lost = zoo.checkpoints["diverged"].astype(bool)
+    assert lost.sum() == 2
+    assert (zoo.checkpoints.loc[lost, "similarity_reason"] == "diverged").all()
+    assert zoo.checkpoints.loc[lost, "train_ece"].isna().all()
+    assert zoo.checkpoints.loc[~lost, "train_ece"].notna().all()
+    rows = zoo.configurations[zoo.configurations["diverged_seeds"] == 2]
+    assert len(rows) == 1
+    assert rows["output_cka"].isna().all()
+    assert rows["similarity_reason"].item().startswith("all networks diverged")
+    assert zoo.configurations.loc[zoo.configurations["diverged_seeds"] == 0, "output_cka"].notna().all()
+
+
+def test_a_new_edition_of_a_family_is_measured_anew(zoo, monkeypatch):
+    measuring.measure(zoo, here, families=SOME)
+    before = load_zoo(zoo)
+    other = registry.Family("similarity", similarity.METRICS, similarity.measure, edition=2)
+    monkeypatch.setitem(FAMILIES, "similarity", other)
+    # Until it is measured, the old numbers are not shown as the new ones.
+    assert "output_cka" not in measuring.with_measurements(before, zoo).configurations
+    measuring.measure(zoo, here, families=["similarity"])
+    assert load_zoo(zoo).configurations["output_cka"].equals(before.configurations["output_cka"])
+
+
+def test_networks_that_are_not_those_of_the_table_are_refused(zoo):
+    shard = next(zoo.glob("units/*/checkpoints.safetensors"))
+    tensors = load_file(shard)
+    name = next(name for name in tensors if name.endswith("weight"))
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, shard)
+    with pytest.raises(MdbenchError, match="are not those that the zoo's tables describe"):
+        measuring.measure(zoo, here, families=SOME)
+    shard.unlink()
+    with pytest.raises(MdbenchError, match=r"checkpoints\.safetensors cannot be read"):
+        measuring.measure(zoo, here, families=SOME)
+
+
+def test_other_data_are_refused(built, tmp_path):
+    folder = tmp_path / "zoo"
+    shutil.copytree(built.parent, tmp_path / "all")
+    folder = tmp_path / "all" / "zoo"
+    text = (folder / SPEC).read_text()
+    data = tmp_path / "data.npz"
+    shutil.copy(built.parent / "data.npz", data)
+    arrays = dict(np.load(data))
+    arrays["test_labels"] = arrays["test_labels"][::-1]
+    np.savez(data, **arrays)
+    (folder / SPEC).write_text(text.replace(str(built.parent / "data.npz"), str(data)))
+    with pytest.raises(MdbenchError, match="holds other data than the networks"):
+        measuring.measure(folder, here, families=SOME)
+
+
+def test_units_that_are_damaged_are_named(zoo):
+    measuring.measure(zoo, here, families=["performance"])
+    unit = next(zoo.glob("landscape/performance/*/networks.parquet"))
+    unit.write_bytes(unit.read_bytes()[:-8])
+    with pytest.raises(MdbenchError, match=r"networks\.parquet is damaged .* measures these networks again"):
+        measuring.measure(zoo, here, families=["performance"])
+    shutil.rmtree(unit.parent)
+    measuring.measure(zoo, here, families=["performance"])
+    manifest = zoo / "landscape" / "performance.json"
+    manifest.write_text("{}")
+    with pytest.raises(MdbenchError, match=r"performance\.json cannot be read"):
+        measuring.with_measurements(load_zoo(zoo), zoo)
+
+
+def test_an_unfinished_build_is_not_measured(zoo, tmp_path):
+    (zoo / "zoo.json").unlink()
+    with pytest.raises(MdbenchError, match="not built to its end"):
+        measuring.measure(zoo, here)
+    with pytest.raises(MdbenchError, match="not the folder of a build"):
+        measuring.measure(tmp_path, here)
+
+
+def test_families_have_names(zoo):
+    with pytest.raises(MdbenchError, match="there is no family 'hessians'; there are: performance, hessian"):
+        measuring.measure(zoo, here, families=["hessians"])
+    assert [family.name for family in chosen(["similarity", "performance"])] == SOME
+    assert not (zoo / "landscape").exists()
+
+
+def test_networks_that_draw_random_numbers_are_refused():
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = torch.nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.last(x) + torch.tanh(x.sum(1, keepdim=True)) * 0 + next(noise)
+
+    noise = iter(torch.arange(100.0))
+    data = torch.randn(8, 4), torch.arange(8) % 3
+    with pytest.raises(MdbenchError, match="gives other outputs when asked twice"):
+        landscape.measure([Noisy()], "cross_entropy", data, families=["performance"])
+
+
+def test_networks_without_finite_outputs_are_refused():
+    network = mlp((4,), 3, 2)
+    torch.nn.init.constant_(network[-1].bias, torch.nan)
+    with pytest.raises(MdbenchError, match="network 0 has outputs that are not finite"):
+        landscape.measure([network], "cross_entropy", (torch.randn(8, 4), torch.arange(8) % 3))
+
+
+def test_anybodys_networks_are_measured_with_their_own_loss():
+    torch.manual_seed(0)
+    nets = [
+        torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.GELU(), torch.nn.LayerNorm(5), torch.nn.Linear(5, 2))
+        for _ in range(2)
+    ]
+    before = [value.clone() for net in nets for value in net.parameters()]
+    found = landscape.measure(nets, torch.nn.MSELoss(), (torch.randn(40, 4), torch.randn(40, 2)))
+    assert found.models["hessian_top_eigenvalue"].notna().all()
+    assert found.models["sharpness_average"].notna().all()
+    assert found.models["alpha_hill_mean"].shape == (2,)
+    assert found.models["train_error"].isna().all()
+    assert "train_error" in found.models["performance_reason"][0]
+    assert found.together["output_cka"] <= 1
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, (value for net in nets for value in net.parameters()), strict=True)
+    )
+    with pytest.raises(MdbenchError, match="no models"):
+        landscape.measure([], "cross_entropy", (torch.randn(4, 2), torch.arange(4)))
+    with pytest.raises(MdbenchError, match="same names and shapes"):
+        landscape.measure([mlp((4,), 3, 2), mlp((4,), 3, 3)], "cross_entropy", (torch.randn(4, 4), torch.arange(4) % 3))
+
+
+def test_a_report_of_progress_is_json_too(zoo, capsys):
+    from zoo_builder import report
+
+    measuring.measure(zoo, here, families=["performance"], progress=report.print_progress)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["event"] == "progress"
+    assert lines[-1]["models_done"] == 24
