@@ -295,7 +295,7 @@ class _Probes:
             self._pairs[rows, at] += (both.sum((1, 2)) - both.diagonal(dim1=1, dim2=2).sum(1)).cpu().numpy()
 
     def found(self, rows: Sequence[int]) -> tuple[Floats, Floats, Floats]:
-        """Return the blocks' traces and both parts of their variances, Σ_{i∈b} Σ_{j≠i} A_ij², Σ_{i≠j∈b} A_ij²; (b, L) each."""
+        """Return the blocks' traces, and both parts of their variances (see `traces`, divided by n), (b, L) each."""
         n = np.maximum(self.counts[rows], 2)[:, None]
         diagonal = self._sums[rows] / n
         variances = np.maximum(self.squares[rows] - n * diagonal**2, 0) / (n - 1) / n
@@ -382,8 +382,8 @@ def density(krylov: Krylov, at: int, tolerance: float) -> Density:
     - It is averaged with the anti-Gauss quadrature, whose errors are of the opposite sign (Laurie, Mathematics of Computation
       1996): T with its last off-diagonal entry times √2. A Gauss quadrature alone has its masses near 0, where networks
       have most eigenvalues, now on this side and now on the other, from one number of steps to the next.
-    - Eigenvalues at the upper end that have converged have weight 1 / P, for they are taken to be simple, and the others
-      share what remains. So it does not matter how much of the few large ones the start happened to see.
+    - The eigenvalues at both ends that have roughly converged have weight 1 / P, for they are taken to be simple, and the
+      others share what remains. So it does not matter how much of the few large ones the start happened to see.
 
     Parameters
     ----------
@@ -397,21 +397,29 @@ def density(krylov: Krylov, at: int, tolerance: float) -> Density:
         return Density(ritz.values, np.full(length, 1 / length))
     if steps == 1:
         return Density(ritz.values, np.ones(1))
-    converged = ritz.within([tolerance] * steps) & (ritz.values > 0)
-    first = int(np.argmin(np.append(converged, False)))
+    converged = ritz.within([tolerance] * steps)
+    ends = _leading(converged & (ritz.values > 0)), _leading((converged & (ritz.values < 0))[::-1])
     other = whole.copy()
     other[-1, -2] = other[-2, -1] = np.sqrt(2) * whole[-1, -2]
-    rules = [_quadrature(matrix, first, length) for matrix in (whole[:-1, :-1], other)]
-    return Density(np.concatenate([nodes for nodes, _ in rules]), np.concatenate([weights / 2 for _, weights in rules]))
+    nodes, weights = zip(*(_quadrature(matrix, ends, length) for matrix in (whole[:-1, :-1], other)), strict=True)
+    return Density(np.concatenate(nodes), np.concatenate(weights) / 2)
 
 
-def _quadrature(tridiagonal: Floats, first: int, length: int) -> tuple[Floats, Floats]:
-    """Return nodes, the largest first, and weights, those of the first ones 1 / P."""
+def _leading(flags: NDArray[np.bool_]) -> int:
+    """Return how many flags are set before the first one that is not."""
+    return int(np.argmin(np.append(flags, False)))
+
+
+def _quadrature(tridiagonal: Floats, ends: tuple[int, int], length: int) -> tuple[Floats, Floats]:
+    """Return nodes, the largest first, and weights, those of as many as said at the upper and the lower end 1 / P."""
     values, vectors = np.linalg.eigh(tridiagonal)
-    values, weights = values[::-1], vectors[0, ::-1] ** 2
-    left = weights[first:].sum()
-    if left > np.finfo(np.float64).eps:
-        weights = np.append(np.full(first, 1 / length), weights[first:] * (1 - first / length) / left)
+    values, seen = values[::-1], vectors[0, ::-1] ** 2
+    between = slice(ends[0], len(values) - ends[1])
+    left = seen[between].sum()
+    if left <= np.finfo(np.float64).eps:
+        return values, seen
+    weights = np.full(len(values), 1 / length)
+    weights[between] = seen[between] * (1 - sum(ends) / length) / left
     return values, weights
 
 
