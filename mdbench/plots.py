@@ -221,7 +221,7 @@ def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, acros
             table = zoo.configurations
             part = table[(table[list(at)] == pd.Series(at, dtype=float)).all(axis=1)]
             options, ticks = _colours(part[column], column in TASKS)
-            image = _draw_phase(panel, part, column, options, ticks)
+            image = _draw_phase(panel, part, column, options, ticks, most=8)
             panel.set_facecolor("#f2f2f2")
             panel.set_title("\n".join([_broken(column), *(_said(knob, at[knob]) for knob in differing)]))
             below = place + across < len(panels)  # what stands at the rim says what all axes are
@@ -271,15 +271,19 @@ def _check_phase(zoo: Zoo, column: str) -> None:
 
 
 def _draw_phase(
-    panel: Axes, part: pd.DataFrame, column: str, options: Mapping[str, Any], ticks: Sequence[str]
+    panel: Axes, part: pd.DataFrame, column: str, options: Mapping[str, Any], ticks: Sequence[str], most: int = 99
 ) -> AxesImage:
-    """Draw a column over the widths and batch sizes of some rows; verdicts as their positions in `ticks`."""
+    """Draw a column over the widths and batch sizes of some rows; verdicts as their positions in `ticks`.
+
+    Of more than `most` levels, every second one is named, or every third, and so on.
+    """
     values = part[column].map({tick: i for i, tick in enumerate(ticks)}) if ticks else part[column]
     grid = part[["batch_size", "width"]].assign(_value=values.astype(float))
     grid = grid.pivot_table(index="batch_size", columns="width", values="_value", dropna=False)
     image = panel.imshow(grid.to_numpy(), origin="lower", aspect="auto", interpolation="nearest", **options)
-    panel.set_xticks(range(grid.shape[1]), [f"{level:g}" for level in grid.columns], rotation=90)
-    panel.set_yticks(range(grid.shape[0]), [f"{level:g}" for level in grid.index])
+    for put, levels, rotation in ((panel.set_xticks, grid.columns, 90), (panel.set_yticks, grid.index, 0)):
+        named = range(0, len(levels), -(-len(levels) // most))
+        put(named, [f"{levels[at]:g}" for at in named], rotation=rotation)
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0)
     return image

@@ -311,8 +311,7 @@ def _seed_noise(zoo: Zoo) -> list[str]:
 def _missing(zoo: Zoo, folder: Path) -> list[str]:
     families = summary.families_of(zoo)
     blocks = ["## Missing numbers"]
-    measured = {name: said for name, said in families.items() if said}
-    if not measured:
+    if not any(families.values()):
         return [*blocks, "No family of landscape metrics was measured here (`mdbench zoo measure` does)."]
     lines = [
         (name, f"{said['columns']:.0f}", f"{100 * said['present']:.1f} %") if said else (name, "", "not measured")
@@ -332,7 +331,7 @@ def _missing(zoo: Zoo, folder: Path) -> list[str]:
             f"{_of(row['rows'], whole[row['of']])} {row['of']}s",
             _some(row["columns"].split(", ")),
         )
-        for _, row in found[found["family"].isin(measured)].iterrows()
+        for _, row in found.iterrows()
     ]
     if not rows:
         return [*blocks, "No number is missing."]
@@ -416,7 +415,9 @@ def _phases(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
     amounts = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else []
     some = list(dict.fromkeys([amounts[0], amounts[len(amounts) // 2], amounts[-1]])) if amounts else []
     tasks = [name for name in TASKS if name in zoo.configurations]
-    at = "".join(f", {_words(knob)} {level:g}{_percent(knob)}" for knob, level in held.items())
+    at = "".join(
+        f", {_words(knob)} {level:g}{_percent(knob)}" for knob, level in held.items() if len(zoo.levels(knob)) > 1
+    )
     if tasks:
         points = [{**held, "data_fraction": amount} for amount in some] or [held]
         plots.save(

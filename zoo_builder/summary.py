@@ -197,10 +197,16 @@ def families_of(zoo: Zoo) -> dict[str, dict[str, float] | None]:
         tables = [table for _, table in _own_columns(zoo, family)]
         numbers = sum(table.size for table in tables)
         there = sum(int(table.notna().to_numpy().sum()) for table in tables)
-        measured = family.reason in zoo.configurations and numbers
         columns = sum(table.shape[1] for table in tables)
-        found[name] = {"columns": columns, "present": there / numbers} if measured else None
+        found[name] = (
+            {"columns": columns, "present": there / numbers} if _is_measured(zoo, family) and numbers else None
+        )
     return found
+
+
+def _is_measured(zoo: Zoo, family: registry.Family) -> bool:
+    tables = (zoo.configurations, zoo.checkpoints)
+    return any(table is not None and family.reason in table for table in tables)
 
 
 def _own_columns(zoo: Zoo, family: registry.Family) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -211,7 +217,7 @@ def _own_columns(zoo: Zoo, family: registry.Family) -> Iterator[tuple[str, pd.Da
 
 
 def nulls(zoo: Zoo) -> pd.DataFrame:
-    """Return what could not be measured, counted by reason.
+    """Return what could not be measured of the families that were measured, counted by reason.
 
     Reasons that differ by their numbers alone are counted together, with ``…`` for the numbers.
 
@@ -223,7 +229,7 @@ def nulls(zoo: Zoo) -> pd.DataFrame:
     """
     found: dict[tuple[str, str, str], _Absence] = {}
     for family in registry.FAMILIES.values():
-        for of, values in _own_columns(zoo, family):
+        for of, values in _own_columns(zoo, family) if _is_measured(zoo, family) else ():
             table = zoo.configurations if of == "configuration" else zoo.checkpoints
             assert table is not None
             said = table[family.reason] if family.reason in table else pd.Series(index=table.index, dtype=object)
