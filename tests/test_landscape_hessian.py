@@ -676,9 +676,9 @@ def test_pyhessian_finds_the_same():
         warnings.simplefilter("ignore")
         other = theirs.hessian(network, nn.CrossEntropyLoss(), data=(data.inputs, data.targets), cuda=False)
         values, _ = other.eigenvalues(maxIter=500, tol=1e-4, top_n=2)
-        trace = other.trace(maxIter=400, tol=1e-9)
+        trace = other.trace(maxIter=150, tol=1e-9)
     assert found["hessian_top_eigenvalue"][0] == pytest.approx(values[0], rel=0.01)
     assert found["hessian_eigenvalue_2"][0] == pytest.approx(values[1], rel=0.01)
     error = math.hypot(np.std(trace, ddof=1) / math.sqrt(len(trace)), found["hessian_trace_se"][0])
     assert abs(found["hessian_trace"][0] - np.mean(trace)) < 4 * error
-    assert error < 0.05 * np.mean(trace)
+    assert error < 0.1 * np.mean(trace)
