@@ -299,7 +299,7 @@ def _checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataF
     for column in measured:
         if not pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column]):
             raise MdbenchError(f"{where}: column {column!r} is not numeric")
-    return table.astype(dict.fromkeys(measured, float))
+    return table.astype(dict.fromkeys(measured, float)).copy()  # in one piece: pandas warns of hundreds of them
 
 
 def _named(where: str, table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -209,7 +209,9 @@ def test_measuring_goes_on_where_it_was_interrupted(built, tmp_path, monkeypatch
         measuring.measure(broken, stopping, families=SOME)
     # Before the end, the tables say nothing of what was measured, and are a zoo as before.
     assert tables(broken) == tables(built)
-    build_here(built.parent / "spec.toml", broken)
+    with monkeypatch.context() as patch:
+        patch.setitem(LIMITS["cpu"], "stack", 16)
+        build_here(built.parent / "spec.toml", broken)
     assert tables(broken) == tables(built)
     kept = everything(broken / "landscape")
     reports = []
@@ -240,7 +242,13 @@ def test_how_work_is_cut_changes_nothing(built, tmp_path, monkeypatch):
 
 
 def test_what_diverged_is_null_and_says_so(tmp_path):
-    spec = write_spec(tmp_path, width=[2], learning_rate=[0.1, 1e9], seeds="[0, 1]")
+    spec = write_spec(
+        tmp_path,
+        architecture='name = "mlp"\ndepth = 1\nnorm = false',
+        width=[2],
+        learning_rate=[0.1, 1e30],
+        seeds="[0, 1]",
+    )
     build_here(spec, tmp_path / "zoo")
     zoo = measuring.measure(tmp_path / "zoo", here, families=SOME)
     lost = zoo.checkpoints["diverged"].astype(bool)

@@ -118,6 +118,25 @@ def write(
 
 
 @app.command()
+def show(
+    folder: Folder,
+    config: Annotated[
+        str, typer.Option(help="A configuration, or a network, as the zoo's tables name it.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the figures [default: DIR/figures/CONFIG]", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what is around a network: loss surface, ways to the next seed, spectra, basins."""
+    with needs("zoo"):
+        from zoo_builder import report
+        from zoo_builder.show import show as run
+
+    report.show_files(run(folder, config, out), as_json=as_json)
+
+
+@app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say how far a build is."""
     with needs("zoo"):

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -263,16 +264,12 @@ def cut(spec: ZooSpec, dataset: Dataset, subsets: Subsets, zoo: Zoo, device: str
         names = list(group)
         for start in range(0, len(names), size):
             some = names[start : start + size]
-            alive = [one for name in some for one in group[name] if not table.loc[one.name, "diverged"]]
-            rows = table.loc[[one.name for one in alive]]
             portions.append(
-                Portion(
-                    networks=tuple(alive),
-                    shards=tuple(rows["shard"]),
-                    digests=tuple(rows["sha256"]),
-                    test_errors=tuple(map(float, rows["test_error"])),
-                    configurations=tuple(some),
-                    weight=len(alive) * (2000 + each.activations + each.multiplications / 10),
+                _portion(
+                    [one for name in some for one in group[name]],
+                    some,
+                    table,
+                    2000 + each.activations + each.multiplications / 10,
                 )
             )
     return sorted(portions, key=lambda portion: portion.weight, reverse=True)
@@ -289,7 +286,7 @@ def do(order: Order) -> str:
     spec, dataset, subsets = material_of(order.spec, order.data)
     subject = None
     if order.portion.networks:
-        subject = _subject(folder, spec, dataset, subsets, order.portion, order.settings, device_here(order.device))
+        subject = open_subject(folder, spec, dataset, subsets, order.portion, order.settings, device_here(order.device))
         gate(subject)
         _check_test_errors(subject, order.portion)
     for name, key in left.items():
@@ -313,7 +310,46 @@ def _check_test_errors(subject: Subject, portion: Portion) -> None:
             )
 
 
-def _subject(
+def portion_of(spec: ZooSpec, subsets: Subsets, zoo: Zoo, name: str) -> tuple[Portion, int]:
+    """Return the portion that a configuration is, and which of its networks is meant: the first, unless one is named.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such configuration or network, or it diverged.
+    """
+    assert zoo.checkpoints is not None
+    table = zoo.checkpoints
+    own = table[(table["configuration"] == name) | (table.index == name)]
+    if own.empty:
+        near = get_close_matches(name, [*table["configuration"].unique(), *table.index], n=3, cutoff=0.3)
+        raise MdbenchError(
+            f"the zoo has no configuration or network {name!r}; it has {', '.join(near) or table['configuration'].iloc[0]}"
+        )
+    configuration = own["configuration"].iloc[0]
+    group = [one for one in networks(spec, subsets) if one.configuration == configuration]
+    portion = _portion(group, [configuration], zoo.checkpoints, 1.0)
+    alive = [one.name for one in portion.networks]
+    meant = alive[0] if name == configuration and alive else name
+    if meant not in alive:
+        raise MdbenchError(f"{name} diverged: there is no landscape around it")
+    return portion, alive.index(meant)
+
+
+def _portion(group: Sequence[Network], names: Sequence[str], table: pd.DataFrame, each: float) -> Portion:
+    alive = [one for one in group if not table.loc[one.name, "diverged"]]
+    rows = table.loc[[one.name for one in alive]]
+    return Portion(
+        networks=tuple(alive),
+        shards=tuple(rows["shard"]),
+        digests=tuple(rows["sha256"]),
+        test_errors=tuple(map(float, rows["test_error"])),
+        configurations=tuple(names),
+        weight=len(alive) * each,
+    )
+
+
+def open_subject(
     folder: Path,
     spec: ZooSpec,
     dataset: Dataset,
@@ -322,6 +358,13 @@ def _subject(
     settings: Settings,
     device: str,
 ) -> Subject:
+    """Return the networks of a portion with their data, to be measured.
+
+    Raises
+    ------
+    MdbenchError
+        As `load` does.
+    """
     first = portion.networks[0]
     modules = [
         load(folder, spec, dataset, one, shard, digest)

@@ -124,6 +124,15 @@ def show_report(written: Sequence[Path], *, as_json: bool = False) -> None:
     say(f"wrote {written[0]}, with {len(written) - 1} figures and tables beside it")
 
 
+def show_files(paths: Sequence[Path], *, as_json: bool = False) -> None:
+    """Print which files were written."""
+    if as_json:
+        _print({"event": "written", "files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        say(f"wrote {path}")
+
+
 def print_progress(progress: build.Progress) -> None:
     """Print how far a build is, as a line of JSON."""
     _print({"event": "progress", **asdict(progress)})

@@ -1,0 +1,113 @@
+"""The figures of a configuration: which network they show, and what they say where there is nothing to show."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_zoo import build_here, everything, write_spec
+
+from mdbench.errors import MdbenchError
+from mdbench.zoo import load_zoo
+from zoo_builder import show
+from zoo_builder.landscape import topology
+from zoo_builder.landscape.metric import Settings
+from zoo_builder.measuring import open_subject, portion_of
+from zoo_builder.spec import read_spec
+from zoo_builder.store import SPEC
+from zoo_builder.work import material
+
+NAMES = ["loss_surface", "loss_surface_random", "hessian_density", "weight_spectra", "persistence", "connectivity"]
+CONFIGURATION = "width=3/batch_size=4"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    build_here(
+        write_spec(folder, width=[3], batch_size=[4, 8], seeds="[0, 1, 2]", training="epochs = 4"), folder / "zoo"
+    )
+    return folder / "zoo"
+
+
+def test_figures_are_written_where_they_are_wanted(built, tmp_path):
+    before = set(everything(built))
+    paths = show.show(built, CONFIGURATION, tmp_path / "figures")
+    assert [path.stem for path in paths] == NAMES
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    assert set(everything(built)) == before
+
+
+def test_without_a_folder_they_are_the_zoos(built, tmp_path):
+    shutil.copytree(built, tmp_path / "zoo")
+    paths = show.show(tmp_path / "zoo", f"{CONFIGURATION}/seed=1")
+    assert {path.parent for path in paths} == {tmp_path / "zoo" / "figures" / "width=3_batch_size=4_seed=1"}
+    load_zoo(tmp_path / "zoo")
+    build_here(built.parent / "spec.toml", tmp_path / "zoo")  # they are in nobody's way
+
+
+def test_the_network_that_is_named_is_shown(built):
+    spec = read_spec(built / SPEC)
+    dataset, subsets = material(spec)
+    zoo = load_zoo(built)
+    for name, seed in ((CONFIGURATION, 0), (f"{CONFIGURATION}/seed=2", 2)):
+        portion, row = portion_of(spec, subsets, zoo, name)
+        assert portion.networks[row].name == f"{CONFIGURATION}/seed={seed}"
+    subject = open_subject(built, spec, dataset, subsets, portion, Settings(), "cpu")
+    drawn = show.drawings(subject, row, name)
+    assert list(drawn) == NAMES
+    directions = topology.eigenvector_directions(subject, 2)[[2]]
+    losses = topology.sampled(subject.surface.part([2]), subject.train, directions, topology.grid(31, 2))
+    shown = drawn["loss_surface"].subfigs[0].axes[0].collections[0].get_array()
+    assert shown.min() >= losses.min() / 1.5
+    # The curve begins and ends at the errors that the zoo's table has.
+    errors = [
+        line.get_ydata() for line in drawn["connectivity"].axes[0].lines if len(np.atleast_1d(line.get_ydata())) == 25
+    ]
+    assert len(errors) == 3
+    for line in errors:
+        expected = [zoo.checkpoints.loc[f"{CONFIGURATION}/seed={seed}", "train_error"] for seed in (2, 0)]
+        assert [line[0], line[-1]] == pytest.approx(expected)
+    for figure in drawn.values():
+        assert name in "".join(text.get_text() for text in [*figure.texts, figure._suptitle] if text)
+
+
+def test_what_is_not_there_is_named_with_what_is(built):
+    with pytest.raises(
+        MdbenchError, match=r"no configuration or network 'width=3/batch_size=5'; it has .*width=3/batch"
+    ):
+        show.show(built, "width=3/batch_size=5")
+    with pytest.raises(MdbenchError, match="not the folder of a build"):
+        show.show(built / "units", CONFIGURATION)
+
+
+def test_what_diverged_has_no_landscape(tmp_path):
+    architecture = 'name = "mlp"\ndepth = 1\nnorm = false'
+    spec = write_spec(tmp_path, architecture=architecture, width=[2], learning_rate=[0.1, 1e30], seeds="[0]")
+    build_here(spec, tmp_path / "zoo")
+    with pytest.raises(MdbenchError, match="diverged: there is no landscape around it"):
+        show.show(tmp_path / "zoo", "width=2/learning_rate=1e+30")
+    paths = show.show(tmp_path / "zoo", "width=2/learning_rate=0.1")
+    assert [path.stem for path in paths] == NAMES[:-1]  # one seed: no way to another
+
+
+def test_the_command_says_what_it_wrote(built, tmp_path, monkeypatch, capsys):
+    from mdbench.__main__ import main
+
+    command = [
+        "mdbench",
+        "zoo",
+        "show",
+        str(built),
+        "--config",
+        CONFIGURATION,
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    said = json.loads(capsys.readouterr().out)
+    assert said["event"] == "written"
+    assert sorted(said["files"]) == sorted(map(str, (tmp_path / "out").iterdir()))
