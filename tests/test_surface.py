@@ -180,6 +180,9 @@ def test_the_company_changes_nothing(kind):
                 one.features(data), surface.features(data)[row : row + 1], rtol=1e-12, atol=1e-12
             )
             torch.testing.assert_close(one.curvature(data)(v[row : row + 1])[0], every[row], rtol=1e-11, atol=1e-12)
+    curvature = surface.curvature(data)
+    for rows in ([2, 0], [1], [0, 1, 2]):  # in any order, asked before or not
+        torch.testing.assert_close(curvature(v[rows], rows), every[rows], rtol=1e-11, atol=1e-12)
     twice = surface.part([2, 0, 2])
     assert torch.equal(twice.points, surface.points[[2, 0, 2]])
 

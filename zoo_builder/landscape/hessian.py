@@ -90,18 +90,13 @@ class Hessians:
     """
 
     def __init__(self, surface: Surface, data: Data) -> None:
-        self._surface, self._data = surface, data
-        self._rows = np.arange(len(surface))
         self._curvature: Curvature = surface.curvature(data)
         self.spent = np.zeros(len(surface), dtype=np.int64)
 
     def __call__(self, rows: NDArray[np.int64], vectors: Tensor) -> Tensor:
         """Return products (b, V, P) of some networks' Hessians with vectors (b, V, P)."""
         self.spent[rows] += vectors.shape[1]
-        if not np.array_equal(rows, self._rows):
-            self._rows = rows.copy()
-            self._curvature = self._surface.part(rows.tolist()).curvature(self._data)
-        return self._curvature(vectors)
+        return self._curvature(vectors, rows.tolist())
 
 
 @dataclass(frozen=True)

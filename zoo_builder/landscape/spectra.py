@@ -372,7 +372,7 @@ def over_layers(column: str, values: Array) -> dict[str, Array]:
     mean = np.where(known, values, 0.0).sum(1) / some
     spread = np.sqrt((np.where(known, values - mean[:, None], 0.0) ** 2).sum(1) / some)
     if COLUMNS[column].unit == "1":
-        spread = spread / np.where(count > 0, mean, 1.0)
+        spread = spread / np.where(mean != 0, mean, np.nan)
     return {
         f"{column}_mean": np.where(count > 0, mean, np.nan),
         f"{column}_min": np.where(count > 0, np.where(known, values, np.inf).min(1), np.nan),

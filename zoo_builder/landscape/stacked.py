@@ -1,7 +1,7 @@
 """Loss surfaces by PyTorch: any network, any device, any loss; networks of one shape as one stack."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout, Loss
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, Loss
 from zoo_builder.program import Program, trace
 
 #: Numbers that the inputs of one block of examples are at most, all networks together.
@@ -159,15 +159,16 @@ class Stacked:
             total += losses.detach().double().cpu() * share
         return total, slope
 
-    def curvature(self, data: Data) -> Callable[[Tensor], Tensor]:
+    def curvature(self, data: Data) -> Curvature:
         """Return the Hessians of the mean losses where the networks are (Pearlmutter, Neural Computation 1994)."""
         blocks = self._blocks(data, len(self))
 
-        def products(vectors: Tensor) -> Tensor:
+        def products(vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+            some = self if rows is None else self.part(rows)
             out = torch.zeros_like(vectors)
             for block in blocks:
-                where = self.points.detach().clone().requires_grad_()
-                logits = self._run(where, self._buffers, data.inputs[block][None])
+                where = some.points.detach().clone().requires_grad_()
+                logits = self._run(where, some._buffers, data.inputs[block][None])
                 share = logits.shape[1] / len(data)
                 losses = self._losses(logits, data.targets[block][None]).sum() * share
                 (slope,) = torch.autograd.grad(losses, where, create_graph=True)

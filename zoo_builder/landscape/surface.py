@@ -79,8 +79,8 @@ class Layout:
 class Curvature(Protocol):
     """The Hessians of S losses, each at its network's place."""
 
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Return Hessian–vector products, (S, V, P) of vectors (S, V, P)."""
+    def __call__(self, vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Return Hessian–vector products, (S, V, P) of vectors (S, V, P); of the networks at `rows` alone, where given."""
 
 
 class Surface(Protocol):

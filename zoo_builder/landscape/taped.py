@@ -1,7 +1,7 @@
 """Loss surfaces of classifiers on a CPU, one network after the other, each from its tape, in compiled loops."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Self
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from zoo_builder import kernels, taped
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout
 from zoo_builder.tape import Memory
 
-#: Numbers that an arena should not exceed, so that two of them fit the second cache; batches are cut to that.
-_ARENA = 2**17
+#: Numbers that an arena should not exceed, a few times what the second cache holds; batches are cut to that.
+_ARENA = 2**19
 #: Fewest and most examples in a batch.
-_FEWEST, _MOST = 16, 128
+_FEWEST, _MOST = 16, 64
 #: Bytes of values and gradients that are kept between Hessian–vector products, all networks of a surface together.
 _KEPT = 2**29
 #: Examples that pass through a network before an interruption is heard.
@@ -201,25 +201,25 @@ class Taped:
                 )
         return losses, self._points(gradients)
 
-    def curvature(self, data: Data) -> Callable[[Tensor], Tensor]:
+    def curvature(self, data: Data) -> Curvature:
         """Return the Hessians of the mean losses where the networks are.
 
         Values and gradients of all examples are kept from the first product on where memory allows it.
         """
         inputs, labels = self._laid_out(data), data.targets.numpy()
-        vectors, batch, tape = self._vectors(self.points), self._batch, self._tape
+        where, batch, tape = self._vectors(self.points), self._batch, self._tape
         memory = self._memory(batch, training=True)
-        along, part = np.zeros_like(memory.arena), np.empty_like(vectors[0])
+        along, part = np.zeros_like(memory.arena), np.empty_like(where[0])
         batches = -(-len(data) // batch)
-        fits = batches * memory.arena.nbytes * len(vectors) <= _KEPT
+        fits = batches * memory.arena.nbytes * len(where) <= _KEPT
         shape = (batches if fits else 1, len(memory.arena))
-        kept: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(vectors)
+        kept: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(where)
 
-        def products(directions: Tensor) -> Tensor:
-            along_each = self._vectors(directions)
-            out = np.empty_like(along_each)
+        def products(vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+            directions = self._vectors(vectors)
+            out = np.empty_like(directions)
             with _one_thread():
-                for at, vector in enumerate(vectors):
+                for number, at in enumerate(range(len(where)) if rows is None else rows):
                     ready = kept[at] is not None
                     arenas, saved = kept[at] or (np.zeros(shape, self._kind), np.empty_like(memory.saved))
                     if fits:
@@ -227,7 +227,7 @@ class Taped:
                     kernels.multiply_hessian(
                         tape.values,
                         tape.steps,
-                        vector,
+                        where[at],
                         self._buffers[at],
                         arenas,
                         along,
@@ -238,8 +238,8 @@ class Taped:
                         labels,
                         batch,
                         ready,
-                        along_each[at],
-                        out[at],
+                        directions[number],
+                        out[number],
                     )
             return self._points(out)
 
