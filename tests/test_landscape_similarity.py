@@ -162,6 +162,19 @@ def test_networks_that_answer_always_the_same():
     assert reasons == {0: "output_cka, train_disagreement, test_disagreement: a network's outputs are not finite"}
 
 
+def test_a_network_that_answers_always_the_same_is_in_no_pair():
+    """One that learned nothing does not hide how alike the others are."""
+    made = networks(4)
+    made[1][-1].weight.data.zero_()
+    found = measure(subject_of(made))
+    others = measure(subject_of([made[row] for row in (0, 2, 3)]))
+    assert found.configuration_reasons == {}
+    assert found.configurations["output_cka"] == pytest.approx(others.configurations["output_cka"], rel=1e-12)
+    # Its hidden layer is like any other's, and so are its predictions: they are compared.
+    for column in ("penultimate_cka", "train_disagreement", "test_disagreement"):
+        assert found.configurations[column] != pytest.approx(others.configurations[column], rel=1e-3), column
+
+
 def test_a_loss_of_ones_own_has_outputs_but_no_predictions():
     torch.manual_seed(0)
     made = [mlp((1, 12), 4, 5).double().eval() for _ in range(2)]

@@ -50,13 +50,20 @@ def disagreements(predictions: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def pair_mean(values: NDArray[np.float64]) -> float:
-    """Return the mean over pairs of different networks of something symmetric (k, k); NaN where there is no pair."""
+    """Return the mean over pairs of different networks of something symmetric (k, k); NaN where there is no pair.
+
+    Pairs whose value does not exist, NaN, are left out.
+    """
     pairs = values[np.triu_indices(len(values), 1)]
+    pairs = pairs[~np.isnan(pairs)]
     return float(pairs.mean()) if len(pairs) else np.nan
 
 
 def measure(subject: Subject) -> Measured:
-    """Measure all groups of a subject: `METRICS`."""
+    """Measure all groups of a subject: `METRICS`.
+
+    A network that computes the same for all examples has no CKA with others; the mean is over the other pairs.
+    """
     columns = [metric.column for metric in METRICS]
     missing = Missing(len(subject.groups))
     missing.because(ALONE, columns, (at for at, rows in enumerate(subject.groups) if len(rows) < 2))
@@ -68,8 +75,11 @@ def measure(subject: Subject) -> Measured:
         missing.because(str(error), ["penultimate_cka"])
     found: dict[str, ArrayLike] = {}
     for column, features in seen.items():
-        found[column] = values = [pair_mean(linear_cka(features[list(rows)])) for rows in subject.groups]
         finite = outputs.finite(features).cpu().numpy()
+        found[column] = values = [
+            pair_mean(linear_cka(features[list(rows)])) if finite[list(rows)].all() else np.nan
+            for rows in subject.groups
+        ]
         flat = [at for at, rows in enumerate(subject.groups) if np.isnan(values[at]) and finite[list(rows)].all()]
         missing.because("what a network computes is the same for all examples", [column], flat)
 
