@@ -12,7 +12,10 @@ LI_2018 = "Li et al., Visualizing the loss landscape of neural nets (NeurIPS 201
 XIE_2024 = "Xie et al., Evaluating loss landscapes from a topology perspective (NeurIPS 2024 workshop)"
 CHINTAKUNTA_2015 = "Chintakunta et al., An entropy-based persistence barcode (Pattern Recognition 2015)"
 YANG_2021 = "Yang et al., Taxonomizing local versus global structure in neural network loss landscapes (NeurIPS 2021)"
-FRANKLE_2020 = "Frankle et al., Linear mode connectivity and the lottery ticket hypothesis (ICML 2020)"
+ENTEZARI_2022 = (
+    "Entezari et al., The role of permutation invariance in linear mode connectivity of neural networks (ICLR 2022), "
+    "definition 2.1"
+)
 AINSWORTH_2023 = "Ainsworth et al., Git Re-Basin: merging models modulo permutation symmetries (ICLR 2023)"
 MEYER_2021 = "Meyer et al., Hutch++: optimal stochastic trace estimation (SOSA 2021)"
 GHORBANI_2019 = (
@@ -308,25 +311,27 @@ _ALL = (
         "mode_connectivity_loss",
         "nats",
         Family.LANDSCAPE,
-        "(l(0)+l(1))/2 − l(t*): training loss along a trained quadratic Bézier curve between two seeds, "
-        "t* where it deviates most",
+        "(l(0)+l(1))/2 − l(t*): loss on the first 1,000 training examples along a trained quadratic Bézier curve between "
+        "two seeds, t* where it deviates most; mean over neighbouring seeds around a ring",
         YANG_2021,
     ),
     Column(
         "linear_barrier",
         "points",
         Family.LANDSCAPE,
-        "how far the training error at t = 0.25, 0.5 or 0.75 of the straight line between two seeds rises at most above "
-        "the line between the errors at its ends",
-        FRANKLE_2020,
+        "how far the error on the first 1,000 training examples at t = 0.25, 0.5 or 0.75 of the straight line between two "
+        "seeds rises at most above the line between the errors at its ends (not above their mean, as Frankle et al., ICML "
+        "2020, have it); mean over neighbouring seeds around a ring",
+        ENTEZARI_2022,
     ),
     Column(
         "linear_barrier_loss",
         "nats",
         Family.LANDSCAPE,
-        "how far the training loss at t = 0.25, 0.5 or 0.75 of the straight line between two seeds rises at most above "
-        "the line between the losses at its ends",
-        FRANKLE_2020,
+        "how far the loss on the first 1,000 training examples at t = 0.25, 0.5 or 0.75 of the straight line between two "
+        "seeds rises at most above the line between the losses at its ends (not above their mean, as Frankle et al., ICML "
+        "2020, have it); mean over neighbouring seeds around a ring",
+        ENTEZARI_2022,
     ),
     Column(
         "aligned_barrier",

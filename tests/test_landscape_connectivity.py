@@ -252,10 +252,7 @@ def test_everything_is_what_plain_pytorch_finds(networks, data, norm):
     middle = middle.detach()
 
     sample = data.first(280)
-    with torch.no_grad():
-        logits = [network(sample.inputs) for network in (one, other)]
-    losses = [functional.cross_entropy(values, sample.targets).item() for values in logits]
-    errors = [100 * (values.argmax(1) != sample.targets).double().mean().item() for values in logits]
+    losses, errors = zip(*(scores_at(one, point, sample) for point in (start, end)), strict=True)
     curve = [scores_at(one, (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end, sample) for t in INTERIOR]
     line = [scores_at(one, (1 - t) * start + t * end, sample) for t in INTERIOR]
     for kind, (at, ends, of_curve) in {
@@ -273,16 +270,27 @@ def test_everything_is_what_plain_pytorch_finds(networks, data, norm):
 # What may not change.
 
 
-def with_statistics_of(data, network):
-    """Return a network whose normalization has the statistics that it gets at a point."""
-    other = copy.deepcopy(network)
-    update_bn([data.inputs[:256]], other)
-    return other.eval()
+def test_a_network_has_no_barrier_with_itself_whatever_statistics_it_kept(networks, data):
+    """Those of a network's training, which interior points do not have, are nobody's at the ends either."""
+    network = copy.deepcopy(networks[True][0])
+    rng = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.running_mean += torch.randn(module.running_mean.shape, generator=rng).double()
+            module.running_var *= torch.rand(module.running_var.shape, generator=rng).double() + 0.2
+    kept = open_surface([network], data.shape, dtype=torch.float64)
+    loss, _ = kept.scores(data, kept.points[:, None])
+    renewed, _ = scores_at(network, kept.points[0], data)
+    assert float(loss) > renewed + 0.1  # or nothing would have been shown
+    found = measure(subject([network, network], data), SHORT).configurations
+    for column in ("linear_barrier", "aligned_barrier"):
+        assert found[column][0] == 0
+        assert found[f"{column}_loss"][0] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_no_barrier_is_left_between_a_network_and_itself_permuted(networks, data, norm):
-    network = with_statistics_of(data, networks[norm][0])
+    network = networks[norm][0]
     other = shuffled(network, data.shape, np.random.default_rng(0))
     found = measure(subject([network, other], data), SHORT).configurations
     assert found["aligned_barrier"][0] == 0

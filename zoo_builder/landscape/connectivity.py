@@ -2,7 +2,8 @@
 
 Three ways lead from one to the other: a trained curve, the straight line, and the straight line after the hidden units of the
 other have been put into the order in which they resemble the first one's. On each of them the loss and the error on training
-examples are looked at, where normalization's statistics are taken anew.
+examples are looked at. Normalization's statistics are taken anew at every point, ends included, as in Garipov et al.'s
+evaluation: a network that kept statistics of its own training would else have a barrier with itself.
 """
 
 import math
@@ -161,9 +162,9 @@ def connectivity(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> ND
 def barrier(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how far values rise above the straight line between those at the ends: max over t of e(t) − (1−t) e(0) − t e(1).
 
-    Frankle et al., Linear mode connectivity and the lottery ticket hypothesis (ICML 2020); Entezari et al., The role of
-    permutation invariance in linear mode connectivity of neural networks (ICLR 2022), definition 2.1. Of the interior points
-    only: below 0 where the values sag.
+    Entezari et al., The role of permutation invariance in linear mode connectivity of neural networks (ICLR 2022), definition
+    2.1. (The instability of Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, ICML 2020, is the
+    rise above the mean of the two ends.) Of the interior points only: below 0 where the values sag.
 
     Parameters
     ----------
@@ -178,7 +179,8 @@ def barrier(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> NDArray
 def measure(subject: Subject, how: Training | None = None) -> Measured:
     """Measure mode connectivity and barriers: means over the pairs of each group.
 
-    Curves are trained on all training examples; losses, errors and normalization's statistics are those of `subject.sample`.
+    Curves are trained on all training examples. Losses, errors and normalization's statistics are those of `subject.sample`,
+    at the ends too.
 
     Parameters
     ----------
@@ -223,7 +225,8 @@ def _of_pairs(
     first, second = map(list, zip(*every, strict=True))
     start, end = surface.points[first], surface.points[second]
     between = surface.part(first)
-    of_ends = [found[:, 0].numpy() for found in surface.scores(sample, surface.points[:, None])]
+    renewed = surface.renormalized(sample, surface.points)
+    of_ends = [found[:, 0].numpy() for found in renewed.scores(sample, surface.points[:, None])]
     end_losses, end_errors = (np.stack([found[first], found[second]], 1) for found in of_ends)
     end_errors = _where_finite(end_errors, end_losses)
 
