@@ -263,6 +263,27 @@ def test_bisection_finds_every_place_where_the_error_may_rise(lasts, known):
     assert found.tolist() == [5.0 * last for last in lasts]
 
 
+@given(st.integers(2, 50), st.integers(1, 2000))
+def test_an_error_has_room_below_chance(classes, examples):
+    for wrong in {0, examples // 2, examples}:
+        exact = Fraction(100 * wrong, examples) + 5 < 100 - Fraction(100, classes)
+        assert prunability.room(np.array([100 * (wrong / examples)]), classes).tolist() == [exact]
+
+
+def test_where_the_error_has_no_room_to_rise_no_share_is_said(networks):
+    """A network that knows nothing loses nothing by being pruned: that is not a virtue."""
+    lost = copy.deepcopy(networks[0])
+    with torch.no_grad():
+        lost[-1].weight.zero_()
+    found = prunability.measure(subject([networks[3], lost]))
+    assert np.isnan(found.networks["prunable_sparsity"]).tolist() == [False, True]
+    assert np.isfinite(found.networks["pruned_test_error_global_90"]).all()
+    why, *others = found.network_reasons[1].split("; ")
+    assert why == "prunable_sparsity: the error has no room to rise: 5 points more are those of chance"
+    assert not any("prunable_sparsity" in other for other in others)
+    assert 0 not in found.network_reasons
+
+
 def test_a_network_alone_is_measured_as_in_a_stack(networks):
     together = prunability.measure(subject(networks))
     for row, network in enumerate(networks):
@@ -297,7 +318,7 @@ def test_columns_are_known(networks):
         column = COLUMNS[metric.column]
         assert column.family is Family.VALIDATION
         assert f"{metric.column}_std" in COLUMNS
-        assert column.reveals_label == metric.column.startswith("pruned_test_error")
+        assert column.reveals_label == (not metric.column.startswith("alpha_pruning_gain"))
         assert (found[metric.column] >= metric.low).all()
         assert (found[metric.column] <= metric.high).all()
 
@@ -333,7 +354,9 @@ def test_what_cannot_be_measured_says_so(networks):
     unguided = [
         f"pruned_test_error_{way}_{sparsity}" for way in ("global", "layerwise") for sparsity in prunability.SPARSITIES
     ]
-    check_unmeasured(subject([single]), "fewer than two layers", {0}, [*unguided, "prunable_sparsity"])
+    with torch.no_grad():
+        right = Data(inputs := examples(200, 1).inputs, single(inputs).argmax(1))
+    check_unmeasured(subject([single], right), "fewer than two layers", {0}, [*unguided, "prunable_sparsity"])
 
     bare = nn.Sequential(nn.BatchNorm1d(1), nn.Flatten()).eval()
     check_unmeasured(Subject(Stacked([bare], (1, LENGTH)), examples(20), examples(20)), "no linear layer", {0})

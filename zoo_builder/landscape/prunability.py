@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo_builder.landscape import spectra
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Measured, Metric, Subject
+from zoo_builder.landscape.missing import Missing
 from zoo_builder.landscape.surface import Surface
 
 Array = NDArray[np.float64]
@@ -153,6 +154,14 @@ class Pruning:
         return points
 
 
+def room(errors: Array, classes: int) -> NDArray[np.bool_]:
+    """Return whether errors in % have room to rise: `RISE` points more are still below chance, 100 (1 − 1 / classes) %.
+
+    Where there is none, a network that says the same of all examples passes, and how much can be pruned says nothing.
+    """
+    return errors + RISE < 100 * (1 - 1 / classes) - 1e-9
+
+
 def largest_share(pruning: Pruning, data: Data, errors: dict[int, Array]) -> Array:
     """Return the largest share of the weights, in % and in `GRID`, without which the error is at most `RISE` points higher.
 
@@ -189,24 +198,22 @@ def largest_share(pruning: Pruning, data: Data, errors: dict[int, Array]) -> Arr
 
 def measure(subject: Subject) -> Measured:
     """Measure the test errors of pruned networks."""
-    size = len(subject.surface)
-    answer = Measured(networks={metric.column: np.full(size, np.nan) for metric in METRICS})
+    size, columns = len(subject.surface), [metric.column for metric in METRICS]
+    missing = Missing(size)
     if why := _unmeasurable(subject):
-        answer.network_reasons = dict.fromkeys(range(size), f"{', '.join(answer.networks)}: {why}")
-        return answer
+        missing.because(why, columns)
+        return Measured(networks=missing.fill({}, columns), network_reasons=missing.reasons)
     finite: NDArray[np.bool_] = subject.surface.points.isfinite().all(1).cpu().numpy()
+    missing.because("weights are not finite", columns, np.flatnonzero(~finite).tolist())
+    found = {column: np.full(size, np.nan) for column in columns}
     rows = np.flatnonzero(finite).tolist()
     if rows:
         for column, values in _errors(subject, rows).items():
-            answer.networks[column][rows] = values
-    for row in range(size):
-        missing = ", ".join(column for column, values in answer.networks.items() if np.isnan(values[row]))
-        if missing:
-            why = (
-                "fewer than two layers have an alpha_hill to be guided by" if finite[row] else "weights are not finite"
-            )
-            answer.network_reasons[row] = f"{missing}: {why}"
-    return answer
+            found[column][rows] = values
+    no_room = f"the error has no room to rise: {RISE:g} points more are those of chance"
+    missing.because(no_room, [_SHARE], np.flatnonzero(np.isnan(found[_SHARE])).tolist())
+    unguided = "fewer than two layers have an alpha_hill to be guided by"
+    return Measured(networks=missing.fill(found, columns, unguided), network_reasons=missing.reasons)
 
 
 def _unmeasurable(subject: Subject) -> str:
@@ -245,6 +252,7 @@ def _errors(subject: Subject, rows: Sequence[int]) -> dict[str, Array]:
     of = dict(zip(((way, sparsity) for way in _WAYS for sparsity in SPARSITIES), pruned, strict=True))
     for sparsity in SPARSITIES:
         of["alpha", sparsity] = np.where(guided, of["alpha", sparsity], np.nan)
+    classes = surface.logits(data.first(1)).shape[2]
     known = {0: unpruned} | {sparsity: of["global", sparsity] for sparsity in SPARSITIES}
     return {
         **{f"pruned_test_error_{way}_{sparsity}": values for (way, sparsity), values in of.items()},
@@ -252,5 +260,5 @@ def _errors(subject: Subject, rows: Sequence[int]) -> dict[str, Array]:
             f"alpha_pruning_gain_{sparsity}": of["layerwise", sparsity] - of["alpha", sparsity]
             for sparsity in SPARSITIES
         },
-        _SHARE: largest_share(pruning, data, known),
+        _SHARE: np.where(room(unpruned, classes), largest_share(pruning, data, known), np.nan),
     }
