@@ -1,4 +1,4 @@
-"""What do landscape metrics cost? All nine families, each and together, against the training of the zoo they measure, in one run.
+"""What do landscape metrics cost? All nine families, each and together, against training the zoo they measure, in one run.
 
     python benchmarks/landscape.py [--spec zoos/mnist1d-cnn.toml] [--every 3]
 
@@ -29,11 +29,7 @@ def thinned(path: Path, every: int) -> str:
     head = text[: text.index("[[axes]]")]
     for axis in said["axes"]:
         levels = axis["values"]
-        kept = (
-            levels[::every]
-            if levels[::every][-1] == levels[-1] or len(levels) <= every
-            else [*levels[::every], levels[-1]]
-        )
+        kept = sorted({*levels[::every], levels[-1]})
         head += f'[[axes]]\nknob = "{axis["knob"]}"\nvalues = {kept}\n'
     return head
 

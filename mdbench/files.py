@@ -1,12 +1,17 @@
 """Files that are there whole or not at all, and whose bytes say only what they hold."""
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: What `replace` writes beside a file's name.
+_BESIDE = re.compile(r"\.\w+\.(json|toml|safetensors|parquet)\.\d+")
 
 
 def write(path: Path, content: bytes) -> None:
@@ -48,6 +53,13 @@ def replace(files: dict[Path, bytes]) -> None:
         for scratch in beside.values():
             with suppress(OSError):  # what went wrong before is what matters
                 scratch.unlink(missing_ok=True)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what `replace` left in a folder when it was killed; a folder that is not there is tidy."""
+    for path in folder.glob(".*"):
+        if _BESIDE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def parquet(table: "pd.DataFrame") -> bytes:

@@ -1,5 +1,7 @@
 """Measuring a zoo: every number in its place, whatever is interrupted, missing or damaged on the way."""
 
+import dataclasses
+import errno
 import json
 import shutil
 from contextlib import contextmanager
@@ -12,14 +14,16 @@ import torch
 import toy
 from safetensors.torch import load_file, save_file
 from test_tables import FRAGILE
-from tiny_zoo import Here, build_here, contents, everything, here, write_spec
+from tiny_zoo import Faults, Here, build_here, contents, everything, failing, here, write_spec
 
 from mdbench.errors import MdbenchError
 from mdbench.schema import COLUMNS, Family
 from mdbench.zoo import load_zoo
-from zoo_builder import landscape, measuring
+from zoo_builder import landscape, measuring, show
+from zoo_builder.built import Built, Source
 from zoo_builder.landscape import registry, similarity
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.metric import Settings
 from zoo_builder.landscape.registry import FAMILIES, chosen
 from zoo_builder.models import mlp
 from zoo_builder.network import initialised, networks
@@ -272,32 +276,124 @@ def test_a_new_edition_of_a_family_is_measured_anew(zoo, monkeypatch):
     assert load_zoo(zoo).configurations["output_cka"].equals(before.configurations["output_cka"])
 
 
-def test_networks_that_are_not_those_of_the_table_are_refused(zoo):
+def test_networks_that_are_not_those_of_the_table_are_refused(built, zoo):
     shard = next(zoo.glob("units/*/checkpoints.safetensors"))
     tensors = load_file(shard)
-    name = next(name for name in tensors if name.endswith("weight"))
-    tensors[name] = tensors[name] + 1
+    tensors = {name: value + 1 for name, value in tensors.items()}
     save_file(tensors, shard)
-    with pytest.raises(MdbenchError, match="are not those that the zoo's tables describe"):
+    with pytest.raises(MdbenchError, match=r"checkpoints\.safetensors is damaged"):
         measuring.measure(zoo, here, families=SOME)
+    # Changed since the command began:
+    opened = Built.open(built)
+    for name in opened.zoo.checkpoints.index:
+        row = opened.zoo.checkpoints.loc[name]
+        if row["shard"].split("/")[1] == shard.parent.name and name in next(iter(tensors)):
+            break
+    one = next(one for one in networks(opened.spec, opened.subsets) if one.name == name)
+    source = dataclasses.replace(Source.of(opened), folder=str(zoo))
+    with pytest.raises(MdbenchError, match="are not those that the zoo's tables describe"):
+        source.load(one, row["shard"], row["sha256"])
     shard.unlink()
     with pytest.raises(MdbenchError, match=r"checkpoints\.safetensors cannot be read"):
-        measuring.measure(zoo, here, families=SOME)
+        source.load(one, row["shard"], row["sha256"])
 
 
-def test_other_data_are_refused(built, tmp_path):
-    folder = tmp_path / "zoo"
-    shutil.copytree(built.parent, tmp_path / "all")
-    folder = tmp_path / "all" / "zoo"
-    text = (folder / SPEC).read_text()
-    data = tmp_path / "data.npz"
-    shutil.copy(built.parent / "data.npz", data)
-    arrays = dict(np.load(data))
+def test_other_data_are_refused(tmp_path):
+    spec, folder = write_spec(tmp_path), tmp_path / "zoo"
+    build_here(spec, folder)
+    arrays = dict(np.load(tmp_path / "data.npz"))
     arrays["test_labels"] = arrays["test_labels"][::-1]
-    np.savez(data, **arrays)
-    (folder / SPEC).write_text(text.replace(str(built.parent / "data.npz"), str(data)))
-    with pytest.raises(MdbenchError, match="holds other data than the networks"):
-        measuring.measure(folder, here, families=SOME)
+    np.savez(tmp_path / "data.npz", **arrays)
+    for work in (lambda: measuring.measure(folder, here, families=SOME), lambda: show.show(folder, "any")):
+        with pytest.raises(MdbenchError, match="holds other data than the networks"):
+            work()
+
+
+def test_another_specification_is_refused(zoo):
+    """The networks never saw these labels: what would be measured of them would be of others."""
+    text = (zoo / SPEC).read_text()
+    (zoo / SPEC).write_text(text.replace("epochs = 1", "epochs = 1\nmomentum = 0.5"))
+    for work in (lambda: measuring.measure(zoo, here, families=SOME), lambda: show.show(zoo, "any")):
+        with pytest.raises(MdbenchError, match="is not the specification that the networks were built from"):
+            work()
+    (zoo / SPEC).write_text("# a comment changes nothing\n" + text)
+    measuring.measure(zoo, here, families=["performance"])
+
+
+def test_what_was_measured_of_other_networks_is_not_joined(tmp_path, monkeypatch):
+    """A zoo of the same specification, trained anew with another result, as another kind of machine gives."""
+    spec, folder = write_spec(tmp_path), tmp_path / "zoo"
+    build_here(spec, folder)
+    before = measuring.measure(folder, here, families=SOME)
+    shutil.rmtree(folder / "units")
+    (folder / "units").mkdir()
+    monkeypatch.setattr("zoo_builder.network.initialisation_seed", lambda seed: seed + 1000)
+    after = build_here(spec, folder)
+    assert (after.checkpoints["sha256"] != before.checkpoints["sha256"]).all()
+    assert "train_ece" not in after.checkpoints
+    assert "output_cka" not in after.configurations
+    again = measuring.measure(folder, here, families=["similarity"])
+    assert "train_ece" not in again.checkpoints
+    assert again.configurations["output_cka"].notna().any()
+    assert len(list((folder / "landscape" / "similarity").iterdir())) == len(
+        json.loads((folder / "landscape" / "similarity.json").read_text())["units"]
+    )
+
+
+def test_measuring_in_another_way_leaves_what_there_is_until_its_end(zoo):
+    before = measuring.measure(zoo, here, families=SOME)
+
+    @contextmanager
+    def stopping():
+        yield _Stopping(1)
+
+    for other in ({"settings": Settings(train_sample=20)}, {"device": "cuda"}):
+        with pytest.raises(KeyboardInterrupt):
+            measuring.measure(zoo, stopping, families=SOME, **other)
+        pd.testing.assert_frame_equal(measuring.with_measurements(before, zoo).configurations, before.configurations)
+    measuring.measure(zoo, here, families=SOME, settings=Settings(train_sample=20))
+    units = json.loads((zoo / "landscape" / "similarity.json").read_text())["units"]
+    assert sorted(path.name for path in (zoo / "landscape" / "similarity").iterdir()) == sorted(units)
+    assert not load_zoo(zoo).configurations["output_cka"].equals(before.configurations["output_cka"])
+
+
+def test_whatever_fails_on_the_way_the_same_command_ends_well(built, tmp_path):
+    """A disk that fails at one call after the other, and kills that leave tables which contradict each other."""
+    clean = tmp_path / "clean"
+    shutil.copytree(built, clean)
+    with Faults(clean, failing(errno.EIO)).watching() as counted:
+        measuring.measure(clean, here, families=["performance"])
+    calls = len(counted.calls)
+    assert calls > 20
+    for at in {1, 2, calls // 3, calls // 2, calls - 12, calls - 6, calls - 3, calls - 1}:
+        folder = tmp_path / f"fails-at-{at}"
+        shutil.copytree(built, folder)
+        with Faults(folder, failing(errno.EIO), at).watching(), pytest.raises(MdbenchError):
+            measuring.measure(folder, here, families=["performance"])
+        measuring.measure(folder, here, families=["performance"])
+        assert tables(folder) == tables(clean), at
+        assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
+    (clean / "zoo.json").write_bytes((built / "zoo.json").read_bytes())
+    with pytest.raises(MdbenchError, match="SHA-256 differs"):
+        load_zoo(clean)
+    (clean / "landscape" / ".performance.json.4711").write_text("half")
+    measuring.measure(clean, here, families=["performance"])
+    assert tables(clean) == tables(folder)
+    assert not list((clean / "landscape").glob(".*"))
+
+
+@pytest.mark.parametrize(("flips", "refused"), [(2, False), (3, True)])
+def test_a_near_tie_may_fall_the_other_way(built, monkeypatch, flips, refused):
+    """On another kind of machine; of 30 test examples, two are 6.7 points."""
+    opened = Built.open(built)
+    portion = measuring.portion_of(opened, opened.zoo.configurations.index[0])
+    errors = tuple(error + 100 * flips / 30 for error in portion.test_errors)
+    portion = dataclasses.replace(portion, test_errors=errors)
+    if refused:
+        with pytest.raises(MdbenchError, match=r"has a test error of .* but had .* after its training"):
+            measuring.open_subject(Source.of(opened), portion, Settings())
+    else:
+        measuring.open_subject(Source.of(opened), portion, Settings())
 
 
 def test_units_that_are_damaged_are_named(zoo):
@@ -315,9 +411,12 @@ def test_units_that_are_damaged_are_named(zoo):
 
 
 def test_an_unfinished_build_is_not_measured(zoo, tmp_path):
-    (zoo / "zoo.json").unlink()
-    with pytest.raises(MdbenchError, match="not built to its end"):
-        measuring.measure(zoo, here)
+    shutil.rmtree(next((zoo / "units").iterdir()))
+    for work in (lambda: measuring.measure(zoo, here), lambda: show.show(zoo, "any")):
+        with pytest.raises(
+            MdbenchError, match=r"not built to its end: 1 of \d+ units are missing; `mdbench zoo build`"
+        ):
+            work()
     with pytest.raises(MdbenchError, match="not the folder of a build"):
         measuring.measure(tmp_path, here)
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Text
 from test_tables import FRAGILE
 from tiny_zoo import build_here, everything, write_spec
@@ -12,14 +13,13 @@ from tiny_zoo import build_here, everything, write_spec
 from mdbench.errors import MdbenchError
 from mdbench.zoo import load_zoo
 from zoo_builder import show
+from zoo_builder.built import Built, Source
 from zoo_builder.landscape import topology
-from zoo_builder.landscape.metric import Settings
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.metric import Settings, Subject
+from zoo_builder.landscape.surface import open_surface
 from zoo_builder.measuring import open_subject, portion_of
-from zoo_builder.spec import read_spec
-from zoo_builder.store import SPEC
-from zoo_builder.work import material
 
-NAMES = ["loss_surface", "loss_surface_random", "hessian_density", "weight_spectra", "persistence", "connectivity"]
 CONFIGURATION = "width=3/batch_size=4"
 
 
@@ -35,7 +35,7 @@ def built(tmp_path_factory):
 def test_figures_are_written_where_they_are_wanted(built, tmp_path):
     before = set(everything(built))
     paths = show.show(built, CONFIGURATION, tmp_path / "figures")
-    assert [path.stem for path in paths] == NAMES
+    assert [path.stem for path in paths] == list(show.FIGURES)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert set(everything(built)) == before
 
@@ -49,29 +49,41 @@ def test_without_a_folder_they_are_the_zoos(built, tmp_path):
 
 
 def test_the_network_that_is_named_is_shown(built):
-    spec = read_spec(built / SPEC)
-    dataset, subsets = material(spec)
-    zoo = load_zoo(built)
-    for name, seed in ((CONFIGURATION, 0), (f"{CONFIGURATION}/seed=2", 2)):
-        portion, row = portion_of(spec, subsets, zoo, name)
-        assert portion.networks[row].name == f"{CONFIGURATION}/seed={seed}"
-    subject = open_subject(built, spec, dataset, subsets, portion, Settings(), "cpu")
-    drawn = show.drawings(subject, row, name)
-    assert list(drawn) == NAMES
-    directions = topology.eigenvector_directions(subject, 2)[[2]]
-    losses = topology.sampled(subject.surface.part([2]), subject.train, directions, topology.grid(31, 2))
+    opened = Built.open(built)
+    for name, seeds in ((CONFIGURATION, [0, 1]), (f"{CONFIGURATION}/seed=2", [2, 0])):
+        portion = portion_of(opened, name)
+        assert [one.name for one in portion.networks] == [f"{CONFIGURATION}/seed={seed}" for seed in seeds]
+    subject = open_subject(Source.of(opened), portion, Settings())
+    drawn = show.drawings(subject, name)
+    assert tuple(drawn) == show.FIGURES
+    directions = topology.eigenvector_directions(subject, 2)[[0]]
+    losses = topology.sampled(subject.surface.part([0]), subject.train, directions, topology.grid(31, 2))
     shown = drawn["loss_surface"].subfigs[0].axes[0].collections[0].get_array()
     assert shown.min() >= losses.min() / 1.5
-    # The curve begins and ends at the errors that the zoo's table has.
+    # The ways begin and end at the networks, with statistics taken anew.
+    ends = subject.surface.renormalized(subject.sample, subject.surface.points)
+    expected = ends.scores(subject.sample, subject.surface.points[:, None])[1][:, 0].numpy()
     errors = [
         line.get_ydata() for line in drawn["connectivity"].axes[0].lines if len(np.atleast_1d(line.get_ydata())) == 25
     ]
     assert len(errors) == 3
     for line in errors:
-        expected = [zoo.checkpoints.loc[f"{CONFIGURATION}/seed={seed}", "train_error"] for seed in (2, 0)]
         assert [line[0], line[-1]] == pytest.approx(expected)
     for figure in drawn.values():
         assert any(name in text.get_text() for text in figure.findobj(Text))
+
+
+def test_a_network_without_curvature_is_shown_without_its_spectrum(built, tmp_path):
+    """All the logits are so far apart that the loss is flat."""
+    opened = Built.open(built)
+    subject = open_subject(Source.of(opened), portion_of(opened, CONFIGURATION), Settings())
+    network = subject.surface.network(0)
+    with torch.no_grad():
+        network[-1].weight.zero_()
+        network[-1].bias.copy_(torch.tensor([1e4, 0.0, 0.0]))
+    data = Data(subject.train.inputs, torch.zeros(len(subject.train), dtype=torch.int64))
+    flat = Subject(open_surface([network], data.shape), data)
+    assert set(show.drawings(flat, "flat")) <= {"loss_surface_random", "weight_spectra", "persistence"}
 
 
 def test_what_is_not_there_is_named_with_what_is(built):

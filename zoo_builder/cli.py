@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 Spec = Annotated[Path, typer.Argument(help="The zoo's specification, a TOML file.", show_default=False)]
-Folder = Annotated[Path, typer.Argument(help="Folder of a build.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of a build, or its name among mdbench's own.", show_default=False)]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -93,11 +93,11 @@ def measure(
             from zoo_builder import report
             from zoo_builder.measuring import measure as run
 
-        open_executor, kind = _open(workers, device, dask)
+        open_executor, kind = _open(workers, device, dask, "zoo_builder.measuring")
         names = [name.strip() for name in families.split(",")] if families is not None else None
         with _progress(as_json, "measuring") as progress:
-            zoo = run(folder, open_executor, families=names, device=kind, progress=progress)
-        report.show_measured(zoo, folder, as_json=as_json)
+            zoo = run(_home(folder), open_executor, families=names, device=kind, progress=progress)
+        report.show_measured(zoo, _home(folder), as_json=as_json)
 
 
 @app.command("report")
@@ -133,7 +133,7 @@ def show(
         from zoo_builder import report
         from zoo_builder.show import show as run
 
-    report.show_files(run(folder, config, out), as_json=as_json)
+    report.show_files(run(_home(folder), config, out), as_json=as_json)
 
 
 @app.command()
@@ -143,20 +143,30 @@ def status(folder: Folder, as_json: Json = False) -> None:
         from zoo_builder import report
         from zoo_builder.build import status as look
 
-    report.show_status(look(folder), as_json=as_json)
+    report.show_status(look(_home(folder)), as_json=as_json)
 
 
 def _workers(devices: list[str]) -> int:
     return CORES if devices == ["cpu"] else len(devices)
 
 
-def _open(workers: int | None, device: str, dask: str | None) -> tuple["OpenExecutor", str]:
-    """Return what opens the workers, and the kind of their devices."""
+def _home(folder: Path) -> Path:
+    """Return the folder of a build, which may be given as its name among mdbench's own zoos."""
+    from mdbench.paths import zoo_home
+
+    own = zoo_home() / folder
+    return own if len(folder.parts) == 1 and not folder.exists() and own.is_dir() else folder
+
+
+def _open(
+    workers: int | None, device: str, dask: str | None, preloaded: str = "zoo_builder.work"
+) -> tuple["OpenExecutor", str]:
+    """Return what opens the workers, which have a module from the start, and the kind of their devices."""
     from zoo_builder import executors
 
     if dask is None:
         chosen = executors.devices(device)
-        return executors.local(workers or _workers(chosen), chosen), chosen[0].split(":")[0]
+        return executors.local(workers or _workers(chosen), chosen, preloaded), chosen[0].split(":")[0]
     if device not in ("auto", "cpu", "cuda"):
         raise MdbenchError("the workers of a Dask cluster have their own devices: --device cpu (the default) or cuda")
     return executors.dask(dask), device.replace("auto", "cpu")

@@ -59,13 +59,16 @@ def devices(wanted: str) -> list[str]:
     return chosen
 
 
-def local(workers: int, devices: Sequence[str]) -> OpenExecutor:
-    """Return what opens processes on this machine, one thread each, the devices dealt out among them."""
+def local(workers: int, devices: Sequence[str], preloaded: str = "zoo_builder.work") -> OpenExecutor:
+    """Return what opens processes on this machine, one thread each, the devices dealt out among them.
+
+    Workers have the module `preloaded` from the start.
+    """
 
     @contextmanager
     def open_executor() -> Iterator[Executor]:
         with _deaf():
-            context = worker_context(("zoo_builder.work",))
+            context = worker_context((preloaded,))
         deal: Any = context.Queue()
         for at in range(workers):
             deal.put(devices[at % len(devices)])

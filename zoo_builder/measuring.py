@@ -1,6 +1,6 @@
 """Measuring the landscapes of a zoo, going on from wherever the last attempt ended.
 
-    DIR/landscape/FAMILY.json          which units a family is measured in
+    DIR/landscape/FAMILY.json          what a family was last measured in, to the end
     DIR/landscape/FAMILY/KEY/          a unit: networks.parquet, configurations.parquet, layers.parquet, unit.json
 
 A unit holds whole configurations whose networks have one shape and were trained on the same examples. Families are kept
@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,38 +23,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import MANIFEST as ZOO_MANIFEST
-from mdbench.zoo import Zoo, load_zoo, write_tables
+from mdbench.zoo import Zoo, write_tables
 from zoo_builder.build import Progress
+from zoo_builder.built import Built, Source
 from zoo_builder.datasets import Dataset
-from zoo_builder.executors import OpenExecutor, carry_out
+from zoo_builder.executors import OpenExecutor, carry_out, device_here
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.measurement import (
-    configuration_table,
-    gate,
-    joined_layers,
-    layer_table,
-    network_table,
-)
+from zoo_builder.landscape.measurement import configuration_table, gate, joined_layers, layer_table, network_table
 from zoo_builder.landscape.metric import Settings, Subject
 from zoo_builder.landscape.registry import FAMILIES, Family, chosen
 from zoo_builder.landscape.surface import open_surface
-from zoo_builder.network import Network, initialised, networks
+from zoo_builder.network import Network, networks
 from zoo_builder.plan import LIMITS, cost
-from zoo_builder.spec import ZooSpec, read_spec
-from zoo_builder.store import LANDSCAPE, SPEC, Store
-from zoo_builder.subsets import Subsets
-from zoo_builder.tables import MEASURED, digest_of
+from zoo_builder.store import LANDSCAPE, Store
+from zoo_builder.tables import MEASURED
 from zoo_builder.units import Units, writing
 
 _NETWORKS, _CONFIGURATIONS, _LAYERS = TABLES = ("networks.parquet", "configurations.parquet", "layers.parquet")
-#: Points of test error by which a network may differ from what was measured after its training, on another kind of machine.
-_TOLERANCE: Final = 0.1
+#: Parameters that the networks of a portion have together, at most, unless one configuration has more.
+_PARAMETERS: Final = 2**22
+#: By how much a test error may differ from what it was after training, on another kind of machine: points, and examples.
+_POINTS, _EXAMPLES = 0.1, 2
 #: Why nothing is measured.
 DIVERGED: Final = "diverged"
 ALL_DIVERGED: Final = "all networks diverged"
@@ -81,6 +73,20 @@ class Portion:
     configurations: tuple[str, ...]
     weight: float
 
+    @classmethod
+    def of(cls, group: Sequence[Network], names: Sequence[str], table: pd.DataFrame, each: float) -> "Portion":
+        """Return the portion of some configurations' networks; `table` is the zoo's, `each` a network's weight."""
+        alive = [one for one in group if not table.loc[one.name, "diverged"]]
+        rows = table.loc[[one.name for one in alive]]
+        return cls(
+            networks=tuple(alive),
+            shards=tuple(rows["shard"]),
+            digests=tuple(rows["sha256"]),
+            test_errors=tuple(map(float, rows["test_error"])),
+            configurations=tuple(names),
+            weight=len(alive) * each,
+        )
+
     @property
     def alive(self) -> list[str]:
         """The configurations of which a network is left."""
@@ -100,16 +106,14 @@ class Order:
 
     Attributes
     ----------
-    folder : the zoo's.
-    spec : the specification, as JSON.
-    data : digest of the data set.
+    source : where its networks are.
     device : kind of device, ``cpu`` or ``cuda``.
+    portion : what to measure.
     families : name → key of the unit to be written.
+    settings : how much of everything.
     """
 
-    folder: str
-    spec: str
-    data: str
+    source: Source
     device: str
     portion: Portion
     families: Mapping[str, str]
@@ -117,9 +121,12 @@ class Order:
 
 
 class _Manifest(BaseModel):
+    """What a family was measured in: its edition, the networks (a digest of all of theirs), the units."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     edition: int
+    networks: str
     units: tuple[str, ...]
 
 
@@ -139,7 +146,7 @@ def measure(
     folder : a zoo's, whose networks are all there.
     open_executor : opens workers; see `zoo_builder.executors`.
     families : names of families; all if left out. What was measured of others before is kept.
-    device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
+    device : kind of device that the work is cut for, ``cpu`` or ``cuda``. On another one everything is measured anew.
     settings : how much of everything.
     progress : called at the start and after every unit.
 
@@ -152,35 +159,25 @@ def measure(
     MdbenchError
         The folder holds no finished build; it cannot be written; a unit in it is damaged; workers die.
     """
-    from zoo_builder.work import material
-
     wanted, settings = chosen(families), settings or Settings()
     store = Store(folder.absolute())
-    manifest = store.manifest()
-    if not (store.folder / ZOO_MANIFEST).is_file():
-        raise MdbenchError(f"{folder} is not built to its end; `mdbench zoo build` goes on with it")
+    store.manifest()  # without a build there is nothing to lock
     with store.locked():
-        spec = read_spec(store.folder / SPEC)
-        zoo = load_zoo(store.folder)
-        dataset, subsets = material(spec)
-        if dataset.digest != manifest.data_sha256:
-            raise MdbenchError(f"{dataset.name!r} holds other data than the networks in {folder} were trained on")
-        portions = cut(spec, dataset, subsets, zoo, device)
+        built = Built.open(folder)
+        portions = cut(built, device)
         shelves = {family.name: Units(store.folder / LANDSCAPE / family.name) for family in wanted}
         keys = [
-            {family.name: portion.key(family, settings, dataset.digest) for family in wanted} for portion in portions
+            {family.name: portion.key(family, settings, built.dataset.digest) for family in wanted}
+            for portion in portions
         ]
-        for shelf in shelves.values():
-            shelf.tidy()
+        _tidy(store.folder / LANDSCAPE, shelves.values())
         for own in keys:
             for name, key in own.items():
                 if shelves[name].has(key):
                     shelves[name].check(key, TABLES, "measures these networks again")
         orders = {
             str(at): Order(
-                str(store.folder),
-                spec.model_dump_json(),
-                dataset.digest,
+                Source.of(built),
                 device,
                 portion,
                 {name: key for name, key in keys[at].items() if not shelves[name].has(key)},
@@ -189,28 +186,48 @@ def measure(
             for at, portion in enumerate(portions)
         }
         orders = {at: order for at, order in orders.items() if order.families}
-        with writing(store.folder / LANDSCAPE):
-            (store.folder / LANDSCAPE).mkdir(exist_ok=True)
-            files.replace(
-                {
-                    store.folder / LANDSCAPE / f"{family.name}.json": _Manifest(
-                        edition=family.edition, units=tuple(own[family.name] for own in keys)
-                    )
-                    .model_dump_json(indent=2)
-                    .encode()
-                    for family in wanted
-                }
-            )
 
         def there(at: str) -> bool:
             return all(shelves[name].has(key) for name, key in keys[int(at)].items())
 
         for report in _carry_out(portions, orders, there, open_executor):
             progress(report)
-        measured = with_measurements(zoo, store.folder)
-        with writing(store.folder):
-            write_tables(measured, store.folder)
-        return measured
+        return _finish(built, wanted, keys)
+
+
+def _tidy(folder: Path, shelves: Iterable[Units]) -> None:
+    """Remove what interrupted writing left behind."""
+    with writing(folder):
+        files.tidy(folder)
+        for shelf in shelves:
+            shelf.tidy()
+
+
+def _finish(built: Built, wanted: Sequence[Family], keys: Sequence[Mapping[str, str]]) -> Zoo:
+    """Say what the families were measured in, write the zoo's tables, and return the zoo."""
+    folder, digest = built.store.folder, _digest(built.zoo)
+    with writing(folder / LANDSCAPE):
+        (folder / LANDSCAPE).mkdir(exist_ok=True)
+        manifests = {
+            folder / LANDSCAPE / f"{family.name}.json": _Manifest(
+                edition=family.edition, networks=digest, units=tuple(own[family.name] for own in keys)
+            )
+            for family in wanted
+        }
+        files.replace({path: (said.model_dump_json(indent=2) + "\n").encode() for path, said in manifests.items()})
+        for family in wanted:  # what was measured before with other settings, of other networks, in another edition
+            Units(folder / LANDSCAPE / family.name).keep({own[family.name] for own in keys})
+    zoo = with_measurements(built.zoo, folder)
+    with writing(folder):
+        write_tables(zoo, folder)
+    return zoo
+
+
+def _digest(zoo: Zoo) -> str:
+    """Return a digest of which networks a zoo has, and of all their numbers."""
+    assert zoo.checkpoints is not None
+    said = "\n".join(f"{name} {digest}" for name, digest in sorted(zoo.checkpoints["sha256"].items()))
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _carry_out(
@@ -237,20 +254,13 @@ def _carry_out(
         yield report()
 
 
-def cut(spec: ZooSpec, dataset: Dataset, subsets: Subsets, zoo: Zoo, device: str) -> list[Portion]:
+def cut(built: Built, device: str) -> list[Portion]:
     """Cut a zoo's configurations into portions, the most expensive first."""
-    assert zoo.checkpoints is not None
+    spec, dataset = built.spec, built.dataset
     groups: dict[tuple[Any, ...], dict[str, list[Network]]] = {}
-    for one in networks(spec, subsets):
+    for one in networks(spec, built.subsets):
         same = one.width, one.depth, one.data_fraction, one.label_noise
         groups.setdefault(same, {}).setdefault(one.configuration, []).append(one)
-    table = zoo.checkpoints
-    absent = [
-        one.name for group in groups.values() for many in group.values() for one in many if one.name not in table.index
-    ]
-    if absent:
-        raise MdbenchError(f"the zoo's tables do not know {absent[0]!r}; `mdbench zoo build` writes them anew")
-    most = LIMITS[device]["stack"]
     build = spec.architecture.build
     shapes = {(width, depth) for width, depth, *_ in groups}
     costs = {
@@ -260,133 +270,111 @@ def cut(spec: ZooSpec, dataset: Dataset, subsets: Subsets, zoo: Zoo, device: str
     portions = []
     for (width, depth, *_), group in groups.items():
         each = costs[width, depth]
+        most = min(LIMITS[device]["stack"], _PARAMETERS // each.parameters)
         size = max(1, most // max(len(many) for many in group.values()))
         names = list(group)
         for start in range(0, len(names), size):
             some = names[start : start + size]
-            portions.append(
-                _portion(
-                    [one for name in some for one in group[name]],
-                    some,
-                    table,
-                    2000 + each.activations + each.multiplications / 10,
-                )
-            )
+            own = [one for name in some for one in group[name]]
+            weight = 2000 + each.activations + each.multiplications / 10
+            portions.append(Portion.of(own, some, _checkpoints(built), weight))
     return sorted(portions, key=lambda portion: portion.weight, reverse=True)
 
 
-def do(order: Order) -> str:
-    """Measure a portion, write its units, and return the zoo's folder. Units that are there already are left as they are."""
-    from zoo_builder.executors import device_here
-    from zoo_builder.work import material_of
-
-    torch.set_num_threads(1)
-    folder = Path(order.folder)
-    left = {name: key for name, key in order.families.items() if not Units(folder / LANDSCAPE / name).has(key)}
-    spec, dataset, subsets = material_of(order.spec, order.data)
-    subject = None
-    if order.portion.networks:
-        subject = open_subject(folder, spec, dataset, subsets, order.portion, order.settings, device_here(order.device))
-        gate(subject)
-        _check_test_errors(subject, order.portion)
-    for name, key in left.items():
-        tables = _tables(FAMILIES[name], subject, order.portion)
-        Units(folder / LANDSCAPE / name).write(
-            key, {file: files.parquet(table) for file, table in zip(TABLES, tables, strict=True)}
-        )
-    return order.folder
+def _checkpoints(built: Built) -> pd.DataFrame:
+    assert built.zoo.checkpoints is not None
+    return built.zoo.checkpoints
 
 
-def _check_test_errors(subject: Subject, portion: Portion) -> None:
-    """Make sure that the networks are those that were trained: their test error is what it was then."""
-    assert subject.test is not None
-    wrong = subject.test_logits.argmax(2).cpu() != subject.test.targets.cpu()
-    errors = 100 * wrong.double().mean(1).numpy()
-    for one, error, before in zip(portion.networks, errors, portion.test_errors, strict=True):
-        if not abs(error - before) <= _TOLERANCE:
-            raise MdbenchError(
-                f"{one.name} has a test error of {error:.2f} %, but had {before:.2f} % after its training: "
-                "the data, or what computes, have changed since; build the zoo anew"
-            )
+def portion_of(built: Built, name: str) -> Portion:
+    """Return a network, and the next seed's of its configuration where there is one, to be measured.
 
-
-def portion_of(spec: ZooSpec, subsets: Subsets, zoo: Zoo, name: str) -> tuple[Portion, int]:
-    """Return the portion that a configuration is, and which of its networks is meant: the first, unless one is named.
+    Parameters
+    ----------
+    built : the zoo.
+    name : a configuration, whose first network is meant, or a network.
 
     Raises
     ------
     MdbenchError
         There is no such configuration or network, or it diverged.
     """
-    assert zoo.checkpoints is not None
-    table = zoo.checkpoints
+    table = _checkpoints(built)
     own = table[(table["configuration"] == name) | (table.index == name)]
     if own.empty:
         near = get_close_matches(name, [*table["configuration"].unique(), *table.index], n=3, cutoff=0.3)
-        raise MdbenchError(
-            f"the zoo has no configuration or network {name!r}; it has {', '.join(near) or table['configuration'].iloc[0]}"
-        )
+        known = ", ".join(near) or table["configuration"].iloc[0]
+        raise MdbenchError(f"the zoo has no configuration or network {name!r}; it has, for instance, {known}")
     configuration = own["configuration"].iloc[0]
-    group = [one for one in networks(spec, subsets) if one.configuration == configuration]
-    portion = _portion(group, [configuration], zoo.checkpoints, 1.0)
-    alive = [one.name for one in portion.networks]
-    meant = alive[0] if name == configuration and alive else name
-    if meant not in alive:
-        raise MdbenchError(f"{name} diverged: there is no landscape around it")
-    return portion, alive.index(meant)
-
-
-def _portion(group: Sequence[Network], names: Sequence[str], table: pd.DataFrame, each: float) -> Portion:
+    group = [one for one in networks(built.spec, built.subsets) if one.configuration == configuration]
     alive = [one for one in group if not table.loc[one.name, "diverged"]]
-    rows = table.loc[[one.name for one in alive]]
-    return Portion(
-        networks=tuple(alive),
-        shards=tuple(rows["shard"]),
-        digests=tuple(rows["sha256"]),
-        test_errors=tuple(map(float, rows["test_error"])),
-        configurations=tuple(names),
-        weight=len(alive) * each,
-    )
+    meant = [at for at, one in enumerate(alive) if name in (configuration, one.name)]
+    if not meant:
+        raise MdbenchError(f"{name} diverged: there is no landscape around it")
+    around = [*alive[meant[0] :], *alive[: meant[0]]]
+    return Portion.of(around[:2], [configuration], table, 1.0)
 
 
-def open_subject(
-    folder: Path,
-    spec: ZooSpec,
-    dataset: Dataset,
-    subsets: Subsets,
-    portion: Portion,
-    settings: Settings,
-    device: str,
-) -> Subject:
-    """Return the networks of a portion with their data, to be measured.
+def do(order: Order) -> str:
+    """Measure a portion, write its units, and return the zoo's folder. Units that are there already are left as they are."""
+    torch.set_num_threads(1)
+    shelf = Path(order.source.folder) / LANDSCAPE
+    left = {name: key for name, key in order.families.items() if not Units(shelf / name).has(key)}
+    subject = None
+    if order.portion.networks:
+        subject = open_subject(order.source, order.portion, order.settings, device_here(order.device))
+    for name, key in left.items():
+        tables = _tables(FAMILIES[name], subject, order.portion)
+        contents = {file: files.parquet(table) for file, table in zip(TABLES, tables, strict=True)}
+        Units(shelf / name).write(key, contents)
+    return order.source.folder
+
+
+def _check_test_errors(subject: Subject, portion: Portion) -> None:
+    """Make sure that the networks are those that were trained: their test error is what it was then."""
+    assert subject.test is not None
+    tolerance = max(_POINTS, 100 * _EXAMPLES / len(subject.test)) + 1e-9
+    wrong = subject.test_logits.argmax(2) != subject.test.targets
+    errors = 100 * wrong.double().mean(1).numpy()
+    for one, error, before in zip(portion.networks, errors, portion.test_errors, strict=True):
+        if not abs(error - before) <= tolerance:
+            raise MdbenchError(
+                f"{one.name} has a test error of {error:.2f} %, but had {before:.2f} % after its training: "
+                "the data, or what computes, have changed since; build the zoo anew"
+            )
+
+
+def open_subject(source: Source, portion: Portion, settings: Settings, device: str = "cpu") -> Subject:
+    """Return the networks of a portion with their data, to be measured, after making sure that they are what was trained.
 
     Raises
     ------
     MdbenchError
-        As `load` does.
+        They are not; or their outputs differ when they are asked twice.
     """
+    _, dataset, subsets = source.material()
     first = portion.networks[0]
     modules = [
-        load(folder, spec, dataset, one, shard, digest)
+        source.load(one, shard, digest)
         for one, shard, digest in zip(portion.networks, portion.shards, portion.digests, strict=True)
     ]
     rows = subsets.examples(first.data_fraction).astype(np.int64)
     labels = subsets.labels(dataset.train_labels, first.label_noise)[rows]
     truth = dataset.train_labels[rows]
-    configurations = [one.configuration for one in portion.networks]
-    groups = [
-        [at for at, name in enumerate(configurations) if name == configuration] for configuration in portion.alive
-    ]
-    return Subject(
+    owners = [one.configuration for one in portion.networks]
+    subject = Subject(
         open_surface(modules, dataset.shape, device=device),
         Data.of(dataset.train_inputs[rows], labels),
         _test_data(dataset),
         wrong=labels != truth,
         truth=truth,
-        groups=groups,
+        groups=[[at for at, owner in enumerate(owners) if owner == name] for name in portion.alive],
         names=[one.name for one in portion.networks],
         settings=settings,
     )
+    gate(subject)
+    _check_test_errors(subject, portion)
+    return subject
 
 
 _TEST: dict[str, Data] = {}
@@ -398,27 +386,6 @@ def _test_data(dataset: Dataset) -> Data:
         _TEST.clear()
         _TEST[dataset.digest] = Data.of(dataset.test_inputs, dataset.test_labels)
     return _TEST[dataset.digest]
-
-
-def load(folder: Path, spec: ZooSpec, dataset: Dataset, network: Network, shard: str, digest: str) -> nn.Module:
-    """Return a trained network as a module, after checking that it is the one that was trained.
-
-    Raises
-    ------
-    MdbenchError
-        Its tensors are missing, or not those that the table of checkpoints describes.
-    """
-    path = folder / shard
-    module = initialised(spec, dataset, network)
-    try:
-        with safe_open(path, framework="pt") as file:
-            state: dict[str, Tensor] = {name: file.get_tensor(f"{network.name}/{name}") for name in module.state_dict()}
-    except (OSError, SafetensorError) as error:
-        raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
-    if digest_of(state) != digest:
-        raise MdbenchError(f"{path}: the tensors of {network.name} are not those that the zoo's tables describe")
-    module.load_state_dict(state)
-    return module.eval()
 
 
 def _tables(
@@ -448,8 +415,9 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
     """Return a zoo with everything that was measured of it to the end, in the place of what it had before."""
     assert zoo.checkpoints is not None
     configurations, checkpoints, layers = zoo.configurations, zoo.checkpoints, []
+    networks_there = _digest(zoo)
     for family in FAMILIES.values():
-        found = _measured(family, folder)
+        found = _measured(family, folder, networks_there)
         stale = [
             name for name in (*family.columns("checkpoint", "configuration"), family.reason) if name not in MEASURED
         ]
@@ -496,8 +464,10 @@ def _reasons(of_configurations: "pd.Series[Any]", checkpoints: pd.DataFrame) -> 
     return reasons
 
 
-def _measured(family: Family, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None:
-    """Return a family's tables of networks, configurations and layers; None where it is not measured to the end.
+def _measured(
+    family: Family, folder: Path, networks_there: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None:
+    """Return a family's tables of networks, configurations and layers; None where these networks were not measured.
 
     Raises
     ------
@@ -512,7 +482,9 @@ def _measured(family: Family, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame,
     except (OSError, ValidationError) as error:
         raise MdbenchError(f"{path} cannot be read: {reason(error)}; remove it, and measure again") from error
     shelf = Units(folder / LANDSCAPE / family.name)
-    if manifest.edition != family.edition or not all(shelf.has(key) for key in manifest.units):
+    if (manifest.edition, manifest.networks) != (family.edition, networks_there) or not all(
+        shelf.has(key) for key in manifest.units
+    ):
         return None
     tables = []
     for name in TABLES:

@@ -13,7 +13,6 @@ What a kill or a power cut leaves behind are folders and files of names that nob
 
 import errno
 import fcntl
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +36,6 @@ LANDSCAPE = "landscape"
 NETWORKS = "networks.parquet"
 CHECKPOINTS = "checkpoints.safetensors"
 _LOCK = ".lock"
-#: What `mdbench.files.replace` writes beside a file's name.
-_BESIDE = re.compile(r"\.\w+\.(json|toml|safetensors|parquet)\.\d+")
 
 
 class _Strict(BaseModel):
@@ -129,9 +126,7 @@ class Store:
 
     def _tidy(self) -> None:
         """Remove what interrupted writing left behind."""
-        for path in self.folder.iterdir():
-            if _BESIDE.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        files.tidy(self.folder)
         self._units.tidy()
 
     def _compare(self, there: Manifest, wanted: Manifest) -> None:

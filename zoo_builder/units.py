@@ -8,7 +8,7 @@ import errno
 import hashlib
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -109,6 +109,13 @@ class Units:
                     raise MdbenchError(f"{home / name} is damaged (its SHA-256 differs); {advice}")
         except (OSError, ValidationError) as error:
             raise MdbenchError(f"{home} is damaged: {reason(error)}; {advice}") from error
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Remove all units but these."""
+        for path in self.folder.iterdir():
+            if path.name not in keys and not path.name.startswith("."):
+                path.rename(path.with_name(f"{_RUBBISH}{uuid.uuid4().hex}"))
+        self.tidy()
 
     def tidy(self) -> None:
         """Remove what interrupted writing left behind."""

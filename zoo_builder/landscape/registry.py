@@ -29,6 +29,8 @@ class Family:
     metrics : what is measured.
     measure : measures it.
     edition : counts up whenever the same network would get another number: what was measured before is measured anew.
+        Topology looks along the Hessian's eigenvectors, and prunability is guided by Hill's exponents: where those change,
+        so do these.
     """
 
     name: str

@@ -1,0 +1,121 @@
+"""A zoo that is built: its networks, as they were trained, with the data that they learnt from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from mdbench.errors import MdbenchError, reason
+from mdbench.zoo import Zoo, sha256_of
+from zoo_builder.datasets import Dataset
+from zoo_builder.network import Network, initialised
+from zoo_builder.spec import ZooSpec, read_spec
+from zoo_builder.store import SPEC, Store
+from zoo_builder.subsets import Subsets
+from zoo_builder.tables import assemble, digest_of
+from zoo_builder.work import material, material_of
+
+
+@dataclass(frozen=True)
+class Built:
+    """A build that has come to its end.
+
+    Attributes
+    ----------
+    store : its folder.
+    spec : what was wanted.
+    dataset, subsets : what the networks learnt from.
+    zoo : their tables as training left them, without what was measured later.
+    """
+
+    store: Store
+    spec: ZooSpec
+    dataset: Dataset
+    subsets: Subsets
+    zoo: Zoo
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the folder of a build.
+
+        Raises
+        ------
+        MdbenchError
+            There is no build in it, it has not come to its end, it is damaged, or its data are no longer what they were.
+        """
+        store = Store(folder.absolute())
+        manifest = store.manifest()
+        left = [key for key in manifest.units if not store.has(key)]
+        if left:
+            raise MdbenchError(
+                f"{folder} is not built to its end: {len(left)} of {len(manifest.units)} units are missing; "
+                "`mdbench zoo build` goes on with it"
+            )
+        for key in manifest.units:
+            store.check(key)
+        spec = read_spec(store.folder / SPEC)
+        if spec.digest != manifest.spec_sha256:
+            raise MdbenchError(
+                f"{store.folder / SPEC} is not the specification that the networks were built from; "
+                "`mdbench zoo build` with the right one writes it anew"
+            )
+        dataset, subsets = material(spec)
+        if dataset.digest != manifest.data_sha256:
+            raise MdbenchError(f"{dataset.name!r} holds other data than the networks in {folder} were trained on")
+        zoo = assemble(spec, store.rows(list(manifest.units)), sha256_of(store.folder / SPEC))
+        return cls(store, spec, dataset, subsets, zoo)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a worker finds a zoo's networks. Nothing in it is large.
+
+    Attributes
+    ----------
+    folder : the zoo's.
+    spec : the specification, as JSON.
+    data : digest of the data set.
+    """
+
+    folder: str
+    spec: str
+    data: str
+
+    @classmethod
+    def of(cls, built: Built) -> Self:
+        """Return where a build's networks are."""
+        return cls(str(built.store.folder), built.spec.model_dump_json(), built.dataset.digest)
+
+    def material(self) -> tuple[ZooSpec, Dataset, Subsets]:
+        """Return the specification and the data, which a process keeps; raises if the data are others here."""
+        return material_of(self.spec, self.data)
+
+    def load(self, network: Network, shard: str, digest: str) -> nn.Module:
+        """Return a trained network, in evaluation mode.
+
+        Parameters
+        ----------
+        network : which.
+        shard : the file of its tensors, relative to the zoo's folder.
+        digest : of its tensors, as the table of checkpoints has it.
+
+        Raises
+        ------
+        MdbenchError
+            The tensors are missing, or not those that the table describes.
+        """
+        spec, dataset, _ = self.material()
+        path, module = Path(self.folder, shard), initialised(spec, dataset, network)
+        try:
+            with safe_open(path, framework="pt") as file:
+                state: dict[str, Tensor] = {
+                    name: file.get_tensor(f"{network.name}/{name}") for name in module.state_dict()
+                }
+        except (OSError, SafetensorError) as error:
+            raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
+        if digest_of(state) != digest:
+            raise MdbenchError(f"{path}: the tensors of {network.name} are not those that the zoo's tables describe")
+        module.load_state_dict(state)
+        return module.eval()
