@@ -111,6 +111,18 @@ class Other(nn.Module):
         return self.last(torch.relu(input=x) if self.how == "by name" else torch.relu(x))
 
 
+class TiedWeights(nn.Module):
+    """One matrix in two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.two.weight = self.one.weight
+
+    def forward(self, x):
+        return self.two(torch.tanh(self.one(x)))
+
+
 class Stopped(nn.Module):
     """Lets no gradient through to its first layer."""
 
@@ -258,6 +270,19 @@ def test_gradients_that_a_network_stops_are_stopped():
     logits = stack(torch.randn(1, 4, 6, dtype=torch.float64), training=True)
     slopes = torch.autograd.grad(logits.sum(), list(stack.parameters.values()), allow_unused=True)
     assert [slope is None for slope in slopes] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_weights_that_layers_share_are_shared(training):
+    alone = networks(TiedWeights)
+    stack = Stack(alone, (4,), dtype=torch.float64)
+    x = torch.randn(3, 6, 4, dtype=torch.float64)
+    out = stack(x.movedim(1, -1), training=training)
+    expected = torch.stack([network(x[s]) for s, network in enumerate(alone)]).transpose(1, 2)
+    torch.testing.assert_close(out, expected, rtol=1e-11, atol=1e-12)
+    slopes = torch.autograd.grad((out**3).sum(), stack.parameters["one.weight"])[0]
+    own = torch.autograd.grad((expected**3).sum(), [network.one.weight for network in alone])
+    torch.testing.assert_close(slopes, torch.stack(own), rtol=1e-9, atol=1e-10)
 
 
 def test_buffers_that_are_not_kept_are_not_in_a_state():

@@ -39,6 +39,34 @@ class Odd(nn.Module):
         return self.two(torch.tanh(self.norm(self.one(x))))
 
 
+class Tied(nn.Module):
+    """One matrix in two layers, one shift by two names, and a layer by two."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.last = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 5)
+        self.norm = nn.BatchNorm1d(6, affine=False)
+        self.register_buffer("shift", torch.randn(6), persistent=False)
+        self.two.weight, self.again = self.one.weight, self.last
+        self.register_buffer("too", self.shift)
+
+    def forward(self, x):
+        x = torch.tanh(self.norm(self.one(x) + self.shift))
+        return self.again(torch.tanh(self.two(x)) - self.too)
+
+
+class Named(nn.Module):
+    """A layer with a second name that nobody calls it by, so that the loops know the network."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(6, 5)
+        self.head = self.one
+
+    def forward(self, x):
+        return self.one(x)
+
+
 def trained(make, shape, count=2, seed=0):
     """A few networks after a few steps, so that statistics and scales are not those of the beginning; double precision."""
     torch.manual_seed(seed)
@@ -251,6 +279,31 @@ def test_any_network_and_any_loss_have_a_surface():
         torch.testing.assert_close(slopes[row], slope.detach())
         twice = torch.autograd.grad(slope @ v[row, 0], values, materialize_grads=True)
         torch.testing.assert_close(products[row, 0], torch.cat([part.reshape(-1) for part in twice]))
+
+
+def test_what_is_one_parameter_by_several_names_is_one():
+    nets, data = trained(Tied, (6,))
+    surface = open_surface(nets, (6,), dtype=torch.float64)
+    assert isinstance(surface, Stacked)
+    v = torch.randn(2, 1, surface.layout.size).double()
+    logits, products = surface.logits(data), surface.curvature(data)(v)
+    _, slopes = surface.gradients(data, surface.points)
+    for row, network in enumerate(nets):
+        torch.testing.assert_close(logits[row], network(data.inputs).detach(), rtol=1e-9, atol=1e-11)
+        slope = torch.autograd.grad(loss_of(network, data), list(network.parameters()))
+        torch.testing.assert_close(slopes[row], torch.cat([part.reshape(-1) for part in slope]))
+        torch.testing.assert_close(products[row, 0], product(network, data, v[row, 0]), rtol=1e-8, atol=1e-10)
+        copied = surface.network(row)
+        assert copied.two.weight is copied.one.weight
+        torch.testing.assert_close(copied(data.inputs), network(data.inputs), rtol=1e-12, atol=1e-12)
+
+
+def test_a_copy_of_a_network_has_all_its_names():
+    nets, _ = trained(Named, (6,))
+    for kind in KINDS.values():
+        again = kind(nets, (6,)).network(1)
+        assert again.head is again.one
+        torch.testing.assert_close(again.state_dict(), nets[1].state_dict())
 
 
 def test_the_kind_is_chosen_by_what_is_known():

@@ -205,7 +205,7 @@ class _Mapped:
     form: Literal["stacked", "mapped"] = "mapped"
 
     def __init__(self, network: nn.Module) -> None:
-        self._network = copy.deepcopy(network).to("meta")
+        self._network = _without_numbers(network)
 
     def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, training: bool) -> Tensor:
         self._network.train(training)
@@ -231,3 +231,15 @@ class _Mapped:
                 ) from error
             raise MdbenchError(f"the architecture cannot be mapped over a stack: {reason(error)}") from error
         return logits.transpose(1, 2)
+
+
+def _without_numbers(network: nn.Module) -> nn.Module:
+    """Return a copy whose parameters and buffers hold nothing, so that one that is not filled in is noticed.
+
+    What is one tensor by several names stays one, unlike in ``.to("meta")``.
+    """
+    empty: dict[int, Any] = {
+        id(value): nn.Parameter(value.detach().to("meta"), value.requires_grad) for value in network.parameters()
+    }
+    empty.update((id(value), value.detach().to("meta")) for value in network.buffers())
+    return copy.deepcopy(network, empty)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, Loss
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, Loss, filled
 from zoo_builder.program import Program, trace
 
 #: Numbers that the inputs of one block of examples are at most, all networks together.
@@ -67,11 +67,8 @@ class Stacked:
 
     def network(self, row: int) -> nn.Module:
         """Return a copy of one network."""
-        module = copy.deepcopy(self.module)
-        state = {**self.layout.tensors(self.points[row]), **{name: value[row] for name, value in self._buffers.items()}}
-        kept = module.state_dict()
-        module.load_state_dict({name: state[name].cpu().to(value.dtype) for name, value in kept.items()})
-        return module.eval()
+        buffers = {name: value[row] for name, value in self._buffers.items()}
+        return filled(self.module, {**self.layout.tensors(self.points[row]), **buffers})
 
     def _run(self, points: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, *, training: bool = False) -> Tensor:
         """Return logits (S, B, K) of inputs (1 or S, B, …)."""

@@ -9,6 +9,7 @@ Two kinds compute the same: `zoo_builder.landscape.stacked.Stacked`, by PyTorch,
 `zoo_builder.landscape.taped.Taped`, in compiled loops on a CPU. `open_surface` chooses.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,22 @@ class Surface(Protocol):
         `torch.optim.swa_utils.update_bn` and Garipov et al., Loss surfaces, mode connectivity, and fast ensembling of
         DNNs (NeurIPS 2018), appendix A.1. Without normalization only the points change.
         """
+
+
+def filled(network: nn.Module, numbers: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy of a network, on the CPU and in evaluation mode, with other parameters and buffers.
+
+    Parameters
+    ----------
+    network : what to copy.
+    numbers : by their names in ``named_parameters`` and ``named_buffers``: one name a tensor, however many share it.
+    """
+    module = copy.deepcopy(network).cpu()
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, value in numbers.items():
+            own[name].copy_(value)
+    return module.eval()
 
 
 #: Examples in a batch that normalization's statistics are taken from.

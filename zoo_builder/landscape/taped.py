@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo_builder import kernels, taped
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, filled
 from zoo_builder.tape import Memory
 
 #: Numbers that an arena should not exceed, a few times what the second cache holds; batches are cut to that.
@@ -82,9 +82,7 @@ class Taped:
 
     def network(self, row: int) -> nn.Module:
         """Return a copy of one network."""
-        module = copy.deepcopy(self.module)
-        module.load_state_dict(self._tape.state(self._vectors(self.points)[row], self._buffers[row], 0))
-        return module.eval()
+        return filled(self.module, self._tape.state(self._vectors(self.points)[row], self._buffers[row], 0))
 
     def _vectors(self, points: Tensor) -> np.ndarray:
         """Return points (…, P) as the loops read them."""
