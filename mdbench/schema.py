@@ -380,28 +380,31 @@ _ALL = (
             "sharpness_worst",
             "nats",
             Family.LANDSCAPE,
-            "largest rise of the training loss found within a distance of 0.1 of the parameters; a lower bound",
+            "largest rise of the loss on the first 1,000 training examples found within a distance of 0.1 of the parameters; "
+            "a lower bound",
             "Foret et al., Sharpness-aware minimization (ICLR 2021)",
         ),
         Column(
             "sharpness_adaptive",
             "nats",
             Family.LANDSCAPE,
-            "largest rise of the training loss found where ‖δ / |w|‖ ≤ 0.1, δ the change of parameters w; a lower bound",
+            "largest rise of the loss on the first 1,000 training examples found where ‖δ / |w|‖ ≤ 0.1, δ the change of "
+            "parameters w; a lower bound",
             "Kwon et al., ASAM: adaptive sharpness-aware minimization (ICML 2021)",
         ),
         Column(
             "sharpness_average",
             "nats",
             Family.LANDSCAPE,
-            "mean rise of the training loss over random directions as long as 5 % of the parameters' norm",
+            "mean rise of the loss on the first 1,000 training examples over 20 random directions as long as 5 % of the "
+            "parameters' norm",
             "Andriushchenko et al., A modern look at sharpness and generalization (ICML 2023)",
         ),
         Column(
             "sharpness_average_se",
             "nats",
             Family.LANDSCAPE,
-            "standard error of sharpness_average over its 10 to 30 directions",
+            "standard error of sharpness_average over its 20 directions",
         ),
     ),
     Column(
