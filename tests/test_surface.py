@@ -39,6 +39,13 @@ class Odd(nn.Module):
         return self.two(torch.tanh(self.norm(self.one(x))))
 
 
+class Smooth(nn.Sequential):
+    """A network that only PyTorch knows, with buffers."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 5))
+
+
 class Tied(nn.Module):
     """One matrix in two layers, one shift by two names, and a layer by two."""
 
@@ -279,6 +286,52 @@ def test_any_network_and_any_loss_have_a_surface():
         torch.testing.assert_close(slopes[row], slope.detach())
         twice = torch.autograd.grad(slope @ v[row, 0], values, materialize_grads=True)
         torch.testing.assert_close(products[row, 0], torch.cat([part.reshape(-1) for part in twice]))
+
+
+@pytest.mark.parametrize("name", ["taped", "stacked"])
+def test_networks_of_any_precision_that_are_partly_frozen(name):
+    """What fine-tuning leaves: layers that require no gradient, networks in half, single and double precision."""
+    make, known = {"taped": (lambda: cnn1d((1, 20), 5, 3), Taped), "stacked": (Smooth, Stacked)}[name]
+    shape = (1, 20) if name == "taped" else (6,)
+    nets, data = trained(make, shape, count=3)
+    exact = open_surface(nets, shape, dtype=torch.float64)
+    assert isinstance(exact, known)
+    _, before = exact.gradients(data, exact.points)
+    for network, dtype in zip(nets, (torch.float64, torch.float32, torch.bfloat16), strict=True):
+        network.to(dtype)
+        next(network.parameters()).requires_grad_(False)
+    nets[1].requires_grad_(False)
+    surface = open_surface(nets, shape, dtype=torch.float64)
+    assert isinstance(surface, known)
+    _, slopes = surface.gradients(data, surface.points)
+    torch.testing.assert_close(slopes[0], before[0])
+    torch.testing.assert_close(slopes[1], before[1], rtol=1e-4, atol=1e-5)
+    assert surface.features(data).shape[:2] == (3, EXAMPLES)
+    for row, network in enumerate(nets):
+        copied = surface.network(row).state_dict()
+        torch.testing.assert_close(copied, network.state_dict(), rtol=0, atol=0, check_dtype=False)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("make", [lambda: mlp((6,), 5, 4), Tied])
+def test_networks_on_a_gpu_have_a_surface_anywhere(make, device):
+    nets, data = trained(make, (6,))
+    expected = open_surface(nets, (6,), dtype=torch.float64)
+    surface = open_surface(
+        [copy.deepcopy(network).cuda() for network in nets], (6,), device=device, dtype=torch.float64
+    )
+    slopes, own = surface.gradients(data, surface.points)[1], expected.gradients(data, expected.points)[1]
+    torch.testing.assert_close(slopes.cpu(), own)
+    torch.testing.assert_close(surface.network(1).state_dict(), nets[1].state_dict())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_of_one_surface_have_the_same_buffers(kind):
+    nets = [mlp((6,), 5, 4), mlp((6,), 5, 4)]
+    nets[1].register_buffer("more", torch.zeros(2))
+    with pytest.raises(ValueError, match="same names and shapes"):
+        KINDS[kind](nets, (6,))
 
 
 def test_what_is_one_parameter_by_several_names_is_one():

@@ -53,14 +53,14 @@ class Probe:
 
     @classmethod
     def of(cls, network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> "Probe":
-        """Ask a network; it stays as it is.
+        """Ask a copy of a network, on the CPU, wherever the network lies; it stays as it is.
 
         Raises
         ------
         UnknownLayerError
             It does not give (examples, classes).
         """
-        network = copy.deepcopy(network).to(dtype)
+        network = copy.deepcopy(network).to("cpu", dtype).requires_grad_()
         inputs = torch.randn(_EXAMPLES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             logits = network.train()(inputs)

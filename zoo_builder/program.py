@@ -56,9 +56,12 @@ def trace(network: nn.Module, shape: tuple[int, ...]) -> Program:
 def _try(program: "_Stacked", network: nn.Module, shape: tuple[int, ...]) -> None:
     probe = Probe.of(network, shape, torch.float64)
     x = probe.inputs.movedim(0, -1)[None]
-    parameters = {name: value.detach().double()[None].requires_grad_() for name, value in network.named_parameters()}
+    parameters = {
+        name: value.detach().to("cpu", torch.float64)[None].clone().requires_grad_()
+        for name, value in network.named_parameters()
+    }
     buffers = {
-        name: (value.double() if value.is_floating_point() else value).clone()[None]
+        name: value.detach().to("cpu", torch.float64 if value.is_floating_point() else None)[None].clone()
         for name, value in network.named_buffers()
     }
     try:

@@ -99,7 +99,7 @@ class Memory:
 
 
 def _pack(pieces: Sequence[Piece], tensors: Mapping[str, Tensor], dtype: np.dtype) -> np.ndarray:
-    parts = [tensors[piece.name].detach().numpy().reshape(-1)[piece.order] for piece in pieces]
+    parts = [tensors[piece.name].detach().to("cpu", torch.float64).numpy().reshape(-1)[piece.order] for piece in pieces]
     return np.concatenate([np.empty(0), *parts]).astype(dtype)
 
 

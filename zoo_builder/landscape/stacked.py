@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, Loss, filled
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, Loss, filled, numbers
 from zoo_builder.program import Program, trace
 
 #: Numbers that the inputs of one block of examples are at most, all networks together.
@@ -38,19 +38,11 @@ class Stacked:
         self._loss: Loss = loss or functional.cross_entropy
         self._program: Program = trace(self.module, shape)
         self._shape, self._device, self._dtype = shape, torch.device(device), dtype
-        states = [dict(network.named_parameters()) for network in networks]
-        if any({name: tuple(value.shape) for name, value in state.items()} != self.layout.shapes for state in states):
-            raise ValueError("networks of one stack must have parameters of the same names and shapes")
-        stacked = {name: torch.stack([state[name].detach() for state in states]) for name in self.layout.shapes}
-        self.points = self.layout.points(stacked).to(self._device, dtype)
-        self._buffers = {
-            name: torch.stack([dict(network.named_buffers())[name] for network in networks])
-            for name, _ in self.module.named_buffers()
-        }
-        self._buffers = {name: self._moved(value) for name, value in self._buffers.items()}
+        parameters, buffers = numbers(networks, self._moved)
+        self.points, self._buffers = self.layout.points(parameters), buffers
 
     def _moved(self, value: Tensor) -> Tensor:
-        return value.to(self._device, self._dtype if value.is_floating_point() else value.dtype)
+        return value.detach().to(self._device, self._dtype if value.is_floating_point() else None)
 
     def __len__(self) -> int:
         return len(self.points)

@@ -152,18 +152,40 @@ class Surface(Protocol):
         """
 
 
-def filled(network: nn.Module, numbers: Mapping[str, Tensor]) -> nn.Module:
+def numbers(
+    networks: Sequence[nn.Module], moved: Callable[[Tensor], Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the parameters and the buffers of networks, name → (S, …), each moved to where they are to be.
+
+    Raises
+    ------
+    ValueError
+        They differ in name or shape.
+    """
+    found: list[dict[str, Tensor]] = []
+    for states in (
+        [dict(network.named_parameters()) for network in networks],
+        [dict(network.named_buffers()) for network in networks],
+    ):
+        shapes = [{name: value.shape for name, value in state.items()} for state in states]
+        if any(shape != shapes[0] for shape in shapes):
+            raise ValueError("networks of one stack must have parameters of the same names and shapes")
+        found.append({name: torch.stack([moved(state[name]) for state in states]) for name in states[0]})
+    return found[0], found[1]
+
+
+def filled(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a network, on the CPU and in evaluation mode, with other parameters and buffers.
 
     Parameters
     ----------
     network : what to copy.
-    numbers : by their names in ``named_parameters`` and ``named_buffers``: one name a tensor, however many share it.
+    values : by their names in ``named_parameters`` and ``named_buffers``: one name a tensor, however many share it.
     """
     module = copy.deepcopy(network).cpu()
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     with torch.no_grad():
-        for name, value in numbers.items():
+        for name, value in values.items():
             own[name].copy_(value)
     return module.eval()
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo_builder import kernels, taped
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, filled
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, filled, numbers
 from zoo_builder.tape import Memory
 
 #: Numbers that an arena should not exceed, a few times what the second cache holds; batches are cut to that.
@@ -55,14 +55,11 @@ class Taped:
             raise ValueError("a surface needs at least one network")
         self.module = networks[0]
         self.layout = Layout(self.module)
-        states = [dict(network.named_parameters()) for network in networks]
-        if any({name: tuple(value.shape) for name, value in state.items()} != self.layout.shapes for state in states):
-            raise ValueError("networks of one stack must have parameters of the same names and shapes")
+        parameters, _ = numbers(networks, lambda value: value.detach().to("cpu", dtype))
         self._tape = taped.write(self.module, shape, dtype, lasting=True)
         self._kind = torch.empty(0, dtype=dtype).numpy().dtype
         self._places = self._tape.places({name: place.start for name, place in self.layout.slices.items()})
-        vectors = [[value.detach().reshape(-1) for value in state.values()] for state in states]
-        self.points = torch.stack([torch.cat(parts) for parts in vectors]).to(dtype)
+        self.points = self.layout.points(parameters)
         self._buffers = np.stack([self._tape.buffers(network, self._kind) for network in networks])
         self._batch = int(np.clip(_ARENA // self._tape.size // 16 * 16, _FEWEST, _MOST))
         self._memories: dict[tuple[int, bool], Memory] = {}
