@@ -39,6 +39,29 @@ class Odd(nn.Module):
         return self.two(torch.tanh(self.norm(self.one(x))))
 
 
+class Branches(nn.Module):
+    """Two linear layers that are added; the one that is called first is the last by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.norm, self.two = nn.Linear(6, 5), nn.BatchNorm1d(6), nn.Linear(6, 5)
+
+    def forward(self, x):
+        later = self.two(torch.relu(self.norm(x)))
+        return later + self.one(x)
+
+
+class Unused(nn.Module):
+    """A linear layer that nobody calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.more = nn.Linear(6, 5), nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.one(x)
+
+
 class Smooth(nn.Sequential):
     """A network that only PyTorch knows, with buffers."""
 
@@ -232,6 +255,40 @@ def test_features_are_what_the_last_layer_sees(name):
             last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
             expected = network(data.inputs)
             torch.testing.assert_close(last(seen[row]), expected)
+
+
+#: What stands behind the last linear layer is not what it sees.
+BEHIND = {
+    "normalization": lambda: nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 5), nn.BatchNorm1d(5)),
+    "normalization and ReLU": lambda: nn.Sequential(nn.Linear(6, 7), nn.Linear(7, 5), nn.BatchNorm1d(5), nn.ReLU()),
+    "ReLU": lambda: nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 5), nn.ReLU()),
+    "sum": Branches,
+    "convolution": lambda: nn.Sequential(nn.Conv1d(2, 4, 2), nn.Flatten(), nn.Linear(8, 5), nn.BatchNorm1d(5)),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_the_last_linear_layer_need_not_be_the_last_layer(name):
+    shape = (2, 3) if name == "convolution" else (6,)
+    nets, data = trained(BEHIND[name], shape)
+    surfaces = [kind(nets, shape) for kind in KINDS.values()]
+    for row, network in enumerate(nets):
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        seen = []
+        with last.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].detach())):
+            network(data.inputs)
+        for surface in surfaces:
+            torch.testing.assert_close(surface.features(data)[row], seen[0], rtol=1e-9, atol=1e-11)
+
+
+def test_without_a_linear_layer_there_are_no_features():
+    nets, data = trained(lambda: nn.Sequential(nn.Conv1d(2, 5, 4), nn.Flatten(), nn.BatchNorm1d(5)), (2, 4))
+    for kind in KINDS.values():
+        with pytest.raises(MdbenchError, match="no linear layer"):
+            kind(nets, (2, 4)).features(data)
+    nets, data = trained(Unused, (6,))
+    with pytest.raises(MdbenchError, match="does not use more"):
+        open_surface(nets, (6,), dtype=torch.float64).features(data)
 
 
 def test_where_memory_is_short_nothing_is_kept_and_products_are_the_same(monkeypatch):

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, Loss, filled, numbers
+from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, Loss, filled, numbers
 from zoo_builder.program import Program, trace
+from zoo_builder.tape import last_linear
 
 #: Numbers that the inputs of one block of examples are at most, all networks together.
 _BLOCK = 2**21
@@ -90,23 +91,29 @@ class Stacked:
 
     def features(self, data: Data) -> Tensor:
         """Return what the last linear layer sees, (S, n, F)."""
-        every = [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
-        if not every:
-            raise MdbenchError("the network has no linear layer, and so no penultimate one")
+        last = last_linear(self.module)
+        if last is None:
+            raise MdbenchError(NO_LINEAR)
         seen: list[Tensor] = []
 
         def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen.append(inputs[0].detach().flatten(1))
+            seen[:] = [inputs[0].detach().flatten(1)]
 
         found = []
         for row in range(len(self)):
             module = self.network(row).to(self._device, self._dtype)
-            module.get_submodule(every[-1]).register_forward_pre_hook(see)
+            module.get_submodule(last).register_forward_pre_hook(see)
+            parts = []
             with torch.no_grad():
                 for block in self._blocks(data, 1):
+                    seen.clear()
                     module(self._moved(data.inputs[block]))
-            found.append(torch.cat(seen))
-            seen.clear()
+                    parts += seen
+            if not parts:
+                raise MdbenchError(
+                    f"the network does not use {last}, its last linear layer; there is no penultimate one"
+                )
+            found.append(torch.cat(parts))
         return torch.stack(found)
 
     def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:

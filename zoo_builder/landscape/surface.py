@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from zoo_builder.graph import UnknownLayerError
 from zoo_builder.landscape.data import Data
 
+#: What to say where there is no last linear layer.
+NO_LINEAR = "the network has no linear layer, and so no penultimate one"
+
 #: Logits (n, K) and targets (n, …) of one network → the mean loss, a scalar.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -113,12 +116,12 @@ class Surface(Protocol):
         """Return outputs (S, n, K), at points (S, P) or where the networks are."""
 
     def features(self, data: Data) -> Tensor:
-        """Return what the last linear layer sees, (S, n, F).
+        """Return what the last linear layer sees, in the order of ``named_modules``: (S, n, F).
 
         Raises
         ------
         MdbenchError
-            There is no linear layer.
+            There is no linear layer, or it is not used.
         """
 
     def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:

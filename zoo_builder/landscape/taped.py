@@ -11,9 +11,10 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
+from mdbench.errors import MdbenchError
 from zoo_builder import kernels, taped
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, filled, numbers
+from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled, numbers
 from zoo_builder.tape import Memory
 
 #: Numbers that an arena should not exceed, a few times what the second cache holds; batches are cut to that.
@@ -131,6 +132,8 @@ class Taped:
 
     def features(self, data: Data) -> Tensor:
         """Return what the last linear layer sees, (S, n, F)."""
+        if self._tape.features is None:
+            raise MdbenchError(NO_LINEAR)
         row, order = self._tape.features
         seen = self._shown(data, self.points, row, len(order))
         out = np.empty_like(seen)
