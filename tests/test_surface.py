@@ -18,7 +18,7 @@ from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.stacked import Stacked
 from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout, open_surface
 from zoo_builder.landscape.taped import Taped
-from zoo_builder.models import cnn1d, mlp
+from zoo_builder.models import cnn1d, mlp, resnet18
 
 KINDS = {
     "stacked": lambda nets, shape: Stacked(nets, shape, dtype=torch.float64),
@@ -67,6 +67,39 @@ class Smooth(nn.Sequential):
 
     def __init__(self):
         super().__init__(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 5))
+
+
+class Wide(nn.Module):
+    """A network that puts out far more numbers than come in, and notes of how many examples at a time."""
+
+    seen: list[int] = []
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.last = nn.Linear(6, 1000), nn.Linear(1000, 5)
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        return self.last(torch.tanh(self.one(x)))
+
+
+class Pair(nn.Module):
+    """A layer that gives two tensors."""
+
+    def forward(self, x):
+        return torch.tanh(x), x
+
+
+class Paired(nn.Module):
+    """A network whose numbers cannot be counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.pair, self.last = nn.Linear(6, 8), Pair(), nn.Linear(8, 5)
+
+    def forward(self, x):
+        one, other = self.pair(self.one(x))
+        return self.last(one * other)
 
 
 class Tied(nn.Module):
@@ -317,6 +350,40 @@ def test_single_precision_holds_where_networks_are_sure_of_themselves(scale, see
     v = torch.randn(1, 2, single.layout.size)
     exact = double.curvature(data)(v.double())
     assert (single.curvature(data)(v).double() - exact).norm() <= 1e-4 * exact.norm()
+
+
+@pytest.mark.parametrize("make", [Wide, Paired])
+def test_blocks_hold_what_the_network_puts_out(make, monkeypatch):
+    nets, data = trained(make, (6,))
+    whole = Stacked(nets, (6,), dtype=torch.float64)
+    v = torch.randn(2, 1, whole.layout.size).double()
+    expected = whole.logits(data), *whole.gradients(data, whole.points), whole.curvature(data)(v), whole.features(data)
+    limit = 100_000
+    monkeypatch.setattr("zoo_builder.landscape.stacked._BLOCK", limit)
+    monkeypatch.setattr(Wide, "seen", [])
+    short = Stacked(nets, (6,), dtype=torch.float64)
+    Wide.seen.clear()
+    found = short.logits(data), *short.gradients(data, short.points), short.curvature(data)(v)
+    several = list(Wide.seen)
+    for mine, theirs in zip((*found, short.features(data)), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+    if make is Wide:
+        assert limit / 2 < max(several) * 2 * 1000 <= limit
+
+
+def test_blocks_of_a_large_network_hold_few_examples():
+    """A ResNet-18 of width 64 puts out some millions of numbers an example."""
+    surface = Stacked([resnet18((3, 32, 32), 10, 64)] * 2, (3, 32, 32))
+    data = Data(torch.zeros(1, 3, 32, 32).expand(100, -1, -1, -1), torch.zeros(100, dtype=torch.int64))
+    taken = []
+    surface._run = lambda points, buffers, inputs, training=False: (
+        taken.append(inputs.shape[1]) or torch.zeros(2, inputs.shape[1], 10)
+    )
+    surface.logits(data)
+    assert sum(taken) == 100
+    # Convolutions and normalizations: five each of 64 · 32 · 32 numbers, then four each of a half, a quarter, an eighth.
+    least = 2 * (5 + 4 / 2 + 4 / 4 + 4 / 8) * 64 * 32 * 32
+    assert max(taken) * 2 * least <= 2**25
 
 
 def test_any_network_and_any_loss_have_a_surface():

@@ -1,7 +1,9 @@
 """Loss surfaces by PyTorch: any network, any device, any loss; networks of one shape as one stack."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import torch
@@ -11,11 +13,14 @@ from torch.nn import functional
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, Loss, filled, numbers
+from zoo_builder.plan import cost
 from zoo_builder.program import Program, trace
 from zoo_builder.tape import last_linear
 
-#: Numbers that the inputs of one block of examples are at most, all networks together.
-_BLOCK = 2**21
+#: Numbers that layers put out for one block of examples, at most, all networks together.
+_BLOCK = 2**25
+#: Numbers that layers put out for each number that comes in, where they cannot be counted.
+_UNCOUNTED = 16
 
 
 class Stacked:
@@ -38,7 +43,8 @@ class Stacked:
         self.classifies = loss is None
         self._loss: Loss = loss or functional.cross_entropy
         self._program: Program = trace(self.module, shape)
-        self._shape, self._device, self._dtype = shape, torch.device(device), dtype
+        self._put_out = _put_out(self.module, shape)
+        self._device, self._dtype = torch.device(device), dtype
         parameters, buffers = numbers(networks, self._moved)
         self.points, self._buffers = self.layout.points(parameters), buffers
 
@@ -77,7 +83,7 @@ class Stacked:
     def _blocks(self, data: Data, networks: int, examples: int | None = None) -> list[slice]:
         """Return examples in blocks that memory holds for so many networks."""
         examples = len(data) if examples is None else examples
-        size = max(1, _BLOCK // (networks * max(1, data.inputs[0].numel())))
+        size = max(1, _BLOCK // (networks * self._put_out))
         return [slice(start, min(start + size, examples)) for start in range(0, examples, size)]
 
     def logits(self, data: Data, points: Tensor | None = None) -> Tensor:
@@ -200,3 +206,11 @@ class Stacked:
                 for name, share in shares.items():
                     sums[name] = sums[name] + empty[name] / (share * times)
         return self._with(points, {**self._buffers, **sums})
+
+
+def _put_out(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """Return how many numbers an example makes in a network, itself included."""
+    inputs = max(1, math.prod(shape))
+    with suppress(Exception):  # layers that give several tensors, and whatever else anybody's network does with zeros
+        return inputs + cost(copy.deepcopy(network).to("cpu", torch.float32), shape).activations
+    return inputs * (1 + _UNCOUNTED)
