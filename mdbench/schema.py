@@ -85,13 +85,17 @@ def _with_std(*columns: Column) -> Iterator[Column]:
 
 
 def _over_layers(*columns: Column) -> Iterator[Column]:
-    """Yield what is measured of every layer: a network has its mean over the layers, its extremes and its imbalance."""
+    """Yield what is measured of every layer: a network has its mean over the layers, its extremes and its imbalance.
+
+    Layers without the number are left out.
+    """
     for column in columns:
         said = {
-            "mean": "mean over layers of",
-            "min": "smallest over layers of",
-            "max": "largest over layers of",
-            "imbalance": f"standard deviation over layers{', divided by the mean,' if column.unit == '1' else ''} of",
+            "mean": "mean over the layers that have it of",
+            "min": "smallest over the layers that have it of",
+            "max": "largest over the layers that have it of",
+            "imbalance": "standard deviation over the layers that have it"
+            f"{', divided by the mean,' if column.unit == '1' else ''} of",
         }
         yield column
         yield from _with_std(
@@ -506,8 +510,8 @@ _ALL = (
             "mp_spikes",
             "eigenvalues",
             Family.LANDSCAPE,
-            "eigenvalues of a layer's WᵀW above the 95 % quantile of the largest one of a random matrix "
-            "with the same median eigenvalue",
+            "eigenvalues of a layer's WᵀW above the 95 % quantile of the largest one of a random matrix of the variance that "
+            "the median eigenvalue tells; since that is uncertain, 7 to 21 % of random matrices have one",
             "Martin and Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021)",
         ),
         Column(
@@ -523,8 +527,8 @@ _ALL = (
             "alpha_hill_step_change",
             "1",
             Family.LANDSCAPE,
-            "by how much alpha_hill, mean over layers, is larger after 5 full-batch steps of gradient descent with "
-            "learning rate 0.1 on the training sample",
+            "by how much alpha_hill, mean over the layers that have it, is larger after 5 steps of gradient descent with "
+            "learning rate 0.1 on all of the first 1,000 training examples, in evaluation mode and without weight decay",
             "Kothapalli et al., Crafting heavy-tails in weight matrix spectrum without gradient noise (2024)",
         )
     ),

@@ -198,17 +198,27 @@ def test_square_noise_has_the_quarter_circles_singular_values():
     np.testing.assert_allclose(spectra.marchenko_pastur_cdf(x, 1.0), circle, atol=1e-12)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(16, 48), (32, 96), (10, 160), (64, 64), (200, 150)])
-def test_noise_has_few_spikes_and_its_variance_is_found(rows, columns):
-    sigma = 0.3
-    values = np.stack([spectra.eigenvalues(gaussian(rows, columns, seed, sigma)) for seed in range(200)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "spiked"),
+    [
+        *((6, 5, 0.18), (8, 5, 0.16), (6, 18, 0.08), (10, 10, 0.16)),  # of 4,000 matrices
+        *((16, 48, 0.09), (32, 96, 0.10), (10, 160, 0.07), (64, 64, 0.13), (200, 150, 0.08)),  # of 500
+    ],
+)
+def test_noise_has_few_spikes_and_its_variance_is_found(rows, columns, spiked):
+    sigma, many = 0.3, 1500 if rows * columns < 2000 else 200
+    values = spectra.eigenvalues(sigma * np.random.default_rng(1).normal(size=(many, rows, columns)))
     found = spectra.bulk(values, rows, columns)
-    # One in twenty by the Tracy–Widom law; the median of few eigenvalues makes it more.
-    assert np.mean(found.spikes > 0) < 0.15
-    assert found.spikes.max() <= 2
+    # One in twenty by the Tracy–Widom law, where the variance is known …
+    edge = found.edge / found.scale * max(rows, columns) * sigma**2
+    assert np.mean(values[:, -1] > edge) == pytest.approx(0.05, abs=0.02 + 2 * np.sqrt(0.05 * 0.95 / many))
+    # … and what is said of it where the median of few eigenvalues tells it.
+    assert np.mean(found.spikes > 0) == pytest.approx(spiked, abs=0.01 + 3 * np.sqrt(spiked * (1 - spiked) / many))
+    assert found.spikes.max() <= 3
     assert np.mean(found.scale) == pytest.approx(max(rows, columns) * sigma**2, rel=0.05)
     # Eigenvalues repel each other: they keep to the law much more closely than independent draws, to which 0.9 / √n is typical.
-    assert np.mean(found.distance) < 0.5 / np.sqrt(min(rows, columns))
+    n = min(rows, columns)
+    assert np.mean(found.distance) < (0.5 + 0.5 / n) / np.sqrt(n)
 
 
 @settings(max_examples=25)
@@ -337,7 +347,7 @@ def test_every_column_is_measured_and_known():
     assert len(of_networks) == 33
     assert not found.network_reasons
     for row in found.layers:
-        assert set(row) == of_layers | {"network", "layer", "matrix_rows", "matrix_columns"}
+        assert set(row) == of_layers | {"network", "layer", "matrix_rows", "matrix_columns", "spectra_reason"}
     assert all(COLUMNS[column].family is Family.LANDSCAPE for column in of_networks | of_layers)
     assert {f"{column}_std" for column in of_networks} <= set(COLUMNS)
     for metric in spectra.METRICS:
@@ -427,6 +437,56 @@ def test_networks_without_spectra_say_so():
     assert np.isfinite(single.networks["alpha_mean"]).all()
     assert np.isnan(single.networks["alpha_imbalance"]).all()
     assert "there is no more than one layer to compare" in single.network_reasons[0]
+
+
+def test_an_imbalance_takes_two_layers_that_could_be_measured():
+    """Of two layers the second one has four eigenvalues: there are layers to compare, but one exponent."""
+    torch.manual_seed(0)
+    found = spectra.measure(subject([mlp((1, LENGTH), CLASSES, 12, depth=1)]))
+    assert found.network_reasons == {
+        0: "alpha_imbalance, alpha_hill_imbalance, alpha_hat_imbalance, mp_spikes_imbalance, mp_distance_imbalance: "
+        "only 1 of 2 layers has one"
+    }
+
+
+def test_layers_without_spectra_say_so():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), *(nn.Linear(LENGTH, LENGTH) for _ in range(5)), nn.Linear(LENGTH, CLASSES))
+    with torch.no_grad():
+        network[2].weight.zero_()
+        network[3].weight[5:].zero_()
+        network[3].weight[:5] = torch.randn(5, LENGTH)
+        network[4].weight.copy_(torch.eye(LENGTH))
+        network[5].weight.fill_(torch.inf)
+    found = spectra.measure(subject([network]))
+    law, bulk = ["alpha", "alpha_ks", "alpha_hill", "alpha_hat"], ["mp_spikes", "mp_distance"]
+    every = [*law, "stable_rank", "log_spectral_norm", "log_frobenius_norm", *bulk]
+    expected = {
+        "1": None,
+        "2": f"{', '.join(every)}: the matrix is zero, or not finite",
+        "3": f"{', '.join(bulk)}: most eigenvalues are zero",
+        "4": f"{', '.join(law)}: the nonzero eigenvalues, or the larger half of them, are all the same",
+        "5": f"{', '.join(every)}: the matrix is zero, or not finite",
+        "6": f"{', '.join([*law, *bulk])}: the matrix has 4 nonzero eigenvalues, and it takes 5",
+    }
+    assert {row["layer"]: row["spectra_reason"] for row in found.layers} == expected
+    for row in found.layers:
+        said = (row["spectra_reason"] or "").replace(";", ",")
+        assert {column for column in every if np.isnan(row[column])} == {
+            column for column in every if f", {column}," in f", {said.replace(':', ',')}"
+        }
+
+
+def test_matrices_that_are_zero_have_no_norms():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(LENGTH, CLASSES, bias=False))
+    nn.init.zeros_(network[1].weight)
+    reasons = spectra.measure(subject([network])).network_reasons[0].split("; ")
+    assert reasons[0].startswith("stable_rank_mean, ")
+    assert reasons[0].endswith(": every layer's matrix is zero, or not finite")
+    bare = spectra.measure(subject([nn.Sequential(nn.BatchNorm1d(1), nn.Flatten())]))
+    (reason,) = bare.network_reasons.values()
+    assert reason.endswith(": there is no linear layer and no convolution")
 
 
 def test_weights_that_are_not_numbers_have_no_spectra():
