@@ -13,7 +13,6 @@ import pytest
 import torch
 import toy
 from safetensors.torch import load_file, save_file
-from test_tables import FRAGILE
 from tiny_zoo import Faults, Here, build_here, contents, everything, failing, here, write_spec
 
 from mdbench.errors import MdbenchError
@@ -149,15 +148,14 @@ def test_a_zoo_is_measured_as_anybody_measures_its_networks(measured):
         for column in found.models.columns:
             stored = zoo.checkpoints.loc[one.name, column]
             value = found.models.loc[at, column]
-            assert (
-                stored == pytest.approx(value, rel=1e-5, abs=1e-6, nan_ok=True)
-                if column in COLUMNS and not isinstance(value, str | None)
-                else (stored == value or (stored is None and value is None))
-            ), column
+            if pd.isna(value) or isinstance(value, str):
+                assert stored == value or (pd.isna(stored) and pd.isna(value)), column
+            else:
+                assert stored == pytest.approx(value, rel=1e-5, abs=1e-6), column
     row = zoo.configurations.loc[some[0].configuration]
     for column in ("output_cka", "penultimate_cka", "train_disagreement"):
         assert row[column] == pytest.approx(found.together[column], rel=1e-5)
-    assert set(found.layers["layer"]) == set(zoo.layers["layer"])
+    assert set(found.layers["layer"]) < set(zoo.layers["layer"])  # normalizations have curvature, and no weight matrix
 
 
 def test_measuring_again_changes_nothing_and_does_nothing(measured, monkeypatch):
@@ -246,23 +244,38 @@ def test_how_work_is_cut_changes_nothing(built, tmp_path, monkeypatch):
         pd.testing.assert_frame_equal(a, b, rtol=1e-4, atol=1e-6)
 
 
+FRAGILE = """
+import torch
+from zoo_builder.models import mlp
+
+def fragile(shape, classes, width):
+    network = mlp(shape, classes, width, 1)
+    if width == 3 or (width == 4 and torch.rand(()) < 0.5):
+        network[-1].bias.data.fill_(float("nan"))
+    return network
+"""
+
+
 def test_what_diverged_is_null_and_says_so(tmp_path, monkeypatch):
     (tmp_path / "fragile_measured.py").write_text(FRAGILE)
     monkeypatch.syspath_prepend(tmp_path)
     architecture = 'name = "fragile_measured:fragile"'
-    build_here(write_spec(tmp_path, architecture=architecture, seeds="[0, 1]"), tmp_path / "zoo")
+    spec = write_spec(tmp_path, architecture=architecture, seeds="[0, 1, 2, 3, 4, 5]", width=[2, 3, 4], batch_size=[8])
+    build_here(spec, tmp_path / "zoo")
     zoo = measuring.measure(tmp_path / "zoo", here, families=SOME)
     lost = zoo.checkpoints["diverged"].astype(bool)
     assert (zoo.checkpoints.loc[lost, "similarity_reason"] == "diverged").all()
     assert zoo.checkpoints.loc[lost, "train_ece"].isna().all()
     assert zoo.checkpoints.loc[~lost, "train_ece"].notna().all()
-    counts = zoo.configurations["diverged_seeds"]
-    assert set(counts) == {0, 1, 2}
-    reasons, alike = zoo.configurations["similarity_reason"], zoo.configurations["output_cka"]
-    assert alike[counts > 0].isna().all()
-    assert reasons[counts == 2].str.startswith("all networks diverged").all()
-    assert reasons[counts == 1].str.contains("output_cka").all()
-    assert alike[counts == 0].notna().all()
+    whole, dead, some = (zoo.configurations.loc[f"width={width}/batch_size=8"] for width in (2, 3, 4))
+    assert (whole["diverged_seeds"], dead["diverged_seeds"]) == (0, 6)
+    assert 0 < some["diverged_seeds"] < 5
+    assert np.isfinite(whole["train_disagreement"])
+    assert pd.isna(whole["similarity_reason"])
+    assert np.isnan(dead["train_disagreement"])
+    assert dead["similarity_reason"] == "all networks diverged; 6 of its networks: diverged"
+    assert np.isfinite(some["train_disagreement"])  # of those that are left
+    assert some["similarity_reason"] == f"{some['diverged_seeds']} of its networks: diverged"
 
 
 def test_a_new_edition_of_a_family_is_measured_anew(zoo, monkeypatch):
@@ -347,10 +360,9 @@ def test_measuring_in_another_way_leaves_what_there_is_until_its_end(zoo):
     def stopping():
         yield _Stopping(1)
 
-    for other in ({"settings": Settings(train_sample=20)}, {"device": "cuda"}):
-        with pytest.raises(KeyboardInterrupt):
-            measuring.measure(zoo, stopping, families=SOME, **other)
-        pd.testing.assert_frame_equal(measuring.with_measurements(before, zoo).configurations, before.configurations)
+    with pytest.raises(KeyboardInterrupt):
+        measuring.measure(zoo, stopping, families=SOME, settings=Settings(train_sample=20))
+    pd.testing.assert_frame_equal(measuring.with_measurements(before, zoo).configurations, before.configurations)
     measuring.measure(zoo, here, families=SOME, settings=Settings(train_sample=20))
     units = json.loads((zoo / "landscape" / "similarity.json").read_text())["units"]
     assert sorted(path.name for path in (zoo / "landscape" / "similarity").iterdir()) == sorted(units)
@@ -365,7 +377,7 @@ def test_whatever_fails_on_the_way_the_same_command_ends_well(built, tmp_path):
         measuring.measure(clean, here, families=["performance"])
     calls = len(counted.calls)
     assert calls > 20
-    for at in {1, 2, calls // 3, calls // 2, calls - 12, calls - 6, calls - 3, calls - 1}:
+    for at in {2, calls // 3, calls // 2, calls - 12, calls - 6, calls - 3, calls - 1}:
         folder = tmp_path / f"fails-at-{at}"
         shutil.copytree(built, folder)
         with Faults(folder, failing(errno.EIO), at).watching(), pytest.raises(MdbenchError):
