@@ -233,7 +233,7 @@ class _Mapped:
                     "but a network of a zoo is a function of its parameters and inputs; leave that layer out"
                 ) from error
             raise MdbenchError(f"the architecture cannot be mapped over a stack: {reason(error)}") from error
-        return logits.transpose(1, 2)
+        return logits.movedim(1, -1)
 
 
 def _without_numbers(network: nn.Module) -> nn.Module:

@@ -7,16 +7,18 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mdbench.errors import MdbenchError
-from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.data import Data, check_classes, class_numbers
 from zoo_builder.landscape.metric import Measured, Settings, Subject
 from zoo_builder.landscape.registry import Family, chosen
 from zoo_builder.landscape.surface import Loss, open_surface
 
 _GATE = 64
+_TRUTH = "right labels (truth)"
 
 
 @dataclass(frozen=True)
@@ -54,28 +56,32 @@ def measure(
     models : the networks, of one shape. They are not changed, and measured in evaluation mode.
     loss : what they were trained with: ``"cross_entropy"``, or a function of outputs (n, …) and targets (n, …) that
         returns their mean loss; metrics that are about classes are then missing.
-    data : training inputs (n, …) and targets (n, …).
+    data : training inputs (n, …), floating point, and targets (n, …): for ``"cross_entropy"`` class numbers (n,).
     families : which families to measure, see `zoo_builder.landscape.registry.FAMILIES`; all if left out.
     test : held-out inputs and targets.
-    truth : the right labels of the training examples, int64 (n,), where some were replaced by wrong ones on purpose.
+    truth : the right labels of the training examples, (n,), where some were replaced by wrong ones on purpose.
     device, dtype : where, and in which precision.
     settings : how much of everything.
 
     Raises
     ------
     MdbenchError
-        There are no models; a family does not exist; the models draw random numbers or give no finite outputs.
+        There are no models; a family does not exist; inputs or targets are not what the models and the loss want; the models
+        draw random numbers or give no finite outputs.
     """
     if not models:
         raise MdbenchError("there are no models to measure")
-    wanted = chosen(families)
+    wanted, own = chosen(families), _own(loss)
     train, held_out = _data(data), None if test is None else _data(test)
+    right = wrong = None
+    if own is None:
+        train, held_out = train.classified("training"), None if held_out is None else held_out.classified("test")
+        right = None if truth is None else class_numbers(truth, _TRUTH).numpy()
+        wrong = None if right is None else _differ(right, train.targets.numpy())
     try:
-        surface = open_surface(models, train.shape, loss=_own(loss), device=device, dtype=dtype)
+        surface = open_surface(models, train.shape, loss=own, device=device, dtype=dtype)
     except ValueError as error:
         raise MdbenchError(str(error)) from error
-    right = None if truth is None else truth.cpu().numpy()
-    wrong = None if right is None else right != train.targets.cpu().numpy()
     subject = Subject(surface, train, held_out, wrong=wrong, truth=right, settings=settings)
     gate(subject)
     found = [(family, family.measure(subject)) for family in wanted]
@@ -90,6 +96,15 @@ def measure(
 
 def _data(given: Data | tuple[Tensor, Tensor]) -> Data:
     return given if isinstance(given, Data) else Data(*given)
+
+
+def _differ(right: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which labels are not the right ones."""
+    if len(right) != len(labels):
+        raise MdbenchError(
+            f"there are {len(right)} {_TRUTH} for {len(labels)} training examples; there must be one each"
+        )
+    return np.asarray(right != labels)
 
 
 def _own(loss: Loss | Literal["cross_entropy"]) -> Loss | None:
@@ -110,13 +125,16 @@ def _own(loss: Loss | Literal["cross_entropy"]) -> Loss | None:
 
 
 def gate(subject: Subject) -> None:
-    """Make sure that the networks can be measured at all: the same outputs twice, all of them finite.
+    """Make sure that the networks can be measured at all: the same outputs twice, all of them finite, on sound examples.
 
     Raises
     ------
     MdbenchError
         They cannot.
     """
+    parts = {"training": subject.train} | ({} if subject.test is None else {"test": subject.test})
+    for what, data in parts.items():
+        data.check(what, subject.train.shape)
     some = subject.train.first(_GATE)
     once, again = subject.surface.logits(some), subject.surface.logits(some)
     bad = ~torch.isfinite(once).flatten(1).all(1)
@@ -130,6 +148,18 @@ def gate(subject: Subject) -> None:
             f"{subject.names[int(differ.int().argmax())]} gives other outputs when asked twice: "
             "it draws random numbers in evaluation mode, and has no landscape"
         )
+    if not subject.surface.classifies:
+        return
+    if once.dim() != 3:
+        raise MdbenchError(
+            f"the networks' outputs have shape {tuple(once.shape[2:])} an example; cross-entropy wants a number a class: "
+            "give any other loss as a function"
+        )
+    labels = {f"{what} targets": data.targets for what, data in parts.items()}
+    if subject.truth is not None:
+        labels[_TRUTH] = torch.as_tensor(subject.truth)
+    for what, numbers in labels.items():
+        check_classes(class_numbers(numbers, what), what, once.shape[2])
 
 
 def network_table(family: Family, found: Measured, names: Sequence[Any]) -> pd.DataFrame:

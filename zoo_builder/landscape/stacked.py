@@ -72,7 +72,7 @@ class Stacked:
     def _run(self, points: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, *, training: bool = False) -> Tensor:
         """Return logits (S, B, K) of inputs (1 or S, B, …)."""
         x = self._moved(inputs).movedim(1, -1)
-        return self._program(self.layout.tensors(points), buffers, x, training).transpose(1, 2)
+        return self._program(self.layout.tensors(points), buffers, x, training).movedim(-1, 1)
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return mean losses (S,) of logits (S, B, K) and targets (1 or S, B, …)."""

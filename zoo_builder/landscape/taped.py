@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder import kernels, taped
-from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.data import Data, class_numbers
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled, numbers
 from zoo_builder.tape import Memory
 
@@ -142,7 +142,7 @@ class Taped:
 
     def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean losses and errors in %, (S, M) each, at points (S, M, P)."""
-        inputs, labels = self._laid_out(data), data.targets.numpy()
+        inputs, labels = self._laid_out(data), class_numbers(data.targets, "targets").numpy()
         every = np.arange(len(data))
         memory = self._memory(self._batch, training=False)
         losses, errors = torch.empty(points.shape[:2], dtype=torch.float64), torch.empty(points.shape[:2]).double()
@@ -172,7 +172,11 @@ class Taped:
         self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return mean losses (S,) and gradients (S, P), at points (S, P)."""
-        vectors, inputs, labels = self._vectors(points), self._laid_out(data), data.targets.numpy()
+        vectors, inputs, labels = (
+            self._vectors(points),
+            self._laid_out(data),
+            class_numbers(data.targets, "targets").numpy(),
+        )
         every = np.arange(len(data))[None] if chosen is None else chosen.numpy()
         every = np.broadcast_to(every, (len(points), every.shape[1]))
         batch = every.shape[1] if training else self._batch
@@ -204,7 +208,7 @@ class Taped:
 
         Values and gradients of all examples are kept from the first product on where memory allows it.
         """
-        inputs, labels = self._laid_out(data), data.targets.numpy()
+        inputs, labels = self._laid_out(data), class_numbers(data.targets, "targets").numpy()
         where, batch, tape = self._vectors(self.points), self._batch, self._tape
         memory = self._memory(batch, training=True)
         along, part = np.zeros_like(memory.arena), np.empty_like(where[0])
