@@ -172,14 +172,16 @@ _ALL = (
         "log_hessian_trace",
         "ln",
         Family.LANDSCAPE,
-        "natural logarithm of the seed mean of the trace of the training loss's Hessian",
+        "natural logarithm of the seed mean of the trace of the training loss's Hessian; on the first 1,000 training "
+        "examples where mdbench measured it",
         ZHOU_2024,
     ),
     Column(
         "log_hessian_top_eigenvalue",
         "ln",
         Family.LANDSCAPE,
-        "natural logarithm of the seed mean of the largest eigenvalue of the training loss's Hessian",
+        "natural logarithm of the seed mean of the largest eigenvalue of the training loss's Hessian; on the first "
+        "1,000 training examples where mdbench measured it",
         ZHOU_2024,
     ),
     Column(
@@ -187,21 +189,23 @@ _ALL = (
         "points",
         Family.LANDSCAPE,
         "(e(0)+e(1))/2 − e(t*): training error along a trained quadratic Bézier curve between two seeds, "
-        "t* where it deviates most",
+        "t* where it deviates most; on the first 1,000 training examples, mean over neighbouring seeds around a ring, where "
+        "mdbench measured it",
         ZHOU_2024,
     ),
     Column(
         "mode_connectivity_peak",
         "%",
         Family.LANDSCAPE,
-        "minus the largest training error at the three interior points of that curve",
+        "minus the largest training error at the three interior points of that curve; on the same examples and seeds",
         ZHOU_2024,
     ),
     Column(
         "output_cka",
         "1",
         Family.LANDSCAPE,
-        "linear CKA between the outputs of two seeds, mean over ordered seed pairs",
+        "linear CKA between the outputs of two seeds, mean over ordered seed pairs; on the first 1,000 training examples "
+        "where mdbench measured it, over the pairs that have one",
         "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)",
     ),
     # Performance.
@@ -257,7 +261,8 @@ _ALL = (
             "hessian_trace",
             "1",
             Family.LANDSCAPE,
-            "trace of the Hessian of the mean loss on the training sample, evaluation mode, by deflated Hutchinson probes",
+            "trace of the Hessian of the mean loss on the first 1,000 training examples, evaluation mode, by deflated "
+            "Hutchinson probes",
             MEYER_2021,
         ),
         Column(
@@ -271,14 +276,15 @@ _ALL = (
             "hessian_top_eigenvalue",
             "1",
             Family.LANDSCAPE,
-            "largest eigenvalue of the Hessian of the mean loss on the training sample, evaluation mode",
+            "largest eigenvalue of the Hessian of the mean loss on the first 1,000 training examples, evaluation mode",
             GHORBANI_2019,
         ),
         Column(
             "hessian_top_eigenvalue_residual",
             "1",
             Family.LANDSCAPE,
-            "‖Hx − θx‖ / |θ| of hessian_top_eigenvalue θ and its unit eigenvector x: an eigenvalue of H lies that close to θ",
+            "‖Hx − θx‖ / |θ| of hessian_top_eigenvalue θ and its unit eigenvector x, as Lanczos' recurrence tells it: an "
+            "eigenvalue of H lies that close to θ; below the rounding of single precision, 1e-6, it says nothing",
             "Golub and Van Loan, Matrix computations (4th edition 2013), section 10.1",
         ),
         *(
@@ -286,7 +292,8 @@ _ALL = (
                 f"hessian_eigenvalue_{at}",
                 "1",
                 Family.LANDSCAPE,
-                f"{rank} largest eigenvalue of the Hessian of the mean loss on the training sample",
+                f"{rank} largest eigenvalue of the Hessian of the mean loss on the first 1,000 training examples, "
+                "evaluation mode",
                 GHORBANI_2019,
             )
             for at, rank in ((2, "second"), (3, "third"), (4, "fourth"), (5, "fifth"))
@@ -295,24 +302,33 @@ _ALL = (
             "hessian_bottom_eigenvalue",
             "1",
             Family.LANDSCAPE,
-            "smallest Ritz value of the Lanczos run, which the Hessian's smallest eigenvalue is at most",
+            "smallest Ritz value of the Lanczos run on the Hessian of the mean loss on the first 1,000 training examples: an "
+            "upper bound of the smallest eigenvalue, whose size can be many times larger",
             GHORBANI_2019,
         ),
         Column(
             "hessian_effective_rank",
             "1",
             Family.LANDSCAPE,
-            "participation ratio (Σ|λ|)² / Σλ² of the Hessian's eigenvalues",
+            "participation ratio (Σ|λ|)² / Σλ² of the eigenvalues of the Hessian of the mean loss on the first 1,000 "
+            "training examples",
             "Roy and Vetterli, The effective rank (EUSIPCO 2007), with the Rényi entropy of order 2 for Shannon's",
         ),
         Column(
             "hessian_negative_mass",
             "1",
             Family.LANDSCAPE,
-            "share of Σ|λ| that is the negative eigenvalues' of the Hessian, by stochastic Lanczos quadrature",
+            "share of Σ|λ| that is the negative eigenvalues' of the Hessian of the mean loss on the first 1,000 training "
+            "examples, by stochastic Lanczos quadrature from one random start; from start to start it varies by about "
+            "30 %, and on average it is up to 24 % too large",
             GHORBANI_2019,
         ),
-        Column("hessian_products", "1", Family.ID, "Hessian–vector products that the Hessian's metrics took"),
+        Column(
+            "hessian_products",
+            "1",
+            Family.ID,
+            "Hessian–vector products that the Hessian's metrics took, those of layers included",
+        ),
     ),
     # Mode connectivity.
     Column(
@@ -360,7 +376,8 @@ _ALL = (
         "penultimate_cka",
         "1",
         Family.LANDSCAPE,
-        "linear CKA between what the last linear layers of two seeds see, mean over seed pairs",
+        "linear CKA between what the last linear layers of two seeds see of the first 1,000 training examples, mean over the "
+        "seed pairs that have one",
         "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)",
     ),
     Column(
@@ -423,7 +440,8 @@ _ALL = (
         "ensemble_gain",
         "points",
         Family.VALIDATION,
-        "mean test error of the seeds − ensemble_test_error",
+        "mean test error of the seeds − ensemble_test_error: absolute, and of averaged probabilities (Theisen et al.'s "
+        "improvement rate is relative to the mean error, and of majority votes)",
         THEISEN_2023,
         reveals_label=True,
     ),
@@ -539,7 +557,7 @@ _ALL = (
                 f"topology_{plane}_{name}",
                 unit,
                 Family.LANDSCAPE,
-                f"training loss on a grid along {where}: {meaning}",
+                f"loss of the first 256 training examples on a grid along {where}: {meaning}",
                 CHINTAKUNTA_2015 if name == "persistence_entropy" else taken,
             )
             for plane, where, taken in (

@@ -94,11 +94,12 @@ def test_pairs_go_around_the_ring():
         ((4, 2), (3, 3.5, 2.5), -1),
         ((10, 10), (8, 12, 10), 2),  # as far up as down: the first
         ((10, 10), (12, 8, 10), -2),
+        ((0.1, 19.8), (0.1, 19.9, 0.0), -9.95),  # the same, but for rounding
         ((0, 0), (0, 0, 0), 0),
     ],
 )
 def test_mode_connectivity_told_by_hand(ends, interior, expected):
-    assert connectivity.connectivity(np.array([ends], float), np.array([interior], float))[0] == expected
+    assert connectivity.connectivity(np.array([ends], float), np.array([interior], float))[0] == pytest.approx(expected)
 
 
 @given(st.lists(st.lists(ERRORS, min_size=5, max_size=5), min_size=1, max_size=4))

@@ -203,7 +203,7 @@ def test_the_family_measures_the_loss_on_the_sample():
     (network,) = networks(1)
     with torch.no_grad():  # surer than at first, so that its loss is curved
         network[-1].weight.mul_(4)
-    subject = subject_of([network], settings=Settings(train_sample=40))
+    subject = subject_of([network], settings=Settings(train_sample=40), names=["network 0"])
     subject.train = Data(subject.train.inputs, network(subject.train.inputs).argmax(1))
     found = measure(subject).networks
     data = subject.train.first(40)
@@ -264,6 +264,22 @@ def test_company_changes_nothing():
         values = (together.networks if metric.of == "checkpoint" else together.configurations)[metric.column]
         assert metric.low is None or (values >= metric.low).all()
         assert metric.high is None or (values <= metric.high).all()
+
+
+def test_company_changes_nothing_where_networks_have_no_names():
+    """A network's random directions are its own, wherever it stands."""
+    made = networks(3)
+    together = measure(subject_of(made)).networks
+    for row, network in enumerate(made):
+        alone = measure(subject_of([network])).networks
+        for column, values in alone.items():
+            assert values[0] == pytest.approx(together[column][row], rel=1e-9), column
+    twice = subject_of([made[0], made[1], made[0]])
+    assert len(set(twice.names)) == 3  # each has directions of its own
+    assert twice.names[:2] == subject_of(made).names[:2]
+    single = Subject(open_surface([network.float() for network in made], (6,)), some_data(90, 1))
+    doubled = Subject(open_surface([network.double() for network in made], (6,), dtype=torch.float64), some_data(90, 1))
+    assert single.names == doubled.names  # precision is not another network
 
 
 def test_ensembles_by_hand():

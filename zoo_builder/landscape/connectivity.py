@@ -155,7 +155,8 @@ def connectivity(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> ND
     values = np.concatenate([ends[:, :1], interior, ends[:, 1:]], 1)
     # So written, the deviations at the two ends differ by their sign alone, rounding included.
     deviations = ((ends[:, :1] - values) + (ends[:, 1:] - values)) / 2
-    found: NDArray[np.float64] = np.take_along_axis(deviations, np.abs(deviations).argmax(1)[:, None], 1)[:, 0]
+    largest = np.abs(deviations).round(9).argmax(1)  # errors in % are often equal but for rounding
+    found: NDArray[np.float64] = np.take_along_axis(deviations, largest[:, None], 1)[:, 0]
     return found
 
 

@@ -66,7 +66,8 @@ class Subject:
     wrong : bool (n,), whether a training label was replaced by a wrong one on purpose; None where nobody knows.
     truth : int64 (n,), the right labels of the training examples; None where nobody knows.
     groups : rows of `surface` that differ by their seed alone.
-    names : of the networks; random numbers that a network's measurements need are a function of its name.
+    names : of the networks; random numbers that a network's measurements need are a function of its name. Where none are
+        given, a network's is a digest of its parameters: whatever it stands beside, it is measured with the same numbers.
     settings : how much of everything.
     """
 
@@ -85,7 +86,7 @@ class Subject:
         self.surface, self.train, self.test = surface, train, test
         self.wrong, self.truth = wrong, truth
         self.groups = tuple(map(tuple, groups)) if groups is not None else (tuple(range(len(surface))),)
-        self.names = tuple(names) if names is not None else tuple(f"network {at}" for at in range(len(surface)))
+        self.names = tuple(names) if names is not None else _digests(surface.points)
         self.settings = settings or Settings()
         #: What families have computed and others need too, by name.
         self.shared: dict[str, Any] = {}
@@ -97,14 +98,14 @@ class Subject:
 
     @cached_property
     def train_logits(self) -> Tensor:
-        """Outputs on all training examples, (S, n, K)."""
-        return self.surface.logits(self.train)
+        """Outputs on all training examples, (S, n, K), on the CPU."""
+        return self.surface.logits(self.train).cpu()
 
     @cached_property
     def test_logits(self) -> Tensor:
-        """Outputs on all test examples, (S, m, K); only where there are some."""
+        """Outputs on all test examples, (S, m, K), on the CPU; only where there are some."""
         assert self.test is not None
-        return self.surface.logits(self.test)
+        return self.surface.logits(self.test).cpu()
 
     def rng(self, row: int, what: str) -> np.random.Generator:
         """Return the random numbers that a network's measurement of something uses: the same in whatever company."""
@@ -115,6 +116,14 @@ class Subject:
         """Return the random numbers that a measurement of several networks together uses."""
         said = hashlib.sha256("\0".join((what, *(self.names[row] for row in rows))).encode()).digest()
         return np.random.default_rng(np.frombuffer(said, dtype=np.uint32))
+
+
+def _digests(points: Tensor) -> tuple[str, ...]:
+    """Return names of points (S, P) that tell them apart. They do not depend on the precision; equals are numbered."""
+    values = points.detach().cpu().double().numpy()
+    found = [hashlib.sha256(value.tobytes()).hexdigest() for value in values]
+    before = [found[:at].count(name) for at, name in enumerate(found)]
+    return tuple(f"{name} {count + 1}" if count else name for name, count in zip(found, before, strict=True))
 
 
 @dataclass
