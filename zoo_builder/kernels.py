@@ -570,6 +570,21 @@ def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, wh
 
 
 @_compiled
+def _own_from_others(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int) -> None:
+    """Write the slope of each example's own logit anew: what the others have, with the other sign.
+
+    Together they are zero. As p − 1 it is little but rounding where the network is sure of the right class.
+    """
+    slope = arena[y.slope * batch :][: y.channels * batch].reshape(y.channels, batch)
+    for b in range(len(labels)):
+        slope[labels[b], b] = 0
+    for k in range(y.channels):
+        for b in range(len(labels)):
+            if labels[b] != k:
+                slope[labels[b], b] -= slope[k, b]
+
+
+@_compiled
 def train(
     values: np.ndarray,
     steps: np.ndarray,
@@ -772,7 +787,9 @@ def differentiate(
             some[b] = chosen[min(first + b, len(chosen) - 1)]
         _gather(examples, some, values[0], arena)
         _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, training)
-        loss += _cross_entropy(out, labels[first : first + batch], arena, batch, len(chosen), each)
+        own = labels[first : first + batch]
+        loss += _cross_entropy(out, own, arena, batch, len(chosen), each)
+        _own_from_others(out, own, arena, batch)
         _backward(values, steps, parameters, part, arena, saved, scratch, batch, training)
         for i in range(len(gradient)):
             gradient[i] += part[i]
@@ -1019,7 +1036,8 @@ def _cross_entropy_along(
     """Leave in the logits' second slope how the first one changes; `mean` (B,).
 
     With z the logits' change minus that of the example's own, it is p ∘ (z − p·z) / whole: nothing cancels where the network
-    is sure of the right class.
+    is sure of the right class. The own logit's is taken from the others': compilers may reorder 0 − p·z, with z's two parts
+    apart, so that p·z is lost.
     """
     kind = arena.dtype.type
     slope = arena[y.slope * batch :][: y.channels * batch].reshape(y.channels, batch)
@@ -1033,10 +1051,9 @@ def _cross_entropy_along(
                 mean[b] += count * slope[k, b] * (moved[k, b] - moved[labels[b], b])
     for k in range(y.channels):
         for b in range(len(labels)):
-            own = labels[b] == k
-            mass = slope[k, b] + kind(1) / count if own else slope[k, b]
-            pull[k, b] = mass * ((moved[k, b] - moved[labels[b], b]) - mean[b])
+            pull[k, b] = slope[k, b] * ((moved[k, b] - moved[labels[b], b]) - mean[b])
         pull[k, len(labels) :] = 0
+    _own_from_others(y, labels, along, batch)
 
 
 @_compiled
@@ -1085,6 +1102,7 @@ def multiply_hessian(
             _gather(examples, some, values[0], arena)
             _forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
             _cross_entropy(out, own, arena, batch, len(examples), each)
+            _own_from_others(out, own, arena, batch)
             _backward(values, steps, parameters, part, arena, saved, scratch, batch, False)
         for v in range(len(directions)):
             direction, product = directions[v], products[v]
