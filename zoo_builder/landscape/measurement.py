@@ -139,13 +139,15 @@ def gate(subject: Subject) -> None:
     once, again = subject.surface.logits(some), subject.surface.logits(some)
     bad = ~torch.isfinite(once).flatten(1).all(1)
     if bad.any():
+        row = int(bad.int().argmax())
         raise MdbenchError(
-            f"{subject.names[int(bad.int().argmax())]} has outputs that are not finite: leave out networks that diverged"
+            f"network {row} has outputs that are not finite ({subject.names[row]}): leave out networks that diverged"
         )
     differ = (once != again).flatten(1).any(1)
     if differ.any():
+        row = int(differ.int().argmax())
         raise MdbenchError(
-            f"{subject.names[int(differ.int().argmax())]} gives other outputs when asked twice: "
+            f"network {row} gives other outputs when asked twice ({subject.names[row]}): "
             "it draws random numbers in evaluation mode, and has no landscape"
         )
     if not subject.surface.classifies:
