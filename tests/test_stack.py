@@ -285,6 +285,16 @@ def test_weights_that_layers_share_are_shared(training):
     torch.testing.assert_close(slopes, torch.stack(own), rtol=1e-9, atol=1e-10)
 
 
+def test_a_state_has_every_name_of_a_tensor():
+    alone = networks(TiedWeights)
+    stack = Stack(alone, (4,), dtype=torch.float64)
+    for row, network in enumerate(alone):
+        state = stack.state(row)
+        assert list(state) == list(network.state_dict())
+        assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+        TiedWeights().double().load_state_dict(state)
+
+
 def test_buffers_that_are_not_kept_are_not_in_a_state():
     network = mlp((4,), 5, 3)
     network.register_buffer("shift", torch.ones(3), persistent=False)

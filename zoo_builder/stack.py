@@ -35,7 +35,7 @@ class Stack:
         if not networks:
             raise ValueError("a stack needs at least one network")
         self.program: Program = trace(networks[0], shape)
-        self._kept = set(networks[0].state_dict())
+        self._names = _names(networks[0])
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
         for store, states in (
@@ -62,7 +62,7 @@ class Stack:
     def part(self, rows: Tensor) -> "Stack":
         """Return a stack of copies of some networks; rows (S',) are positions."""
         part = Stack.__new__(Stack)
-        part.program, part._kept = self.program, self._kept
+        part.program, part._names = self.program, self._names
         part.parameters = {name: value.detach()[rows].requires_grad_() for name, value in self.parameters.items()}
         part.buffers = {name: value[rows] for name, value in self.buffers.items()}
         return part
@@ -70,4 +70,12 @@ class Stack:
     def state(self, row: int) -> dict[str, Tensor]:
         """Return a copy of one network's parameters and buffers, as its ``state_dict`` would name them, on the CPU."""
         own = {**self.parameters, **self.buffers}
-        return {name: value[row].detach().cpu().clone() for name, value in own.items() if name in self._kept}
+        return {name: own[known][row].detach().cpu().clone() for name, known in self._names.items()}
+
+
+def _names(network: nn.Module) -> dict[str, str]:
+    """Return the names of a network's ``state_dict``, each with that by which its tensor is known: the first it has."""
+    first: dict[int, str] = {}
+    every = (*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False))
+    known = {name: first.setdefault(id(value), name) for name, value in every}
+    return {name: known[name] for name in network.state_dict()}
