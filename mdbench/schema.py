@@ -282,7 +282,7 @@ _ALL = (
         Column(
             "hessian_top_eigenvalue_residual",
             "1",
-            Family.LANDSCAPE,
+            Family.ID,  # of the solver, not of the network
             "‖Hx − θx‖ / |θ| of hessian_top_eigenvalue θ and its unit eigenvector x, as Lanczos' recurrence tells it: an "
             "eigenvalue of H lies that close to θ; below the rounding of single precision, 1e-6, it says nothing",
             "Golub and Van Loan, Matrix computations (4th edition 2013), section 10.1",
