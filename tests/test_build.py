@@ -53,7 +53,7 @@ def run(words, log, die_at):
     if die_at is None:
         executors.worker_context = lambda preloaded: multiprocessing.get_context("fork")
     else:
-        executors.local = lambda workers, devices: tiny_zoo.here
+        executors.local = lambda *_: tiny_zoo.here
     try:
         if die_at is None:
             main()

@@ -50,7 +50,7 @@ def waits(shape, classes, width, marks):
 @pytest.fixture
 def mdbench(monkeypatch, capsys):
     """Run ``mdbench zoo`` in this process, workers included; return exit code, output and errors."""
-    monkeypatch.setattr(executors, "local", lambda workers, devices: here)
+    monkeypatch.setattr(executors, "local", lambda *_: here)
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["mdbench", "zoo", *map(str, words)])
