@@ -1,6 +1,6 @@
 """Trace and largest eigenvalue of Hessians: zoo_builder.landscape against PyHessian, one network after the other, in one run.
 
-    python benchmarks/hessian.py [--networks 16] [--examples 1000]
+    python benchmarks/hessian.py [--networks 16] [--examples 1000] [--widths 4 8 16 32 64]
 
 Networks are `cnn1d` of several widths, trained on MNIST-1D. Both sides use all cores (a process a core, a thread a process)
 and the same examples, and stop at the same accuracy: the trace at a standard error of 2 % (PyHessian's probes, asked for ten
@@ -139,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=16)
     parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     arguments = parser.parse_args()
     print(f"{arguments.networks} networks a width, {arguments.examples} examples, {CORES} cores")
     print(
@@ -146,7 +147,7 @@ def main() -> None:
     )
     print("  width   PyHessian      ours   ratio   PyHessian  ours   PyHessian          ours")
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for width in WIDTHS:
+        for width in arguments.widths:
             modules, data = trained(width, arguments.networks, arguments.examples)
             shares = [modules[at::CORES] for at in range(CORES)]
             list(pool.map(together, [share[:1] for share in shares], [data] * CORES))  # loops are compiled

@@ -1,6 +1,6 @@
 """What do landscape metrics cost? All nine families, each and together, against training the zoo they measure, in one run.
 
-    python benchmarks/landscape.py [--spec zoos/mnist1d-cnn.toml] [--every 3]
+    python benchmarks/landscape.py [--spec zoos/mnist1d-cnn.toml] [--every 3] [--together]
 
 Trains every third level of each axis of a specification (the ends included) on all cores, and then measures what came of it
 on all cores: alone each family, so that nothing is shared between them, and then all together, as `mdbench zoo measure`
@@ -39,8 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", type=Path, default=Path(__file__).parents[1] / "zoos" / "mnist1d-cnn.toml")
     parser.add_argument("--every", type=int, default=3)
+    parser.add_argument("--together", action="store_true", help="leave out the families one by one")
     arguments = parser.parse_args()
-    open_executor = executors.local(CORES, ["cpu"])
+    open_executor = executors.local(CORES, ["cpu"], "zoo_builder.measuring")
     with tempfile.TemporaryDirectory() as scratch:
         spec, folder = Path(scratch, "spec.toml"), Path(scratch, "zoo")
         spec.write_text(thinned(arguments.spec, arguments.every), encoding="utf-8")
@@ -49,13 +50,13 @@ def main() -> None:
         training = time.perf_counter() - begun
         assert zoo.checkpoints is not None
         print(f"training of {len(zoo.checkpoints):,} networks on {CORES} cores: {training:.0f} s")
-        for name in FAMILIES:
+        for name in () if arguments.together else FAMILIES:
             begun = time.perf_counter()
             measuring.measure(folder, open_executor, families=[name])
             taken = time.perf_counter() - begun
             print(f"{name:<14} {taken:>7.1f} s  {taken / training:>5.2f} times the training", flush=True)
-        for path in (folder / "landscape").iterdir():
-            path.rename(Path(scratch, f"away-{path.name}"))
+        if not arguments.together:
+            (folder / "landscape").rename(Path(scratch, "apart"))
         begun = time.perf_counter()
         measuring.measure(folder, open_executor)
         taken = time.perf_counter() - begun
