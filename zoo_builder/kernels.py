@@ -1,9 +1,11 @@
-"""The inner loops of training on a CPU, compiled by Numba: a network's whole training is a call or two.
+"""The inner loops of training and measuring on a CPU, compiled by Numba: a network's whole training is a call or two.
 
 They read a tape (`zoo_builder.tape`), forwards for logits and backwards for gradients. Everything a network puts out lies in
 one flat array, the arena, as (height, width, channels, examples): what a convolution sees from one position is then one
 contiguous block, so that it is one small matrix product a position and a row of its kernel, and nothing is ever unfolded.
 One network at a time: what a small one needs in a step stays in the nearer caches. One thread.
+
+All of it is one file: what Numba keeps of a compiled function it checks against that function's own file alone.
 """
 
 from collections.abc import Callable

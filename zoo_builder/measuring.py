@@ -42,7 +42,7 @@ from zoo_builder.store import LANDSCAPE, Store
 from zoo_builder.tables import MEASURED
 from zoo_builder.units import Units, writing
 
-_NETWORKS, _CONFIGURATIONS, _LAYERS = TABLES = ("networks.parquet", "configurations.parquet", "layers.parquet")
+TABLES: Final = ("networks.parquet", "configurations.parquet", "layers.parquet")
 #: Parameters that the networks of a portion have together, at most, unless one configuration has more.
 _PARAMETERS: Final = 2**22
 #: By how much a test error may differ from what it was after training, on another kind of machine: points, and examples.

@@ -8,15 +8,12 @@ What it costs and how good it is, on convolutional networks of a zoo (widths 6, 
 
 - The five largest eigenvalues have converged after 10 to 16 steps. An eigenvalue with a relative residual r is wrong by
   the order of r², unless others are as close as r.
-- A probe's standard error is 31 to 54 % of the trace without a known subspace, and 5 to 9 % with one of 16 steps. For 2 %
-  it takes 9, 13 and 15 probes on average. Products of the network: 25, 29 and 31; with 12 steps 23, 29 and 32, with 24 30, 33
-  and 35.
-- A layer's largest eigenvalue takes 1.4 products, for what the run knows of the layer is nearly its eigenvector. With
-  those of the 7 layers it is 34, 38 and 39 products a network, on average over a zoo.
+- A probe's standard error is several times smaller with a known subspace of 16 steps than without. What both cost together
+  is flat around there: fewer steps want more probes. `benchmarks/hessian.py` prints the products.
+- A layer's largest eigenvalue takes a product or two, for what the run knows of the layer is nearly its eigenvector. The
+  column ``hessian_products`` has all of them.
 - The effective rank (Σ|λ|)² / Σλ² has Σλ² from the probes, to a few percent, and Σ|λ| from trace and negative mass. The
-  negative mass is the weak one: it is seen from a single start. On seven networks (0.8 to 9 %) 16 steps gave it with a
-  standard deviation of 16 to 40 % over starts, and 5 % too small to 24 % too large on average; in 28 steps that is little
-  better. Where half of Σ|λ| is negative, in networks that have hardly learned, it was 10 to 15 %.
+  negative mass is the weak one: it is seen from a single start, and more steps hardly make it better.
 - The smallest Ritz value is only a bound: it is within 10 % of the smallest eigenvalue where that one stands out, and a
   fraction of it where the negative eigenvalues are small against the positive ones.
 """
