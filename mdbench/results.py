@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 import mdbench
 from mdbench.cases import Case
 from mdbench.errors import MdbenchError
+from mdbench.revision import git_revision
 
 FORMAT: Final = 1
 RESULT: Final = "result.json"
@@ -54,7 +54,7 @@ class Environment(_Strict):
             python=platform.python_version(),
             platform=platform.platform(),
             packages=package_versions(),
-            revision=_git_revision(Path.cwd()),
+            revision=git_revision(Path.cwd()),
         )
 
 
@@ -248,21 +248,6 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
 def package_versions() -> dict[str, str]:
     """Return the installed versions of the packages that may change a prediction."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def _git_revision(folder: Path) -> str | None:
-    try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return said.stdout.strip() or None
 
 
 def json_schema() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mdbench import __version__, files
+from mdbench.revision import own_revision
 from mdbench.zoo import MANIFEST as ZOO_MANIFEST
 from mdbench.zoo import Zoo, sha256_of, write_tables
 from zoo_builder.executors import OpenExecutor, carry_out
@@ -83,6 +84,7 @@ def build(
             spec_sha256=spec.digest,
             data_sha256=dataset.digest,
             builder=__version__,
+            revision=own_revision(),
             device=device,
             units={unit.key: len(unit.networks) for unit in whole.units},
         )
@@ -136,7 +138,7 @@ def _progress(whole: Plan, done: Mapping[str, Unit], there: Sequence[Unit], seco
 def _finish(store: Store, spec: ZooSpec, whole: Plan) -> Zoo:
     """Write the zoo's tables and return the zoo."""
     table = store.rows([unit.key for unit in whole.units])
-    zoo = assemble(spec, table, sha256_of(store.folder / SPEC))
+    zoo = assemble(spec, table, sha256_of(store.folder / SPEC), store.manifest().made_by)
     if (store.folder / LANDSCAPE).is_dir():
         from zoo_builder.measuring import with_measurements  # imports all families, which a build has no use for
 

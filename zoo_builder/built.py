@@ -64,7 +64,7 @@ class Built:
         dataset, subsets = material(spec)
         if dataset.digest != manifest.data_sha256:
             raise MdbenchError(f"{dataset.name!r} holds other data than the networks in {folder} were trained on")
-        zoo = assemble(spec, store.rows(list(manifest.units)), sha256_of(store.folder / SPEC))
+        zoo = assemble(spec, store.rows(list(manifest.units)), sha256_of(store.folder / SPEC), manifest.made_by)
         return cls(store, spec, dataset, subsets, zoo)
 
 

@@ -49,6 +49,7 @@ class Manifest(_Strict):
     ----------
     spec_sha256, data_sha256 : digests of the specification and of the data set.
     builder : version of mdbench that began the build.
+    revision : its git revision, + marking uncommitted changes; None where it ran from elsewhere.
     device : the kind of device that the work was cut for.
     units : key → number of networks.
     """
@@ -57,8 +58,14 @@ class Manifest(_Strict):
     spec_sha256: str
     data_sha256: str
     builder: str
+    revision: str | None = None
     device: str
     units: dict[str, int]
+
+    @property
+    def made_by(self) -> str:
+        """What began the build, in words."""
+        return f"mdbench {self.builder}" + (f", revision {self.revision}" if self.revision else "")
 
 
 class Store:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from torch import Tensor
 
-from mdbench import __version__
 from mdbench.zoo import InputFile, Provenance, Zoo
 from zoo_builder.network import Trained
 from zoo_builder.spec import ZooSpec, configuration_name
@@ -54,7 +53,7 @@ def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
     return pd.DataFrame(every).astype(kinds)
 
 
-def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str) -> Zoo:
+def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str, made_by: str) -> Zoo:
     """Return the zoo that these networks are.
 
     Parameters
@@ -62,6 +61,7 @@ def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str) -> Zoo:
     spec : its specification.
     table : one row a network, as from `rows`, with column ``shard``.
     spec_sha256 : digest of the specification's file.
+    made_by : what trained them.
     """
     order = {configuration_name(point): at for at, point in enumerate(spec.points())}
     table = table.assign(_at=table["configuration"].map(order)).sort_values(["_at", "seed"], ignore_index=True)
@@ -78,7 +78,7 @@ def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str) -> Zoo:
         source=f"zoo_builder, specification {spec.name}",
         license="CC BY 4.0",
         inputs=(InputFile(path="spec.toml", sha256=spec_sha256),),
-        made_by=f"mdbench {__version__}",
+        made_by=made_by,
     )
     return Zoo.from_table(
         spec.name,
