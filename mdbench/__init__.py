@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mdbench.cases import Case, Task, load_cases
+    from mdbench.dataset import dataset_path
     from mdbench.errors import MdbenchError
     from mdbench.evaluation import evaluate
     from mdbench.results import Result, load_result
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Case", "MdbenchError", "Result", "Task", "Zoo", "evaluate", "load_cases", "load_result", "load_zoo"]
+__all__ = [
+    "Case",
+    "MdbenchError",
+    "Result",
+    "Task",
+    "Zoo",
+    "dataset_path",
+    "evaluate",
+    "load_cases",
+    "load_result",
+    "load_zoo",
+]
 
 _HOMES = {
     "Case": "cases",
@@ -24,6 +36,7 @@ _HOMES = {
     "Result": "results",
     "Task": "cases",
     "Zoo": "zoo",
+    "dataset_path": "dataset",
     "evaluate": "evaluation",
     "load_cases": "cases",
     "load_result": "results",

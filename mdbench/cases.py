@@ -1,12 +1,13 @@
 """Cases: which question is asked, of which zoo, after training on which rows. Read from ``cases.toml``: data, not code."""
 
 import fnmatch
+import itertools
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -124,6 +125,31 @@ class _Registry(_Strict):
     sweep: tuple[Sweep, ...]
     selections: dict[str, tuple[str, ...]]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, said: Any) -> Any:
+        if not isinstance(said, dict) or not isinstance(said.get("sweep"), list):
+            return said
+        return {**said, "sweep": [one for sweep in said["sweep"] for one in _spread(sweep)]}
+
+
+def _spread(sweep: Any) -> Iterator[Any]:
+    """Yield a sweep for each combination of its tasks and zoos; TASK, TRAIN and TEST in its texts stand for them."""
+    if not isinstance(sweep, dict):
+        yield sweep
+        return
+    lists = {
+        key: sweep[key] if isinstance(sweep.get(key), list) else [sweep.get(key)] for key in ("train", "test", "task")
+    }
+    for values in itertools.product(*lists.values()):
+        chosen = {key: value for key, value in zip(lists, values, strict=True) if key in sweep}
+        if chosen.get("test") == "TRAIN":
+            chosen["test"] = chosen["train"]
+        texts = {key: value for key, value in sweep.items() if isinstance(value, str) and key not in chosen}
+        for word in ("TASK", "TRAIN", "TEST"):
+            texts = {key: text.replace(word, str(chosen.get(word.lower(), word))) for key, text in texts.items()}
+        yield {**sweep, **texts, **chosen}
+
 
 @cache
 def _registry() -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:
@@ -170,12 +196,13 @@ def selections() -> dict[str, tuple[str, ...]]:
     return dict(_registry()[1])
 
 
-def load_cases(wanted: str | Sequence[str] = "paper") -> list[Case]:
+def load_cases(wanted: str | Sequence[str] = "core") -> list[Case]:
     """Return cases by name.
 
     Parameters
     ----------
-    wanted : one or several of: a selection (``paper``), ``all``, a case, a sweep (all its budgets), a pattern with ``*``.
+    wanted : one or several of: a selection (``core``, ``paper``), ``all``, a case, a sweep (all its budgets), a pattern
+        with ``*``.
 
     Returns
     -------

@@ -52,7 +52,7 @@ Chosen = Annotated[
     typer.Option(
         "--cases",
         help="As `mdbench cases` lists them, several by commas; with --zoo, of that zoo's own cases "
-        "[default: those of the paper, with --zoo all].",
+        "[default: core, with --zoo all].",
         show_default=False,
     ),
 ]

@@ -218,7 +218,7 @@ AtHand = Mapping[str, tuple[Path, Zoo]]
 
 
 def choose(
-    cases: str | Sequence[str] | None, zoo: str | os.PathLike[str] | None, otherwise: str = "paper"
+    cases: str | Sequence[str] | None, zoo: str | os.PathLike[str] | None, otherwise: str = "core"
 ) -> tuple[list[Case], AtHand]:
     """Return the cases that are wanted, and the zoos that had to be loaded to know them.
 

@@ -275,8 +275,8 @@ def show_cases(cases: Sequence[Case]) -> None:
     """Print cases, one line a sweep, and the selections."""
     console = _console()
     table = _table(title="sweeps: a case is SWEEP/BUDGET")
-    for name in ("sweep", "budgets", "seeds", "train zoo → test zoo", "training rows"):
-        table.add_column(name)
+    for name in ("sweep", "budgets", "seeds", "training rows"):
+        table.add_column(name, no_wrap=name == "sweep")
     for sweep, group in groupby(cases, key=lambda case: case.sweep):
         some = list(group)
         first = some[0]
@@ -285,7 +285,6 @@ def show_cases(cases: Sequence[Case]) -> None:
             escape(sweep),
             escape(", ".join(case.budget_text for case in some)),
             str(len(first.seeds)),
-            f"{escape(first.train)} → {escape(first.test)}",
             escape(about),
         )
     console.print(table)
@@ -310,7 +309,7 @@ def show_columns() -> None:
             column.name,
             column.unit,
             column.family.value,
-            "inductive ones" if column.reveals_label else seen,
+            "inductive ones" if column.reveals_label else "transductive ones" if column.relative else seen,
             escape(column.meaning),
         )
     _console().print(table)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from mdbench.errors import MdbenchError
 
@@ -61,6 +61,8 @@ class Column:
     reveals_label : whether a batch of test rows with this column gives the labels away, because a label is a
         function of the test error over the whole grid, whose spread over seeds goes with it. Transductive methods do
         not get such columns.
+    relative : whether it places a row among all rows of its zoo. Only transductive methods get such columns.
+    of_layer : whether it stands in the table of layers alone.
     """
 
     name: str
@@ -69,6 +71,12 @@ class Column:
     meaning: str
     source: str = ""
     reveals_label: bool = False
+    relative: bool = False
+    of_layer: bool = False
+
+
+Kind = Literal["number", "whole", "flag", "text"]
+_WHOLE: Final = ("seed", "steps", "diverged_at", "seeds", "diverged_seeds")
 
 
 def _with_std(*columns: Column) -> Iterator[Column]:
@@ -97,7 +105,7 @@ def _over_layers(*columns: Column) -> Iterator[Column]:
             "imbalance": "standard deviation over the layers that have it"
             f"{', divided by the mean,' if column.unit == '1' else ''} of",
         }
-        yield column
+        yield replace(column, of_layer=True)
         yield from _with_std(
             *(
                 replace(column, name=f"{column.name}_{over}", meaning=f"{meaning} {column.name}")
@@ -476,6 +484,7 @@ _ALL = (
         Family.LANDSCAPE,
         "Kolmogorov–Smirnov distance between the tail of the eigenvalues of a layer's WᵀW and the power law of alpha",
         "Clauset et al., Power-law distributions in empirical data (SIAM Review 2009)",
+        of_layer=True,
     ),
     *_over_layers(
         Column(
@@ -695,12 +704,42 @@ _ALL = (
     ),
 )
 
-COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _ALL}
+#: What the name of a column ends in that places a row among all rows of its zoo.
+QUANTILE: Final = "_quantile"
+
+
+def _with_quantiles(columns: Iterable[Column]) -> Iterator[Column]:
+    """Yield columns and, behind all of them, the quantile of each measure of the landscape of a configuration."""
+    every = tuple(columns)
+    yield from every
+    for column in every:
+        spread = column.name.endswith(("_std", "_se"))
+        if column.family is Family.LANDSCAPE and not spread and not column.of_layer:
+            yield Column(
+                f"{column.name}{QUANTILE}",
+                "1",
+                Family.LANDSCAPE,
+                f"(rank − ½) / n of {column.name} among the n configurations of the zoo that have it, equal ones sharing "
+                "their mean rank",
+                relative=True,
+            )
+
+
+COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _with_quantiles(_ALL)}
 
 
 def of_family(*families: Family) -> list[str]:
     """Return the names of the columns of these families, in schema order."""
-    return [column.name for column in _ALL if column.family in families]
+    return [column.name for column in COLUMNS.values() if column.family in families]
+
+
+def kind(name: str) -> Kind:
+    """Return what the values of a column are."""
+    if name in _WHOLE:
+        return "whole"
+    if COLUMNS[name].unit:
+        return "number"
+    return "flag" if name == "diverged" else "text"
 
 
 def check_visible(names: Iterable[str], *, transductive: bool = False) -> None:
@@ -709,12 +748,14 @@ def check_visible(names: Iterable[str], *, transductive: bool = False) -> None:
     Parameters
     ----------
     names : columns that a method asks for.
-    transductive : whether the method uses the test table as a batch.
+    transductive : whether the method uses the test table as a batch. Such a method gets no column that reveals the label,
+        and it alone gets those that place a row among all others.
 
     Raises
     ------
     MdbenchError
-        A column is unknown, of a family that no method sees, or gives labels away to a transductive method.
+        A column is unknown, of a family that no method sees, gives labels away to a transductive method, or places a row
+        among all others for an inductive one.
     """
     for name in names:
         column = COLUMNS.get(name)
@@ -724,6 +765,11 @@ def check_visible(names: Iterable[str], *, transductive: bool = False) -> None:
             raise MdbenchError(
                 f"column {name!r} is forbidden: no method sees the {column.family} family "
                 f"(allowed: {', '.join(VISIBLE_FAMILIES)})"
+            )
+        if column.relative and not transductive:
+            raise MdbenchError(
+                f"column {name!r} is forbidden on the inductive track: it places a row among all rows of its zoo; "
+                'a method that uses it declares track = "transductive"'
             )
         if transductive and column.reveals_label:
             raise MdbenchError(

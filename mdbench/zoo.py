@@ -22,10 +22,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
+from mdbench.dataset import bundled_zoos
 from mdbench.errors import MdbenchError, reason
 from mdbench.labels import Move, derive
 from mdbench.paths import zoo_home
-from mdbench.schema import COLUMNS, Family
+from mdbench.quantiles import quantiles
+from mdbench.schema import COLUMNS, Family, kind
 
 MANIFEST = "zoo.json"
 CONFIGURATIONS = "configurations.parquet"
@@ -34,6 +36,7 @@ LAYERS = "layers.parquet"
 FORMAT = 1
 
 _DERIVED = (Family.RFI, Family.LABEL)
+_ARROW = {"number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_(), "text": pa.string()}
 
 
 class _Strict(BaseModel):
@@ -90,7 +93,7 @@ class Zoo:
     name : the zoo's name, which cases refer to.
     title : one line for people.
     configurations : one row a grid point, indexed by ``configuration``; columns as in `mdbench.schema`. RFI and label
-        columns are always computed from the test errors, never read.
+        columns are always computed from the test errors, and quantiles from what they are quantiles of, never read.
     moves : which knob can be turned, in which direction, and what that does.
     provenance : where the zoo comes from.
     checkpoints : one row a network, indexed by ``checkpoint``: the ``configuration`` and the ``seed`` that it was trained
@@ -123,7 +126,8 @@ class Zoo:
         ----------
         name, title, moves, provenance : see the class.
         table : one row a grid point: the knobs, ``test_error``, and any other measured columns of the schema. RFI and
-            label columns, if there are any, are dropped and computed anew. ``configuration`` is made where it is missing.
+            label columns and quantiles, if there are any, are dropped and computed anew. ``configuration`` is made where it
+            is missing.
         checkpoints : one row a network: ``checkpoint``, ``configuration``, ``seed``, ``test_error``, NaN where it could not
             be measured, and any other columns of the schema. The labels then have standard errors.
         layers : one row a layer of one of these networks: ``checkpoint``, ``layer``, and any other columns of the schema.
@@ -158,7 +162,8 @@ class Zoo:
         derived = derive(table[knobs], table["test_error"], moves, by_seed)
         if layers is not None:
             layers = _checked_layers(f"zoo {name}: layers", layers, checkpoints)
-        return cls(name, title, table.join(derived), tuple(moves), provenance, checkpoints, layers)
+        whole = pd.concat([table, quantiles(table), derived], axis=1)
+        return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers)
 
     @property
     def knobs(self) -> list[str]:
@@ -264,11 +269,7 @@ def _blaming(folder: Path) -> Iterator[None]:
 
 def _files(zoo: Zoo) -> dict[str, bytes]:
     """Return the files of a zoo, name → content, the manifest last."""
-    tables = {CONFIGURATIONS: files.parquet(zoo.configurations.reset_index())}
-    if zoo.checkpoints is not None:
-        tables[CHECKPOINTS] = files.parquet(zoo.checkpoints.reset_index())
-    if zoo.layers is not None:
-        tables[LAYERS] = files.parquet(zoo.layers)
+    tables = {name: files.parquet(table) for name, table in arrow_tables(zoo).items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     manifest = _Manifest(
         format=FORMAT,
@@ -284,9 +285,31 @@ def _files(zoo: Zoo) -> dict[str, bytes]:
     return {**tables, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}
 
 
+def arrow_tables(zoo: Zoo) -> dict[str, pa.Table]:
+    """Return the tables of a zoo as its files hold them, name of the file → table.
+
+    What is measured of single networks and of layers, other than the test error, which labels are made of, is in single
+    precision: its seven digits are more than any of these numbers is worth, and half the size.
+    """
+    tables = {CONFIGURATIONS: _arrow(zoo.configurations.reset_index(), pa.float64())}
+    if zoo.checkpoints is not None:
+        tables[CHECKPOINTS] = _arrow(zoo.checkpoints.reset_index(), pa.float32())
+    if zoo.layers is not None:
+        tables[LAYERS] = _arrow(zoo.layers, pa.float32())
+    return tables
+
+
+def _arrow(table: pd.DataFrame, measured: pa.DataType) -> pa.Table:
+    fields = []
+    for name in map(str, table):
+        single = COLUMNS[name].family in (Family.VALIDATION, Family.LANDSCAPE) and name != "test_error"
+        fields.append(pa.field(name, measured if single else _ARROW[kind(name)]))
+    return pa.Table.from_pandas(table, schema=pa.schema(fields), preserve_index=False)
+
+
 def _checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
-    """Return a table with its measurements as floats, and without RFI and labels."""
-    table = table.drop(columns=[c for c in table.columns if c in COLUMNS and COLUMNS[c].family in _DERIVED])
+    """Return a table with its measurements as floats, and without what is computed from them."""
+    table = table.drop(columns=[c for c in table.columns if c in COLUMNS and _is_derived(c)])
     unknown = [str(column) for column in table.columns if column not in COLUMNS]
     if unknown:
         raise MdbenchError(f"{where}: column {unknown[0]!r} is not one of `mdbench columns`")
@@ -300,6 +323,10 @@ def _checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataF
         if not pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column]):
             raise MdbenchError(f"{where}: column {column!r} is not numeric")
     return table.astype(dict.fromkeys(measured, float)).copy()  # in one piece: pandas warns of hundreds of them
+
+
+def _is_derived(column: str) -> bool:
+    return COLUMNS[column].family in _DERIVED or COLUMNS[column].relative
 
 
 def _named(where: str, table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -356,13 +383,14 @@ def _times(table: pd.DataFrame, knobs: list[str], point: "pd.Series[Any]") -> in
 
 
 def zoo_names() -> list[str]:
-    """Return the names of the zoos on this machine."""
-    home = zoo_home()
-    return sorted(path.parent.name for path in home.glob(f"*/{MANIFEST}")) if home.is_dir() else []
+    """Return the names of the zoos on this machine: those of this package, and those imported or built."""
+    return sorted({path.parent.name for home in (bundled_zoos(), zoo_home()) for path in home.glob(f"*/{MANIFEST}")})
 
 
 def find_zoo(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the folder of a zoo, given its name or its folder.
+
+    A name is looked for among the zoos of this package first, so that the cases mean the same everywhere.
 
     Raises
     ------
@@ -370,7 +398,8 @@ def find_zoo(name_or_path: str | os.PathLike[str]) -> Path:
         There is none.
     """
     text = os.fspath(name_or_path)
-    candidates = [Path(text)] if os.sep in text or text.startswith(".") else [zoo_home() / text, Path(text)]
+    named = [bundled_zoos() / text, zoo_home() / text, Path(text)]
+    candidates = [Path(text)] if os.sep in text or text.startswith(".") else named
     for folder in candidates:
         if (folder / MANIFEST).is_file():
             return folder
