@@ -54,3 +54,12 @@ def method_file(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A Hugging Face Hub on this machine, which the client takes for the real one."""
+    from hub import for_real, running
+
+    with running() as here, for_real(here, tmp_path / "hf"):
+        yield here
