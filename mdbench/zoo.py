@@ -420,6 +420,32 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
         There is no such zoo, its files are damaged, or its table is not a zoo table.
     """
     folder = find_zoo(name_or_path)
+    manifest = _manifest(folder)
+    table = _read(folder / CONFIGURATIONS, manifest.sha256)
+    checkpoints, layers = (
+        _read(folder / name, known) if known is not None else None
+        for name, known in ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256))
+    )
+    moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
+    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, checkpoints, layers)
+
+
+def table_digests(folder: Path) -> dict[str, str]:
+    """Return what ``zoo.json`` says of the zoo's other files: name → SHA-256; raises as `load_zoo` does."""
+    manifest = _manifest(folder)
+    known = {CONFIGURATIONS: manifest.sha256, CHECKPOINTS: manifest.checkpoints_sha256, LAYERS: manifest.layers_sha256}
+    return {name: sha256 for name, sha256 in known.items() if sha256 is not None}
+
+
+def load_checkpoints(folder: Path) -> pd.DataFrame:
+    """Load a zoo's table of networks alone, as its file has it, one row a network; raises as `load_zoo` does."""
+    sha256 = table_digests(folder).get(CHECKPOINTS)
+    if sha256 is None:
+        raise MdbenchError(f"{folder / MANIFEST} describes no table of networks: only the configurations are known")
+    return _read(folder / CHECKPOINTS, sha256)
+
+
+def _manifest(folder: Path) -> _Manifest:
     try:
         manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
@@ -428,13 +454,7 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
         raise MdbenchError(
             f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it"
         )
-    table = _read(folder / CONFIGURATIONS, manifest.sha256)
-    checkpoints, layers = (
-        _read(folder / name, known) if known is not None else None
-        for name, known in ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256))
-    )
-    moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
-    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, checkpoints, layers)
+    return manifest
 
 
 def _read(path: Path, sha256: str) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from mdbench import files, plots
 from mdbench.errors import MdbenchError, reason
+from mdbench.markdown import escape, table
 from mdbench.schema import COLUMNS
 from mdbench.tasks import NONE, TASKS
 from mdbench.zoo import Zoo, find_zoo, load_zoo
@@ -96,12 +97,12 @@ def _check_replaceable(folder: Path) -> None:
 def _timings(home: Path) -> pd.DataFrame | None:
     path = home / TIMINGS
     try:
-        table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
+        found: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:
         raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
-    return table if "seconds" in table else None
+    return found if "seconds" in found else None
 
 
 def compose(zoo: Zoo, folder: Path, spec: ZooSpec | None = None, timings: pd.DataFrame | None = None) -> str:
@@ -157,8 +158,8 @@ def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
     gaps = points - len(zoo.configurations)
     return [
         "## What it is",
-        _table(("", ""), [line for line in said if line[1]]),
-        _table(("knob", "unit", "levels", "values"), grid, "llrl"),
+        table(("", ""), [line for line in said if line[1]]),
+        table(("knob", "unit", "levels", "values"), grid, "llrl"),
         f"{gaps:,} of the grid's {points:,} points are missing." if gaps else "Every point of the grid is there.",
     ]
 
@@ -226,7 +227,7 @@ def _labels(zoo: Zoo, folder: Path) -> list[str]:
         parts = own["label_noise"].map(_noise, na_action=None).unique()
         header = (f"`{name}`", *(f"`{verdict}`" for verdict in classes[:-1]), "no verdict")
         rows = [(part, *(wide.loc[part, verdict] for verdict in classes)) for part in parts]
-        blocks += [f"**{TASKS[name].question}**", _table(header, rows, "l" + "r" * len(classes))]
+        blocks += [f"**{TASKS[name].question}**", table(header, rows, "l" + "r" * len(classes))]
     return blocks
 
 
@@ -249,7 +250,7 @@ def _sides(zoo: Zoo) -> list[str]:
             for _, row in own.iterrows()
         ]
         header = ("cells whose best is", "inside", f"the smallest {words}", f"the largest {words}", "cells")
-        blocks.append(_table(header, rows, "lrrrr"))
+        blocks.append(table(header, rows, "lrrrr"))
     for move, own in growth.groupby("move", sort=False):
         whole = own.iloc[0]
         stopped = whole["rows"] - whole["helps"]
@@ -267,7 +268,7 @@ def _sides(zoo: Zoo) -> list[str]:
             )
             for _, row in own.iterrows()
         ]
-        blocks.append(_table(("rows that can grow", "rows", "helps", "by more than 2 standard errors"), rows, "lrrr"))
+        blocks.append(table(("rows that can grow", "rows", "helps", "by more than 2 standard errors"), rows, "lrrr"))
     return blocks
 
 
@@ -304,7 +305,7 @@ def _seed_noise(zoo: Zoo) -> list[str]:
         "A label's margin is the largest room for improvement among the verdicts minus the second largest, in points; its "
         "standard error (SE) is over paired seeds. A label whose margin is at most two standard errors could have come out "
         "otherwise with other seeds.",
-        _table(header, rows, "llrrrr"),
+        table(header, rows, "llrrrr"),
     ]
 
 
@@ -317,7 +318,7 @@ def _missing(zoo: Zoo, folder: Path) -> list[str]:
         (name, f"{said['columns']:.0f}", f"{100 * said['present']:.1f} %") if said else (name, "", "not measured")
         for name, said in families.items()
     ]
-    blocks.append(_table(("family", "columns", "numbers there"), lines, "lrr"))
+    blocks.append(table(("family", "columns", "numbers there"), lines, "lrr"))
     found = summary.nulls(zoo)
     _write_csv(found, folder / MISSING)
     whole = {
@@ -327,7 +328,7 @@ def _missing(zoo: Zoo, folder: Path) -> list[str]:
     rows = [
         (
             row["family"],
-            _escape(row["reason"]),
+            escape(row["reason"]),
             f"{_of(row['rows'], whole[row['of']])} {row['of']}s",
             _some(row["columns"].split(", ")),
         )
@@ -339,7 +340,7 @@ def _missing(zoo: Zoo, folder: Path) -> list[str]:
         *blocks,
         "Why numbers are missing. Reasons that differ by their numbers alone are counted together, with … for the numbers. "
         f"All columns are in [{MISSING}]({MISSING}).",
-        _table(("family", "reason", "rows", "columns"), rows, "llrl"),
+        table(("family", "reason", "rows", "columns"), rows, "llrl"),
     ]
 
 
@@ -387,7 +388,7 @@ def _correlations(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
         ),
         f"*The {_SHOWN} strongest of each family; dot: mean over levels, bar: from the smallest level to the largest.*",
         f"All metrics, the strongest first (mean of the two absolute values); also in [{CORRELATIONS}]({CORRELATIONS}).",
-        _table(header, rows, "rllrrrrrr"),
+        table(header, rows, "rllrrrrrr"),
     ]
 
 
@@ -457,27 +458,15 @@ def _time(timings: pd.DataFrame | None) -> list[str]:
         ("a network, 95 % quantile", f"{took['p95']:.2f} s"),
         ("the slowest network", f"{took['most']:.2f} s"),
     ]
-    return ["## How long training took", _table(("", ""), [("networks", f"{took['networks']:,}"), *rows], "lr")]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str = "") -> str:
-    marks = {"l": "---", "r": "---:"}
-    lines = [header, [marks[side] for side in align or "l" * len(header)]]
-    lines += [[f"{cell:,}" if isinstance(cell, int | np.integer) else str(cell) for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return ["## How long training took", table(("", ""), [("networks", f"{took['networks']:,}"), *rows], "lr")]
 
 
 def _figure(name: str, alt: str) -> str:
     return f"![{alt.replace('[', '(').replace(']', ')')}]({name})"
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    files.write(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
-
-
-def _escape(text: str) -> str:
-    """Return a text for a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
+def _write_csv(found: pd.DataFrame, path: Path) -> None:
+    files.write(path, found.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
 
 def _words(name: str) -> str:

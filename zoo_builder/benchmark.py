@@ -1,0 +1,101 @@
+"""The benchmark as tables: which cases there are, and which rows train and test in each."""
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from mdbench.cases import Case, all_cases, load_cases
+from mdbench.errors import MdbenchError
+from mdbench.own_cases import own_cases
+from mdbench.splits import CaseRows, split
+from mdbench.tasks import TASKS
+from mdbench.zoo import Zoo
+
+_TEXTS = pa.list_(pa.string())
+_CASES = pa.schema(
+    {
+        "case": pa.string(),
+        "sweep": pa.string(),
+        "core": pa.bool_(),
+        "task": pa.string(),
+        "question": pa.string(),
+        "classes": _TEXTS,
+        "train_zoo": pa.string(),
+        "test_zoo": pa.string(),
+        "scenario": pa.string(),
+        "training_rows": pa.string(),
+        "budget": pa.float64(),
+        "seeds": pa.list_(pa.int64()),
+    }
+)
+_SPLITS = pa.schema(
+    {
+        "case": pa.string(),
+        "seed": pa.int64(),
+        "train_zoo": pa.string(),
+        "test_zoo": pa.string(),
+        "train": _TEXTS,
+        "test": _TEXTS,
+    }
+)
+
+
+def cases_of(zoos: Iterable[Zoo]) -> list[CaseRows]:
+    """Return the cases of some zoos: those of the benchmark that need no other; where there are none, their own.
+
+    Raises
+    ------
+    MdbenchError
+        A case of the benchmark cannot be posed to the zoos that it is about: they are not what it was made for.
+    """
+    by_name = {zoo.name: zoo for zoo in zoos}
+    standing = [case for case in all_cases() if {case.train, case.test} <= set(by_name)]
+    cases = standing or [case for zoo in by_name.values() for case in _own(zoo)]
+    return [split(case, by_name[case.train], by_name[case.test]) for case in cases]
+
+
+def _own(zoo: Zoo) -> Sequence[Case]:
+    try:
+        return own_cases(zoo)
+    except MdbenchError:  # a zoo without labels is a table of networks all the same
+        return []
+
+
+def cases_table(cases: Iterable[CaseRows]) -> pa.Table:
+    """Return one row a case: what is asked, of which zoos, how the training rows are drawn, and with which seeds."""
+    core = {case.name for case in load_cases("core")}
+    rows = [
+        {
+            "case": case.name,
+            "sweep": case.sweep,
+            "core": case.name in core,
+            "task": case.task,
+            "question": TASKS[case.task].question,
+            "classes": list(TASKS[case.task].classes),
+            "train_zoo": case.train,
+            "test_zoo": case.test,
+            "scenario": case.scenario,
+            "training_rows": case.drawn,
+            "budget": case.budget,
+            "seeds": list(case.seeds),
+        }
+        for case in (rows.case for rows in cases)
+    ]
+    return pa.Table.from_pylist(rows, schema=_CASES)
+
+
+def splits_table(cases: Iterable[CaseRows]) -> pa.Table:
+    """Return one row a case and seed: the configurations to train on, and those to diagnose."""
+    rows = [
+        {
+            "case": one.case.name,
+            "seed": seed,
+            "train_zoo": one.case.train,
+            "test_zoo": one.case.test,
+            "train": one.train.ids[sample].tolist(),
+            "test": one.test.ids.tolist(),
+        }
+        for one in cases
+        for seed, sample in zip(one.case.seeds, one.samples, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=_SPLITS)
