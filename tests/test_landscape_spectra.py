@@ -513,3 +513,9 @@ def test_a_large_stack_is_fitted_in_parts(monkeypatch):
     alone = [spectra.power_law(value) for value in values]
     np.testing.assert_array_equal(together.alpha, [law.alpha for law in alone])
     np.testing.assert_array_equal(together.distance, [law.distance for law in alone])
+
+
+def test_zeros_before_small_values_are_no_start_of_a_tail_and_overflow_nothing():
+    positive = np.geomspace(1e-12, 1e-3, 60)
+    padded = np.concatenate([np.zeros(3), positive])
+    assert spectra.power_law(padded[None]).alpha == spectra.power_law(positive[None]).alpha

@@ -151,7 +151,7 @@ def _tails(values: Array) -> tuple[Array, Array, Array]:
     total = above.sum(2)
     # A tail begins at the first of several equal values, and its values are not all the same.
     begins = (values > 0) & (np.diff(values, axis=1, prepend=0) > 0) & (total > 0)
-    alpha = 1 + size / np.where(begins, total, 1.0)
+    alpha = 1 + size / np.where(begins, total, np.inf)  # elsewhere a law that no number is too large for
     law = -np.expm1(-(alpha - 1)[:, :, None] * above)
     gaps = np.where(of >= start, np.abs(law - (of - start) / size[:, None]), 0.0).max(2)
     distance = np.where(begins, gaps, np.inf)
