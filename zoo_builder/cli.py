@@ -137,6 +137,35 @@ def show(
 
 
 @app.command()
+def fetch(
+    repo: Annotated[
+        str, typer.Option(help="Dataset on the Hugging Face Hub, or a published folder.", metavar="ORG/NAME")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder that the networks go to.", show_default=False)],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="One network, as the zoo's tables name it [default: all]", show_default=False, metavar="ID"),
+    ] = None,
+    zoo: Annotated[
+        str | None, typer.Option(help="Its zoo, or the only one to fetch [default: every one]", show_default=False)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit [default: the newest]", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Get the networks of published zoos: all of them, or one. Interrupted at any moment, the same command goes on."""
+    with _kept("what has arrived is kept"):
+        with needs("zoo"):
+            from zoo_builder import report
+            from zoo_builder.fetch import fetch as run
+
+        with report.transfer(sys.stderr, as_json=as_json) as progress:
+            path = run(repo, out, zoo=zoo, checkpoint=checkpoint, revision=revision, progress=progress)
+        report.show_files([path], as_json=as_json)
+
+
+@app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say how far a build is."""
     with needs("zoo"):
@@ -173,7 +202,7 @@ def _open(
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
+def _kept(what: str = "finished units are kept") -> Iterator[None]:
     """Stand around long work: what Ctrl-C stops is gone on with later."""
     try:
         yield
@@ -181,7 +210,7 @@ def _kept() -> Iterator[None]:
         from zoo_builder.executors import end_nursery
 
         end_nursery()
-        typer.echo("stopped; finished units are kept, and the same command goes on from there", err=True)
+        typer.echo(f"stopped; {what}, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None
 
 

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from mdbench.report import say
 from mdbench.tasks import TASKS
 from mdbench.zoo import Zoo
 from zoo_builder import build
+
+if TYPE_CHECKING:
+    from zoo_builder.fetch import Fetched
 
 _FORMS = {
     "taped": "one after the other, in compiled loops",
@@ -169,6 +172,19 @@ def bar(stream: TextIO, doing: str) -> Iterator[Callable[[build.Progress], None]
             )
 
         yield show
+
+
+@contextmanager
+def transfer(stream: TextIO, *, as_json: bool = False) -> "Iterator[Callable[[Fetched], None]]":
+    """Show how much has arrived: a bar where the stream is a terminal, or lines of JSON."""
+    if as_json:
+        yield lambda there: _print({"event": "progress", **asdict(there)})
+        return
+    console = Console(file=stream, highlight=False)
+    columns = TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("", total=None)
+        yield lambda there: shown.update(task, total=there.bytes, completed=there.bytes_done)
 
 
 def duration(seconds: float) -> str:

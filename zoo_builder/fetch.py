@@ -1,0 +1,355 @@
+"""Networks of a published zoo, one or all of them: from a folder, from a build, or from the Hugging Face Hub.
+
+Everything that is read may come from anybody. Nothing of it is unpickled, and no code that a specification names is run
+unless the caller trusts it.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import partial
+from numbers import Real
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mdbench import files
+from mdbench.dataset import DATA
+from mdbench.errors import MdbenchError, reason
+from mdbench.zoo import CHECKPOINTS, MANIFEST, load_checkpoints, sha256_of, table_digests
+from zoo_builder.architecture import ARCHITECTURES
+from zoo_builder.datasets import load_dataset
+from zoo_builder.header import read_header, read_tensors
+from zoo_builder.places import Folder, Place, place
+from zoo_builder.shards import INDEX, Index, Shard, read_index, shard_path
+from zoo_builder.spec import Point, ZooSpec, configuration_name, parse_spec
+from zoo_builder.store import MANIFEST as BUILD
+from zoo_builder.store import SPEC
+from zoo_builder.tables import digest_of
+from zoo_builder.units import writing
+
+_LARGEST_SPEC: Final = 2**20  # bytes
+_A_UNIT: Final = re.compile(r"units/\w+/checkpoints\.safetensors")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """How far fetching is: bytes that are there, of all that are wanted."""
+
+    bytes_done: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Zoo:
+    """A zoo, and where its networks are.
+
+    Attributes
+    ----------
+    name : its name.
+    place : where its files are.
+    home : the path of its tables' folder there.
+    index : what is published of its networks; None for a build.
+    """
+
+    name: str
+    place: Place
+    home: str
+    index: Index | None
+
+    def file(self, name: str) -> Path:
+        """Return one of the files beside the tables."""
+        return self.place.file(f"{self.home}{name}")
+
+    def table(self) -> pd.DataFrame:
+        """Return the table of networks, indexed by their names."""
+        self.file(CHECKPOINTS)
+        table = load_checkpoints(self.file(MANIFEST).parent)
+        for column in ("checkpoint", "shard", "sha256"):
+            if column not in table or not all(isinstance(value, str) for value in table[column]):
+                raise MdbenchError(
+                    f"{self.place.name}: the tables of zoo {self.name} do not say the {column} of its networks"
+                )
+        return table.set_index("checkpoint")
+
+    def spec(self) -> ZooSpec:
+        """Return the specification."""
+        path = self.file(SPEC)
+        try:
+            if path.stat().st_size > _LARGEST_SPEC:
+                raise MdbenchError(f"{path} has {path.stat().st_size} bytes, more than any specification")
+            if self.index and sha256_of(path) != self.index.spec_sha256:
+                raise MdbenchError(f"{path} is not the specification that the networks were made from")
+            return parse_spec(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
+            raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
+
+    def size(self, path: str) -> int:
+        """Return the size of a file of networks, which the tables name."""
+        if self.index:
+            shard = self.index.shard(path)
+            if shard:
+                return shard.bytes
+        elif _A_UNIT.fullmatch(path):
+            return self.place.file(path).stat().st_size
+        raise MdbenchError(f"{self.place.name}: {path!r} is none of the files of networks of zoo {self.name}")
+
+
+def load_checkpoint(
+    source: str | Path,
+    checkpoint: str,
+    *,
+    zoo: str | None = None,
+    revision: str | None = None,
+    trust_code: bool = False,
+) -> nn.Module:
+    """Load a trained network of a zoo, in evaluation mode. From the Hub, little more than that network is transferred.
+
+    Parameters
+    ----------
+    source : a published folder, the folder of a build, or ORG/NAME on the Hugging Face Hub.
+    checkpoint : the network, as ``checkpoints.parquet`` names it.
+    zoo : its zoo; needed where several have a network of that name.
+    revision : branch, tag or commit on the Hub; its newest state if left out.
+    trust_code : whether to run the code that an architecture ``package.module:factory`` names. A specification can name
+        any function that can be imported: only for those that one has read.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such source, zoo or network; what is read is damaged, or not what the tables describe; the specification
+        names code, and is not trusted.
+    """
+    found, row = _find(source, checkpoint, zoo, revision)
+    spec = found.spec()
+    _check_trust(spec, found, trust_code)
+    point = _point(spec, found, checkpoint, row)
+    if found.index:
+        shape, classes = found.index.input_shape, found.index.classes
+    else:
+        dataset = load_dataset(spec.dataset)
+        shape, classes = dataset.shape, dataset.classes
+    state = _state(found, checkpoint, row)
+    module = _module(
+        spec, point, shape, classes, state, f"{found.place.name}: network {checkpoint} of zoo {found.name}"
+    )
+    return module.eval()
+
+
+def fetch(
+    source: str | Path,
+    out: Path,
+    *,
+    zoo: str | None = None,
+    checkpoint: str | None = None,
+    revision: str | None = None,
+    progress: Callable[[Fetched], None] = lambda _: None,
+) -> Path:
+    """Get published networks: all of them, with their zoos' tables, or one. Interrupted, the same call goes on.
+
+    Parameters
+    ----------
+    source, zoo, revision : as for `load_checkpoint`; without `zoo`, all zoos.
+    out : the folder that they go to. It becomes a published folder; a single network becomes a file
+        ``ZOO,width=8,seed=0.safetensors`` in it, whose tensors have their names in the module's ``state_dict``.
+    checkpoint : the network, where it is to be one.
+    progress : called whenever something has arrived.
+
+    Returns
+    -------
+    The file of the network, or the folder.
+
+    Raises
+    ------
+    MdbenchError
+        As for `load_checkpoint`; the folder cannot be written; a file is not the one that the index describes.
+    """
+    if checkpoint is not None:
+        found, row = _find(source, checkpoint, zoo, revision)
+        _point(found.spec(), found, checkpoint, row)  # its name becomes a file's
+        state = _state(found, checkpoint, row)
+        metadata = {"zoo": found.name, "checkpoint": checkpoint, "sha256": str(row["sha256"])}
+        file = out / (f"{found.name}/{checkpoint}.safetensors".replace("/", ","))
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            files.replace({file: save(state, metadata)})
+        progress(Fetched(file.stat().st_size, file.stat().st_size))
+        return file
+    zoos = _zoos(source, zoo, revision)
+    wanted, done = sum(shard.bytes for one in zoos for shard in _index(one).shards), 0
+
+    def report(before: int, there: int) -> None:
+        progress(Fetched(before + there, wanted))
+
+    for one in zoos:
+        home = out / shard_path(one.name, INDEX)
+        with writing(home.parent):
+            home.parent.mkdir(parents=True, exist_ok=True)
+            for shard in _index(one).shards:
+                path = shard_path(one.name, shard.name)
+                _fetch_shard(one.place, path, shard, out / path, partial(report, done))
+                done += shard.bytes
+            _fetch_tables(one, out)
+            files.replace({home: one.place.file(shard_path(one.name, INDEX)).read_bytes()})
+            for stale in home.parent.glob(".shard-*.part"):
+                stale.unlink()
+    return out
+
+
+def _zoos(source: str | Path, zoo: str | None, revision: str | None) -> list[_Zoo]:
+    """Return the zoos of a source, or the one that is asked for."""
+    where = place(source, revision)
+    names = where.zoos()
+    if names:
+        opened = [name for name in names if zoo in (None, name)]
+        zoos = [_Zoo(name, where, f"{DATA}/{name}/", _read_index(where, name)) for name in opened]
+    elif isinstance(where, Folder) and (Path(source) / BUILD).is_file():
+        build = _Zoo("", where, "", None)
+        names = [build.spec().name]
+        zoos = [replace(build, name=name) for name in names if zoo in (None, name)]
+    else:
+        raise MdbenchError(f"{where.name} holds no networks: there is no {shard_path('ZOO', INDEX)} in it")
+    if not zoos:
+        raise MdbenchError(f"{where.name} holds no networks of a zoo {zoo!r}; there are {', '.join(names)}")
+    return zoos
+
+
+def _read_index(where: Place, name: str) -> Index:
+    index = read_index(where.file(shard_path(name, INDEX)))
+    if index.zoo != name:
+        raise MdbenchError(f"{where.name}: {shard_path(name, INDEX)} is that of another zoo, {index.zoo}")
+    return index
+
+
+def _find(source: str | Path, checkpoint: str, zoo: str | None, revision: str | None) -> tuple[_Zoo, "pd.Series[Any]"]:
+    """Return the zoo that a network is in, and its row there."""
+    zoos, names, hits = _zoos(source, zoo, revision), [], []
+    for one in zoos:
+        table = one.table()
+        names += [str(name) for name in table.index]
+        rows = table[table.index == checkpoint]
+        if len(rows) > 1:
+            raise MdbenchError(f"{one.place.name}: zoo {one.name} has {len(rows)} networks {checkpoint!r}")
+        if len(rows):
+            hits.append((one, rows.iloc[0]))
+    where = zoos[0].place.name
+    if not hits:
+        near = ", ".join(get_close_matches(checkpoint, names, 3, 0))
+        raise MdbenchError(f"{where} has no network {checkpoint!r}; the nearest names are {near}")
+    if len(hits) > 1:
+        several = " and ".join(one.name for one, _ in hits)
+        raise MdbenchError(f"{where}: the zoos {several} have a network {checkpoint!r} each; say which zoo")
+    return hits[0]
+
+
+def _check_trust(spec: ZooSpec, found: _Zoo, trust_code: bool) -> None:
+    """Refuse code that comes with a zoo. Where a folder comes from cannot be seen: one's own builds are no exception."""
+    if spec.architecture.name not in ARCHITECTURES and not trust_code:
+        raise MdbenchError(
+            f"{found.place.name}: the networks of zoo {found.name} are made by code of its own, {spec.architecture.name}; "
+            "if you know this code and trust it, pass trust_code=True"
+        )
+
+
+def _point(spec: ZooSpec, found: _Zoo, checkpoint: str, row: "pd.Series[Any]") -> Point:
+    """Return a network's grid point, which table, specification and name must agree on."""
+    point: Point = {}
+    for axis in spec.axes:
+        value = row.get(axis.knob)
+        if isinstance(value, Real) and value in axis.values:
+            point[axis.knob] = float(value)
+    whole = spec.name == found.name and len(point) == len(spec.axes)
+    if not whole or checkpoint != f"{configuration_name(point)}/seed={row.get('seed')}":
+        raise MdbenchError(
+            f"{found.place.name}: network {checkpoint!r}, as the table has it, is not one that the specification describes"
+        )
+    return point
+
+
+def _state(found: _Zoo, checkpoint: str, row: "pd.Series[Any]") -> dict[str, Tensor]:
+    """Read a network's parameters and buffers, and nothing else but the header of the file that they are in."""
+    path = str(row["shard"])
+
+    def read(start: int, stop: int) -> bytearray:
+        content = bytearray()
+        for piece in found.place.read(path, start, stop):
+            content += piece
+        return content
+
+    where = f"{found.place.name}: {path}"
+    tensors, begin = read_header(read, found.size(path), where)
+    own = {name: entry for name, entry in tensors.items() if name.startswith(f"{checkpoint}/")}
+    state = {name.removeprefix(f"{checkpoint}/"): value for name, value in read_tensors(read, own, begin).items()}
+    if digest_of(state) != row["sha256"]:
+        raise MdbenchError(f"{where}: the tensors of {checkpoint} are not those that the zoo's tables describe")
+    return state
+
+
+def _module(
+    spec: ZooSpec, point: Point, shape: tuple[int, ...], classes: int, state: dict[str, Tensor], where: str
+) -> nn.Module:
+    """Return the module of a network with its parameters."""
+    width, depth = (int(point[knob]) if knob in point else None for knob in ("width", "depth"))
+    own = spec.architecture.name in ARCHITECTURES
+    # Every layer has a tensor, and no tensor has a place before its shape is known to be right: a specification could
+    # ask for more layers or units than there is memory.
+    if own and (depth or spec.architecture.depth or 0) > len(state):
+        raise MdbenchError(f"{where}: its file has fewer tensors than the specification has layers")
+    with torch.device("meta") if own else nullcontext():
+        module = spec.architecture.build(shape, classes, width, depth)
+    wanted = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
+    if wanted != {name: (value.dtype, value.shape) for name, value in state.items()}:
+        raise MdbenchError(f"{where}: its tensors are not those of the module that the specification describes")
+    if own:
+        module = module.to_empty(device="cpu")
+    module.load_state_dict(state)
+    return module
+
+
+def _index(zoo: _Zoo) -> Index:
+    if zoo.index is None:
+        raise MdbenchError(
+            f"{zoo.place.name} is the folder of a build, whose networks are here already; say which to get"
+        )
+    return zoo.index
+
+
+def _fetch_shard(where: Place, path: str, shard: Shard, to: Path, progress: Callable[[int], None]) -> None:
+    """Get a file of networks, whole and right or not at all; what came before an interruption is kept beside it."""
+    if not (to.is_file() and to.stat().st_size == shard.bytes and sha256_of(to) == shard.sha256):
+        part = to.with_name(f".{to.name}.{shard.sha256[:16]}.part")
+        with part.open("ab") as file:
+            there = file.tell()
+            if there < shard.bytes:
+                for piece in where.read(path, there, shard.bytes):
+                    file.write(piece)
+                    there += len(piece)
+                    progress(there)
+            file.flush()
+            os.fsync(file.fileno())
+        if sha256_of(part) != shard.sha256:
+            part.unlink()
+            raise MdbenchError(f"{where.name}: {path} is damaged (its SHA-256 differs); the same again fetches it anew")
+        part.replace(to)
+        files.sync_folder(to.parent)
+    progress(shard.bytes)
+
+
+def _fetch_tables(zoo: _Zoo, out: Path) -> None:
+    """Get a zoo's tables and its specification, its manifest last."""
+    zoo.spec()  # is checked
+    digests, contents = table_digests(zoo.file(MANIFEST).parent), {}
+    for name in (*digests, SPEC, MANIFEST):
+        contents[out / zoo.home / name] = content = zoo.file(name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digests.get(name, hashlib.sha256(content).hexdigest()):
+            raise MdbenchError(f"{zoo.place.name}: {zoo.home}{name} is not the file that {MANIFEST} describes")
+    (out / zoo.home).mkdir(parents=True, exist_ok=True)
+    files.replace(contents)
