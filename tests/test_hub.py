@@ -69,6 +69,10 @@ def test_names_of_files_are_those_of_git(zoo, folder, tmp_path):
     large = files["checkpoints/0.bin"]
     assert (large.blob_id, large.lfs.sha256, large.lfs.size) == (said.stdout.decode().strip(), digest, 300_000)
     assert large.lfs.pointer_size == len(pointer)
+    asked = HfApi().get_paths_info(ZOO, ["README.md", "checkpoints", "nothing"], repo_type="dataset", expand=True)
+    assert [one.path for one in asked] == ["README.md", "checkpoints"]
+    assert asked[0].blob_id == files["README.md"].blob_id
+    assert {one.last_commit.oid for one in asked} == {zoo.find("main")}
 
 
 def test_a_part_of_a_file(hub, zoo):

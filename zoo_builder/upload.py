@@ -1,0 +1,176 @@
+"""A folder as a dataset repository on the Hugging Face Hub, whose versions are tags.
+
+A version is one commit, which is there whole or not at all. That is why the client's `create_commit` sends it, and not
+`upload_folder`, which cuts a large folder into several commits where it has Xet. Large files go first, and those that arrived
+are not sent again: whatever stops an upload, the same command goes on from there.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import httpx2
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from mdbench.errors import MdbenchError, reason
+from mdbench.zoo import sha256_of
+
+#: What in a repository is ours, and goes when it is no longer in the folder; everything else there stays.
+OWN: Final = ("README.md", "croissant.json", "data/", "figures/", "checkpoints/")
+_AGAIN: Final = "the same command goes on from there"
+
+
+def upload(
+    folder: Path,
+    repo: str,
+    *,
+    tag: str,
+    message: str,
+    private: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Upload a folder as a version of a dataset. What is there already is not sent again, and tags are never moved.
+
+    Where the Hub is and who asks is the client's to know (``HF_ENDPOINT``, ``HF_TOKEN``, ``hf auth login``).
+
+    Parameters
+    ----------
+    folder : what to upload, but for hidden files; it has a README.md.
+    repo : ``ORG/NAME``, made where there is none.
+    tag : the version's name.
+    message : the commit's.
+    private : whether nobody else may see the repository. One that is private already stays so in any case.
+    say : called with what is worth knowing: that nothing was to be done.
+
+    Returns
+    -------
+    The address of the tagged revision.
+
+    Raises
+    ------
+    MdbenchError
+        The folder is no dataset, the tag means another content, or the Hub does not do what it is asked. Without the tag, the
+        repository is as it was, or has all of the new content as its latest commit.
+    """
+    files = _files(folder)
+    with _asking(repo):
+        if get_token() is None:
+            raise MdbenchError("the Hub does not know who you are; log in with `hf auth login`, or set HF_TOKEN")
+        api = HfApi()
+        made = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        name, address = made.repo_id, f"{made}/tree/{quote(tag, safe='')}"
+        before = api.dataset_info(name)
+        if private and not before.private:
+            raise MdbenchError(f"{name} is public; make it private in its settings first, or upload it as what it is")
+        if any(one.name == tag for one in api.list_repo_refs(name, repo_type="dataset").tags):
+            if other := _difference(files, _tree(api, name, tag)):
+                raise MdbenchError(
+                    f"{name} has a {tag} already, which differs in {other}; versions stay what they are: choose another"
+                )
+            say(f"{name} has this as version {tag} already: nothing to do")
+            return address
+        gone = [path for path in _tree(api, name, before.sha) if _is_own(path) and path not in files]
+        commit = api.create_commit(
+            name,
+            [
+                *(CommitOperationDelete(path, is_folder=False) for path in gone),
+                *(CommitOperationAdd(path, file) for path, file in files.items()),
+            ],
+            commit_message=message,
+            repo_type="dataset",
+            parent_commit=before.sha,
+        )
+        if commit.oid == before.sha:
+            say(f"{name} has these files already; its latest commit becomes version {tag}")
+        api.create_tag(name, tag=tag, revision=commit.oid, repo_type="dataset")
+    return address
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return what is to be uploaded: path in the repository → file."""
+    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {
+        path.as_posix(): file for path, file in found.items() if not any(part.startswith(".") for part in path.parts)
+    }
+    if "README.md" not in files:
+        raise MdbenchError(f"{folder} is no dataset: it has no README.md; publish zoos into a folder, and upload that")
+    return files
+
+
+def _tree(api: HfApi, name: str, revision: str | None) -> dict[str, RepoFile]:
+    """Return the files of a revision by their paths."""
+    entries = api.list_repo_tree(name, recursive=True, revision=revision, repo_type="dataset")
+    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+
+def _is_own(path: str) -> bool:
+    return any(path == own or (own.endswith("/") and path.startswith(own)) for own in OWN)
+
+
+def _difference(files: dict[str, Path], there: dict[str, RepoFile]) -> str | None:
+    """Return the first path whose content is not what the Hub has; `None` where all are."""
+    ours = {path for path in there if _is_own(path)}
+    for path in sorted(ours | set(files)):
+        if path not in files or path not in there or not _is(files[path], there[path]):
+            return path
+    return None
+
+
+def _is(file: Path, there: RepoFile) -> bool:
+    """Tell whether a file is what the Hub has: by its SHA-256 where it is a large one, otherwise as git names it."""
+    if file.stat().st_size != there.size:
+        return False
+    if there.lfs:
+        return sha256_of(file) == there.lfs.sha256
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
+
+
+@contextmanager
+def _asking(repo: str) -> Iterator[None]:
+    """Stand around what is asked of the Hub: where it fails, say what to do about it.
+
+    Raises
+    ------
+    MdbenchError
+        It failed.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, httpx2.HTTPError) as error:
+        # The client says of a large file which one it was, and of what happened to it that it was the cause.
+        cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error
+        raise MdbenchError(f"cannot upload to {repo}: {_said(cause)}; {_advice(cause)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """Return in one line what went wrong."""
+    if isinstance(error, HfHubHTTPError):
+        told = error.server_message or ""
+        return f"the Hub answers {error.response.status_code}" + (f" ({' '.join(told.split())})" if told else "")
+    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    return where + (" ".join(str(error).split()) if isinstance(error, ValueError) else reason(error))
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if status == 401:
+            return "log in with `hf auth login`, or set HF_TOKEN to a token that is valid"
+        if status in (402, 403, 404):
+            return "is it yours to write, and may the token write (`hf auth whoami`)? If not: `hf auth login`"
+        if status in (409, 412):
+            return "it has changed meanwhile: the same command looks anew"
+        if status == 429 or status >= 500:
+            return f"later, {_AGAIN}"
+    if isinstance(error, HFValidationError):
+        return "a repository is called ORGANISATION/NAME"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "unset HF_HUB_OFFLINE"
+    if isinstance(error, (httpx2.TransportError, ConnectionError, TimeoutError)):
+        return f"is there a network? Once there is, {_AGAIN}"
+    return f"once that is mended, {_AGAIN}"
