@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from sklearn.dummy import DummyClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression as Regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,7 +17,8 @@ class LogisticRegression:
     def fit(self, models: pd.DataFrame, labels: pd.Series) -> None:
         """Fit the regression."""
         regression = Regression(max_iter=1000) if labels.nunique() > 1 else DummyClassifier()
-        self.pipeline = make_pipeline(StandardScaler(), regression).fit(models, labels)
+        filled = SimpleImputer(strategy="median", keep_empty_features=True)  # what could not be measured
+        self.pipeline = make_pipeline(filled, StandardScaler(), regression).fit(models, labels)
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Say the likeliest verdict."""

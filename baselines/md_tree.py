@@ -62,8 +62,12 @@ def columns_of(tree: Sequence[Question]) -> list[str]:
 
 
 def columns_as_arrays(tree: Sequence[Question], models: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the values of each column of a tree, shape (n,): looking a column up in a DataFrame is slow."""
-    return {column: models[column].to_numpy() for column in columns_of(tree)}
+    """Return the values of each column of a tree, shape (n,): looking a column up in a DataFrame is slow.
+
+    What could not be measured is +∞, above every threshold.
+    """
+    arrays = {column: models[column].to_numpy() for column in columns_of(tree)}
+    return {column: np.where(np.isnan(values), np.inf, values) for column, values in arrays.items()}
 
 
 def follow(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -15,7 +16,8 @@ class NearestNeighbours:
     def fit(self, models: pd.DataFrame, labels: pd.Series) -> None:
         """Remember the training models."""
         neighbours = KNeighborsClassifier(n_neighbors=min(5, len(models)))
-        self.pipeline = make_pipeline(StandardScaler(), neighbours).fit(models, labels)
+        filled = SimpleImputer(strategy="median", keep_empty_features=True)  # what could not be measured
+        self.pipeline = make_pipeline(filled, StandardScaler(), neighbours).fit(models, labels)
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Count the votes."""

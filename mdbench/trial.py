@@ -45,8 +45,8 @@ class Answer:
 def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
     """Return the columns a method gets in a case.
 
-    A method that declares none gets every validation and landscape column that both zoos have in full, less, on the
-    transductive track, those that reveal labels.
+    A method that declares none gets every validation and landscape column that both zoos have in full, less those that its
+    track does not get: transductive methods those that reveal labels, inductive ones those that place a row among all others.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
         name
         for name, column in COLUMNS.items()
         if column.family in (Family.VALIDATION, Family.LANDSCAPE)
-        and not (method.track == "transductive" and column.reveals_label)
+        and not (column.reveals_label if method.track == "transductive" else column.relative)
         and all(name in table and table[name].notna().all() for table in (rows.train.table, rows.test.table))
     )
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from baselines.md_tree import TREES, MDTree
 from baselines.md_tree_cka import MDTreeCKA
 from baselines.md_tree_exact import MDTreeExact
+from baselines.md_tree_quantile import MDTreeQuantile
 from mdbench.cases import load_cases
 from mdbench.method import find_method, load_method, named_methods
 from mdbench.splits import split
@@ -95,6 +96,50 @@ def test_exact_thresholds_are_never_worse_than_the_published_procedure(seed):
         assert right[1] >= right[0], tree
 
 
+def test_md_tree_on_quantiles_does_not_see_the_scale():
+    """Any increasing change of scale of what is measured leaves it as it was, and the published tree not."""
+    table = toy.table(seed=1)
+    for column, change in (
+        ("train_error", np.sqrt),
+        ("log_hessian_trace", np.exp),
+        ("mode_connectivity_peak", np.cbrt),
+    ):
+        table[column] = change(table[column])
+    other = type(NOISY).from_table(NOISY.name, NOISY.title, table, NOISY.moves, NOISY.provenance)
+    case = load_cases("cifar10/optimizer/few-shot/8")[0]
+    said = {
+        (kind.name, test is other): ask(load_method(find_method(kind.name)), split(case, CLEAN, test)).predicted
+        for kind, test in product((MDTree, MDTreeQuantile), (NOISY, other))
+    }
+    np.testing.assert_array_equal(said["md_tree_quantile", False], said["md_tree_quantile", True])
+    assert (said["md_tree", False] != said["md_tree", True]).mean() > 0.05
+    truth = split(case, CLEAN, NOISY).test.codes
+    assert (said["md_tree_quantile", True] == truth).mean() > 0.8
+
+
+def test_what_could_not_be_measured_is_above_every_threshold():
+    rng = np.random.default_rng(0)
+    models = pd.DataFrame(rng.random((60, 3)) * [2, -30, 4] + [0, 0, 4], columns=MDTree.columns["optimizer"])
+    models.loc[::3, "log_hessian_trace"] = np.nan
+    labels = pd.Series(rng.choice(TASKS["optimizer"].classes, 60), dtype=object)
+    filled = models.fillna({"log_hessian_trace": 100.0})
+    for kind in (MDTree, MDTreeExact):
+        one, other = kind(), kind()
+        one.fit(models, labels, TASKS["optimizer"])
+        other.fit(filled, labels, TASKS["optimizer"])
+        np.testing.assert_array_equal(one.predict(models), other.predict(filled))
+
+
+@pytest.mark.parametrize("name", sorted(named_methods()))
+def test_every_baseline_bears_what_could_not_be_measured(name):
+    table = toy.table(seed=2)
+    table.loc[::7, "output_cka"] = np.nan
+    gaps = type(NOISY).from_table(NOISY.name, NOISY.title, table, NOISY.moves, NOISY.provenance)
+    case = load_cases("cifar10/optimizer/few-shot/8")[0]
+    for train, test in ((CLEAN, gaps), (gaps, CLEAN)):
+        ask(load_method(find_method(name)), split(case, train, test))
+
+
 def test_the_barrier_rule_is_the_inequality():
     rule = load_method(find_method("barrier_rule")).fresh()
     models = pd.DataFrame(
@@ -148,6 +193,7 @@ def test_the_baselines_are_all_there():
         "md_tree",
         "md_tree_cka",
         "md_tree_exact",
+        "md_tree_quantile",
         "validation_tree",
         "hyperparameter_tree",
         "hyperparameter_validation_tree",

@@ -96,6 +96,15 @@ def test_a_declared_column_comes_alone():
     assert list(Spy.given[-1].columns) == ["train_error"]
 
 
+def test_an_inductive_method_gets_no_column_that_places_a_row_among_the_others():
+    class Alone(Spy):
+        pass
+
+    columns = ask(as_method(Alone), ROWS).columns
+    assert "train_error" in columns
+    assert not [column for column in columns if column.endswith("_quantile")]
+
+
 def test_a_transductive_method_gets_no_column_that_reveals_labels():
     class Batch(Spy):
         track = "transductive"
