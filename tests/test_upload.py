@@ -197,8 +197,10 @@ def test_somebody_else_was_faster(hub, folder, send):
     with pytest.raises(MdbenchError, match=r"412.*it has changed meanwhile: the same command looks anew"):
         send("v2")
     assert zoo.commits[zoo.find("main")].title == "meanwhile"
+    hub.faults = [Fault("POST", "/tag/", then=meanwhile, cut="nothing")]
     send("v2")
-    assert "data/theirs" not in zoo.files("v2")
+    assert zoo.commits[zoo.find("main")].title == "meanwhile"
+    assert own(zoo.files("v2")) == {**FILES, "README.md": b"# Two\n"}  # what was sent, not what came after it
 
 
 def test_ctrl_c_leaves_nothing_half_committed(hub, folder, send):
