@@ -3,16 +3,15 @@
     checkpoints/ZOO/shard-00001.safetensors, …   parameters and buffers, under `checkpoint/parameter`
     checkpoints/ZOO/index.json                   these files, and what it takes to make a network of them without the data
 
-Which network is in which shard follows from the zoo's table and from the sizes of its networks, so that tables can say it
-before there is any shard. Written again, a zoo gives the same bytes.
+Which network is in which shard follows from the zoo's table, so that it can say it before there is any shard. Written again,
+a zoo gives the same bytes.
 """
 
 import hashlib
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,9 +21,8 @@ from torch import Tensor
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import sha256_of
+from mdbench.zoo import Zoo, sha256_of
 from zoo_builder.built import Built
-from zoo_builder.network import networks
 from zoo_builder.store import SPEC
 from zoo_builder.tables import digest_of
 from zoo_builder.units import writing
@@ -32,10 +30,10 @@ from zoo_builder.units import writing
 FORMAT: Final = 1
 FOLDER: Final = "checkpoints"
 INDEX: Final = "index.json"
-#: Bytes of a shard, unless a single network takes more.
+#: Bytes of a shard's parameters, unless a single network has more.
 LIMIT: Final = 256_000_000
-#: Bytes of a shard's header, which whoever wants one network of it has to read.
-HEADER_LIMIT: Final = 1_000_000
+#: Networks of a shard: whoever wants one of them has to read the header, in which all of them stand.
+NETWORKS: Final = 256
 _LARGEST_INDEX: Final = 2**24  # bytes
 _LARGEST_INPUT: Final = 2**28  # numbers
 
@@ -94,113 +92,82 @@ class Index(_Strict):
         return next((shard for shard in self.shards if path == shard_path(self.zoo, shard.name)), None)
 
 
-class Size(NamedTuple):
-    """How many bytes a network takes: at most in a shard's header, and exactly behind it."""
-
-    header: int
-    tensors: int
-
-
 def shard_path(zoo: str, name: str) -> str:
     """Return the path of a zoo's shard, or of its index, in the published folder."""
     return f"{FOLDER}/{zoo}/{name}"
 
 
-def sizes(built: Built) -> dict[str, Size]:
-    """Return how large every network of a zoo is, in the order of its table; no network is read."""
-    known = {one.name: one for one in networks(built.spec, built.subsets)}
-    states: dict[tuple[int | None, int | None], dict[str, Tensor]] = {}
-    found = {}
-    for name in _table(built).index:
-        form = known[name].width, known[name].depth
-        if form not in states:
-            states[form] = built.spec.architecture.build(built.dataset.shape, built.dataset.classes, *form).state_dict()
-        found[name] = Size(
-            sum(_line(f"{name}/{parameter}", value) for parameter, value in states[form].items()),
-            sum(value.nbytes for value in states[form].values()),
-        )
-    return found
+def assigned(zoo: Zoo, limit: int = LIMIT, networks: int = NETWORKS) -> pd.DataFrame:
+    """Return a zoo's table of networks with the shard that each of them is in when published, in the column ``shard``.
 
-
-def _line(name: str, value: Tensor) -> int:
-    """Return the most that a tensor takes in the header of a safetensors file: kinds have 4 letters, offsets 12 digits."""
-    said = {name: {"dtype": "BOOL", "shape": list(value.shape), "data_offsets": [10**11, 10**11]}}
-    return len(json.dumps(said, separators=(",", ":")).encode()) - 1  # two braces around it, a comma behind it
-
-
-def assigned(
-    zoo: str, sizes: Mapping[str, Size], limit: int = LIMIT, header_limit: int = HEADER_LIMIT
-) -> "pd.Series[str]":
-    """Return which shard each network is in: the column ``shard`` of the published table, indexed by ``checkpoint``.
+    Shards are filled in the table's order, and a network is never cut.
 
     Parameters
     ----------
-    zoo : the zoo's name.
-    sizes : of its networks, in the order of its table. A shard is filled in this order, and a network never cut.
-    limit, header_limit : bytes of a shard, and of its header; only a network that is alone in its shard may take more.
-    """
-    shards, number = [], 0
-    header = tensors = 0
-    for size in sizes.values():
-        header, tensors = header + size.header, tensors + size.tensors
-        if not number or header > header_limit or header + tensors > limit:
-            number += 1
-            header, tensors = size
-        shards.append(shard_path(zoo, f"shard-{number:05}.safetensors"))
-    return pd.Series(shards, index=pd.Index(sizes, name="checkpoint"), name="shard", dtype=object)
-
-
-def write_shards(
-    built: Built,
-    folder: Path,
-    *,
-    limit: int = LIMIT,
-    header_limit: int = HEADER_LIMIT,
-    progress: Callable[[int, int], None] = lambda *_: None,
-) -> Index:
-    """Write the networks of a zoo, or go on writing them. One shard is in memory at a time.
-
-    Parameters
-    ----------
-    built : the build.
-    folder : the published folder; the shards go to ``checkpoints/ZOO``. One that is there already, byte for byte, stays.
-    limit, header_limit : as for `assigned`.
-    progress : called with the number of networks that are written, and of all of them, after every shard.
-
-    Returns
-    -------
-    What ``index.json`` says, which is written last.
+    zoo : the zoo.
+    limit : bytes of a shard's parameters; only a network that is alone in its shard may have more.
+    networks : of a shard, at most.
 
     Raises
     ------
     MdbenchError
-        A network is not the one that the zoo's table describes; the folder cannot be written.
+        The zoo does not say how many parameters its networks have.
     """
-    table = _table(built)
-    paths = assigned(built.zoo.name, sizes(built), limit, header_limit)
-    home, shards, done = folder / FOLDER / built.zoo.name, [], 0
+    table, shards = _networks(zoo), []
+    number, size, there = 0, 0.0, 0
+    for count in table["parameter_count"]:
+        size, there = size + 4 * count, there + 1
+        if not number or size > limit or there > networks:
+            number, size, there = number + 1, 4 * count, 1
+        shards.append(shard_path(zoo.name, f"shard-{number:05}.safetensors"))
+    return table.assign(shard=shards)
+
+
+def write(folder: Path, zoo: Zoo, to: Path, *, progress: Callable[[int], None] = lambda _: None) -> list[Path]:
+    """Write the networks of a zoo, or go on writing them. One shard is in memory at a time.
+
+    Parameters
+    ----------
+    folder : that of the build.
+    zoo : its tables, with the shards to write, as `assigned` says.
+    to : the published folder; a shard that is there already, byte for byte, stays.
+    progress : called with the number of networks that are written, after every shard.
+
+    Returns
+    -------
+    The files; ``index.json`` is written last.
+
+    Raises
+    ------
+    MdbenchError
+        The folder holds no finished build, a network is not the one that the tables describe, or `to` cannot be written.
+    """
+    built, table = Built.open(folder), _networks(zoo)
+    units = _networks(built.zoo)["shard"]
+    home, shards, done = to / FOLDER / zoo.name, [], 0
     with writing(home):
         home.mkdir(parents=True, exist_ok=True)
         files.tidy(home)
-        for path, names in paths.groupby(paths).groups.items():
-            content = save(_tensors(built.store.folder, table.loc[names]))
-            file, digest = folder / str(path), hashlib.sha256(content).hexdigest()
+        for path, rows in table.groupby("shard"):
+            content = save(_tensors(built.store.folder, units[rows.index], rows["sha256"]))
+            file, digest = to / str(path), hashlib.sha256(content).hexdigest()
             if not (file.is_file() and sha256_of(file) == digest):
                 files.replace({file: content})
-            shards.append(Shard(name=file.name, sha256=digest, bytes=len(content), networks=len(names)))
-            done += len(names)
-            progress(done, len(table))
+            shards.append(Shard(name=file.name, sha256=digest, bytes=len(content), networks=len(rows)))
+            done += len(rows)
+            progress(done)
         index = Index(
-            zoo=built.zoo.name,
+            zoo=zoo.name,
             input_shape=built.dataset.shape,
             classes=built.dataset.classes,
             spec_sha256=sha256_of(built.store.folder / SPEC),
             shards=tuple(shards),
         )
         files.replace({home / INDEX: (index.model_dump_json(indent=2) + "\n").encode()})
-        for stale in {path.name for path in home.glob("shard-*.safetensors")} - {shard.name for shard in shards}:
-            (home / stale).unlink()
-    return index
+        written = [*(home / shard.name for shard in shards), home / INDEX]
+        for stale in set(home.glob("shard-*.safetensors")) - set(written):
+            stale.unlink()
+    return written
 
 
 def read_index(path: Path) -> Index:
@@ -222,40 +189,30 @@ def read_index(path: Path) -> Index:
     return index
 
 
-def _table(built: Built) -> pd.DataFrame:
-    """Return a build's table of networks."""
-    if built.zoo.checkpoints is None:
-        raise MdbenchError(f"{built.store.folder} has no table of networks")
-    return built.zoo.checkpoints
+def _networks(zoo: Zoo) -> pd.DataFrame:
+    """Return the table of networks of a zoo that was built."""
+    table = zoo.checkpoints
+    if table is None or not {"parameter_count", "shard", "sha256"} <= set(table):
+        raise MdbenchError(f"zoo {zoo.name} does not say where its networks are; only a zoo that was built has them")
+    return table
 
 
-def _tensors(folder: Path, table: pd.DataFrame) -> dict[str, Tensor]:
+def _tensors(folder: Path, units: "pd.Series[str]", digests: "pd.Series[str]") -> dict[str, Tensor]:
     """Return the tensors of networks, checked: ``checkpoint/parameter`` → tensor, mapped from the files of the units."""
     tensors: dict[str, Tensor] = {}
-    for unit, rows in table.groupby("shard", sort=False):
+    for unit, names in units.groupby(units).groups.items():
         path = folder / str(unit)
+        states: dict[str, dict[str, Tensor]] = {str(name): {} for name in names}
         try:
             with safe_open(path, framework="pt") as file:
-                own: dict[str, list[str]] = {str(name): [] for name in rows.index}
                 for key in file.keys():  # noqa: SIM118 - no mapping
-                    name = _network_of(key, own)
-                    if name is not None:
-                        own[name].append(key)
-                for name, keys in own.items():
-                    state = {key.removeprefix(f"{name}/"): file.get_tensor(key) for key in keys}
-                    if digest_of(state) != rows.loc[name, "sha256"]:
-                        raise MdbenchError(
-                            f"{path}: the tensors of {name} are not those that the zoo's tables describe"
-                        )
-                    tensors |= {f"{name}/{parameter}": value for parameter, value in state.items()}
+                    name, _, parameter = key.rpartition("/")
+                    if name in states:
+                        states[name][parameter] = file.get_tensor(key)
         except (OSError, SafetensorError) as error:
             raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
+        for name, state in states.items():
+            if digest_of(state) != digests[name]:
+                raise MdbenchError(f"{path}: the tensors of {name} are not those that the zoo's tables describe")
+            tensors |= {f"{name}/{parameter}": value for parameter, value in state.items()}
     return tensors
-
-
-def _network_of(key: str, names: Mapping[str, object]) -> str | None:
-    """Return the network that a tensor belongs to, where it is one of these; a parameter's name may have slashes too."""
-    at = key.rfind("/")
-    while at > 0 and key[:at] not in names:
-        at = key.rfind("/", 0, at)
-    return key[:at] if at > 0 else None
