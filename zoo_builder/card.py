@@ -178,10 +178,7 @@ def card(
         front=front.strip(),
         zoos=_zoos(zoos),
         figures=[zoo.name for zoo in zoos],
-        source='"ORG/NAME"'
-        if networks
-        else '"mdbench")  # in a checkout; elsewhere load_dataset(mdbench.dataset_path()',
-        again='"ORG/NAME"' if networks else '"mdbench"',
+        repo=repo,
         first=split_name(zoos[0].name),
         tables=table(("config", "splits", "one row is"), [(f"`{c.name}`", _codes(c.parts), c.about) for c in configs]),
         asked=any(config.name == "splits" for config in configs),
