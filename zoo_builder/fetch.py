@@ -37,6 +37,7 @@ from zoo_builder.tables import digest_of
 from zoo_builder.units import writing
 
 _LARGEST_SPEC: Final = 2**20  # bytes
+_STEP: Final = 2**22  # bytes from one report of progress to the next
 _A_UNIT: Final = re.compile(r"units/\w+/checkpoints\.safetensors")
 
 
@@ -89,7 +90,7 @@ class _Zoo:
             if self.index and sha256_of(path) != self.index.spec_sha256:
                 raise MdbenchError(f"{path} is not the specification that the networks were made from")
             return parse_spec(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # numbers too long, lists too deep
             raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
 
     def size(self, path: str) -> int:
@@ -332,7 +333,8 @@ def _fetch_shard(where: Place, path: str, shard: Shard, to: Path, progress: Call
                 for piece in where.read(path, there, shard.bytes):
                     file.write(piece)
                     there += len(piece)
-                    progress(there)
+                    if there // _STEP > (there - len(piece)) // _STEP:
+                        progress(there)
             file.flush()
             os.fsync(file.fileno())
         if sha256_of(part) != shard.sha256:

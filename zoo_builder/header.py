@@ -28,7 +28,8 @@ _KINDS: Final = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_Whole = Annotated[int, Field(ge=0, lt=2**48)]
+_MANY: Final = 2**48
+_Whole = Annotated[int, Field(ge=0, lt=_MANY)]
 
 #: Returns the bytes of a file from a position to before another.
 Read = Callable[[int, int], bytearray]
@@ -57,9 +58,10 @@ class Entry(BaseModel):
 
     @property
     def fits(self) -> bool:
-        """Whether it takes the bytes that its kind and its shape need."""
+        """Whether it takes the bytes that its kind and its shape need, and PyTorch can count them."""
         start, stop = self.data_offsets
-        return stop - start == math.prod(self.shape) * self.kind.itemsize
+        strides = math.prod(max(1, length) for length in self.shape)
+        return stop - start == math.prod(self.shape) * self.kind.itemsize and strides < _MANY
 
 
 _HEADER: Final = TypeAdapter(dict[str, Entry | dict[str, str]])
@@ -87,11 +89,11 @@ def read_header(read: Read, size: int, where: str) -> tuple[dict[str, Entry], in
     if size < _LENGTH:
         raise MdbenchError(f"{where} is not a safetensors file: it has only {size} bytes")
     (length,) = struct.unpack("<Q", read(0, _LENGTH))
-    begin = _LENGTH + length
-    if begin > size or length > LARGEST:
+    if not 0 < length <= min(size - _LENGTH, LARGEST):
         raise MdbenchError(f"{where} is not a safetensors file: its header would have {length} bytes")
+    begin = _LENGTH + length
     try:
-        said = _HEADER.validate_json(bytes(read(_LENGTH, begin))) if length else {}
+        said = _HEADER.validate_json(bytes(read(_LENGTH, begin)))
     except ValidationError as error:
         raise MdbenchError(f"{where} has no safetensors header: {reason(error)}") from error
     tensors = {name: entry for name, entry in said.items() if isinstance(entry, Entry)}

@@ -120,12 +120,17 @@ class Repository:
         url = hf_hub_url(self._repository, path, repo_type="dataset", revision=self.commit)
         # What is compressed on the way has no positions.
         headers = {**client.build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        patience: dict[str, Any] = {"timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT, "max_retries": _RETRIES}
+        # The client retries what a server refuses for the moment; once an answer has begun, it must not begin again.
+        patience: dict[str, Any] = {
+            "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            "max_retries": _RETRIES,
+            "retry_on_exceptions": (),
+        }
         with self._asking(path), client.http_stream_backoff("GET", url, headers=headers, **patience) as answer:
             client.hf_raise_for_status(answer)
             # A server, or a proxy before it, may ignore ranges: what comes before ours is then dropped as it arrives.
             position, left = _first_byte(answer, start, f"{self.name}: {path}"), stop - start
-            for piece in answer.iter_bytes(chunk_size=_CHUNK):
+            for piece in answer.iter_bytes():
                 own = piece[max(0, start - position) :][:left]
                 position, left = position + len(piece), left - len(own)
                 if own:
