@@ -3,7 +3,7 @@
 import heapq
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,7 @@ def build(
     open_executor: OpenExecutor,
     *,
     device: str = "cpu",
+    only: Collection[str] | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Zoo:
     """Build a zoo, or go on building it.
@@ -64,6 +65,7 @@ def build(
     folder : where the zoo goes; one that holds the beginning of the same build is continued.
     open_executor : opens workers; see `zoo_builder.executors`.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
+    only : names of the configurations that are built; all if left out. The labels of a part of a grid mean nothing.
     progress : called at the start and after every unit.
 
     Returns
@@ -77,7 +79,7 @@ def build(
     """
     spec = read_spec(spec_path)
     dataset, subsets = material(spec)
-    whole = plan(spec, dataset, subsets, **LIMITS[device])
+    whole = plan(spec, dataset, subsets, **LIMITS[device], only=only)
     store = Store(folder.absolute())
     with store.locked():
         manifest = Manifest(

@@ -1,10 +1,12 @@
 """``mdbench zoo``: the commands that make zoos. Everything heavy is imported by the command that needs it."""
 
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +39,8 @@ Dask = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler whose workers do the work.", metavar="ADDRESS")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
+
+_KEPT = "finished units are kept, and the same command goes on from there"
 
 
 @app.command()
@@ -155,7 +159,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Get the networks of published zoos: all of them, or one. Interrupted at any moment, the same command goes on."""
-    with _kept("what has arrived is kept"):
+    with _kept("what has arrived is kept, and the same command goes on from there"):
         with needs("zoo"):
             from zoo_builder import report
             from zoo_builder.fetch import fetch as run
@@ -166,6 +170,50 @@ def fetch(
 
 
 @app.command()
+def publish(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Names or folders of built zoos.", show_default=False)
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the dataset [default: mdbench's own, under ORG/NAME]", show_default=False),
+    ] = None,
+    repo: Annotated[
+        str | None,
+        typer.Option(help="Dataset on the Hugging Face Hub to upload it to.", metavar="ORG/NAME", show_default=False),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Version, x.y.z; on the Hub a tag, which is never moved.")] = "1.0.0",
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    tables_only: Annotated[bool, typer.Option("--tables-only", help="Leave the networks out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write and upload nothing; say what it would be.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a Hugging Face dataset of zoos: tables, networks, card. Interrupted, the same command goes on."""
+    with _kept("what is written and what has arrived is kept, and the same command goes on from there"):
+        with needs("zoo"):
+            from mdbench.paths import data_home
+            from zoo_builder import report
+            from zoo_builder.card import NOWHERE
+            from zoo_builder.publish import preview
+            from zoo_builder.publish import publish as run
+            from zoo_builder.upload import upload
+
+        if to is None and repo is None:
+            raise MdbenchError("say where to: --to FOLDER, or --repo ORG/NAME")
+        zoos, home = [_home(folder) for folder in folders], to or data_home() / "published" / str(repo)
+        what: dict[str, Any] = {"version": version, "networks": not tables_only, "repo": repo or NOWHERE}
+        if dry_run:
+            report.show_preview(preview(zoos, home, **what), repo, as_json=as_json)
+            return
+        with _progress(as_json, "writing networks") as progress:
+            written = run(zoos, home, **what, progress=progress)
+        report.show_published(home, written, as_json=as_json)
+        if repo:
+            address = upload(home, repo, tag=f"v{version}", message=f"Version {version}", private=private)
+            report.show_uploaded(address, as_json=as_json)
+
+
+@app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say how far a build is."""
     with needs("zoo"):
@@ -173,6 +221,63 @@ def status(folder: Folder, as_json: Json = False) -> None:
         from zoo_builder.build import status as look
 
     report.show_status(look(_home(folder)), as_json=as_json)
+
+
+@app.command()
+def verify(
+    zoos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ZOO]...",
+            help="Names or folders of zoos [default: those that come with mdbench]",
+            show_default=False,
+        ),
+    ] = None,
+    configurations: Annotated[int, typer.Option(min=1, help="How many are rebuilt, with all their seeds.")] = 20,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the choice [default: drawn, and printed]", show_default=False)
+    ] = None,
+    families: Annotated[
+        str | None,
+        typer.Option(
+            help="Families of metrics, by commas [default: all that the zoo has]", show_default=False, metavar="NAMES"
+        ),
+    ] = None,
+    workers: WorkerCount = None,
+    device: Device = "cpu",
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Folder to leave the rebuilt zoos in [default: a temporary one]", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rebuild configurations of a zoo, chosen at random, and compare them with its tables. Exit code 1: they differ."""
+    with _kept("nothing is left behind" if keep is None else _KEPT):
+        with needs("zoo"):
+            from mdbench.zoo import find_zoo
+            from zoo_builder import report
+            from zoo_builder.verify import shipped_zoos
+            from zoo_builder.verify import verify as run
+
+        chosen = secrets.randbelow(2**32) if seed is None else seed
+        open_executor, kind = _open(workers, device, None, "zoo_builder.measuring")
+        names = [name.strip() for name in families.split(",")] if families is not None else None
+        verdicts = set()
+        for folder in map(find_zoo, zoos) if zoos else shipped_zoos():
+            report.show_draw(folder, chosen, as_json=as_json)
+            found = run(
+                folder,
+                open_executor,
+                seed=chosen,
+                configurations=configurations,
+                families=names,
+                device=kind,
+                keep=keep and keep / folder.resolve().name,
+                stage=partial(_progress, as_json),
+            )
+            report.show_verification(found, as_json=as_json)
+            verdicts.add(found.comparison.verdict)
+    raise typer.Exit(int("differs" in verdicts))
 
 
 def _workers(devices: list[str]) -> int:
@@ -202,15 +307,15 @@ def _open(
 
 
 @contextmanager
-def _kept(what: str = "finished units are kept") -> Iterator[None]:
-    """Stand around long work: what Ctrl-C stops is gone on with later."""
+def _kept(what: str = _KEPT) -> Iterator[None]:
+    """Stand around long work: say what is left of it where Ctrl-C stops it."""
     try:
         yield
     except KeyboardInterrupt:
         from zoo_builder.executors import end_nursery
 
         end_nursery()
-        typer.echo(f"stopped; {what}, and the same command goes on from there", err=True)
+        typer.echo(f"stopped; {what}", err=True)
         raise typer.Exit(130) from None
 
 

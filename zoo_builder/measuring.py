@@ -256,11 +256,12 @@ def _carry_out(
 
 def cut(built: Built, device: str) -> list[Portion]:
     """Cut a zoo's configurations into portions, the most expensive first."""
-    spec, dataset = built.spec, built.dataset
+    spec, dataset, table = built.spec, built.dataset, _checkpoints(built)
     groups: dict[tuple[Any, ...], dict[str, list[Network]]] = {}
     for one in networks(spec, built.subsets):
-        same = one.width, one.depth, one.data_fraction, one.label_noise
-        groups.setdefault(same, {}).setdefault(one.configuration, []).append(one)
+        if one.name in table.index:  # a part of the grid may have been built
+            same = one.width, one.depth, one.data_fraction, one.label_noise
+            groups.setdefault(same, {}).setdefault(one.configuration, []).append(one)
     build = spec.architecture.build
     shapes = {(width, depth) for width, depth, *_ in groups}
     costs = {
@@ -277,7 +278,7 @@ def cut(built: Built, device: str) -> list[Portion]:
             some = names[start : start + size]
             own = [one for name in some for one in group[name]]
             weight = 2000 + each.activations + each.multiplications / 10
-            portions.append(Portion.of(own, some, _checkpoints(built), weight))
+            portions.append(Portion.of(own, some, table, weight))
     return sorted(portions, key=lambda portion: portion.weight, reverse=True)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Final, TypedDict
@@ -168,7 +168,15 @@ class Plan:
         return sum(cost.bytes + cost.tensors * (_SAID_OF_A_TENSOR + len(one.name)) for one, cost in every)
 
 
-def plan(spec: ZooSpec, dataset: Dataset, subsets: Subsets, stack: int, activations: int) -> Plan:
+def plan(
+    spec: ZooSpec,
+    dataset: Dataset,
+    subsets: Subsets,
+    stack: int,
+    activations: int,
+    *,
+    only: Collection[str] | None = None,
+) -> Plan:
     """Cut a zoo's networks into units.
 
     Networks of one shape and batch size belong together; where they are too many for one unit they are cut by their number
@@ -178,6 +186,7 @@ def plan(spec: ZooSpec, dataset: Dataset, subsets: Subsets, stack: int, activati
     ----------
     spec, dataset, subsets : the zoo and its data.
     stack, activations : see `Limits`.
+    only : names of the configurations whose networks are wanted; all if left out.
 
     Raises
     ------
@@ -186,7 +195,8 @@ def plan(spec: ZooSpec, dataset: Dataset, subsets: Subsets, stack: int, activati
     """
     groups: dict[tuple[int | None, int | None, int], list[Network]] = {}
     for one in networks(spec, subsets):
-        groups.setdefault((one.width, one.depth, one.batch_size), []).append(one)
+        if only is None or one.configuration in only:
+            groups.setdefault((one.width, one.depth, one.batch_size), []).append(one)
     build = spec.architecture.build
     shapes = {(width, depth) for width, depth, _ in groups}
     costs = {

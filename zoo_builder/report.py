@@ -1,7 +1,7 @@
 """What people see of zoos on the terminal."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,10 @@ from zoo_builder import build
 
 if TYPE_CHECKING:
     from zoo_builder.fetch import Fetched
+    from zoo_builder.verify import Difference, Verification
 
+#: How many differences are said one by one, and how many letters of a text.
+_WORST, _LONG = 10, 24
 _FORMS = {
     "taped": "one after the other, in compiled loops",
     "stacked": "as stacks, layer by layer",
@@ -127,6 +130,59 @@ def show_report(written: Sequence[Path], *, as_json: bool = False) -> None:
     say(f"wrote {written[0]}, with {len(written) - 1} figures and tables beside it")
 
 
+def show_draw(folder: Path, seed: int, *, as_json: bool = False) -> None:
+    """Print which zoo is verified, and the seed of the choice, before anything is known of it."""
+    if as_json:
+        _print({"event": "drawn", "folder": str(folder), "seed": seed})
+        return
+    say(f"verifying {folder}, seed {seed}")
+
+
+def show_verification(found: "Verification", *, as_json: bool = False) -> None:
+    """Print how what was rebuilt of a zoo compares with its tables: numbers, what differs, the verdict."""
+    result = found.comparison
+    if as_json:
+        _print({"event": "verified", **asdict(found)})
+        return
+    lines = [
+        ("built by", found.made_by),
+        ("rebuilt by", found.rebuilt_by),
+        ("configurations", f"{len(found.configurations):,}"),
+        ("families", ", ".join(found.families) or "none: training alone"),
+        ("networks", f"{result.networks:,}, of which {result.digests_equal:,} have the same tensors"),
+        (
+            "values",
+            f"{result.values:,}, of which {result.values_equal:,} equal, {result.values_identical:,} to the bit",
+        ),
+    ]
+    if result.tests:
+        lines.append(("by tolerance", f"{result.tests:,} comparisons"))
+    if result.largest and not result.differences:
+        lines.append(("largest difference", _difference(result.largest)))
+    lines += [("differs", _difference(one)) for one in result.differences[:_WORST]]
+    if len(result.differences) > _WORST:
+        lines.append(("", f"and {len(result.differences) - _WORST:,} more, which --json prints"))
+    _show(found.zoo, lines)
+    say(result.said)
+
+
+def _difference(one: "Difference") -> str:
+    """Say what differs, and by how much."""
+    where = f"{one.table.removesuffix('.parquet')}: {one.row}: {one.column}"
+    values = (
+        "" if one.t is not None and one.shipped is None else f" {_value(one.shipped)}, rebuilt {_value(one.rebuilt)}"
+    )
+    if one.t is None:
+        return where + values + ("" if one.size is None else f" ({one.size:.2g} of its size)")
+    return f"{where}{values} (t {one.t:.3g}" + (")" if one.size is None else f", {one.size:.2g} of what is tolerated)")
+
+
+def _value(one: float | str | None) -> str:
+    if isinstance(one, str):
+        return one if len(one) <= _LONG else f"{one[: _LONG - 1]}…"
+    return "missing" if one is None else f"{one:.9g}"
+
+
 def show_files(paths: Sequence[Path], *, as_json: bool = False) -> None:
     """Print which files were written."""
     if as_json:
@@ -134,6 +190,32 @@ def show_files(paths: Sequence[Path], *, as_json: bool = False) -> None:
         return
     for path in paths:
         say(f"wrote {path}")
+
+
+def show_preview(sizes: Mapping[str, int], repo: str | None, *, as_json: bool = False) -> None:
+    """Print what a dataset would be: its files, and their sizes."""
+    if as_json:
+        _print({"event": "would publish", "repo": repo, "files": sizes})
+        return
+    lines = [(path, size(count)) for path, count in sizes.items()]
+    _show(f"{repo or 'a dataset'}: nothing was written", [*lines, (f"{len(sizes)} files", size(sum(sizes.values())))])
+
+
+def show_published(folder: Path, written: Sequence[Path], *, as_json: bool = False) -> None:
+    """Print where a dataset is."""
+    if as_json:
+        _print({"event": "published", "folder": str(folder), "files": [str(path) for path in written]})
+        return
+    whole = sum(path.stat().st_size for path in written)
+    say(f"wrote {len(written)} files, {size(whole)}, to {folder}; look at {folder / 'README.md'}")
+
+
+def show_uploaded(address: str, *, as_json: bool = False) -> None:
+    """Print where a dataset is on the Hub."""
+    if as_json:
+        _print({"event": "uploaded", "address": address})
+        return
+    say(f"uploaded: {address}")
 
 
 def print_progress(progress: build.Progress) -> None:

@@ -1,0 +1,380 @@
+"""Verifying a zoo: what was changed is found, what is the same is said to be, and what rounding explains is told apart."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from tiny_zoo import Here, build_here, contents, here, write_spec
+
+from mdbench import files
+from mdbench.cli import main
+from mdbench.errors import MdbenchError
+from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, load_zoo, sha256_of
+from zoo_builder import executors, measuring, verify
+from zoo_builder.build import build
+from zoo_builder.landscape.registry import FAMILIES
+from zoo_builder.store import SPEC
+
+SHIPPED = (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS, SPEC)
+DIGESTS = {CONFIGURATIONS: "sha256", CHECKPOINTS: "checkpoints_sha256", LAYERS: "layers_sha256"}
+SOME = "label_noise=25/width=3/batch_size=8"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A zoo of eight configurations with three seeds each, measured in full, of which the networks are not there."""
+    folder = tmp_path_factory.mktemp("whole")
+    spec = write_spec(folder, label_noise=[0, 25], width=[2, 3], batch_size=[4, 8], seeds="[0, 1, 2]")
+    build_here(spec, folder / "built")
+    measuring.measure(folder / "built", here)
+    (folder / "zoo").mkdir()
+    for name in SHIPPED:
+        shutil.copy(folder / "built" / name, folder / "zoo" / name)
+    return folder / "zoo"
+
+
+@pytest.fixture
+def zoo(whole, tmp_path) -> Path:
+    """The same, to be worked on."""
+    shutil.copytree(whole, tmp_path / "zoo")
+    return tmp_path / "zoo"
+
+
+def rewrite(folder: Path, name: str, change) -> None:
+    """Change a table, and what ``zoo.json`` says of it."""
+    table = pq.ParquetFile(folder / name).read().to_pandas()
+    (folder / name).write_bytes(files.parquet(change(table)))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest[DIGESTS[name]] = sha256_of(folder / name)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def scaled(column: str, factor: float, *rows: str):
+    """Return what multiplies a column, in the rows whose names begin so."""
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        own = table.iloc[:, 0].str.startswith(rows) if rows else np.ones(len(table), dtype=bool)
+        return table.assign(**{column: table[column].where(~own, table[column] * factor)})
+
+    return change
+
+
+def shifted(column: str, by: float, *rows: str):
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        own = table.iloc[:, 0].str.startswith(rows)
+        return table.assign(**{column: table[column].where(~own, table[column] + by)})
+
+    return change
+
+
+def run(folder: Path, **options) -> verify.Verification:
+    return verify.verify(folder, here, **{"seed": 0, "configurations": 8, "families": [], **options})
+
+
+@pytest.fixture
+def again(whole):
+    """Compare with a rebuild of everything, which is there already."""
+
+    rebuilt = verify.read_tables(whole.parent / "built")
+    names = list(load_zoo(whole).configurations.index)
+    return lambda folder, families: verify.compare(verify.read_tables(folder), rebuilt, names, families)
+
+
+def test_what_a_network_is_does_not_depend_on_what_is_rebuilt_beside_it(whole):
+    """Some configurations alone, in all nine families, have the values that they have in the whole zoo."""
+    result = run(whole, seed=1, configurations=2, families=None)
+    assert len(result.configurations) == 2
+    assert result.families == tuple(FAMILIES)
+    assert result.comparison.verdict == "equal", result.comparison.differences[:3]
+    assert (result.comparison.networks, result.comparison.digests_equal) == (6, 6)
+
+
+def test_the_choice_is_the_seeds(whole):
+    everything = tuple(load_zoo(whole).configurations.index)
+    chosen = [run(whole, seed=seed, configurations=3).configurations for seed in (1, 1, 2, 3)]
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen)) == 3
+    for some in chosen:
+        assert len(set(some)) == 3
+        assert list(some) == [name for name in everything if name in some]
+
+
+def test_a_part_of_a_grid_is_built_and_measured_as_part_of_the_whole(whole, tmp_path):
+    names = list(load_zoo(whole).configurations.index)
+    part = build(whole / SPEC, tmp_path / "part", here, only=names[1::3])
+    assert list(part.configurations.index) == names[1::3]
+    assert set(part.checkpoints["configuration"]) == set(names[1::3])
+    measured = measuring.measure(tmp_path / "part", here, families=["performance"])
+    assert list(measured.configurations.index) == names[1::3]
+    with pytest.raises(MdbenchError, match="nothing was changed"):
+        build(whole / SPEC, tmp_path / "part", here)
+
+
+def test_values_in_single_precision_are_compared_in_single_precision(zoo, again):
+    def single(table: pd.DataFrame) -> pd.DataFrame:
+        keep = ("test_error", "label_noise", "width", "batch_size", "epochs")
+        numbers = table.select_dtypes("float64").columns.difference(keep)
+        return table.astype(dict.fromkeys(numbers, "float32"))
+
+    for name in (CHECKPOINTS, LAYERS):
+        rewrite(zoo, name, single)
+    assert again(zoo, list(FAMILIES)).verdict == "equal"
+    rewrite(zoo, CHECKPOINTS, lambda table: table.assign(test_loss=table["test_loss"] * np.float32(1 + 1e-6)))
+    assert again(zoo, []).verdict == "differs"
+
+
+def test_a_test_error_that_was_changed_is_found(zoo, again):
+    """Even where it was changed everywhere, so that the zoo does not contradict itself."""
+    for name in (CHECKPOINTS, CONFIGURATIONS):
+        rewrite(zoo, name, shifted("test_error", 3.0, SOME))
+    result = again(zoo, [])
+    assert result.verdict == "differs"
+    assert result.digests_equal == result.networks == 24
+    assert {(one.table, one.column) for one in result.differences} == {
+        (CHECKPOINTS, "test_error"),
+        (CONFIGURATIONS, "test_error"),
+    }
+    assert len(result.differences) == 4
+    assert all(one.row.startswith(SOME) for one in result.differences)
+    assert result.values - result.values_equal == 4
+    for one in result.differences:
+        assert one.shipped - one.rebuilt == pytest.approx(3)
+    for one in result.differences:
+        # A mean is as large as the largest number that it is of.
+        largest = max(some.shipped for some in result.differences)
+        assert one.size == pytest.approx(3 / (one.shipped if one.table == CHECKPOINTS else largest))
+    sizes = [one.size for one in result.differences]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "families"),
+    [
+        (CHECKPOINTS, "train_ece", ["performance"]),
+        (CONFIGURATIONS, "output_cka", ["similarity"]),
+        (LAYERS, "log_frobenius_norm", ["spectra"]),
+    ],
+)
+def test_a_metric_that_was_changed_is_found(zoo, again, table, column, families):
+    rewrite(zoo, table, scaled(column, 1.5, SOME))
+    result = again(zoo, families)
+    assert result.verdict == "differs"
+    rebuilt = [one for one in result.differences if one.table == table]
+    assert rebuilt
+    assert {one.column for one in rebuilt} == {column}
+    assert all(one.size == pytest.approx(1 / 3) for one in rebuilt)
+    assert again(zoo, ["connectivity"]).verdict == "equal"
+
+
+@pytest.mark.parametrize("lost", ["a number", "a reason", "a row", "a column"])
+def test_what_was_left_out_or_added_is_found(zoo, again, lost):
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        if lost == "a number":
+            return table.assign(log_frobenius_norm=table["log_frobenius_norm"].where(table.index != 3))
+        if lost == "a reason":
+            return table.assign(spectra_reason="it rained")
+        return table.drop(index=3) if lost == "a row" else table.assign(memorized_share=1.0)
+
+    rewrite(zoo, LAYERS, change)
+    result = again(zoo, ["spectra", "memorization"])
+    assert result.verdict == "differs"
+    assert {one.table for one in result.differences} == {LAYERS}
+    assert all(one.size is None for one in result.differences)
+
+
+def test_a_configuration_that_is_not_the_mean_of_its_networks_is_found_without_rebuilding_it(zoo):
+    rewrite(zoo, CONFIGURATIONS, scaled("train_ece", 1.01))
+    result = run(zoo, configurations=1, families=["performance"]).comparison
+    assert result.verdict == "differs"
+    assert len({one.row for one in result.differences}) == 8
+    assert run(zoo, configurations=1).comparison.verdict == "equal"
+
+
+def test_some_digests_that_differ_are_no_rounding(zoo, again):
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(sha256=table["sha256"].where(table.index != 5, "0" * 64))
+
+    rewrite(zoo, CHECKPOINTS, change)
+    result = again(zoo, [])
+    assert (result.verdict, result.digests_equal) == ("differs", 23)
+    assert [(one.column, one.shipped) for one in result.differences] == [("sha256", "0" * 64)]
+    assert "23 of 24 networks have the same tensors and 1 have others" in result.said
+
+
+def tables(seed: int, configurations: int = 20, seeds: int = 5, **changes) -> dict[str, pd.DataFrame]:
+    """Return the tables of a zoo as some machine would have built it: the same distribution, other numbers."""
+    rng = np.random.default_rng(seed)
+    names = [f"width={at}" for at in range(configurations)]
+    rows = [(name, number) for name in names for number in range(seeds)]
+    level = np.repeat(np.linspace(10, 60, configurations), seeds)
+    spread = np.repeat(np.geomspace(0.2, 5, configurations), seeds)
+    networks = pd.DataFrame(
+        {
+            "checkpoint": [f"{name}/seed={number}" for name, number in rows],
+            "configuration": [name for name, _ in rows],
+            "seed": [number for _, number in rows],
+            "width": np.repeat(np.arange(configurations, dtype=float), seeds),
+            "sha256": [f"{value:064x}" for value in rng.integers(0, 2**62, len(rows))],
+            "diverged": False,
+            "test_error": level + spread * rng.standard_normal(len(rows)),
+            "train_ece": np.exp(rng.standard_normal(len(rows)) / 2),
+            "train_margin": rng.standard_cauchy(len(rows)),
+            "performance_reason": None,
+        }
+    )
+    for column, change in changes.items():
+        networks[column] = change(networks)
+    numbers = networks[["test_error", "train_ece", "train_margin"]].groupby(networks["configuration"], sort=False)
+    table = numbers.mean().reset_index()
+    table["output_cka"] = rng.uniform(0.5, 1, configurations)
+    if "output_cka" in changes:
+        table["output_cka"] *= 1.5
+    for one, keys in ((networks, networks["checkpoint"]), (table, table["configuration"])):
+        one.index = pd.Index(keys)
+    return {CONFIGURATIONS: table, CHECKPOINTS: networks}
+
+
+def compared(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> verify.Comparison:
+    return verify.compare(one, other, list(one[CONFIGURATIONS].index), ["performance", "similarity"])
+
+
+def test_another_machine_is_within_tolerance():
+    """By the same procedure, at most one in a hundred rebuilds is called different."""
+    found = [compared(tables(2 * seed), tables(2 * seed + 1)) for seed in range(12)]
+    assert [one.verdict for one in found].count("within tolerance") >= 11
+    assert {one.digests_equal for one in found} == {0}
+    # 3 columns × (20 configurations + all of them, numbers and numbers missing), and one of configurations alone.
+    assert {one.tests for one in found} == {3 * 22 + 2}
+
+
+def test_tolerances_are_those_of_students_t():
+    """Against SciPy's test of two samples, and one by hand."""
+    from scipy import stats
+
+    one, other = tables(0), tables(1)
+    tests = {(t.row, t.column): t for t in verify._tests(list(verify._pairs(one, other, ["performance"])))}
+    for name in ("width=0", "width=7"):
+        values = [
+            some[CHECKPOINTS].loc[some[CHECKPOINTS]["configuration"] == name, "test_error"] for some in (other, one)
+        ]
+        expected = stats.ttest_ind(*values)
+        found = tests[name, "test_error"]
+        assert found.t == pytest.approx(expected.statistic)
+        assert (found.shipped, found.rebuilt) == pytest.approx((values[1].mean(), values[0].mean()))
+        # 22 comparisons are of what training measures, and share half of the false alarms.
+        assert found.size == pytest.approx(abs(expected.statistic) / stats.t.ppf(1 - 0.01 / 2 / 22 / 2, 8))
+    each = [tests[f"width={at}", "test_error"].t for at in range(20)]
+    assert tests["all configurations", "test_error"].t == pytest.approx(stats.ttest_1samp(each, 0).statistic)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "row"),
+    [
+        ("test_error", lambda t: t["test_error"] + 3 * (t["configuration"] == "width=0"), "width=0"),
+        ("test_error", lambda t: t["test_error"] * 0.9 - 1, "all configurations"),
+        ("train_ece", lambda t: t["train_ece"] * 1.5, "all configurations"),
+        ("train_ece", lambda t: t["train_ece"].where(t["seed"] > 0), "all configurations"),
+        ("output_cka", lambda t: 1.0, "all configurations"),
+        ("width", lambda t: t["width"] + 1, "width=0/seed=0"),
+    ],
+)
+def test_what_seed_noise_does_not_explain_is_found_on_another_machine(column, change, row):
+    changed = tables(1, **{column: change})
+    changed[CHECKPOINTS] = changed[CHECKPOINTS].drop(columns="output_cka", errors="ignore")
+    result = compared(tables(0), changed)
+    assert result.verdict == "differs"
+    assert row in {one.row for one in result.differences}
+    assert {one.column.removesuffix(" is missing") for one in result.differences} == {column}
+
+
+def test_without_seeds_nothing_can_be_said_of_one_configuration_on_another_machine():
+    result = compared(tables(0, configurations=1, seeds=1), tables(1, configurations=1, seeds=1))
+    assert (result.verdict, result.tests) == ("differs", 0)
+    assert "too few networks" in result.said
+
+
+def test_networks_that_diverged_do_not_say_what_machine_it_was():
+    def lost(table: pd.DataFrame) -> pd.Series:
+        return table["seed"] == 0
+
+    one, other = (tables(seed, diverged=lost) for seed in (0, 1))
+    first = one[CHECKPOINTS]["seed"] == 0
+    other[CHECKPOINTS].loc[first, "sha256"] = one[CHECKPOINTS].loc[first, "sha256"]
+    result = compared(one, other)
+    assert (result.verdict, result.digests_equal) == ("within tolerance", 20)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda zoo: (zoo / SPEC).unlink(), "nobody can say how to build"),
+        (lambda zoo: (zoo / SPEC).write_text((zoo / SPEC).read_text() + "\n# mine\n"), "SHA-256 differs"),
+        (lambda zoo: (zoo / CHECKPOINTS).write_bytes(b"PAR1"), "SHA-256 differs"),
+        (lambda zoo: rewrite(zoo, LAYERS, lambda t: t.iloc[:0]), "no rows"),
+        (lambda zoo: rewrite(zoo, CONFIGURATIONS, lambda t: t[t["configuration"] != SOME]), SOME),
+    ],
+)
+def test_what_cannot_be_rebuilt_is_refused(zoo, damage, said):
+    damage(zoo)
+    with pytest.raises(MdbenchError, match=said):
+        run(zoo)
+
+
+def test_a_grid_with_a_point_left_out_is_no_zoo_of_its_specification(zoo):
+    rewrite(zoo, CHECKPOINTS, lambda table: table[table["seed"] != 2])
+    with pytest.raises(MdbenchError, match=r"contradict|mean|not in both"):
+        run(zoo)
+
+
+@pytest.fixture
+def mdbench(monkeypatch, capsys):
+    """Run ``mdbench zoo`` in this process, workers included; return exit code, output and errors."""
+    monkeypatch.setattr(executors, "local", lambda *_: here)
+
+    def command(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mdbench", "zoo", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (ended.value.code or 0, *capsys.readouterr())
+
+    return command
+
+
+def test_the_command_says_what_it_found(mdbench, zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    before = contents(zoo)
+    options = ("--configurations", 2, "--families", "performance")
+    code, out, error = mdbench("verify", zoo, *options)
+    assert (code, error) == (0, "")
+    assert f"verifying {zoo}, seed " in out
+    assert out.splitlines()[-1].startswith("equal: 6 networks, ")
+    assert contents(zoo) == before
+    assert not list((tmp_path / "scratch").iterdir())
+
+    rewrite(zoo, CHECKPOINTS, scaled("train_ece", 1.5))
+    code, out, _ = mdbench("verify", zoo, *options, "--seed", 3, "--json", "--keep", tmp_path / "kept")
+    assert code == 1
+    *_, said = map(json.loads, out.splitlines())
+    assert (said["event"], said["seed"], said["comparison"]["verdict"]) == ("verified", 3, "differs")
+    assert said["comparison"]["values_equal"] == said["comparison"]["values"] - 6
+    assert len(load_zoo(tmp_path / "kept" / "zoo").configurations) == 2
+
+
+def test_ctrl_c_leaves_nothing_behind(mdbench, zoo, tmp_path, monkeypatch):
+    class Stopping(Here):
+        def submit(self, function, /, *arguments, **options):
+            super().submit(function, *arguments, **options)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(executors, "local", lambda *_: Stopping)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    code, _, error = mdbench("verify", zoo)
+    assert (code, error) == (130, "stopped; nothing is left behind\n")
+    assert not list((tmp_path / "scratch").iterdir())
