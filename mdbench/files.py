@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 #: What `replace` writes beside a file's name.
-_BESIDE = re.compile(r"\.[\w-]+\.(json|toml|safetensors|parquet)\.\d+")
+_BESIDE = re.compile(r"\.[\w.-]+\.(json|toml|safetensors|parquet|md|png)\.\d+")
 
 
 def write(path: Path, content: bytes) -> None:

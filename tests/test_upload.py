@@ -9,18 +9,20 @@ from types import SimpleNamespace
 
 import pytest
 from hub import Blob, Commit, Fault
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.utils import _http
 
 from mdbench.errors import MdbenchError
 from zoo_builder.upload import upload
 
 ZOO = "lab/zoo"
+CARD = b"---\nlicense: mit\npretty_name: mdbench\ntags:\n- model-diagnosis\n---\n# A zoo\n"
+TWO = CARD + b"# Two\n"
 SHARDS = {
     f"checkpoints/mlp/{number}.safetensors": random.Random(number).randbytes(50_000 + number) for number in range(4)
 }
 FILES = {
-    "README.md": b"---\nlicense: mit\n---\n# A zoo\n",
+    "README.md": CARD,
     "croissant.json": b"{}\n",
     "data/mlp/zoo.json": b'{"name": "mlp"}\n',
     "figures/mlp.png": b"\x89PNG\r\n" + bytes(100),
@@ -110,7 +112,7 @@ def test_a_new_version_replaces_what_is_ours_and_nothing_else(hub, folder, send)
     gone = sorted(SHARDS)[:2]
     for path in (*gone, "figures/mlp.png"):
         (folder / path).unlink()
-    new = {"README.md": b"# Two\n", "checkpoints/mlp/new.safetensors": b"\xff" * 1000}
+    new = {"README.md": TWO, "checkpoints/mlp/new.safetensors": b"\xff" * 1000}
     write(folder, new)
     send("v2")
     kept = {path: content for path, content in FILES.items() if path not in (*gone, "figures/mlp.png")}
@@ -193,14 +195,14 @@ def test_somebody_else_was_faster(hub, folder, send):
         zoo.add("refs/heads/main", Commit("meanwhile", {**first.files, "data/theirs": Blob(b"x")}, first.oid))
 
     hub.faults = [Fault("POST", "/preupload/", then=meanwhile, cut="nothing")]
-    write(folder, {"README.md": b"# Two\n"})
+    write(folder, {"README.md": TWO})
     with pytest.raises(MdbenchError, match=r"412.*it has changed meanwhile: the same command looks anew"):
         send("v2")
     assert zoo.commits[zoo.find("main")].title == "meanwhile"
     hub.faults = [Fault("POST", "/tag/", then=meanwhile, cut="nothing")]
     send("v2")
     assert zoo.commits[zoo.find("main")].title == "meanwhile"
-    assert own(zoo.files("v2")) == {**FILES, "README.md": b"# Two\n"}  # what was sent, not what came after it
+    assert own(zoo.files("v2")) == {**FILES, "README.md": TWO}  # what was sent, not what came after it
 
 
 def test_ctrl_c_leaves_nothing_half_committed(hub, folder, send):
@@ -249,7 +251,7 @@ def test_who_may_not(hub, send, monkeypatch, token, repo, wanted):
 
 def test_a_token_that_may_only_read(hub, send, folder, monkeypatch):
     send()
-    write(folder, {"README.md": b"# Two\n"})
+    write(folder, {"README.md": TWO})
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     with pytest.raises(MdbenchError, match=r"403 .*may the token write"):
         send("v2")
@@ -306,6 +308,26 @@ def test_private(hub, send, folder):
     with pytest.raises(MdbenchError, match="lab/open is public"):
         send("v2", repo="lab/open", private=True)
     assert hub.repositories["lab/open"].files()["README.md"] == FILES["README.md"]
+
+
+@pytest.mark.parametrize(
+    "readme", [None, b"# Mine\n", b"---\ntags:\n- model-diagnosis\n---\n", CARD[4:], b"\xef\xbb\xbf" + CARD]
+)
+def test_somebody_elses_repository_stays_as_it_is(hub, send, readme):
+    """One that was just made is nobody's; one with files is ours by its card alone."""
+    HfApi().create_repo(ZOO, repo_type="dataset")
+    zoo = hub.repositories[ZOO]
+    first = zoo.commits[zoo.find("main")]
+    theirs = {"data/train.csv": Blob(b"1,2\n"), **({"README.md": Blob(readme)} if readme else {})}
+    zoo.add("refs/heads/main", Commit("theirs", {**first.files, **theirs}, first.oid))
+    before = dict(zoo.refs)
+    with pytest.raises(MdbenchError, match=rf"^{ZOO} is there, and its README.md is not the card .* another name$"):
+        send()
+    assert zoo.refs == before
+    assert hub.requests("POST", "/(preupload|commit|tag)/") == []
+    zoo.add("refs/heads/main", Commit("away with it", first.files, zoo.find("main")))
+    send()
+    assert own(zoo.files("v1")) == FILES
 
 
 def test_what_is_no_dataset(hub, tmp_path):

@@ -1,10 +1,13 @@
 """The card of a dataset of zoos: what its tables hold, for people and for ``datasets``.
 
-The front matter names every table, its columns and its size. ``datasets`` keeps what it loaded under a table's name and
-version alone, whatever the files hold; so a version ends in a number that follows from their content.
+The front matter names every table, its columns and its size. ``datasets`` keeps what it loaded under what the card says,
+whatever the files hold; so the tables' version ends in a number that follows from their content. All have the same one: where
+a folder is gone, ``datasets`` falls back on what it kept, and only several tables of one version make it ask which.
 """
 
 import hashlib
+import json
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +22,48 @@ import pyarrow.parquet as pq
 from mdbench.markdown import escape, table
 from mdbench.schema import COLUMNS, QUANTILE
 from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Zoo
+from mdbench.zoo import Zoo, sha256_of
 from zoo_builder.summary import label_balance, size_of, within_seed_noise
 
 if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
 
-#: What tells a card of ours from any other README.
-TAG: Final = "model-diagnosis"
-TAGS: Final = (TAG, "loss-landscape", "neural-network-zoo", "generalization", "hessian", "mode-connectivity")
+NAME: Final = "mdbench"
+TAGS: Final = (
+    "model-diagnosis",
+    "loss-landscape",
+    "neural-network-zoo",
+    "generalization",
+    "hessian",
+    "mode-connectivity",
+)
 TEMPLATE: Final = "card.md.jinja"
+#: Where a dataset is on the Hub as long as nobody says it.
+NOWHERE: Final = "ORG/NAME"
+CITATION: Final = """\
+@inproceedings{zhou2024mdtree,
+  title     = {MD tree: a model-diagnostic tree grown on loss landscape},
+  author    = {Zhou, Yefan and Chen, Jianlong and Cao, Qinxue and Sch{\\"u}rholt, Konstantin and Yang, Yaoqing},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2024}
+}"""
+#: What tells a card of ours from any other README.
+_MARKS: Final = (f"pretty_name: {NAME}", f"- {TAGS[0]}")
+#: What a folder has for a card until it is a dataset; nothing in it can be loaded.
+UNFINISHED: Final = f"""\
+---
+{_MARKS[0]}
+tags:
+{_MARKS[1]}
+configs:
+- config_name: unfinished
+  data_files: unfinished
+---
+
+# Unfinished
+
+This will be a dataset of zoos. `mdbench zoo publish` was stopped on the way; the same command goes on from there.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +83,8 @@ class Config:
 
 
 def split_name(zoo: str) -> str:
-    """Return the name of a zoo as ``datasets`` allows one for a split: letters, digits, dots and underscores."""
-    return zoo.replace("-", "_")
+    """Return the name of a zoo as ``datasets`` allows one for a split: letters, digits and underscores."""
+    return re.sub(r"\W", "_", zoo)
 
 
 def front_matter(folder: Path, configs: Sequence[Config], version: str) -> str:
@@ -68,9 +103,10 @@ def front_matter(folder: Path, configs: Sequence[Config], version: str) -> str:
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
 
+    number = contents_version(folder, configs, version)
     rows = max(sum(pq.read_metadata(folder / file).num_rows for file in config.parts.values()) for config in configs)
     data = DatasetCardData(
-        pretty_name="mdbench",
+        pretty_name=NAME,
         license="cc-by-4.0",
         language=["en"],
         tags=list(TAGS),
@@ -80,7 +116,7 @@ def front_matter(folder: Path, configs: Sequence[Config], version: str) -> str:
             {
                 "config_name": config.name,
                 **({"default": True} if at == 0 else {}),
-                "version": _version(folder, config, version),
+                "version": number,
                 "data_files": [{"split": part, "path": file} for part, file in config.parts.items()],
             }
             for at, config in enumerate(configs)
@@ -97,10 +133,12 @@ def _size_category(rows: int) -> str:
     return "1M<n<10M"
 
 
-def _version(folder: Path, config: Config, version: str) -> str:
+def contents_version(folder: Path, configs: Sequence[Config], version: str) -> str:
+    """Return the version of a dataset's tables: the dataset's, ``x.y``, and a number that follows from their content."""
     said = hashlib.sha256()
-    for part, file in config.parts.items():
-        said.update(f"{part} {file} {hashlib.sha256((folder / file).read_bytes()).hexdigest()}\n".encode())
+    for config in configs:
+        for part, file in config.parts.items():
+            said.update(f"{config.name} {part} {file} {sha256_of(folder / file)}\n".encode())
     major, minor, _ = version.split(".")
     return f"{major}.{minor}.{int(said.hexdigest()[:7], 16)}"
 
@@ -148,13 +186,20 @@ def _loaded(folder: Path, config: Config) -> "DatasetInfo":
 
 
 def is_card(text: str) -> bool:
-    """Tell whether a README is a card of ours."""
+    """Tell whether a README is a card of ours, finished or not."""
     head, _, _ = text.removeprefix("---\n").partition("\n---\n")
-    return text.startswith("---\n") and f"- {TAG}" in head.splitlines()
+    return text.startswith("---\n") and set(_MARKS) <= set(head.splitlines())
 
 
 def card(
-    front: str, zoos: Sequence[Zoo], configs: Sequence[Config], version: str, *, networks: bool, repo: str = "ORG/NAME"
+    front: str,
+    zoos: Sequence[Zoo],
+    configs: Sequence[Config],
+    version: str,
+    *,
+    networks: bool,
+    figures: Sequence[str] = (),
+    repo: str = NOWHERE,
 ) -> str:
     """Return the card.
 
@@ -165,6 +210,7 @@ def card(
     configs : its tables.
     version : of the dataset.
     networks : whether the trained networks are part of it.
+    figures : the zoos that there is a figure of.
     repo : where it will be on the Hub.
     """
     from jinja2 import Environment, StrictUndefined
@@ -177,18 +223,19 @@ def card(
     return environment.from_string(template).render(
         front=front.strip(),
         zoos=_zoos(zoos),
-        figures=[zoo.name for zoo in zoos],
+        figures=figures,
         repo=repo,
         first=split_name(zoos[0].name),
         tables=table(("config", "splits", "one row is"), [(f"`{c.name}`", _codes(c.parts), c.about) for c in configs]),
         asked=any(config.name == "splits" for config in configs),
         networks=networks,
-        checkpoint=first.index[0] if first is not None else "",
+        checkpoint=json.dumps("" if first is None else first.index[0], ensure_ascii=False),
         labels=_balance(zoos),
         column_count=len(rows),
         columns=table(("column", "unit", "family", "meaning"), rows),
         version=version,
-        makers=[(zoo.name, zoo.provenance.made_by) for zoo in zoos],
+        makers=[(zoo.name, _plain(zoo.provenance.made_by)) for zoo in zoos],
+        citation=CITATION,
     )
 
 
@@ -198,7 +245,7 @@ def _zoos(zoos: Iterable[Zoo]) -> str:
         size, errors = size_of(zoo), zoo.configurations["test_error"]
         count = "" if size.networks is None else f"{size.networks:,}"
         rows.append(
-            (f"`{zoo.name}`", escape(zoo.title), size.configurations, count, f"{errors.min():.1f} – {errors.max():.1f}")
+            (f"`{zoo.name}`", _plain(zoo.title), size.configurations, count, f"{errors.min():.1f} – {errors.max():.1f}")
         )
     return table(("zoo", "what it is", "configurations", "networks", "test error, %"), rows, "llrrr")
 
@@ -226,6 +273,11 @@ def _columns(zoos: Iterable[Zoo]) -> list[tuple[str, ...]]:
         for column in COLUMNS.values()
         if column.name in there and not column.name.endswith(("_std", QUANTILE))
     ]
+
+
+def _plain(text: str) -> str:
+    """Return a text that may say anything as one line in which nothing is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$!^])", r"\\\1", " ".join(text.split()))
 
 
 def _codes(names: Iterable[str]) -> str:

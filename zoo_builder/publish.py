@@ -1,21 +1,22 @@
 """Zoos as a dataset: a folder that ``datasets`` reads as it is, and that the Hugging Face Hub shows.
 
     README.md                            the card
+    croissant.json                       the same for machines, in the words of Croissant
     data/ZOO/                            a zoo: zoo.json, its tables, spec.toml
     data/cases.parquet, splits.parquet   the benchmark on these zoos
     figures/ZOO.png                      which label stands where
     checkpoints/ZOO/                     the networks, see `zoo_builder.shards`
 
-The card comes last: while there is none, or the old one, the folder is not the dataset that it says. Everything is a function
-of the zoos, so that publishing the same again gives the same bytes.
+The card comes last. Until then there is one that describes nothing, which says that the folder is not finished, and is ours
+to go on with. Everything is a function of the zoos, so that publishing the same again gives the same bytes.
 """
 
 import io
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -28,11 +29,14 @@ from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, Zoo, find
 from zoo_builder import shards
 from zoo_builder.benchmark import cases_of, cases_table, splits_table
 from zoo_builder.build import Progress
-from zoo_builder.card import Config, card, front_matter, is_card, split_name
+from zoo_builder.built import Built
+from zoo_builder.card import NOWHERE, UNFINISHED, Config, card, front_matter, is_card, split_name
+from zoo_builder.croissant import croissant
 from zoo_builder.store import SPEC
 from zoo_builder.units import writing
 
 CARD: Final = "README.md"
+CROISSANT: Final = "croissant.json"
 FIGURES: Final = "figures"
 #: The one part of a table that is not cut by zoos.
 TABLE: Final = "table"
@@ -71,7 +75,7 @@ def publish(
     *,
     version: str = "1.0.0",
     networks: bool = True,
-    repo: str = "ORG/NAME",
+    repo: str = NOWHERE,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[Path]:
     """Write zoos as a dataset.
@@ -95,16 +99,16 @@ def publish(
         A folder is no zoo, or one whose networks or specification are not there; two zoos share a name; the folder cannot
         be written, or holds something else.
     """
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version, re.ASCII):
         raise MdbenchError(f"{version!r} is no version; one is three numbers, 1.0.0")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, re.ASCII):
         raise MdbenchError(f"{repo!r} is no dataset on the Hub; one is ORG/NAME")
     sources = [_source(find_zoo(folder)) for folder in folders]
-    _check(sources, to)
+    _check(sources, to, networks=networks)
     with writing(to):
         to.mkdir(parents=True, exist_ok=True)
-        if (to / CARD).exists():
-            _withdraw(to, {source.zoo.name for source in sources}, networks=networks)
+        files.replace({to / CARD: UNFINISHED.encode()})
+        _withdraw(to, {source.zoo.name for source in sources}, networks=networks)
         written = [path for source in sources for path in _write_zoo(source, to)]
         if networks:
             written += _write_networks(sources, to, progress)
@@ -114,12 +118,22 @@ def publish(
         files.replace(paths)
         configs = _configs(sources, list(questions))
         zoos = [source.zoo for source in sources]
-        text = card(front_matter(to, configs, version), zoos, configs, version, networks=networks, repo=repo)
-        files.replace({to / CARD: text.encode()})
-    return [*written, *paths, to / CARD]
+        drawn = [zoo.name for zoo in zoos if to / FIGURES / f"{zoo.name}.png" in written]
+        front = front_matter(to, configs, version)
+        text = card(front, zoos, configs, version, networks=networks, figures=drawn, repo=repo)
+        machines = croissant(to, zoos, configs, version, repo=repo)
+        files.replace({to / CROISSANT: machines.encode(), to / CARD: text.encode()})
+    return [*written, *paths, to / CROISSANT, to / CARD]
 
 
-def preview(folders: Sequence[Path | str], *, version: str = "1.0.0", networks: bool = True) -> dict[str, int]:
+def preview(
+    folders: Sequence[Path | str],
+    to: Path,
+    *,
+    version: str = "1.0.0",
+    networks: bool = True,
+    repo: str = NOWHERE,
+) -> dict[str, int]:
     """Return what `publish` would write, file → bytes; those of shards are estimates. Nothing is left behind.
 
     Raises
@@ -127,9 +141,10 @@ def preview(folders: Sequence[Path | str], *, version: str = "1.0.0", networks: 
     MdbenchError
         As `publish` does.
     """
+    _check([_source(find_zoo(folder)) for folder in folders], to, networks=networks)
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch, "dataset")
-        written = publish(folders, home, version=version, networks=False)
+        written = publish(folders, home, version=version, networks=False, repo=repo)
         sizes = {path.relative_to(home).as_posix(): path.stat().st_size for path in written}
     if networks:
         for source in (_source(find_zoo(folder)) for folder in folders):
@@ -141,6 +156,8 @@ def preview(folders: Sequence[Path | str], *, version: str = "1.0.0", networks: 
 
 def _source(folder: Path) -> Source:
     zoo = load_zoo(folder)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,79}", zoo.name):
+        raise MdbenchError(f"{folder}: {zoo.name!r} is no name for a zoo: lower-case letters, digits, '.', '_' and '-'")
     if zoo.checkpoints is None or "sha256" not in zoo.checkpoints:
         raise MdbenchError(
             f"{folder}: only means are known of zoo {zoo.name}; what is published are zoos with their networks"
@@ -156,45 +173,74 @@ def _source(folder: Path) -> Source:
     return Source(folder, replace(zoo, checkpoints=shards.assigned(zoo)), spec)
 
 
-def _check(sources: Sequence[Source], to: Path) -> None:
+def _check(sources: Sequence[Source], to: Path, *, networks: bool) -> None:
     """Make sure that the zoos can stand side by side, and that nothing else is lost by writing them."""
-    names = [source.zoo.name for source in sources]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise MdbenchError(f"two of the zoos are called {twice!r}; a dataset has one of each name")
+    names: dict[str, str] = {}
+    for source in sources:
+        name = source.zoo.name
+        other = names.setdefault(split_name(name), name)
+        if other == name and len(names) <= sources.index(source):
+            raise MdbenchError(f"two of the zoos are called {name!r}; a dataset has one of each name")
+        if other != name:
+            raise MdbenchError(f"the zoos {other!r} and {name!r} are one to `datasets`; rename one of them")
     if not names:
         raise MdbenchError("no zoo to publish")
     path = to / CARD
-    if path.is_file() and not is_card(path.read_text(encoding="utf-8", errors="replace")):
-        raise MdbenchError(f"{path} is not the card of a dataset of zoos, and would be lost; give another folder")
-    if not path.exists() and (to / DATA).exists():
+    with writing(to):
+        if path.is_file() and not is_card(path.read_text(encoding="utf-8", errors="replace")):
+            raise MdbenchError(f"{path} is not the card of a dataset of zoos, and would be lost; give another folder")
+        there = [to / name for name in (DATA, FIGURES, shards.FOLDER, CROISSANT) if (to / name).exists()]
+    if there and not path.exists():
         raise MdbenchError(
-            f"{to / DATA} is there, but no card of a dataset of zoos; give another folder, or move it away"
+            f"{there[0]} is there, but no card of a dataset of zoos; give another folder, or move it away"
         )
+    if networks:
+        for source in sources:
+            Built.open(source.folder)  # its networks are there
 
 
 def _withdraw(to: Path, staying: set[str], *, networks: bool) -> None:
-    """Remove the zoos that are no longer part of a dataset, and the networks where none are to be part of it."""
-    for manifest in (to / DATA).glob(f"*/{MANIFEST}"):
-        name = manifest.parent.name
-        if name not in staying:
-            (to / CARD).unlink(missing_ok=True)  # from here on it is not the dataset that its card describes
-            shutil.rmtree(manifest.parent)
-            (to / FIGURES / f"{name}.png").unlink(missing_ok=True)
+    """Remove the zoos that are no longer part of a dataset, networks where none are to be part of it, and what is made anew.
+
+    A zoo's manifest goes last: it is what the same is found by after an interruption.
+    """
+    for folder in (to, to / DATA, to / FIGURES):
+        files.tidy(folder)
+    for path in (to / CROISSANT, *(to / DATA / f"{name}.parquet" for name in ("cases", "splits"))):
+        path.unlink(missing_ok=True)
+    for manifest in sorted((to / DATA).glob(f"*/{MANIFEST}")):
+        home, name = manifest.parent, manifest.parent.name
         if name not in staying or not networks:
-            shutil.rmtree(to / shards.FOLDER / name, ignore_errors=True)
-    for name in ("cases", "splits"):
-        (to / DATA / f"{name}.parquet").unlink(missing_ok=True)
+            shelf = to / shards.FOLDER / name
+            _remove(shelf, [*shelf.glob("shard-*.safetensors"), shelf / shards.INDEX])
+        if name not in staying:
+            (to / FIGURES / f"{name}.png").unlink(missing_ok=True)
+            _remove(home, [*(home / table for table, _ in _TABLES.values()), home / SPEC, manifest])
+    for folder in (to / FIGURES, to / shards.FOLDER):
+        _remove(folder, [])
+
+
+def _remove(folder: Path, ours: Sequence[Path]) -> None:
+    """Remove files, and their folder where nothing else is in it."""
+    files.tidy(folder)
+    for path in ours:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _write_zoo(source: Source, to: Path) -> list[Path]:
     zoo, home = source.zoo, to / DATA / source.zoo.name
     home.mkdir(parents=True, exist_ok=True)
     files.tidy(home)
-    (to / FIGURES).mkdir(exist_ok=True)
     write_tables(zoo, home)
-    figure = to / FIGURES / f"{zoo.name}.png"
-    files.replace({home / SPEC: source.spec, **({figure: drawn} if (drawn := _labels(zoo)) else {})})
+    files.replace({home / SPEC: source.spec})
+    figure, drawn = to / FIGURES / f"{zoo.name}.png", _labels(zoo)
+    if drawn:
+        figure.parent.mkdir(exist_ok=True)
+        files.replace({figure: drawn})
+    else:
+        figure.unlink(missing_ok=True)
     names = [MANIFEST, SPEC, *(name for name, _ in _TABLES.values())]
     return [path for path in (*(home / name for name in names), figure) if path.exists()]
 

@@ -18,9 +18,12 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 
 from mdbench.errors import MdbenchError, reason
 from mdbench.zoo import sha256_of
+from zoo_builder.card import is_card
 
 #: What in a repository is ours, and goes when it is no longer in the folder; everything else there stays.
 OWN: Final = ("README.md", "croissant.json", "data/", "figures/", "checkpoints/")
+_CARD: Final = "README.md"
+_LARGEST_CARD: Final = 2**24  # bytes
 _AGAIN: Final = "the same command goes on from there"
 
 
@@ -53,8 +56,8 @@ def upload(
     Raises
     ------
     MdbenchError
-        The folder is no dataset, the tag means another content, or the Hub does not do what it is asked. Without the tag, the
-        repository is as it was, or has all of the new content as its latest commit.
+        The folder is no dataset, the repository is another one, the tag means another content, or the Hub does not do what it
+        is asked. Without the tag, the repository is as it was, or has all of the new content as its latest commit.
     """
     files = _files(folder)
     with _asking(repo):
@@ -73,7 +76,9 @@ def upload(
                 )
             say(f"{name} has this as version {tag} already: nothing to do")
             return address
-        gone = [path for path in _tree(api, name, before.sha) if _is_own(path) and path not in files]
+        there = _tree(api, name, before.sha)
+        _check(api, name, before.sha, there)
+        gone = [path for path in there if _is_own(path) and path not in files]
         commit = api.create_commit(
             name,
             [
@@ -96,7 +101,7 @@ def _files(folder: Path) -> dict[str, Path]:
     files = {
         path.as_posix(): file for path, file in found.items() if not any(part.startswith(".") for part in path.parts)
     }
-    if "README.md" not in files:
+    if _CARD not in files:
         raise MdbenchError(f"{folder} is no dataset: it has no README.md; publish zoos into a folder, and upload that")
     return files
 
@@ -105,6 +110,19 @@ def _tree(api: HfApi, name: str, revision: str | None) -> dict[str, RepoFile]:
     """Return the files of a revision by their paths."""
     entries = api.list_repo_tree(name, recursive=True, revision=revision, repo_type="dataset")
     return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+
+def _check(api: HfApi, name: str, revision: str | None, there: dict[str, RepoFile]) -> None:
+    """Make sure that a repository is new, or holds a dataset of zoos: in any other, what is there would be lost."""
+    card = there.get(_CARD)
+    if card and card.size <= _LARGEST_CARD:
+        path = Path(api.hf_hub_download(name, _CARD, repo_type="dataset", revision=revision))
+        if is_card(path.read_text(encoding="utf-8", errors="replace")):
+            return
+    if set(there) - {".gitattributes"}:
+        raise MdbenchError(
+            f"{name} is there, and its {_CARD} is not the card of a dataset of zoos; choose another name"
+        )
 
 
 def _is_own(path: str) -> bool:
