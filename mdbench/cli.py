@@ -3,6 +3,7 @@
 Other packages add commands of their own, see `mdbench.plugins`.
 """
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -184,6 +185,54 @@ def prescribe(
         )
     report.show_prescriptions(prescriptions, own=[Path(method).stem for method in methods])
     _close(failures)
+
+
+@app.command()
+def tabulate(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(help="Method files or names [default: all of `mdbench methods`].", show_default=False),
+    ] = None,
+    cases: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cases",
+            help="The parts of the document, as `mdbench cases` lists them, by commas "
+            "[default: all on the zoos of this package, paper, and from these zoos to the published one].",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Document to write, .md; its figure stands beside it.")] = Path(
+        "results.md"
+    ),
+    workers: WorkerCount = CORES,
+    timeout: Timeout = TIMEOUT,
+    no_cache: NoCache = False,
+) -> None:
+    """Write the scores of all methods on all cases as Markdown, with intervals and a figure."""
+    from mdbench import tabulate as tables
+    from mdbench.cases import load_cases
+    from mdbench.evaluation import evaluated
+    from mdbench.method import named_methods
+    from mdbench.report import say
+
+    parts = _listed(cases) if cases else tables.PARTS
+    wanted = load_cases(parts)
+    tables.check_replaceable(out)
+    with _progress() as progress:
+        found = evaluated(
+            methods or list(named_methods()),
+            wanted,
+            workers=workers,
+            timeout=timeout,
+            cache=not no_cache,
+            progress=progress,
+        )
+    command = shlex.join(["mdbench", *sys.argv[1:]])
+    for path in tables.write(found, parts, command, out):
+        say(f"wrote {path}")
+    # Cases that nobody asked for by name need not have their zoos here; the document says so.
+    _close([failure for failure in found.result.failures if cases or failure.method])
 
 
 @importers.command("modeldiagnosis")

@@ -9,9 +9,10 @@ import numpy as np
 
 from mdbench import stats
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import Asking, Progress, choose, pose
+from mdbench.evaluation import Asking, Posed, Progress, choose, pose
 from mdbench.nursery import TIMEOUT
 from mdbench.results import Failure
+from mdbench.trial import Answer
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Comparison:
     cases: tuple[Compared, ...]
     overall: Compared
     failures: tuple[Failure, ...]
+
+
+def pair(one: Posed, a: Answer, b: Answer | None = None) -> stats.Pair:
+    """Return two methods on one case for the paired bootstrap; without B, A against a method that is never right."""
+    test = one.rows.test
+    right_a, right_b = (np.mean(said.predicted == test.codes, axis=0) if said else 0.0 for said in (a, b))
+    return stats.Pair(np.asarray(right_a - right_b), test.cells, test.cell_count, one.test.name)
 
 
 def compare(
@@ -76,16 +84,12 @@ def compare(
     first, second = (method.name for method in asking.methods)
     pairs, compared = [], []
     for one in posed:
-        name, rows = one.rows.case.name, one.rows
+        name = one.rows.case.name
         if (first, name) in answers and (second, name) in answers:
-            right_a, right_b = (np.mean(answers[m, name].predicted == rows.test.codes, axis=0) for m in (first, second))
-            pair = stats.Pair(right_a - right_b, rows.test.cells, rows.test.cell_count, one.test.name)
-            pairs.append(pair)
-            compared.append(
-                Compared(
-                    name, 100 * float(right_a.mean()), 100 * float(right_b.mean()), stats.paired_difference([pair])
-                )
-            )
+            said = answers[first, name], answers[second, name]
+            right_a, right_b = (100 * float(pair(one, by).gain.mean()) for by in said)
+            pairs.append(pair(one, *said))
+            compared.append(Compared(name, right_a, right_b, stats.paired_difference(pairs[-1:])))
     if not compared:
         reasons = "; ".join(failure.reason for failure in asking.failures)
         raise MdbenchError(f"there is no case that both {first} and {second} answer{': ' if reasons else ''}{reasons}")

@@ -53,6 +53,22 @@ class Posed:
     folders: tuple[Path, Path]
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A result, with what its scores are made of.
+
+    Attributes
+    ----------
+    result : the scores.
+    posed : the cases that could be posed.
+    answers : (method, case) → what the method said.
+    """
+
+    result: Result
+    posed: Sequence[Posed]
+    answers: Mapping[tuple[str, str], Answer]
+
+
 class Asking:
     """Methods loaded and ready to be asked: the part that evaluating, comparing and prescribing share.
 
@@ -202,15 +218,36 @@ def evaluate(
     MdbenchError
         No such case or zoo; none of the cases can be posed; two methods share a name; no method is given.
     """
-    started = time.perf_counter()
     wanted, at_hand = choose(cases, zoo)
+    return evaluated(methods, wanted, at_hand, workers=workers, timeout=timeout, cache=cache, progress=progress).result
+
+
+def evaluated(
+    methods: Any,
+    wanted: Iterable[Case],
+    at_hand: "AtHand | None" = None,
+    *,
+    workers: int = 0,
+    timeout: float = TIMEOUT,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Evaluated:
+    """Score methods on cases, and keep what the scores are made of; see `evaluate`.
+
+    Parameters
+    ----------
+    methods, workers, timeout, cache, progress : see `Asking`.
+    wanted, at_hand : see `pose`.
+    """
+    started = time.perf_counter()
     with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
         posed, unposed = pose(wanted, at_hand)
         # While the workers start: what the result says beside the scores.
         records, environment = tuple(_case_record(case.rows) for case in posed), Environment.here()
         answers = asking.answers(posed)
     failures = [*asking.failures, *unposed]
-    return _result(asking.methods, posed, answers, records, environment, failures, started)
+    result = _result(asking.methods, posed, answers, records, environment, failures, started)
+    return Evaluated(result, posed, answers)
 
 
 #: Zoos that were loaded already: name → folder and zoo.

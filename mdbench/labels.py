@@ -7,12 +7,15 @@ point's own (Zhou et al., MD tree, ICML 2024, section 3). A label compares the R
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from mdbench.tasks import NONE, TASKS, Task
+
+#: A margin of at most so many standard errors may be chance.
+SEED_NOISE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,23 @@ def label(rfi: pd.DataFrame, task: Task) -> tuple[pd.Series, pd.Series]:
     verdicts[ranked[-1] == ranked[-2]] = NONE
     verdicts[np.isnan(best).any(axis=0)] = None
     return pd.Series(verdicts, index=rfi.index, dtype=object), pd.Series(margin, index=rfi.index)
+
+
+def decided(table: pd.DataFrame, task: Task) -> pd.Series:
+    """Tell which labels are outside seed noise: those whose margin is above two standard errors.
+
+    Parameters
+    ----------
+    table : configurations of a zoo, columns as in `mdbench.schema`.
+    task : the question.
+
+    Returns
+    -------
+    Boolean, same index; False where the standard error is not known.
+    """
+    if f"{task.name}_margin_se" not in table:
+        return pd.Series(False, index=table.index)
+    return table[f"{task.name}_margin"] > SEED_NOISE * table[f"{task.name}_margin_se"]
 
 
 def derive(

@@ -17,12 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError
 from mdbench.results import CaseRecord, Result
-from mdbench.schema import COLUMNS
+from mdbench.schema import COLUMNS, Family
+from mdbench.stats import Difference
 from mdbench.tasks import NONE, TASKS
 from mdbench.zoo import Zoo
 
@@ -38,6 +40,13 @@ VERDICT_COLOURS: Final = {
     "width": "#009E73",
     "data": "#CC79A7",
     NONE: "#dddddd",
+}
+#: What a method is given at most, and its colour.
+SEEN_COLOURS: Final = {
+    "landscape only": "#0072B2",
+    "validation": "#E69F00",
+    "training configuration": "#009E73",
+    "nothing": "#8C8C8C",
 }
 #: Data amounts shown by a phase plot.
 PANELS: Final = 3
@@ -144,6 +153,66 @@ def _draw_sweep(panel: Axes, records: Sequence[CaseRecord], result: Result, name
         if max(budgets) > 20 * min(budgets):
             panel.set_xscale("log", base=2)
             panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def accuracy_by_panel(
+    panels: Mapping[tuple[str, str], Mapping[str, Difference]], sees: Mapping[str, Sequence[str]]
+) -> Figure:
+    """Draw accuracies with their intervals: one panel a scenario and task, one line a method.
+
+    Parameters
+    ----------
+    panels : scenario and task → method → accuracy in % with its interval.
+    sees : method → families of columns that it is given, which its colour says.
+    """
+    scenarios, tasks = (list(dict.fromkeys(key[place] for key in panels)) for place in (0, 1))
+    by_kind = {method: _kind(families) for method, families in sees.items()}
+    answered = {method for means in panels.values() for method in means}
+    overall = {m: np.mean([means[m].estimate for means in panels.values() if m in means]) for m in answered}
+    names = sorted(answered, key=lambda m: (list(SEEN_COLOURS).index(by_kind[m]), -overall[m], m))
+    lines = {task: [m for m in names if any(m in panels.get((s, task), {}) for s in scenarios)] for task in tasks}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(tasks),
+            len(scenarios),
+            figsize=(2.6 * len(scenarios) + 1.9, 0.16 * sum(map(len, lines.values())) + 0.55 * len(tasks) + 0.6),
+            height_ratios=[len(lines[task]) + 1 for task in tasks],
+            sharex=True,
+            sharey="row",
+            squeeze=False,
+            layout="constrained",
+        )
+        for row, task in zip(axes, tasks, strict=True):
+            for panel, scenario in zip(row, scenarios, strict=True):
+                _draw_dots(panel, panels.get((scenario, task), {}), lines[task], by_kind)
+                panel.set_title(f"{task}\n{scenario}", fontsize=9)
+        for panel in axes[-1]:
+            panel.set_xlabel("accuracy, %")
+        kinds = [kind for kind in SEEN_COLOURS if kind in {by_kind[method] for method in names}]
+        handles = [Line2D([], [], color=SEEN_COLOURS[kind], marker="o", ms=4, lw=1.4, label=kind) for kind in kinds]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def _kind(families: Sequence[str]) -> str:
+    """Return the key in `SEEN_COLOURS` of what a method is given: the family that diagnosis can do without least."""
+    kinds = dict(
+        zip((Family.CONFIGURATION, Family.VALIDATION, Family.LANDSCAPE), list(SEEN_COLOURS)[2::-1], strict=True)
+    )
+    return next((kind for family, kind in kinds.items() if family in families), list(SEEN_COLOURS)[-1])
+
+
+def _draw_dots(panel: Axes, means: Mapping[str, Difference], lines: Sequence[str], kinds: Mapping[str, str]) -> None:
+    for height, method in enumerate(lines):
+        if method in means:
+            accuracy, colour = means[method], SEEN_COLOURS[kinds[method]]
+            panel.plot([accuracy.interval.low, accuracy.interval.high], [height, height], color=colour, lw=1.4)
+            panel.plot(accuracy.estimate, height, color=colour, marker="o", ms=3.5)
+    panel.set_yticks(range(len(lines)), labels=[name.replace("$", r"\$") for name in lines], fontsize=7)
+    panel.set_ylim(len(lines) - 0.4, -0.6)
+    panel.grid(axis="x", color="#dddddd", lw=0.6)
+    panel.set_axisbelow(True)
+    panel.tick_params(length=0)
 
 
 def phase(zoo: Zoo, column: str) -> Figure:

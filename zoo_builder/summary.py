@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from mdbench.labels import decided
 from mdbench.schema import COLUMNS, Family
 from mdbench.tasks import NONE, TASKS
 from mdbench.zoo import Zoo
@@ -178,7 +179,7 @@ def within_seed_noise(zoo: Zoo) -> pd.DataFrame:
             known = table[table[name].isin(TASKS[name].classes) & table[f"{name}_margin_se"].notna()]
             if len(known):
                 margin, se = known[f"{name}_margin"], known[f"{name}_margin_se"]
-                within = int((margin <= 2 * se).sum())
+                within = int((~decided(known, TASKS[name])).sum())
                 rows.append((name, noise, len(known), within, 100 * within / len(known), margin.median(), se.median()))
     return pd.DataFrame(rows, columns=["task", "label_noise", "rows", "within", "share", "margin", "margin_se"])
 

@@ -1,0 +1,525 @@
+"""Methods × cases as a document: what was asked, how far the answers can be told apart, and where they cannot.
+
+    RESULTS.md     the tables, in Markdown
+    RESULTS.png    the selection `core`, drawn
+
+The same zoos and methods give the same text to the byte.
+"""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mdbench import files, plots, stats
+from mdbench.cases import Case, load_cases
+from mdbench.compare import pair
+from mdbench.errors import MdbenchError
+from mdbench.evaluation import Evaluated, Posed
+from mdbench.labels import SEED_NOISE, decided
+from mdbench.markdown import code, table
+from mdbench.results import Failure
+from mdbench.schema import COLUMNS, Family
+from mdbench.tasks import TASKS
+from mdbench.zoo import Zoo
+
+#: How every such document begins; a file that begins otherwise is somebody else's.
+MARK: Final = "<!-- Written by `mdbench tabulate`, which replaces this file and its figure when it is run again. -->"
+#: The parts of the document where nothing is said: each a selection, a sweep, a case or a pattern.
+PARTS: Final = ("bundled", "paper", "*-to-cifar10-resnet18/*")
+HEADLINE: Final = "core"
+#: Whose advantage is looked into, and over whom.
+SUBJECT: Final = "md_tree"
+RIVALS: Final = ("validation_tree", "hyperparameter_validation_tree", "majority", "barrier_rule", "md_tree_quantile")
+
+
+def check_replaceable(out: Path) -> None:
+    """Check that a document can be written under a name, before any work is done for it.
+
+    Raises
+    ------
+    MdbenchError
+        The name does not end in ``.md``; the folder is not there; something that is no such document is in the way.
+    """
+    if out.suffix != ".md":
+        raise MdbenchError(f"{out}: the name of the document ends in .md")
+    if not out.parent.is_dir():
+        raise MdbenchError(f"{out}: there is no folder {out.parent}")
+    if out.exists() or out.with_suffix(".png").exists():
+        try:
+            ours = out.read_text(encoding="utf-8").startswith(MARK)
+        except (OSError, UnicodeDecodeError):
+            ours = False
+        if not ours:
+            raise MdbenchError(f"{out} or its figure exists and was not written by this command; choose another --out")
+
+
+def write(found: Evaluated, parts: Sequence[str], command: str, out: Path) -> list[Path]:
+    """Write the document and its figure.
+
+    Parameters
+    ----------
+    found, parts, command : see `compose`.
+    out : the document; the figure stands beside it under the same name. Both are replaced whole, the document last.
+
+    Returns
+    -------
+    What was written. There is no figure where no case of `core` was answered.
+
+    Raises
+    ------
+    MdbenchError
+        See `check_replaceable`; or a file cannot be written.
+    """
+    check_replaceable(out)
+    picture = out.with_suffix(".png")
+    panels = _panels(found)
+    text = compose(found, parts, command, picture.name if panels else None)
+    written = {out: text.encode()}
+    if panels:
+        with tempfile.TemporaryDirectory() as scratch:
+            drawn = Path(scratch, picture.name)
+            plots.save(plots.accuracy_by_panel(panels, _sees(found)), drawn)
+            written = {picture: drawn.read_bytes(), **written}
+    try:
+        files.replace(written)
+    except OSError as error:
+        raise MdbenchError(f"cannot write {out}: {error.strerror or error}") from error
+    return list(written)
+
+
+def compose(found: Evaluated, parts: Sequence[str], command: str, picture: str | None = None) -> str:
+    """Return the document.
+
+    Parameters
+    ----------
+    found : methods × cases.
+    parts : the names under which the cases were wanted; a case stands in the first that it belongs to.
+    command : what was typed to make it.
+    picture : file name of the figure.
+    """
+    by_part = _by_part([one.rows.case for one in found.posed], parts)
+    blocks = [
+        MARK,
+        "# Results",
+        *_made(found, command),
+        *_headline(found, picture),
+        *_seed_noise(found),
+        *_advantage(found, by_part),
+        "## Every case",
+        "Accuracy ± half the width of its interval. **Bold**: the best of a case, and every method whose paired difference "
+        "from it has an interval that holds 0; – was not answered. The mean is given where every case was.",
+        *(block for name, cases in by_part.items() for block in _part(found, name, cases)),
+        *_failed(found.result.failures),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+# --- Numbers ------------------------------------------------------------------------------------------------------------
+
+
+def mean(
+    found: Evaluated, cases: Iterable[str], method: str, minus: str | None = None, *, only_decided: bool = False
+) -> stats.Difference | None:
+    """Return a mean accuracy over cases, in %, or the mean difference of two, in points, with its clustered interval.
+
+    Parameters
+    ----------
+    found : holds the answers.
+    cases : names; each has the same weight.
+    method, minus : names of the method, and of the one that is subtracted.
+    only_decided : score only the rows whose label is outside seed noise; cases without such rows are left out.
+
+    Returns
+    -------
+    None where a method did not answer one of the cases, or there is nothing to score.
+    """
+    pairs = []
+    for one in _posed(found, cases):
+        name = one.rows.case.name
+        said = [found.answers.get((who, name)) for who in (method, minus) if who is not None]
+        if any(answer is None for answer in said):
+            return None
+        whole = pair(one, *said)  # type: ignore[arg-type]
+        chosen = outside_noise(one) if only_decided else np.ones(len(whole.gain), dtype=bool)
+        if chosen.any():
+            pairs.append(replace(whole, gain=whole.gain[chosen], cells=whole.cells[chosen]))
+    return stats.paired_difference(pairs) if pairs else None
+
+
+def outside_noise(one: Posed) -> np.ndarray:
+    """Return which test rows of a case have a label outside seed noise; shape (rows,), bool."""
+    return decided(one.rows.test.table, one.rows.task).to_numpy()
+
+
+def comparable(found: Evaluated, cases: Sequence[Case]) -> list[tuple[tuple[str, ...], list[str], list[str]]]:
+    """Return the means over some cases that can be compared: over the same tasks, for all who answered all of these.
+
+    Returns
+    -------
+    For each set of tasks that is all that some method answers: the tasks, the names of their cases, and the methods, the
+    largest set first.
+    """
+    tasks = tuple(dict.fromkeys(case.task for case in cases))
+    answers = {
+        method: tuple(
+            task for task in tasks if all((method, case.name) in found.answers for case in cases if case.task == task)
+        )
+        for method in _methods(found)
+    }
+    sets = sorted(set(answers.values()) - {()}, key=lambda some: (-len(some), [tasks.index(task) for task in some]))
+    return [
+        (
+            some,
+            [case.name for case in cases if case.task in some],
+            [method for method, all_of_it in answers.items() if set(some) <= set(all_of_it)],
+        )
+        for some in sets
+    ]
+
+
+def _methods(found: Evaluated) -> list[str]:
+    return [method.name for method in found.result.methods]
+
+
+def _posed(found: Evaluated, cases: Iterable[str]) -> list[Posed]:
+    wanted = set(cases)
+    return [one for one in found.posed if one.rows.case.name in wanted]
+
+
+def _headliners(found: Evaluated) -> list[Case]:
+    core = {case.name for case in load_cases(HEADLINE)}
+    return [one.rows.case for one in found.posed if one.rows.case.name in core]
+
+
+def _by_part(cases: Sequence[Case], parts: Sequence[str]) -> dict[str, list[Case]]:
+    left = {case.name: case for case in cases}
+    by_part = {}
+    for part in parts:
+        mine = {case.name for case in load_cases(part)}
+        by_part[part] = [left.pop(name) for name in list(left) if name in mine]
+    return {part: cases for part, cases in by_part.items() if cases}
+
+
+def _grouped(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
+    """Return cases by scenario and task, in the order in which they come."""
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for scenario in dict.fromkeys(case.scenario for case in cases):
+        for case in sorted(
+            (case for case in cases if case.scenario == scenario), key=lambda case: list(TASKS).index(case.task)
+        ):
+            groups.setdefault((scenario, case.task), []).append(case)
+    return groups
+
+
+def _sees(found: Evaluated) -> dict[str, tuple[str, ...]]:
+    """Return the families of columns that each method was given, over all cases."""
+    sees: dict[str, dict[str, None]] = {method: {} for method in _methods(found)}
+    for score in found.result.scores:
+        sees[score.method] |= dict.fromkeys(score.families)
+    return {method: tuple(sorted(families)) for method, families in sees.items()}
+
+
+def _panels(found: Evaluated) -> dict[tuple[str, str], dict[str, stats.Difference]]:
+    """Return scenario and task → method → mean accuracy over their cases of the headline."""
+    panels = {}
+    for group, cases in _grouped(_headliners(found)).items():
+        means = {method: mean(found, [case.name for case in cases], method) for method in _methods(found)}
+        panels[group] = {method: accuracy for method, accuracy in means.items() if accuracy}
+    return {group: means for group, means in panels.items() if means}
+
+
+# --- Words --------------------------------------------------------------------------------------------------------------
+
+
+def _made(found: Evaluated, command: str) -> list[str]:
+    here, bootstrap = found.result.environment, found.result.bootstrap
+    packages = ", ".join(f"{name} {version}" for name, version in here.packages.items())
+    zoos = [(code(zoo.name), zoo.rows, f"`{zoo.sha256}`") for zoo in found.result.zoos]
+    return [
+        f"Made by {code(command)} with mdbench {here.mdbench}"
+        + (f", revision `{here.revision}`" if here.revision else "")
+        + f", Python {here.python}, {packages}.",
+        table(("zoo", "configurations", "digest (SHA-256)"), zoos, "lrl"),
+        "Accuracy is in %, the mean over the training samples (seeds) of a case. "
+        f"An interval is to cover {100 * bootstrap.level:.0f} %: percentiles of {bootstrap.resamples:,} resamples of the test "
+        "zoo's grid cells (rows that differ in the temperature's knobs alone), given the training samples. Cases on one test zoo "
+        "are resampled together, and so are two methods whose difference is taken. Nothing is corrected for the number of "
+        "comparisons. In a mean every case has the same weight.",
+        _unposed(found.result.failures),
+    ]
+
+
+def _unposed(failures: Sequence[Failure]) -> str:
+    """Say which cases could not be posed, and why, in one sentence."""
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        if failure.method is None and failure.case:
+            # Which zoos are on the machine at hand is of no interest here.
+            reason = failure.reason.partition(";")[0].removeprefix(f"case {failure.case}: ")
+            by_reason.setdefault(reason, []).append(failure.case)
+    said = [
+        f"{code(cases[0])}{f' and {len(cases) - 1} more' if len(cases) > 1 else ''} ({code(reason)})"
+        for reason, cases in by_reason.items()
+    ]
+    return f"Not posed: {'; '.join(said)}." if said else ""
+
+
+def _headline(found: Evaluated, picture: str | None) -> list[str]:
+    cases = _headliners(found)
+    if not cases:
+        return []
+    missing = len(load_cases(HEADLINE)) - len(cases)
+    blocks = [
+        f"## The selection `{HEADLINE}`",
+        f"{len(cases)} cases: {', '.join(code(case.name) for case in cases)}."
+        + (f" {missing} more of the selection could not be posed." if missing else ""),
+        "Not every method answers every task, and only means over the same cases can be compared: there is a table for each "
+        "set of tasks. *Decided* is the accuracy on those rows whose label is outside seed noise (below). The rank is among "
+        "the methods of a table, the mean over its cases; equal accuracies share the better one.",
+    ]
+    sees = _sees(found)
+    records = {method.name: method for method in found.result.methods}
+    for tasks, names, methods in comparable(found, cases):
+        ranks, balanced = _ranks(found, names, methods), _balanced(found, names)
+        rows = []
+        for method, accuracy in _ordered(found, names, methods):
+            record = records[method]
+            rows.append(
+                (
+                    code(method),
+                    f"{accuracy.estimate:.1f}",
+                    _interval(accuracy),
+                    f"{balanced[method]:.1f}",
+                    f"{ranks[method]:.1f}",
+                    *_with_interval(mean(found, names, method, only_decided=True)),
+                    _families(sees[method]),
+                    "not trained" if record.zero_shot else record.track,
+                )
+            )
+        chosen = [outside_noise(one) for one in _posed(found, names)]
+        some = sum(int(mask.sum()) for mask in chosen)
+        left_out = sum(not mask.any() for mask in chosen)
+        every = len(tasks) == len({case.task for case in cases})
+        blocks += [
+            f"### {'Every task' if every else ', '.join(code(task) for task in tasks)}",
+            f"{len(names)} cases, {sum(map(len, chosen)):,} rows, {some:,} of them decided"
+            + (f"; {left_out} cases have none decided and are left out of that mean" if left_out else "")
+            + ".",
+            table(
+                ("method", "accuracy", "interval", "balanced", "rank", "decided", "interval", "sees", "track"),
+                rows,
+                "lrlrrrlll",
+            ),
+        ]
+    drawn = f"![Accuracy on the selection {HEADLINE}, each case with its interval]({picture})" if picture else ""
+    return [*blocks, drawn]
+
+
+def _seed_noise(found: Evaluated) -> list[str]:
+    rows, without = [], []
+    for zoo in _zoos(found):
+        whole = zoo.configurations
+        tasks = [task for task in TASKS.values() if f"{task.name}_margin_se" in whole]
+        for task in tasks:
+            asked = whole[whole[task.name].isin(task.classes)]
+            known = asked[asked[f"{task.name}_margin_se"].notna()]
+            within = int((~decided(known, task)).sum())
+            share = f"{100 * within / len(known):.0f} %" if len(known) else "–"
+            rows.append((code(zoo.name), f"`{task.name}`", len(asked), len(known), within, share))
+        if not tasks:
+            without.append(code(zoo.name))
+    if not rows:
+        return []
+    return [
+        "## Labels within seed noise",
+        "A label is the verdict with the largest room for improvement, and its margin the lead of that verdict. A label is "
+        f"within seed noise where its margin is at most {SEED_NOISE} standard errors over paired seeds: other seeds might "
+        "have said something else. The tables above score all rows, and those outside seed noise (*decided*) alone. Which "
+        "these are depends on no method; with their larger margins they are also the easier ones.",
+        table(
+            ("zoo", "task", "configurations with a verdict", "with a standard error", "within seed noise", "share"),
+            rows,
+            "llrrrr",
+        ),
+        f"Without single networks, there are no standard errors for {', '.join(without)}." if without else "",
+    ]
+
+
+def _zoos(found: Evaluated) -> list[Zoo]:
+    return list({zoo.name: zoo for one in found.posed for zoo in (one.train, one.test)}.values())
+
+
+def _advantage(found: Evaluated, by_part: dict[str, list[Case]]) -> list[str]:
+    methods = _methods(found)
+    rivals = [rival for rival in RIVALS if rival in methods]
+    if SUBJECT not in methods or not rivals:
+        return []
+    rows, sums, sentences = [], [], []
+    for part, cases in by_part.items():
+        groups = {group: [case.name for case in some] for group, some in _grouped(cases).items()}
+        groups = {group: names for group, names in groups.items() if mean(found, names, SUBJECT)}
+        against = {
+            group: {rival: mean(found, names, SUBJECT, rival) for rival in rivals} for group, names in groups.items()
+        }
+        every = [name for names in groups.values() for name in names]
+        lines = [
+            *((*group, names, against[group]) for group, names in groups.items()),
+            ("all of these", "", every, {rival: mean(found, every, SUBJECT, rival) for rival in rivals}),
+        ]
+        for scenario, task, names, differences in lines if groups else ():
+            own = mean(found, names, SUBJECT)
+            cells = [_difference(difference) for difference in differences.values()]
+            rows.append(
+                (code(part), scenario, task and f"`{task}`", len(names), f"{own.estimate:.1f}" if own else "–", *cells)
+            )
+        counts = {rival: _counts([some[rival] for some in against.values()]) for rival in rivals}
+        if groups:
+            sums.append((code(part), *(f"{a} – {b} – {n - a - b}" if n else "–" for a, b, n in counts.values())))
+            ahead, behind, asked = counts[rivals[0]]
+            sentences.append(
+                f"of {code(part)} it is ahead in {ahead} of {asked}, behind in {behind}, "
+                f"and cannot be told from it in {asked - ahead - behind}"
+            )
+    if not rows:
+        return []
+    heads = [code(rival) for rival in rivals]
+    return [
+        f"## Does the advantage of {code(SUBJECT)} carry over?",
+        f"Scenario by scenario and task by task, {code(SUBJECT)} against {heads[0]}: {'; '.join(sentences)}. The same "
+        "against others (scenarios × tasks ahead – behind – neither):",
+        table(("part", *heads), sums, "l" * (1 + len(rivals))),
+        f"Accuracy of {code(SUBJECT)}, and that minus another method's, in points with the interval of the paired "
+        "difference; **bold** where that does not hold 0.",
+        table(
+            ("part", "scenario", "task", "cases", code(SUBJECT), *(f"− {head}" for head in heads)),
+            rows,
+            "lllrr" + "l" * len(rivals),
+        ),
+    ]
+
+
+def _counts(differences: Sequence[stats.Difference | None]) -> tuple[int, int, int]:
+    """Return how many differences are above 0 for sure, how many below, and how many there are."""
+    known = [difference.interval for difference in differences if difference]
+    return sum(interval.low > 0 for interval in known), sum(interval.high < 0 for interval in known), len(known)
+
+
+def _part(found: Evaluated, name: str, cases: Sequence[Case]) -> list[str]:
+    blocks = [f"### {code(name)}"]
+    groups = _grouped(cases)
+    for scenario, keys in groupby(groups, key=lambda key: key[0]):
+        mine = [groups[key] for key in keys]
+        count = sum(map(len, mine))
+        blocks.append(f"<details><summary>{scenario}: {count} case{'s' * (count > 1)}</summary>")
+        for group in mine:
+            blocks += [f"`{group[0].task}`: {TASKS[group[0].task].question}", _case_table(found, group)]
+        blocks.append("</details>")
+    return blocks
+
+
+def _case_table(found: Evaluated, cases: Sequence[Case]) -> str:
+    """Return one line a method and one column a case: methods have long names, and there are more of them than cases."""
+    names = [case.name for case in cases]
+    methods = [method for method in _methods(found) if any((method, name) in found.answers for name in names)]
+    means = {method: mean(found, names, method) for method in methods}
+    columns = [_case_column(found, name, methods) for name in names]
+    complete = [method for method, _ in _ordered(found, names, [m for m in methods if means[m]])]
+    rows = []
+    for method in [*complete, *(method for method in methods if not means[method])]:
+        over_all = means[method]
+        ends = (f"{over_all.estimate:.1f} ± {_half(over_all):.1f}" if over_all else "–",) if len(names) > 1 else ()
+        rows.append((code(method), *(column.get(method, "–") for column in columns), *ends))
+    heads = [
+        f"{_zoos_of(case)}<br>{_budget(case)}<br>{len(_posed(found, [case.name])[0].rows.test):,} rows"
+        for case in cases
+    ]
+    ends = ("mean",) if len(names) > 1 else ()
+    return table(("method", *heads, *ends), rows, "l" + "r" * (len(heads) + len(ends)))
+
+
+def _case_column(found: Evaluated, case: str, methods: Sequence[str]) -> dict[str, str]:
+    accuracies = {method: mean(found, [case], method) for method in methods}
+    known = {method: accuracy for method, accuracy in accuracies.items() if accuracy}
+    best = max(known, key=lambda method: known[method].estimate, default="")
+    cells = {}
+    for method, accuracy in known.items():
+        behind = mean(found, [case], best, method)
+        text = f"{accuracy.estimate:.1f} ± {_half(accuracy):.1f}"
+        cells[method] = f"**{text}**" if behind and behind.interval.low <= 0 else text
+    return cells
+
+
+def _zoos_of(case: Case) -> str:
+    return code(case.train) if case.train == case.test else f"{code(case.train)} → {code(case.test)}"
+
+
+def _budget(case: Case) -> str:
+    if case.sample != "limit":
+        return f"{case.budget_text} {case.sample if case.budget > 1 else case.sample[:-1]}"
+    unit = COLUMNS[case.knobs[0]].unit
+    return f"{case.knobs[0].replace('_', ' ')} ≤ {case.budget_text}{'' if unit == '1' else f' {unit}'}"
+
+
+def _ordered(found: Evaluated, cases: Sequence[str], methods: Iterable[str]) -> list[tuple[str, stats.Difference]]:
+    """Return methods that answered all these cases, with their means, the best first."""
+    means = {method: mean(found, cases, method) for method in methods}
+    known = [(method, accuracy) for method, accuracy in means.items() if accuracy]
+    return sorted(known, key=lambda one: -one[1].estimate)
+
+
+def _ranks(found: Evaluated, cases: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
+    """Return the mean rank of each method among these, over cases that they all answered."""
+    scores = {(score.method, score.case): score.accuracy for score in found.result.scores}
+    table = np.array([[scores[method, case] for case in cases] for method in methods])
+    ranks = 1 + (table[None] > table[:, None]).sum(axis=1)
+    return dict(zip(methods, ranks.mean(axis=1).tolist(), strict=True))
+
+
+def _balanced(found: Evaluated, cases: Sequence[str]) -> dict[str, float]:
+    return {
+        method: float(
+            np.mean([s.balanced_accuracy for s in found.result.scores if s.method == method and s.case in cases])
+        )
+        for method in {score.method for score in found.result.scores if score.case in cases}
+    }
+
+
+def _families(families: Sequence[str]) -> str:
+    # That a method looks at the training configuration, which diagnosis presumes unknown, must strike the eye.
+    return ", ".join(f"**{family}**" if family == Family.CONFIGURATION else family for family in families) or "nothing"
+
+
+def _half(accuracy: stats.Difference) -> float:
+    return (accuracy.interval.high - accuracy.interval.low) / 2
+
+
+def _interval(accuracy: stats.Difference) -> str:
+    return f"[{accuracy.interval.low:.1f}, {accuracy.interval.high:.1f}]"
+
+
+def _with_interval(accuracy: stats.Difference | None) -> tuple[str, str]:
+    return (f"{accuracy.estimate:.1f}", _interval(accuracy)) if accuracy else ("–", "")
+
+
+def _difference(difference: stats.Difference | None) -> str:
+    if difference is None:
+        return "–"
+    low, high = difference.interval.low, difference.interval.high
+    text = f"{difference.estimate:+.1f}"
+    return f"{f'**{text}**' if low > 0 or high < 0 else text} [{low:+.1f}, {high:+.1f}]"
+
+
+def _failed(failures: Sequence[Failure]) -> list[str]:
+    """Say what methods did not answer that they were asked."""
+    rows = []
+    for (method, reason), group in groupby(
+        [failure for failure in failures if failure.method], key=lambda failure: (failure.method, failure.reason)
+    ):
+        cases = [failure.case for failure in group if failure.case]
+        rows.append((code(str(method)), len(cases), code(reason)))
+    return ["## Not answered", table(("method", "cases", "why"), rows, "lrl")] if rows else []
