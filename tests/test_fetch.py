@@ -21,7 +21,7 @@ from hub import Fault
 from huggingface_hub import HfApi, constants
 from publication import published
 from safetensors import deserialize, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from starlette.responses import Response
 from tiny_zoo import build_here, contents, everything, write_spec
 
@@ -514,18 +514,24 @@ def test_a_specification_that_does_not_fit_is_refused(mine, old, new, said):
 
 
 def test_a_network_wider_than_its_tensors_takes_no_memory(mine):
-    """Of 4·10¹¹ bytes, before a single tensor is compared."""
-    wide = 10**11
+    """Table, index, file and specification agree on a network of 10¹¹ units, whose tensors are those of one of 3."""
+    state, home = state_in(mine, NAME), mine / "checkpoints" / "tiny"
+    wide = NAME.replace("width=3", "width=1e+11")
+    content = save({f"{wide}/{name}": value for name, value in state.items()})
+    (home / "shard-00009.safetensors").write_bytes(content)
+    shard = {"name": "shard-00009.safetensors", "sha256": sha256(content).hexdigest(), "bytes": len(content)}
+    said = json.loads((home / "index.json").read_text())
+    said["shards"].append({**shard, "networks": 1})
+    (home / "index.json").write_text(json.dumps(said))
 
     def change(table):
-        table["width"] = table["width"].replace(3.0, float(wide))
-        for column in ("checkpoint", "configuration"):
-            table[column] = table[column].str.replace("width=3/", f"width={wide:g}/")
+        row = table["checkpoint"] == NAME
+        table.loc[row, ["checkpoint", "width", "shard"]] = [wide, 1e11, "checkpoints/tiny/shard-00009.safetensors"]
 
     rewrite(mine, change)
-    respecify(mine, "values = [2, 3]", f"values = [2, {wide}]")
-    with pytest.raises(MdbenchError):
-        load_checkpoint(mine, NAME.replace("width=3", f"width={wide:g}"))
+    respecify(mine, "values = [2, 3]", "values = [2, 1e11]")
+    with pytest.raises(MdbenchError, match="not those of the module"):  # a lack of memory would be said otherwise
+        load_checkpoint(mine, wide)
 
 
 def test_code_is_run_for_those_who_trust_it_alone(tmp_path, monkeypatch):
@@ -557,6 +563,13 @@ def test_a_file_that_is_damaged_or_missing_is_refused(mine, file):
         load_checkpoint(mine, NAME)
     path.unlink()
     with pytest.raises(MdbenchError):
+        load_checkpoint(mine, NAME)
+
+
+def test_another_specification_is_refused(mine):
+    path = mine / "data" / "tiny" / "spec.toml"
+    path.write_text(path.read_text() + "# the same, but for this line\n")
+    with pytest.raises(MdbenchError, match="not the specification that the networks were made from"):
         load_checkpoint(mine, NAME)
 
 
