@@ -1,25 +1,35 @@
-# make demo DATA=PATH   scores MD tree and the baselines; PATH is a clone of the public ModelDiagnosis repository
-# make test             style, types and tests
-# Both make .venv first, with $(PYTHON).
+# make demo    scores MD tree and the baselines on the selection core; DATA=PATH, a clone of the public ModelDiagnosis repository,
+#              adds the published cases
+# make test    style, types and tests
+# make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: about an hour on two cores
+# make results scores every method on every case, for docs/results.md
+# All make .venv first, with $(PYTHON).
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+DEMO_HOME := MDBENCH_HOME=$(DEMO)/home
+ZOOS := mnist1d-cnn fashion-cnn mnist1d-mlp
 # What landscape metrics are compared with. Without what they ask for besides (torchvision, transformers): not needed here, large.
 COMPARED := pyhessian==0.1 weightwatcher==0.7.7
 
-.PHONY: demo test clean
+.PHONY: demo test zoos results clean
 
 demo: .venv/demo
-ifeq ($(DATA),)
-	@echo "There are no zoos in this package yet: give the path of a clone of github.com/YefanZhou/ModelDiagnosis, make demo DATA=PATH"
-else
-	MDBENCH_HOME=$(DEMO)/home $(BIN)/mdbench import modeldiagnosis "$(DATA)"
-	MDBENCH_HOME=$(DEMO)/home $(BIN)/mdbench evaluate md_tree md_tree_cka md_tree_exact barrier_rule landscape_tree \
-	  random_forest xgboost logistic_regression nearest_neighbours validation_tree hyperparameter_validation_tree \
-	  hyperparameter_tree majority random --beside "" --out $(DEMO)/result
-	MDBENCH_HOME=$(DEMO)/home $(BIN)/mdbench plot budget --cases "cifar10/optimizer/*" --out $(DEMO)/budget.png
+ifneq ($(DATA),)
+	$(DEMO_HOME) $(BIN)/mdbench import modeldiagnosis "$(DATA)"
 endif
+	$(DEMO_HOME) $(BIN)/mdbench tabulate --cases $(if $(DATA),"core,paper",core) --out $(DEMO)/results.md
+
+zoos: .venv/test
+	for zoo in $(ZOOS); do \
+	  $(BIN)/mdbench zoo build zoos/$$zoo.toml --out out/$$zoo && $(BIN)/mdbench zoo measure out/$$zoo || exit 1; \
+	done
+	$(BIN)/mdbench zoo publish $(addprefix out/,$(ZOOS)) --to mdbench --tables-only
+	for zoo in $(ZOOS); do $(BIN)/mdbench zoo report out/$$zoo --out docs/reports/$$zoo || exit 1; done
+
+results: .venv/test
+	$(BIN)/mdbench tabulate --out docs/results.md
 
 test: .venv/test
 	$(BIN)/ruff check .

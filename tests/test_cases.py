@@ -2,6 +2,7 @@ import pytest
 
 from mdbench.cases import all_cases, load_cases, read_registry, selections
 from mdbench.errors import MdbenchError
+from mdbench.tasks import TASKS
 
 SWEEP = """
 [[sweep]]
@@ -32,13 +33,39 @@ def test_paper_is_the_published_cases_and_data_at_its_smallest_budgets():
 
 
 def test_cases_are_found_by_selection_sweep_pattern_and_name():
-    assert load_cases("all") == all_cases() == load_cases("published")
+    assert load_cases("all") == all_cases()
+    assert load_cases("published") == [case for case in all_cases() if case.name.startswith("cifar10/")]
     assert len(load_cases("cifar10/optimizer/few-shot")) == 24
     assert len(load_cases("*/few-shot/1")) == 3
     one = "cifar10/optimizer/few-shot/8"
     assert [case.name for case in load_cases([one, one])] == [one]
     # in the registry's order, whatever the order of asking
     assert load_cases(["paper", one])[0].name == one
+
+
+def test_core_asks_every_task_under_three_shifts_and_learns_from_one_zoo():
+    core = load_cases()
+    assert load_cases("core") == core
+    assert {case.train for case in core} == {"mnist1d-cnn"}
+    assert {(case.task, case.scenario, case.test) for case in core} == {
+        (task, *shift)
+        for task in TASKS
+        for shift in (
+            ("cross-noise", "mnist1d-cnn"),
+            ("cross-dataset", "fashion-cnn"),
+            ("cross-architecture", "mnist1d-mlp"),
+        )
+    }
+    assert len(core) == 12
+
+
+def test_bundled_cases_need_no_imported_zoo():
+    assert {zoo for case in load_cases("bundled") for zoo in (case.train, case.test)} == {
+        "mnist1d-cnn",
+        "fashion-cnn",
+        "mnist1d-mlp",
+    }
+    assert {case.name for case in load_cases("core")} <= {case.name for case in load_cases("bundled")}
 
 
 @pytest.mark.parametrize("name", selections())

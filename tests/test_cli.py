@@ -167,7 +167,7 @@ class TestRefusals:
 
 
 def test_without_a_zoo_it_says_how_to_get_one(home):
-    assert "mdbench import modeldiagnosis PATH" in refused("evaluate", "md_tree")
+    assert "mdbench import modeldiagnosis PATH" in refused("evaluate", "md_tree", "--cases", "paper")
 
 
 @pytest.mark.usefixtures("toy_home")

@@ -32,7 +32,7 @@ def published_sampling(frame: pd.DataFrame, case, seed: int) -> pd.DataFrame:
     return frame[frame[case.knobs[0]] <= case.budget]
 
 
-@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", load_cases("published"), ids=lambda case: case.name)
 def test_every_case_samples_as_published(case):
     rows = split(case, CLEAN, NOISY)
     keep = CLEAN.configurations["width"] >= (32 if case.keep else 0)
@@ -46,7 +46,7 @@ def test_every_case_samples_as_published(case):
 
 def test_the_published_sweeps_are_all_there():
     budgets = {}
-    for case in all_cases():
+    for case in load_cases("published"):
         budgets.setdefault(case.sweep.removeprefix("cifar10/"), []).append(case.budget)
     assert budgets == {
         "optimizer/few-shot": list(range(1, 25)),

@@ -42,7 +42,7 @@ def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path):
 def test_a_save_that_fails_leaves_the_old_zoo(tmp_path, monkeypatch):
     toy.zoo(seed=0).save(tmp_path / "zoo")
     monkeypatch.setattr(
-        "pyarrow.parquet.write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        "pyarrow.parquet.write_table", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(MdbenchError, match="No space left on device"):
         toy.zoo(seed=1).save(tmp_path / "zoo")
