@@ -318,11 +318,14 @@ def _checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataF
         raise MdbenchError(f"{where}: column {absent[0]!r} is missing")
     if table.empty:
         raise MdbenchError(f"{where}: the table has no rows")
+    kinds = table.dtypes
     measured = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
     for column in measured:
-        if not pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column]):
+        if not pd.api.types.is_numeric_dtype(kinds[column]) or pd.api.types.is_bool_dtype(kinds[column]):
             raise MdbenchError(f"{where}: column {column!r} is not numeric")
-    return table.astype(dict.fromkeys(measured, float)).copy()  # in one piece: pandas warns of hundreds of them
+    # As one block: pandas takes a millisecond for every column that is converted alone.
+    numbers = table[measured].to_numpy(dtype=float, na_value=np.nan)
+    return pd.concat([table.drop(columns=measured), pd.DataFrame(numbers, index=table.index, columns=measured)], axis=1)
 
 
 def _is_derived(column: str) -> bool:
