@@ -245,9 +245,9 @@ def _made(found: Evaluated, command: str) -> list[str]:
         + (f", revision `{here.revision}`" if here.revision else "")
         + f", Python {here.python}, {packages}.",
         table(("zoo", "configurations", "digest (SHA-256)"), zoos, "lrl"),
-        "Accuracy is in %, the mean over the training samples (seeds) of a case. "
-        f"An interval is to cover {100 * bootstrap.level:.0f} %: percentiles of {bootstrap.resamples:,} resamples of the test "
-        "zoo's grid cells (rows that differ in the temperature's knobs alone), given the training samples. Cases on one test zoo "
+        "Accuracy is in %, the mean over the training samples (seeds) of a case. An interval is to cover "
+        f"{100 * bootstrap.level:.0f} %: percentiles of {bootstrap.resamples:,} resamples of the test zoo's grid cells (rows "
+        "that differ in the temperature's knobs alone), given the training samples. Cases on one test zoo "
         "are resampled together, and so are two methods whose difference is taken. Nothing is corrected for the number of "
         "comparisons. In a mean every case has the same weight.",
         _unposed(found.result.failures),

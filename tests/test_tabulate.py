@@ -1,0 +1,301 @@
+"""The document, read as Markdown by another program, against plain computations on what an evaluation leaves behind."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import toy
+from markdown_it import MarkdownIt
+from test_cli import refused, run
+
+import mdbench
+from mdbench import tabulate
+from mdbench.cases import load_cases
+from mdbench.compare import compare
+from mdbench.errors import MdbenchError
+from mdbench.evaluation import evaluated
+from mdbench.labels import decided
+from mdbench.markdown import code, table
+from mdbench.plots import SEEN_COLOURS, accuracy_by_panel
+from mdbench.tasks import TASKS
+
+ZOOS = {name: toy.own_zoo(name, widths=toy.WIDTHS[::step]) for name, step in (("mnist1d-cnn", 2), ("mnist1d-mlp", 3))}
+METHODS = ["md_tree", "validation_tree", "majority", "barrier_rule"]
+PARTS = ("core", "mnist1d-cnn-to-mnist1d-mlp/optimizer/cross-architecture")
+HOSTILE = "a|b\\|`<img src=x onerror=alert(1)>[x](javascript:y)``*c*"
+
+
+def put(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make a home with two of the three zoos that the core selection is about, and no others beside it."""
+    patch.setenv("MDBENCH_HOME", str(home))
+    patch.setattr("mdbench.zoo.bundled_zoos", lambda: home / "none")
+    for name, zoo in ZOOS.items():
+        zoo.save(home / "zoos" / name)
+
+
+@pytest.fixture
+def own_home(home, monkeypatch):
+    put(home, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        put(tmp_path_factory.mktemp("home"), patch)
+        return evaluated(METHODS, load_cases(PARTS))
+
+
+def tables(text: str) -> list[pd.DataFrame]:
+    """Return the tables of a Markdown document, their cells as plain texts."""
+    found, rows = [], []
+    tokens = iter(MarkdownIt("commonmark").enable("table").parse(text))
+    for token in tokens:
+        if token.type == "table_open":
+            rows = []
+        elif token.type == "tr_open":
+            rows.append([])
+        elif token.type in ("th_open", "td_open"):
+            rows[-1].append("".join(child.content for child in next(tokens).children))
+        elif token.type == "table_close":
+            found.append(pd.DataFrame(rows[1:], columns=rows[0]))
+    return found
+
+
+def accuracies(found, tmp_path, only_decided: bool = False) -> pd.DataFrame:
+    """Return the accuracy of each method (column) on each case (row) in %, from predictions.parquet."""
+    found.result.save(tmp_path / "result")
+    said = pd.read_parquet(tmp_path / "result" / "predictions.parquet").astype({"row": str, "case": str, "method": str})
+    if only_decided:
+        parts = []
+        for case in load_cases(PARTS):
+            zoo = ZOOS.get(case.test)
+            if zoo is not None:
+                rows = zoo.configurations
+                known = rows.index[rows[f"{case.task}_margin"] > 2 * rows[f"{case.task}_margin_se"]]
+                parts.append(said[(said["case"] == case.name) & said["row"].isin(known)])
+        assert 0 < sum(map(len, parts)) < len(said)
+        said = pd.concat(parts)
+    right = said["predicted"].astype(str) == said["true"].astype(str)
+    return 100 * right.groupby([said["case"], said["method"]]).mean().unstack()
+
+
+def test_the_means_of_the_headline_are_those_of_the_predictions(found, tmp_path):
+    whole, sure = accuracies(found, tmp_path), accuracies(found, tmp_path, only_decided=True)
+    core = {case.name for case in load_cases("core")}
+    whole, sure = whole[whole.index.isin(core)], sure[sure.index.isin(core)]
+    shown = [one.set_index("method") for one in tables(tabulate.compose(found, PARTS, "x")) if "rank" in one]
+    answered = [list(TASKS), list(TASKS)[:3], ["optimizer"]]
+    assert [set(one.index) for one in shown] == [
+        set(METHODS) - {"md_tree", "barrier_rule"},
+        set(METHODS[:3]),
+        set(METHODS),
+    ]
+    for one, tasks in zip(shown, answered, strict=True):
+        cases = [name for name in whole.index if name.split("/")[1] in tasks]
+        assert len(cases) == 2 * len(tasks)
+        means = whole.loc[cases, one.index].mean()
+        assert one["accuracy"].tolist() == [f"{mean:.1f}" for mean in means]
+        assert means.is_monotonic_decreasing
+        assert one["decided"].tolist() == [f"{mean:.1f}" for mean in sure.loc[cases, one.index].mean()]
+        ranks = whole.loc[cases, one.index].rank(axis=1, ascending=False, method="min").mean()
+        assert one["rank"].tolist() == [f"{rank:.1f}" for rank in ranks]
+        for method, interval in one.iloc[:, 1].items():
+            low, high = map(float, interval.strip("[]").split(", "))
+            assert low <= means[method] <= high
+
+
+def test_every_case_is_there_and_the_best_are_bold(found, own_home, tmp_path):
+    whole = accuracies(found, tmp_path)
+    text = tabulate.compose(found, PARTS, "x")
+    shown = [one.set_index("method") for one in tables(text) if any("rows" in column for column in one)]
+    assert sum(column != "mean" for one in shown for column in one) == len(found.posed) == len(whole)
+    # What stands first in its table: the core case across architectures, on the optimizer.
+    case = "mnist1d-cnn-to-mnist1d-mlp/optimizer/cross-architecture/20"
+    start = text.index("cross-architecture: 4 cases")
+    column = "mnist1d-cnn → mnist1d-mlp<br>20 cells<br>"
+    one = next(table for table in tables(text[start:]) if "barrier_rule" in table["method"].tolist()).set_index(
+        "method"
+    )
+    assert column in one.columns[0]
+    cells = one.iloc[:, 0]
+    assert [cell.split(" ± ")[0] for cell in cells] == [f"{whole.loc[case, method]:.1f}" for method in cells.index]
+    best = whole.loc[case].idxmax()
+    for method in METHODS:
+        line = next(line for line in text[start:].splitlines() if line.startswith(f"| `{method}`"))
+        against = None if method == best else compare(best, method, case).overall.difference.interval
+        assert ("**" in line) == (against is None or against.low <= 0)
+    assert text[start:].count("**") > 0
+
+
+def test_the_advantage_is_what_compare_says(found, own_home):
+    text = tabulate.compose(found, PARTS, "x")
+    shown = next(one for one in tables(text) if "scenario" in one).set_index(["part", "scenario", "task"])
+    ahead = behind = 0
+    lines = shown.loc["core"].query("scenario != 'all of these'")
+    for (scenario, task), line in lines.iterrows():
+        cases = [
+            one.rows.case.name
+            for one in found.posed
+            if scenario in one.rows.case.sweep and f"/{task}/" in one.rows.case.name
+        ]
+        cases = [name for name in cases if name.endswith("/20")]
+        for rival in METHODS[1:3]:
+            d = compare("md_tree", rival, cases).overall.difference
+            low, high = d.interval.low, d.interval.high
+            assert line[f"− {rival}"] == f"{d.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+            if rival == "validation_tree":
+                ahead, behind = ahead + (low > 0), behind + (high < 0)
+        assert (line["− barrier_rule"] == "–") == (task != "optimizer")
+    everything = compare("md_tree", "majority", [case.name for case in load_cases("core")]).overall.difference
+    assert shown.loc["core", "all of these", ""]["− majority"].startswith(f"{everything.estimate:+.1f} ")
+    said = (
+        f"of `core` it is ahead in {ahead} of 6, behind in {behind}, and cannot be told from it in {6 - ahead - behind}"
+    )
+    assert len(lines) == 6
+    assert said in text
+
+
+def test_decided_rows_are_those_above_two_standard_errors_and_no_others(found):
+    task = TASKS["optimizer"]
+    rows = pd.DataFrame(
+        {"optimizer_margin": [2.0, 2.001, 0.0, 5.0, np.nan], "optimizer_margin_se": [1, 1, 0, np.nan, 1]}
+    )
+    assert decided(rows, task).tolist() == [False, True, False, False, False]
+    assert decided(rows[["optimizer_margin"]], task).tolist() == [False] * 5
+
+    # Without its decided rows right, a method loses everything that counts there, and no more.
+    one = next(one for one in found.posed if one.rows.case.name == "mnist1d-cnn/optimizer/cross-noise/20")
+    name = one.rows.case.name
+    sure = tabulate.outside_noise(one)
+    assert 0 < sure.sum() < len(sure)
+    truth = one.rows.test.codes
+    said = np.where(sure, truth, 1 - truth)[None].repeat(5, axis=0)
+    answers = {**found.answers, ("majority", name): replace(found.answers["majority", name], predicted=said)}
+    made_up = replace(found, answers=answers)
+    assert tabulate.mean(made_up, [name], "majority", only_decided=True).estimate == 100
+    assert tabulate.mean(made_up, [name], "majority").estimate == pytest.approx(100 * sure.mean())
+    assert tabulate.mean(made_up, [name], "majority", only_decided=True).interval.low == 100
+
+
+def test_labels_within_seed_noise_are_counted(found):
+    shown = next(one for one in tables(tabulate.compose(found, PARTS, "x")) if "within seed noise" in one)
+    assert len(shown) == len(ZOOS) * len(TASKS)
+    for _, line in shown.iterrows():
+        rows = ZOOS[line["zoo"]].configurations
+        known = rows[(rows[line["task"]] != "none") & rows[f"{line['task']}_margin_se"].notna()]
+        within = known[f"{line['task']}_margin"] <= 2 * known[f"{line['task']}_margin_se"]
+        assert line["within seed noise"] == f"{within.sum():,}"
+        assert 0 < within.sum() < len(known)
+
+
+def test_what_cannot_be_posed_or_answered_is_said(own_home, method_file):
+    text = "columns = ['train_error']\nclass M:\n    def fit(self, m, l, task):\n        self.l = l.mode()[0]\n        if task.name == 'optimizer': raise ValueError('no idea')\n    def predict(self, m): return [self.l] * len(m)\n"
+    found = evaluated(["majority", str(method_file(text))], load_cases("core"))
+    document = tabulate.compose(found, ["core"], "x")
+    assert "Not posed: `mnist1d-cnn-to-fashion-cnn/optimizer/cross-dataset/20` and 3 more" in document
+    assert "4 more of the selection could not be posed" in document
+    (failed,) = (one for one in tables(document) if "why" in one)
+    assert failed.to_numpy().tolist() == [["mine", "2", "it raised ValueError: no idea"]]
+    sets = [set(one["method"]) for one in tables(document) if "rank" in one]
+    assert sets == [{"majority"}, {"majority", "mine"}]
+    assert "md_tree" not in document
+
+
+def test_hostile_names_stay_names(own_home, method_file):
+    file = method_file(
+        f"name = {HOSTILE!r}\ncolumns = []\nclass M:\n    def fit(self, m, l): self.l = l.mode()[0]\n    def predict(self, m): return [self.l] * len(m)\n"
+    )
+    cases = load_cases("core")
+    hostile, plain = (
+        tabulate.compose(evaluated([who, "md_tree"], cases), ["core"], "x")
+        for who in (str(file), "hyperparameter_tree")
+    )
+    found, expected = tables(hostile), tables(plain)
+    assert [one.shape for one in found] == [one.shape for one in expected]
+    assert any(HOSTILE in one["method"].tolist() for one in found if "method" in one)
+    inert = re.compile(r"<br>|<!--[^<>]*-->|<details><summary>[^<>&]*</summary>|</details>")
+    for token in MarkdownIt("commonmark").enable("table").parse(hostile):
+        for part in [token, *(token.children or ())]:
+            assert not part.type.startswith("link")
+            if part.type.startswith("html"):
+                assert inert.fullmatch(part.content.strip()), part.content
+
+
+@pytest.mark.parametrize("text", ["a", "`", "``a`", "a|b", "<b>", "a\\|", "x" * 80, "a\nb", " a "])
+def test_code_holds_anything(text):
+    (shown,) = tables(table(("x", "y"), [(code(text), 1)]))
+    assert shown.to_numpy().tolist() == [[" ".join(text.split()), "1"]]
+
+
+def test_the_figure_shows_the_scores(found):
+    panels = {
+        ("cross-noise", "optimizer"): {
+            m: tabulate.mean(found, ["mnist1d-cnn/optimizer/cross-noise/20"], m) for m in METHODS
+        }
+    }
+    sees = {
+        "md_tree": ["landscape"],
+        "validation_tree": ["landscape", "validation"],
+        "majority": [],
+        "barrier_rule": ["landscape"],
+    }
+    (panel,) = accuracy_by_panel(panels, sees).axes
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    drawn = {}
+    for whisker, dot in zip(panel.lines[::2], panel.lines[1::2], strict=True):
+        drawn[names[int(dot.get_ydata()[0])]] = (*whisker.get_xdata(), *dot.get_xdata(), dot.get_color())
+    colours = dict(zip(("landscape", "validation", "configuration", "nothing"), SEEN_COLOURS.values(), strict=True))
+    for method, kind in zip(METHODS, ("landscape", "validation", "nothing", "landscape"), strict=True):
+        score = found.result.score(method, "mnist1d-cnn/optimizer/cross-noise/20")
+        expected = score.accuracy_interval.low, score.accuracy_interval.high, score.accuracy
+        # The score's bootstrap numbers the cells of the rows asked, the mean's those of the zoo: other draws, one law.
+        assert drawn[method][:3] == pytest.approx(expected, abs=1.5)
+        assert drawn[method][2] == pytest.approx(score.accuracy)
+        assert drawn[method][3] == colours[kind]
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_the_command_writes_what_was_asked_and_replaces_nothing_else(tmp_path):
+    out = tmp_path / "results.md"
+    cases = "cifar10/optimizer/few-shot/3"
+    arguments = ("tabulate", "md_tree", "majority", "--cases", cases, "--workers", 0, "--out", out)
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    text = out.read_text()
+    assert text.startswith(tabulate.MARK)
+    assert f"Made by `mdbench tabulate md_tree majority --cases {cases} --workers 0" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "results.md"]  # no case of core, no figure
+    out.write_text("my own notes")
+    assert "was not written by this command" in refused(*arguments)
+    assert out.read_text() == "my own notes"
+
+
+def test_names_that_cannot_be_written(tmp_path):
+    for out, why in (("a.txt", "ends in .md"), ("no/a.md", "there is no folder")):
+        with pytest.raises(MdbenchError, match=why):
+            tabulate.check_replaceable(tmp_path / out)
+    (tmp_path / "a.png").write_bytes(b"a picture of mine")
+    with pytest.raises(MdbenchError, match="was not written by this command"):
+        tabulate.check_replaceable(tmp_path / "a.md")
+
+
+def test_a_document_that_cannot_be_written_leaves_the_old_one(found, tmp_path, monkeypatch):
+    out = tmp_path / "results.md"
+    tabulate.write(found, PARTS, "x", out)
+    before = out.read_bytes(), out.with_suffix(".png").read_bytes()
+    assert before[1].startswith(b"\x89PNG")
+    assert b"](results.png)" in before[0]
+    tabulate.write(found, PARTS, "x", out)
+    assert (out.read_bytes(), out.with_suffix(".png").read_bytes()) == before
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mdbench.files.write", full)
+    with pytest.raises(MdbenchError, match="No space left on device"):
+        tabulate.write(found, PARTS, "y", out)
+    assert (out.read_bytes(), out.with_suffix(".png").read_bytes()) == before
+    assert mdbench.__version__ in before[0].decode()
