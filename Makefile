@@ -9,6 +9,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 DEMO_HOME := MDBENCH_HOME=$(DEMO)/home
+CASES := $(if $(DATA),"core,paper",core)
+METHODS := md_tree md_tree_exact md_tree_quantile barrier_rule landscape_tree random_forest xgboost nearest_neighbours \
+  validation_tree hyperparameter_validation_tree hyperparameter_tree majority random
 ZOOS := mnist1d-cnn fashion-cnn mnist1d-mlp
 # What landscape metrics are compared with. Without what they ask for besides (torchvision, transformers): not needed here, large.
 COMPARED := pyhessian==0.1 weightwatcher==0.7.7
@@ -19,7 +22,8 @@ demo: .venv/demo
 ifneq ($(DATA),)
 	$(DEMO_HOME) $(BIN)/mdbench import modeldiagnosis "$(DATA)"
 endif
-	$(DEMO_HOME) $(BIN)/mdbench tabulate --cases $(if $(DATA),"core,paper",core) --out $(DEMO)/results.md
+	$(DEMO_HOME) $(BIN)/mdbench evaluate $(METHODS) --cases $(CASES) --beside "" --out $(DEMO)/result
+	$(DEMO_HOME) $(BIN)/mdbench tabulate $(METHODS) --cases $(CASES) --out $(DEMO)/results.md
 
 zoos: .venv/test
 	for zoo in $(ZOOS); do \

@@ -301,7 +301,7 @@ def reasons_in(text: str, columns: list[str]) -> dict[str, str]:
 def metric_families(zoo: Zoo) -> dict[str, str]:
     """Return the metrics of a zoo's configurations, column → family, in the order of the families.
 
-    Spreads over seeds, standard errors and the test error itself are left out.
+    Spreads over seeds, standard errors, quantiles and the test error itself are left out.
     """
     owner = dict.fromkeys(MEASURED, "performance")
     for name, family in registry.FAMILIES.items():
@@ -311,6 +311,7 @@ def metric_families(zoo: Zoo) -> dict[str, str]:
         for column in zoo.configurations
         if COLUMNS[str(column)].family in (Family.LANDSCAPE, Family.VALIDATION)
         and not str(column).endswith(("_std", "_se"))
+        and not COLUMNS[str(column)].relative
         and column != "test_error"
     ]
     order = [*registry.FAMILIES, OTHER]
