@@ -107,3 +107,49 @@ def test_a_registry_is_read():
 def test_a_registry_that_does_not_fit_says_where(text, message):
     with pytest.raises(MdbenchError, match=message):
         read_registry(text)
+
+
+SPREAD = (
+    SWEEP.replace('"a/b"', '"TRAIN-to-TEST/TASK/x"')
+    .replace('"optimizer"', '["optimizer", "failure_source"]')
+    .replace('"x"\n', '["one", "two"]\n', 1)
+    .replace('"y"', '["TRAIN", "three"]')
+    .replace('"BUDGET cells"', '"TASK of TRAIN asked of TEST, BUDGET cells"')
+)
+
+
+def test_a_sweep_is_spread_over_its_lists():
+    """One sweep for each of train × test × task, in this order; the words stand for what was chosen."""
+    cases, _ = read_registry(SPREAD.replace("[1, 2]", "[3]") + TAIL.replace("a/*", "*"))
+    by_hand = [
+        (train, train if test == "TRAIN" else test, task)
+        for train in ("one", "two")
+        for test in ("TRAIN", "three")
+        for task in ("optimizer", "failure_source")
+    ]
+    assert [(case.train, case.test, case.task) for case in cases.values()] == by_hand
+    assert list(cases) == [f"{train}-to-{test}/{task}/x/3" for train, test, task in by_hand]
+    assert [case.drawn for case in cases.values()] == [
+        f"{task} of {train} asked of {test}, 3 cells" for train, test, task in by_hand
+    ]
+
+
+def test_a_sweep_without_lists_says_the_words_too():
+    cases, _ = read_registry(SWEEP.replace('"a/b"', '"TRAIN/TASK/TEST"').replace('"y"', '"TRAIN"') + TAIL)
+    assert list(cases) == ["x/optimizer/x/1", "x/optimizer/x/2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SPREAD.replace('"TRAIN-to-TEST/TASK/x"', '"TRAIN/TASK"'), "'one/optimizer/1' stands there twice"),
+        (SPREAD.replace("failure_source", "fortune"), r"sweep\.1\.task"),
+        (SPREAD.replace('["one", "two"]', "[1]"), r"sweep\.0\.train"),
+        (SPREAD.replace('["one", "two"]', '[["one"]]'), r"sweep\.0\.train"),
+        ("sweep = [1]", r"sweep\.0"),
+        ("sweep = 1", "sweep"),
+    ],
+)
+def test_a_spread_that_does_not_fit_says_where(text, message):
+    with pytest.raises(MdbenchError, match=message):
+        read_registry(text + TAIL)

@@ -202,20 +202,20 @@ def _check(sources: Sequence[Source], to: Path, *, networks: bool) -> None:
 def _withdraw(to: Path, staying: set[str], *, networks: bool) -> None:
     """Remove the zoos that are no longer part of a dataset, networks where none are to be part of it, and what is made anew.
 
-    A zoo's manifest goes last: it is what the same is found by after an interruption.
+    A zoo is known by its manifest or the index of its networks; the manifest goes last, so that all of it goes in the end.
     """
     for folder in (to, to / DATA, to / FIGURES):
         files.tidy(folder)
     for path in (to / CROISSANT, *(to / DATA / f"{name}.parquet" for name in ("cases", "splits"))):
         path.unlink(missing_ok=True)
-    for manifest in sorted((to / DATA).glob(f"*/{MANIFEST}")):
-        home, name = manifest.parent, manifest.parent.name
+    known = [*(to / DATA).glob(f"*/{MANIFEST}"), *(to / shards.FOLDER).glob(f"*/{shards.INDEX}")]
+    for name in sorted({path.parent.name for path in known}):
+        home, shelf = to / DATA / name, to / shards.FOLDER / name
         if name not in staying or not networks:
-            shelf = to / shards.FOLDER / name
             _remove(shelf, [*shelf.glob("shard-*.safetensors"), shelf / shards.INDEX])
         if name not in staying:
             (to / FIGURES / f"{name}.png").unlink(missing_ok=True)
-            _remove(home, [*(home / table for table, _ in _TABLES.values()), home / SPEC, manifest])
+            _remove(home, [*(home / table for table, _ in _TABLES.values()), home / SPEC, home / MANIFEST])
     for folder in (to / FIGURES, to / shards.FOLDER):
         _remove(folder, [])
 
