@@ -43,7 +43,7 @@ test: .venv/test
 
 .venv/demo: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[data]"
 	@touch $@
 
 .venv/test: pyproject.toml

@@ -172,7 +172,7 @@ def prescribe(
     from mdbench.evaluation import choose
     from mdbench.prescribe import prescribe as run
 
-    wanted, at_hand = choose(_listed(cases) if cases else None, zoo, otherwise="paper-moves")
+    wanted, at_hand = choose(_listed(cases) if cases else None, zoo, otherwise="core-moves")
     with _progress() as progress:
         prescriptions, failures = run(
             everybody,
@@ -251,7 +251,7 @@ def import_modeldiagnosis(clone: Clone) -> None:
 @plots.command("budget")
 def plot_budget(
     methods: Annotated[list[str] | None, typer.Argument(help="Method files or names.", show_default=False)] = None,
-    cases: Cases = ["published"],
+    cases: Cases = ["mnist1d-cnn/*"],
     out: Annotated[Path, typer.Option(help="Image to write: .png, .svg or .pdf.")] = Path("budget.png"),
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
     workers: WorkerCount = CORES,
@@ -277,7 +277,7 @@ def plot_budget(
 @plots.command("phase")
 def plot_phase(
     column: Annotated[str, typer.Argument(help="A column, see `mdbench columns`.", show_default=False)],
-    zoo: Annotated[str, typer.Option(help="Name or folder of a zoo.")] = "cifar10-resnet18",
+    zoo: Annotated[str, typer.Option(help="Name or folder of a zoo.")] = "mnist1d-cnn",
     out: Annotated[
         Path | None, typer.Option(help="Image to write: .png, .svg or .pdf [default: COLUMN.png]", show_default=False)
     ] = None,

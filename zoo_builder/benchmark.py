@@ -10,6 +10,7 @@ from mdbench.own_cases import own_cases
 from mdbench.splits import CaseRows, split
 from mdbench.tasks import TASKS
 from mdbench.zoo import Zoo
+from zoo_builder.card import split_name
 
 _TEXTS = pa.list_(pa.string())
 _CASES = pa.schema(
@@ -34,6 +35,8 @@ _SPLITS = pa.schema(
         "seed": pa.int64(),
         "train_zoo": pa.string(),
         "test_zoo": pa.string(),
+        "train_split": pa.string(),
+        "test_split": pa.string(),
         "train": _TEXTS,
         "test": _TEXTS,
     }
@@ -51,7 +54,12 @@ def cases_of(zoos: Iterable[Zoo]) -> list[CaseRows]:
     by_name = {zoo.name: zoo for zoo in zoos}
     standing = [case for case in all_cases() if {case.train, case.test} <= set(by_name)]
     cases = standing or [case for zoo in by_name.values() for case in _own(zoo)]
-    return [split(case, by_name[case.train], by_name[case.test]) for case in cases]
+    try:
+        return [split(case, by_name[case.train], by_name[case.test]) for case in cases]
+    except MdbenchError as error:
+        raise MdbenchError(
+            f"{error}. A zoo that has the name of one of the benchmark's is asked its cases; give yours another name"
+        ) from error
 
 
 def _own(zoo: Zoo) -> Sequence[Case]:
@@ -85,13 +93,15 @@ def cases_table(cases: Iterable[CaseRows]) -> pa.Table:
 
 
 def splits_table(cases: Iterable[CaseRows]) -> pa.Table:
-    """Return one row a case and seed: the configurations to train on, and those to diagnose."""
+    """Return one row a case and seed: the configurations to train on and those to diagnose, by name, and where they are."""
     rows = [
         {
             "case": one.case.name,
             "seed": seed,
             "train_zoo": one.case.train,
             "test_zoo": one.case.test,
+            "train_split": split_name(one.case.train),
+            "test_split": split_name(one.case.test),
             "train": one.train.ids[sample].tolist(),
             "test": one.test.ids.tolist(),
         }

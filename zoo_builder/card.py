@@ -233,6 +233,7 @@ def card(
         labels=_balance(zoos),
         column_count=len(rows),
         columns=table(("column", "unit", "family", "meaning"), rows),
+        zoo=zoos[0].name,
         version=version,
         makers=[(zoo.name, _plain(zoo.provenance.made_by)) for zoo in zoos],
         citation=CITATION,

@@ -192,6 +192,7 @@ def publish(
     with _kept("what is written and what has arrived is kept, and the same command goes on from there"):
         with needs("zoo"):
             from mdbench.paths import data_home
+            from mdbench.report import say
             from zoo_builder import report
             from zoo_builder.card import NOWHERE
             from zoo_builder.publish import preview
@@ -209,7 +210,14 @@ def publish(
             written = run(zoos, home, **what, progress=progress)
         report.show_published(home, written, as_json=as_json)
         if repo:
-            address = upload(home, repo, tag=f"v{version}", message=f"Version {version}", private=private)
+            address = upload(
+                home,
+                repo,
+                tag=f"v{version}",
+                message=f"Version {version}",
+                private=private,
+                say=(lambda _: None) if as_json else say,
+            )
             report.show_uploaded(address, as_json=as_json)
 
 

@@ -104,6 +104,8 @@ def publish(
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, re.ASCII):
         raise MdbenchError(f"{repo!r} is no dataset on the Hub; one is ORG/NAME")
     sources = [_source(find_zoo(folder)) for folder in folders]
+    cases = cases_of([source.zoo for source in sources])
+    questions = {"cases": cases_table(cases), "splits": splits_table(cases)} if cases else {}
     _check(sources, to, networks=networks)
     with writing(to):
         to.mkdir(parents=True, exist_ok=True)
@@ -112,8 +114,6 @@ def publish(
         written = [path for source in sources for path in _write_zoo(source, to)]
         if networks:
             written += _write_networks(sources, to, progress)
-        cases = cases_of([source.zoo for source in sources])
-        questions = {"cases": cases_table(cases), "splits": splits_table(cases)} if cases else {}
         paths = {to / DATA / f"{name}.parquet": files.parquet(table) for name, table in questions.items()}
         files.replace(paths)
         configs = _configs(sources, list(questions))

@@ -42,7 +42,7 @@ def upload(
 
     Parameters
     ----------
-    folder : what to upload, but for hidden files; it has a README.md.
+    folder : what to upload: its README.md and what else is a dataset's; other files stay where they are.
     repo : ``ORG/NAME``, made where there is none.
     tag : the version's name.
     message : the commit's.
@@ -96,10 +96,12 @@ def upload(
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return what is to be uploaded: path in the repository → file."""
+    """Return what is to be uploaded, path in the repository → file: the dataset's, and nothing else that lies there."""
     found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files = {
-        path.as_posix(): file for path, file in found.items() if not any(part.startswith(".") for part in path.parts)
+        path.as_posix(): file
+        for path, file in found.items()
+        if _is_own(path.as_posix()) and not any(part.startswith(".") for part in path.parts)
     }
     if _CARD not in files:
         raise MdbenchError(f"{folder} is no dataset: it has no README.md; publish zoos into a folder, and upload that")
