@@ -1,5 +1,8 @@
 """What a method gets to see, and what it may answer."""
 
+import random
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -173,6 +176,62 @@ def test_a_method_that_uses_the_batch_must_say_so():
         track = "transductive"
 
     ask(as_method(Batch(above_the_median)), ROWS)
+
+
+class Remembers:
+    """Ranks the rows of the first batch, and keeps to that."""
+
+    def fit(self, models, labels):
+        self.said = {}
+
+    def predict(self, models):
+        rows = [tuple(row) for row in models.to_numpy()]
+        if not self.said:
+            above = models["train_error"] > models["train_error"].median()
+            self.said = dict(zip(rows, np.where(above, LOW, HIGH), strict=True))
+        return [self.said.get(row, LOW) for row in rows]
+
+
+class ScalesLate:
+    """Takes the scale of its columns from the first batch."""
+
+    def fit(self, models, labels):
+        self.centre = None
+
+    def predict(self, models):
+        if self.centre is None:
+            self.centre = models["train_error"].mean()
+        return np.where(models["train_error"] > self.centre, LOW, HIGH)
+
+
+class Locked(ScalesLate):
+    """Cannot be copied."""
+
+    def fit(self, models, labels):
+        super().fit(models, labels)
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize("cheat", [Remembers, ScalesLate, Locked])
+def test_a_method_that_keeps_what_it_took_from_its_first_batch_must_say_so(cheat):
+    with pytest.raises(MethodError, match='declares track = "transductive"'):
+        ask(as_method(cheat), ROWS)
+
+
+def test_a_method_that_cannot_be_copied_is_trained_again_alike():
+    class Draws:
+        fits = 0
+
+        def fit(self, models, labels):
+            Draws.fits += 1
+            self.lock = threading.Lock()
+            self.limit = np.random.uniform(0, 60) + random.random()
+
+        def predict(self, models):
+            return np.where(models["train_error"] > self.limit, LOW, HIGH)
+
+    ask(as_method(Draws), ROWS)
+    assert Draws.fits == len(ROWS.samples) + 1
 
 
 def test_a_method_that_draws_from_numpys_generator_is_reproducible():
