@@ -50,6 +50,31 @@ def test_a_save_that_fails_leaves_the_old_zoo(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["zoo"]
 
 
+@pytest.mark.parametrize("failing", ["stale", "fresh"])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_save_that_fails_between_its_renames_leaves_a_zoo(tmp_path, monkeypatch, failing, done, error):
+    """What renames the old zoo away, or the new one to its place, fails or is interrupted, before or after it is done."""
+    old, new = toy.zoo(seed=0), toy.zoo(seed=1)
+    old.save(tmp_path / "zoo")
+    real = Path.rename
+
+    def rename(path, target):
+        fails = failing in (path.name, Path(target).name) and path.name != "stale"  # that is the way back
+        if done or not fails:
+            real(path, target)
+        if fails:
+            raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", rename)
+        with pytest.raises((MdbenchError, KeyboardInterrupt)):
+            new.save(tmp_path / "zoo")
+    arrived = failing == "fresh" and done
+    assert load_zoo(tmp_path / "zoo").digest == (new if arrived else old).digest
+    assert [path.name for path in tmp_path.iterdir()] == ["zoo"]
+
+
 def test_a_save_does_not_run_over_something_else(tmp_path):
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "thesis.tex").write_text("")
