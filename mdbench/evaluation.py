@@ -297,7 +297,7 @@ def pose(cases: Iterable[Case], at_hand: AtHand | None = None) -> tuple[list[Pos
 
     def zoo(name: str) -> tuple[Path, Zoo]:
         if name not in zoos:
-            folder = find_zoo(name)
+            folder = find_zoo(name, of_case=True)
             zoos[name] = folder, load_zoo(folder)
         return zoos[name]
 

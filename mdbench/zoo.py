@@ -395,28 +395,47 @@ def zoo_names() -> list[str]:
     return sorted({path.parent.name for home in (bundled_zoos(), zoo_home()) for path in home.glob(f"*/{MANIFEST}")})
 
 
-def find_zoo(name_or_path: str | os.PathLike[str]) -> Path:
+def find_zoo(name_or_path: str | os.PathLike[str], *, of_case: bool = False) -> Path:
     """Return the folder of a zoo, given its name or its folder.
 
-    A name is looked for among the zoos of this package first, so that the cases mean the same everywhere.
+    Parameters
+    ----------
+    name_or_path : a name is looked for among the zoos of this package, in `zoo_home`, and here.
+    of_case : whether a case says it: then the zoo of this package is meant, so that cases mean the same everywhere.
 
     Raises
     ------
     MdbenchError
-        There is none.
+        There is none, or the name is that of several.
     """
     text = os.fspath(name_or_path)
     named = [bundled_zoos() / text, zoo_home() / text, Path(text)]
     candidates = [Path(text)] if os.sep in text or text.startswith(".") else named
-    for folder in candidates:
-        if (folder / MANIFEST).is_file():
-            return folder
+    found = [folder for folder in candidates if (folder / MANIFEST).is_file()]
+    if found:
+        return found[0] if of_case else only_one(text, found)
     hint = (
         "import it with `mdbench import modeldiagnosis PATH`, PATH being a clone of the public ModelDiagnosis repository"
         if text.startswith("cifar10-resnet18")
         else f"on this machine there are: {', '.join(zoo_names()) or 'none'}"
     )
     raise MdbenchError(f"zoo {text!r} is not there; {hint}")
+
+
+def only_one(name: str, folders: Sequence[Path]) -> Path:
+    """Return the folder that a name means.
+
+    Raises
+    ------
+    MdbenchError
+        The name is that of several folders.
+    """
+    several = list(dict.fromkeys(str(folder.resolve()) for folder in folders))
+    if len(several) > 1:
+        raise MdbenchError(
+            f"zoo {name!r} is in several places: {', '.join(several)}; give the folder of the one you mean"
+        )
+    return folders[0]
 
 
 def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:

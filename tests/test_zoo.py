@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,17 @@ import toy
 from mdbench.errors import MdbenchError
 from mdbench.schema import COLUMNS, Family, check_visible, of_family
 from mdbench.sources.modeldiagnosis import MOVES
-from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, MANIFEST, Provenance, Zoo, load_zoo, write_tables, zoo_home
+from mdbench.zoo import (
+    CHECKPOINTS,
+    CONFIGURATIONS,
+    MANIFEST,
+    Provenance,
+    Zoo,
+    find_zoo,
+    load_zoo,
+    write_tables,
+    zoo_home,
+)
 
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")
 
@@ -300,6 +311,26 @@ def test_a_manifest_from_before_there_were_networks_stays_readable(tmp_path):
     del old["checkpoints_sha256"]
     path.write_text(json.dumps(old))
     assert load_zoo(tmp_path / "zoo").digest == toy.zoo().digest
+
+
+def test_a_name_of_several_zoos_is_refused_and_a_case_means_the_packages(tmp_path, monkeypatch):
+    bundled, here = tmp_path / "package", tmp_path / "here"
+    monkeypatch.setattr("mdbench.zoo.bundled_zoos", lambda: bundled)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    toy.zoo("same").save(bundled / "same")
+    assert find_zoo("same") == find_zoo("same", of_case=True) == bundled / "same"
+    for other in (zoo_home() / "same", here / "same"):
+        toy.zoo("same", seed=1).save(other)
+        with pytest.raises(MdbenchError, match=r"'same' is in several places: .* give the folder") as refused:
+            load_zoo("same")
+        assert str(other) in str(refused.value)
+        assert str(bundled / "same") in str(refused.value)
+        assert find_zoo("same", of_case=True) == bundled / "same"
+        assert load_zoo(other).digest == toy.zoo("same", seed=1).digest
+        shutil.rmtree(other)
+    monkeypatch.chdir(bundled)
+    assert load_zoo("same").digest == toy.zoo("same").digest  # the same place twice
 
 
 # --- tables in a folder that holds other things ---------------------------------------------------------------------

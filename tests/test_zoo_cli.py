@@ -142,6 +142,18 @@ def test_a_zoo_is_built_among_mdbenchs_own(mdbench, tmp_path, home):
     assert_sound(folder)
 
 
+def test_a_name_of_a_build_and_of_a_zoo_of_the_package_is_refused(mdbench, tmp_path, home, monkeypatch):
+    bundled = tmp_path / "package"
+    monkeypatch.setattr("mdbench.dataset.bundled_zoos", lambda: bundled)
+    for folder in (bundled / "tiny", home / "zoos" / "tiny"):
+        folder.mkdir(parents=True)
+    code, _, error = mdbench("status", "tiny")
+    assert code == 2
+    said = " ".join(error.split())
+    assert "zoo 'tiny' is in several places" in said
+    assert "give the folder of the one you mean" in said
+
+
 def test_a_build_says_as_json_how_far_it_is(mdbench, tmp_path):
     spec, folder = write_spec(tmp_path), tmp_path / "zoo"
     code, out, error = mdbench("build", spec, "--out", folder, "--json")

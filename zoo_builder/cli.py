@@ -293,11 +293,15 @@ def _workers(devices: list[str]) -> int:
 
 
 def _home(folder: Path) -> Path:
-    """Return the folder of a build, which may be given as its name among mdbench's own zoos."""
+    """Return the folder of a zoo or a build, which may be given as its name, as to `mdbench.zoo.find_zoo`."""
+    from mdbench.dataset import bundled_zoos
     from mdbench.paths import zoo_home
+    from mdbench.zoo import only_one
 
-    own = zoo_home() / folder
-    return own if len(folder.parts) == 1 and not folder.exists() and own.is_dir() else folder
+    if len(folder.parts) != 1 or folder.name.startswith("."):
+        return folder
+    found = [place for place in (bundled_zoos() / folder, zoo_home() / folder, folder) if place.is_dir()]
+    return only_one(str(folder), found) if found else folder
 
 
 def _open(
