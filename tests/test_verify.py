@@ -331,6 +331,22 @@ def test_a_grid_with_a_point_left_out_is_no_zoo_of_its_specification(zoo):
         run(zoo)
 
 
+def test_code_that_a_zoo_names_is_run_for_those_who_trust_it_alone(tmp_path, monkeypatch):
+    (tmp_path / "their_net.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nfrom zoo_builder.models import mlp\n"
+        "def net(shape, classes, width):\n    return mlp(shape, classes, width, 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    build_here(write_spec(tmp_path, architecture='name = "their_net:net"'), tmp_path / "build")
+    monkeypatch.delitem(sys.modules, "their_net", raising=False)
+    (tmp_path / "their_net.ran").unlink()
+    with pytest.raises(MdbenchError, match=r"their_net:net; .* pass trust_code=True \(--trust-code\)"):
+        run(tmp_path / "build", configurations=1)
+    assert not (tmp_path / "their_net.ran").exists()
+    assert run(tmp_path / "build", configurations=1, trust_code=True).comparison.verdict == "equal"
+    assert (tmp_path / "their_net.ran").exists()
+
+
 @pytest.fixture
 def mdbench(monkeypatch, capsys):
     """Run ``mdbench zoo`` in this process, workers included; return exit code, output and errors."""

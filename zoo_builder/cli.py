@@ -253,6 +253,9 @@ def verify(
     ] = None,
     workers: WorkerCount = None,
     device: Device = "cpu",
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Run the code that a zoo's architecture names.")
+    ] = False,
     keep: Annotated[
         Path | None,
         typer.Option(help="Folder to leave the rebuilt zoos in [default: a temporary one]", show_default=False),
@@ -280,6 +283,7 @@ def verify(
                 configurations=configurations,
                 families=names,
                 device=kind,
+                trust_code=trust_code,
                 keep=keep and keep / folder.resolve().name,
                 stage=partial(_progress, as_json),
             )

@@ -39,6 +39,7 @@ from mdbench.dataset import bundled_zoos
 from mdbench.errors import MdbenchError
 from mdbench.schema import COLUMNS, Family
 from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, Zoo, load_zoo, sha256_of, table_digests
+from zoo_builder.architecture import ARCHITECTURES
 from zoo_builder.build import Progress, build
 from zoo_builder.executors import OpenExecutor
 from zoo_builder.landscape.registry import FAMILIES, chosen
@@ -151,13 +152,14 @@ def verify(
     configurations: int = 20,
     families: Sequence[str] | None = None,
     device: str = "cpu",
+    trust_code: bool = False,
     keep: Path | None = None,
     stage: Stage = lambda _: nullcontext(lambda _: None),
 ) -> Verification:
     """Rebuild some configurations of a zoo, and compare them with its tables.
 
     Of the folder only ``zoo.json``, ``spec.toml`` and the tables are read. The specification is carried out as
-    `zoo_builder.build.build` does: where its architecture is an import path, that is imported.
+    `zoo_builder.build.build` does: where its architecture is an import path, that is imported, for those who trust it alone.
 
     Parameters
     ----------
@@ -167,6 +169,8 @@ def verify(
     configurations : how many, all their seeds; at most all that there are.
     families : names of families to be measured; if left out, all that the zoo was measured in.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
+    trust_code : whether to run the code that an architecture ``package.module:factory`` names. A specification can name
+        any function that can be imported: only for those that one has read.
     keep : folder that the rebuilt zoo is left in, and gone on with; if left out, a temporary one.
     stage : called for training and for measuring.
 
@@ -174,10 +178,16 @@ def verify(
     ------
     MdbenchError
         The folder holds no zoo that can be rebuilt: its files are damaged, its specification is missing, not the one that it
-        was built from, or that of another grid; a family was not measured of it; and what building and measuring raise.
+        was built from, or that of another grid, or names code, and is not trusted; a family was not measured of it; and what
+        building and measuring raise.
     """
     zoo, spec = load_zoo(folder), _specification(folder)
     _check(zoo, spec, folder)
+    if spec.architecture.name not in ARCHITECTURES and not trust_code:
+        raise MdbenchError(
+            f"{folder}: the networks of zoo {zoo.name} are made by code of its own, {spec.architecture.name}; "
+            "if you know this code and trust it, pass trust_code=True (--trust-code)"
+        )
     wanted = _families(zoo, families)
     names = [configuration_name(point) for point in spec.points()]
     drawn = np.random.default_rng(seed).choice(len(names), size=min(configurations, len(names)), replace=False)
