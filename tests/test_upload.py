@@ -2,9 +2,12 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +18,7 @@ from huggingface_hub.utils import _http
 from mdbench.errors import MdbenchError
 from zoo_builder.upload import upload
 
+ROOT = Path(__file__).resolve().parent.parent
 ZOO = "lab/zoo"
 CARD = b"---\nlicense: mit\npretty_name: mdbench\ntags:\n- model-diagnosis\n---\n# A zoo\n"
 TWO = CARD + b"# Two\n"
@@ -335,3 +339,11 @@ def test_what_is_no_dataset(hub, tmp_path):
         with pytest.raises(MdbenchError, match=r"no README\.md"):
             upload(folder, ZOO, tag="v1", message="A zoo")
     assert hub.seen == []
+
+
+def test_what_it_imports_is_declared():
+    """What is there only because another package needs it goes with that package's next version."""
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["zoo"]
+    declared = {re.split("[<>=]", one)[0].replace("-", "_") for one in extra}
+    found = re.findall(r"^(?:import|from) (\w+)", (ROOT / "zoo_builder" / "upload.py").read_text(), re.MULTILINE)
+    assert set(found) <= declared | {"mdbench", "zoo_builder"} | sys.stdlib_module_names
