@@ -35,6 +35,8 @@ CHECKPOINTS = "checkpoints.parquet"
 LAYERS = "layers.parquet"
 FORMAT = 1
 
+#: Bytes of the largest table that is read, at eight a value. A file of a few kilobytes can hold as much of one number.
+_LARGEST = 2**31
 _DERIVED = (Family.RFI, Family.LABEL)
 _ARROW = {"number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_(), "text": pa.string()}
 
@@ -448,7 +450,7 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
     """
     folder = find_zoo(name_or_path)
     manifest = _manifest(folder)
-    table = _read(folder / CONFIGURATIONS, manifest.sha256)
+    table = _read(folder / CONFIGURATIONS, manifest.sha256, manifest.rows)
     checkpoints, layers = (
         _read(folder / name, known) if known is not None else None
         for name, known in ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256))
@@ -484,11 +486,28 @@ def _manifest(folder: Path) -> _Manifest:
     return manifest
 
 
-def _read(path: Path, sha256: str) -> pd.DataFrame:
+def _read(path: Path, sha256: str, rows: int | None = None) -> pd.DataFrame:
     try:
         if sha256_of(path) != sha256:
             raise MdbenchError(f"{path} is not the file that {MANIFEST} describes (SHA-256 differs); make the zoo anew")
-        table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
+        file = pq.ParquetFile(path)
+        _check_size(path, file, rows)
+        table: pd.DataFrame = file.read().to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
     return table
+
+
+def _check_size(path: Path, file: pq.ParquetFile, rows: int | None) -> None:
+    """Make sure of what a file says of itself, before it is read as a whole."""
+    there, names = file.metadata.num_rows, file.schema_arrow.names
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown:
+        raise MdbenchError(f"{path}: column {unknown[0]!r} is not one of `mdbench columns`")
+    nested = [field.name for field in file.schema_arrow if pa.types.is_nested(field.type)]
+    if nested or len(set(names)) < len(names):
+        raise MdbenchError(f"{path}: its columns are not numbers and texts, each under its own name")
+    if rows is not None and there != rows:
+        raise MdbenchError(f"{path} has {there} rows, but {MANIFEST} says {rows}; make the zoo anew")
+    if there * len(names) * 8 > _LARGEST:
+        raise MdbenchError(f"{path}: {there} rows of {len(names)} columns are more than any zoo has")

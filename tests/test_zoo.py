@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import toy
 
@@ -22,6 +24,7 @@ from mdbench.zoo import (
     Zoo,
     find_zoo,
     load_zoo,
+    sha256_of,
     write_tables,
     zoo_home,
 )
@@ -331,6 +334,27 @@ def test_a_name_of_several_zoos_is_refused_and_a_case_means_the_packages(tmp_pat
         shutil.rmtree(other)
     monkeypatch.chdir(bundled)
     assert load_zoo("same").digest == toy.zoo("same").digest  # the same place twice
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (pa.table({"test_error": pa.array([[1.0]])}), "not numbers and texts"),
+        (pa.table({"magic": pa.array([1.0])}), "column 'magic' is not one of"),
+        (pa.table({"test_error": pa.array([1.0, 2.0])}), "has 2 rows, but zoo.json says 1"),
+        (pa.table({"test_error": pa.array(np.zeros(1000))}), "more than any zoo has"),
+    ],
+)
+def test_a_table_is_judged_by_what_it_says_of_itself_before_it_is_read(tmp_path, monkeypatch, content, message):
+    folder = tmp_path / "zoo"
+    toy.zoo().save(folder)
+    pq.write_table(content, folder / CONFIGURATIONS)
+    rows = 1000 if content.num_rows == 1000 else 1
+    _edit(folder, sha256=sha256_of(folder / CONFIGURATIONS), rows=rows)
+    monkeypatch.setattr("mdbench.zoo._LARGEST", 7999)
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_: pytest.fail("it is read"))
+    with pytest.raises(MdbenchError, match=message):
+        load_zoo(folder)
 
 
 # --- tables in a folder that holds other things ---------------------------------------------------------------------
