@@ -534,6 +534,13 @@ def test_a_network_wider_than_its_tensors_takes_no_memory(mine):
         load_checkpoint(mine, wide)
 
 
+def test_tensors_that_do_not_fit_are_not_read(mine, monkeypatch):
+    respecify(mine, 'name = "mlp"\ndepth = 1', 'name = "mlp"\ndepth = 2')
+    monkeypatch.setattr("zoo_builder.fetch.read_tensors", lambda *_: pytest.fail("they are read"))
+    with pytest.raises(MdbenchError, match="not those of the module"):
+        load_checkpoint(mine, NAME)
+
+
 def test_code_is_run_for_those_who_trust_it_alone(tmp_path, monkeypatch):
     (tmp_path / "theirs.py").write_text(
         "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nfrom zoo_builder.models import mlp\n"

@@ -27,7 +27,7 @@ from mdbench.errors import MdbenchError, reason
 from mdbench.zoo import CHECKPOINTS, MANIFEST, load_checkpoints, sha256_of, table_digests
 from zoo_builder.architecture import ARCHITECTURES
 from zoo_builder.datasets import load_dataset
-from zoo_builder.header import read_header, read_tensors
+from zoo_builder.header import Entry, Read, read_header, read_tensors
 from zoo_builder.places import Folder, Place, place
 from zoo_builder.shards import INDEX, Index, Shard, read_index, shard_path
 from zoo_builder.spec import Point, ZooSpec, configuration_name, parse_spec
@@ -138,10 +138,11 @@ def load_checkpoint(
     else:
         dataset = load_dataset(spec.dataset)
         shape, classes = dataset.shape, dataset.classes
-    state = _state(found, checkpoint, row)
-    module = _module(
-        spec, point, shape, classes, state, f"{found.place.name}: network {checkpoint} of zoo {found.name}"
-    )
+    where = f"{found.place.name}: network {checkpoint} of zoo {found.name}"
+    # What the header says must fit before anything behind it is read: it could be more than there is memory for.
+    _, entries, _ = header = _header(found, checkpoint, row)
+    module = _module(spec, point, shape, classes, entries, where)
+    module.load_state_dict(_state(found, checkpoint, row, header))
     return module.eval()
 
 
@@ -176,7 +177,7 @@ def fetch(
     if checkpoint is not None:
         found, row = _find(source, checkpoint, zoo, revision)
         _point(found.spec(), found, checkpoint, row)  # its name becomes a file's
-        state = _state(found, checkpoint, row)
+        state = _state(found, checkpoint, row, _header(found, checkpoint, row))
         metadata = {"zoo": found.name, "checkpoint": checkpoint, "sha256": str(row["sha256"])}
         file = out / (f"{found.name}/{checkpoint}.safetensors".replace("/", ","))
         with writing(out):
@@ -275,8 +276,8 @@ def _point(spec: ZooSpec, found: _Zoo, checkpoint: str, row: "pd.Series[Any]") -
     return point
 
 
-def _state(found: _Zoo, checkpoint: str, row: "pd.Series[Any]") -> dict[str, Tensor]:
-    """Read a network's parameters and buffers, and nothing else but the header of the file that they are in."""
+def _header(found: _Zoo, checkpoint: str, row: "pd.Series[Any]") -> tuple[Read, dict[str, Entry], int]:
+    """Return what reads the file that a network is in, its tensors by their own names, and where their offsets begin."""
     path = str(row["shard"])
 
     def read(start: int, stop: int) -> bytearray:
@@ -285,33 +286,40 @@ def _state(found: _Zoo, checkpoint: str, row: "pd.Series[Any]") -> dict[str, Ten
             content += piece
         return content
 
-    where = f"{found.place.name}: {path}"
-    tensors, begin = read_header(read, found.size(path), where)
-    own = {name: entry for name, entry in tensors.items() if name.startswith(f"{checkpoint}/")}
-    state = {name.removeprefix(f"{checkpoint}/"): value for name, value in read_tensors(read, own, begin).items()}
+    tensors, begin = read_header(read, found.size(path), f"{found.place.name}: {path}")
+    whose = f"{checkpoint}/"
+    return read, {name.removeprefix(whose): one for name, one in tensors.items() if name.startswith(whose)}, begin
+
+
+def _state(
+    found: _Zoo, checkpoint: str, row: "pd.Series[Any]", header: tuple[Read, dict[str, Entry], int]
+) -> dict[str, Tensor]:
+    """Read a network's parameters and buffers, and nothing else of the file that they are in."""
+    state = read_tensors(*header)
     if digest_of(state) != row["sha256"]:
-        raise MdbenchError(f"{where}: the tensors of {checkpoint} are not those that the zoo's tables describe")
+        raise MdbenchError(
+            f"{found.place.name}: {row['shard']}: the tensors of {checkpoint} are not those that the zoo's tables describe"
+        )
     return state
 
 
 def _module(
-    spec: ZooSpec, point: Point, shape: tuple[int, ...], classes: int, state: dict[str, Tensor], where: str
+    spec: ZooSpec, point: Point, shape: tuple[int, ...], classes: int, entries: dict[str, Entry], where: str
 ) -> nn.Module:
-    """Return the module of a network with its parameters."""
+    """Return the module of a network, which has a place for each of its tensors and no other."""
     width, depth = (int(point[knob]) if knob in point else None for knob in ("width", "depth"))
     own = spec.architecture.name in ARCHITECTURES
     # Every layer has a tensor, and no tensor has a place before its shape is known to be right: a specification could
     # ask for more layers or units than there is memory.
-    if own and (depth or spec.architecture.depth or 0) > len(state):
+    if own and (depth or spec.architecture.depth or 0) > len(entries):
         raise MdbenchError(f"{where}: its file has fewer tensors than the specification has layers")
     with torch.device("meta") if own else nullcontext():
         module = spec.architecture.build(shape, classes, width, depth)
     wanted = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
-    if wanted != {name: (value.dtype, value.shape) for name, value in state.items()}:
+    if wanted != {name: (entry.kind, torch.Size(entry.shape)) for name, entry in entries.items()}:
         raise MdbenchError(f"{where}: its tensors are not those of the module that the specification describes")
     if own:
         module = module.to_empty(device="cpu")
-    module.load_state_dict(state)
     return module
 
 
