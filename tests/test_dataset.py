@@ -72,7 +72,7 @@ def loaded(cache: Path, folder: Path, *wanted: tuple[str, str | None, str | None
 
 def test_every_zoo_loads_by_its_name(card):
     names = sorted(path.parent.name for path in bundled_zoos().glob(f"*/{MANIFEST}"))
-    assert [split for config, split in parts(card) if config == "configurations"] == [
+    assert sorted(split for config, split in parts(card) if config == "configurations") == [
         name.replace("-", "_") for name in names
     ]
     for name in names:
@@ -190,45 +190,42 @@ def build(tmp_path_factory):
     return home
 
 
+def blind(card: str) -> str:
+    """Return a card without versions and sizes."""
+    front, rest = card.removeprefix("---\n").split("\n---\n", 1)
+    said = yaml.safe_load(front)
+    del said["dataset_info"]
+    for config in said["configs"]:
+        del config["version"]
+    return f"---\n{yaml.safe_dump(said)}---\n{rest}"
+
+
+def versions(card: str) -> set[str]:
+    return {config["version"] for config in yaml.safe_load(card.split("\n---\n")[0])["configs"]}
+
+
 def test_what_datasets_remembers_of_a_folder_is_never_taken_for_its_content(build, tmp_path):
     """It finds what it loaded before by what the card says. Without the version the files could change unseen."""
-    home = tmp_path / "mdbench"
-    publish([build / "tiny"], home, networks=False)
-    card, table = (home / "README.md").read_text(), home / "data" / "tiny" / "configurations.parquet"
-    wanted = (str(home), "configurations", "test_error")
-    first = pd.read_parquet(table)["test_error"].tolist()
-
-    def blind(text: str) -> str:
-        """Return a card without versions and sizes."""
-        front, rest = text.removeprefix("---\n").split("\n---\n", 1)
-        said = yaml.safe_load(front)
-        del said["dataset_info"]
-        for config in said["configs"]:
-            del config["version"]
-        return f"---\n{yaml.safe_dump(said)}---\n{rest}"
-
-    (home / "README.md").write_text(blind(card))
-    assert loaded(tmp_path / "cache", tmp_path, wanted) == [{"tiny": first}]
-    (home / "README.md").write_text(card)
-    assert loaded(tmp_path / "cache", tmp_path, wanted) == [{"tiny": first}]
+    from datasets import load_dataset
 
     write_spec(build, "other.toml", training="epochs = 2")
-    shutil.rmtree(tmp_path / "other", ignore_errors=True)
     build_here(build / "other.toml", tmp_path / "other")
-    publish([tmp_path / "other"], home, networks=False)
-    second = pd.read_parquet(table)["test_error"].tolist()
-    assert second != first
-    assert loaded(tmp_path / "cache", tmp_path, wanted) == [{"tiny": second}]
-    (home / "README.md").write_text(blind(card))
-    assert loaded(tmp_path / "cache", tmp_path, wanted) == [{"tiny": first}]  # the trap
+    home, errors, cards = tmp_path / "mdbench", [], []
 
-    def version(text: str) -> set[str]:
-        return {config["version"] for config in yaml.safe_load(text.split("\n---\n")[0])["configs"]}
+    def load(card: str) -> list[float]:
+        (home / "README.md").write_text(card)
+        return list(load_dataset(str(home), cache_dir=str(tmp_path / "cache"))["tiny"]["test_error"])
 
+    for zoo in (build / "tiny", tmp_path / "other"):
+        publish([zoo], home, networks=False)
+        cards.append((home / "README.md").read_text())
+        errors.append(pd.read_parquet(home / "data" / "tiny" / "configurations.parquet")["test_error"].tolist())
+        assert load(cards[-1]) == errors[-1]
+        assert load(blind(cards[0])) == errors[0]  # the second time a trap: these are not the folder's
+    assert errors[0] != errors[1]
+    assert not versions(cards[0]) & versions(cards[1])
     publish([build / "tiny"], home, networks=False)
-    assert (home / "README.md").read_text() == card
-    publish([tmp_path / "other"], home, networks=False)
-    assert not version((home / "README.md").read_text()) & version(card)
+    assert (home / "README.md").read_text() == cards[0]
 
 
 def test_a_folder_that_is_gone(build, tmp_path):
@@ -240,8 +237,9 @@ def test_a_folder_that_is_gone(build, tmp_path):
     names = pd.read_parquet(home / "data" / "tiny" / "configurations.parquet")["configuration"].tolist()
     found = loaded(cache, home.parent, ("mdbench", None, "configuration"), (str(home), None, "configuration"))
     assert found == [{"tiny": names}] * 2
-    assert loaded(cache, elsewhere, ("mdbench", None, "configuration")) == [{"tiny": names}]
-    loaded(cache, home.parent, ("mdbench", "cases", None))
+    by_name, cases = loaded(cache, elsewhere, ("mdbench", None, "configuration"), (str(home), "cases", "case"))
+    assert by_name == {"tiny": names}
+    assert cases["table"]
     shutil.rmtree(home)
     by_name, by_path, other = loaded(
         cache,
