@@ -134,7 +134,7 @@ def compare(
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
-    """Compare two methods: paired, clustered bootstrap of the difference of their accuracies."""
+    """Compare two methods: paired bootstrap of the difference of their accuracies."""
     everybody = _with_beside([a, b])
 
     from mdbench import report

@@ -47,7 +47,7 @@ class Comparison:
 def pair(one: Posed, a: Answer, b: Answer | None = None) -> stats.Pair:
     """Return two methods on one case for the paired bootstrap; without B, A against a method that is never right."""
     test = one.rows.test
-    right_a, right_b = (np.mean(said.predicted == test.codes, axis=0) if said else 0.0 for said in (a, b))
+    right_a, right_b = ((said.predicted == test.codes).astype(float) if said else 0.0 for said in (a, b))
     return stats.Pair(np.asarray(right_a - right_b), test.cells, test.cell_count, one.test.name)
 
 
@@ -62,7 +62,7 @@ def compare(
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare two methods with a paired, clustered bootstrap.
+    """Compare two methods with a paired bootstrap of training samples and test grid cells.
 
     Parameters
     ----------

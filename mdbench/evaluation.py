@@ -360,7 +360,7 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
     if not answers:
         return []
     predicted = np.stack([answer.predicted for answer in answers.values()])
-    found = stats.accuracies(predicted, rows.test.codes, rows.test.cells)
+    found = stats.accuracies(predicted, rows.test.codes, rows.test.cells, rows.test.cell_count)
     means, balanced = found.by_seed.mean(axis=1), found.balanced_by_seed.mean(axis=1)
     several = len(rows.samples) > 1
     scores = [

@@ -38,7 +38,7 @@ class Gain:
     rule : how far the move goes.
     mean : mean gain over test rows and seeds, in points of test accuracy.
     std : sample standard deviation over seeds; 0 where there is one, or none is involved.
-    interval : 95 % interval of the mean, clustered bootstrap over test grid cells.
+    interval : 95 % interval of the mean, bootstrap over training samples and test grid cells.
     """
 
     diagnosis: str
@@ -177,7 +177,7 @@ def _gained(task: Task, moves: dict[str, np.ndarray], predicted: np.ndarray, res
 
 
 def _report(diagnosis: str, gained: np.ndarray, posed: Posed) -> list[Gain]:
-    intervals = stats.mean_intervals(gained.mean(axis=1), posed.rows.test.cells)
+    intervals = stats.mean_intervals(gained, posed.rows.test.cells, posed.rows.test.cell_count)
     by_seed = gained.mean(axis=2)
     return [
         Gain(

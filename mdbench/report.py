@@ -61,8 +61,8 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
         console.print(_overall_table(result, own))
         console.print()
     console.print(
-        f"[dim]accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap over test "
-        f"grid cells ({result.bootstrap.resamples} resamples)\n"
+        f"[dim]accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap over "
+        f"training samples (seeds) and test grid cells ({result.bootstrap.resamples} resamples)\n"
         f"{len(result.scores)} scores in {result.seconds:.1f} s[/]"
     )
 
@@ -182,8 +182,8 @@ def show_comparison(comparison: Comparison) -> None:
         )
     console.print(table)
     console.print(
-        "\n[dim]accuracy in %, difference in points; paired bootstrap over test grid cells, which cases on one zoo share; "
-        "p: two-sided, not corrected for the number of cases[/]"
+        "\n[dim]accuracy in %, difference in points; paired bootstrap over training samples (seeds) and test grid cells, "
+        "which cases on one zoo share; p: two-sided, not corrected for the number of cases[/]"
     )
 
 
@@ -211,7 +211,8 @@ def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str]
     if prescriptions:
         console.print(
             "[dim]one: to the next grid value; random: to a uniform choice among the values in that direction (expectation); "
-            "optimal: to the best of them\n± std over the case's seeds; interval: bootstrap over test grid cells[/]"
+            "optimal: to the best of them\n± std over the case's seeds; interval: bootstrap over training samples (seeds) "
+            "and test grid cells[/]"
         )
 
 

@@ -108,7 +108,7 @@ class Score(_Strict):
     case: str
     accuracy: float = Field(description="mean over the case's seeds")
     accuracy_std: float = Field(description="sample standard deviation over seeds; 0 where there is one seed")
-    accuracy_interval: IntervalRecord = Field(description="clustered bootstrap over test grid cells")
+    accuracy_interval: IntervalRecord = Field(description="bootstrap over training samples and test grid cells")
     balanced_accuracy: float
     balanced_accuracy_interval: IntervalRecord
     rank: int = Field(description="1 = best accuracy among the methods of this result; equal accuracies share a rank")
