@@ -274,7 +274,7 @@ def choose(
     if zoo is None:
         return load_cases(otherwise if cases is None else cases), {}
     folder = find_zoo(zoo).resolve()
-    loaded = load_zoo(folder)
+    loaded = load_zoo(folder, layers=False)
     own = {case.name: case for case in own_cases(loaded)}
     chosen = select("all" if cases is None else cases, own, {}, f"zoo {loaded.name} makes {', '.join(own)}")
     return chosen, {loaded.name: (folder, loaded)}
@@ -298,7 +298,7 @@ def pose(cases: Iterable[Case], at_hand: AtHand | None = None) -> tuple[list[Pos
     def zoo(name: str) -> tuple[Path, Zoo]:
         if name not in zoos:
             folder = find_zoo(name, of_case=True)
-            zoos[name] = folder, load_zoo(folder)
+            zoos[name] = folder, load_zoo(folder, layers=False)
         return zoos[name]
 
     for case in cases:

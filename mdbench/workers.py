@@ -149,7 +149,7 @@ def _method(file: Path) -> Method:
 
 @cache
 def _zoo(folder: Path) -> Zoo:
-    return load_zoo(folder)
+    return load_zoo(folder, layers=False)
 
 
 @lru_cache(maxsize=512)

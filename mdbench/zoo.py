@@ -440,8 +440,13 @@ def only_one(name: str, folders: Sequence[Path]) -> Path:
     return folders[0]
 
 
-def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
-    """Load a zoo by its name (an imported one) or its folder.
+def load_zoo(name_or_path: str | os.PathLike[str], *, layers: bool = True) -> Zoo:
+    """Load a zoo by its name or its folder.
+
+    Parameters
+    ----------
+    name_or_path : see `find_zoo`.
+    layers : whether to read the table of layers too, which no case asks about.
 
     Raises
     ------
@@ -451,12 +456,10 @@ def load_zoo(name_or_path: str | os.PathLike[str]) -> Zoo:
     folder = find_zoo(name_or_path)
     manifest = _manifest(folder)
     table = _read(folder / CONFIGURATIONS, manifest.sha256, manifest.rows)
-    checkpoints, layers = (
-        _read(folder / name, known) if known is not None else None
-        for name, known in ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256))
-    )
+    wanted = ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256 if layers else None))
+    of_networks, of_layers = (_read(folder / name, known) if known is not None else None for name, known in wanted)
     moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
-    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, checkpoints, layers)
+    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, of_networks, of_layers)
 
 
 def table_digests(folder: Path) -> dict[str, str]:

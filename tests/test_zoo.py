@@ -424,3 +424,11 @@ def test_writing_that_is_interrupted_leaves_a_zoo_or_an_error(tmp_path, monkeypa
             assert found.digest == new.digest  # only the folder's own entry did not get to the disk
     write_tables(new, tmp_path)
     assert load_zoo(tmp_path).digest == new.digest
+
+
+def test_a_zoo_without_its_layers_says_the_same_of_everything_else():
+    whole, without = load_zoo("mnist1d-mlp"), load_zoo("mnist1d-mlp", layers=False)
+    assert whole.layers is not None
+    assert without.layers is None
+    assert without.digest == whole.digest
+    pd.testing.assert_frame_equal(without.checkpoints, whole.checkpoints)
