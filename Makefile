@@ -1,7 +1,7 @@
 # make demo    scores MD tree and the baselines on the selection core; DATA=PATH, a clone of the public ModelDiagnosis repository,
 #              adds the published cases
 # make test    style, types and tests
-# make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: about an hour on two cores
+# make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: an hour or two on two cores
 # make results scores every method on every case, for docs/results.md
 # All make .venv first, with $(PYTHON).
 
