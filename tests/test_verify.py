@@ -48,9 +48,12 @@ def zoo(whole, tmp_path) -> Path:
 def rewrite(folder: Path, name: str, change) -> None:
     """Change a table, and what ``zoo.json`` says of it."""
     table = pq.ParquetFile(folder / name).read().to_pandas()
-    (folder / name).write_bytes(files.parquet(change(table)))
+    changed = change(table)
+    (folder / name).write_bytes(files.parquet(changed))
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest[DIGESTS[name]] = sha256_of(folder / name)
+    if name == CONFIGURATIONS:
+        manifest["rows"] = len(changed)
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 

@@ -174,7 +174,7 @@ def test_a_zoo_that_is_not_there_says_how_to_get_it(home):
     with pytest.raises(MdbenchError, match="mdbench import modeldiagnosis PATH"):
         load_zoo("cifar10-resnet18")
     toy.zoo("other").save(zoo_home() / "other")
-    with pytest.raises(MdbenchError, match="on this machine there are: .*other"):
+    with pytest.raises(MdbenchError, match=r"on this machine there are: .*other"):
         load_zoo("nothing")
 
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import matplotlib.pyplot as plt
+
 from mdbench import files, plots
 from mdbench.dataset import DATA
 from mdbench.errors import MdbenchError, reason
@@ -251,7 +253,9 @@ def _labels(zoo: Zoo) -> bytes | None:
     if not known or not {"width", "batch_size"} <= set(zoo.knobs):
         return None
     drawn, title = io.BytesIO(), " ".join(zoo.title.split()).replace("$", r"\$")  # no formula, whatever it says
-    plots.phase(replace(zoo, title=title), known[-1]).savefig(drawn, format="png", metadata={"Software": None})
+    figure = plots.phase(replace(zoo, title=title), known[-1])
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    plt.close(figure)
     return drawn.getvalue()
 
 
