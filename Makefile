@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 DEMO_HOME := MDBENCH_HOME=$(DEMO)/home
-CASES := $(if $(DATA),"core,paper",core)
+CASES := --cases core $(if $(DATA),--cases paper)
 METHODS := md_tree md_tree_exact md_tree_quantile barrier_rule landscape_tree random_forest xgboost nearest_neighbours \
   validation_tree hyperparameter_validation_tree hyperparameter_tree majority random
 ZOOS := mnist1d-cnn fashion-cnn mnist1d-mlp
@@ -22,8 +22,8 @@ demo: .venv/demo
 ifneq ($(DATA),)
 	$(DEMO_HOME) $(BIN)/mdbench import modeldiagnosis "$(DATA)"
 endif
-	$(DEMO_HOME) $(BIN)/mdbench evaluate $(METHODS) --cases $(CASES) --beside "" --out $(DEMO)/result
-	$(DEMO_HOME) $(BIN)/mdbench tabulate $(METHODS) --cases $(CASES) --out $(DEMO)/results.md
+	$(DEMO_HOME) $(BIN)/mdbench evaluate $(METHODS) $(CASES) --beside "" --out $(DEMO)/result
+	$(DEMO_HOME) $(BIN)/mdbench tabulate $(METHODS) $(CASES) --out $(DEMO)/results.md
 
 zoos: .venv/test
 	for zoo in $(ZOOS); do \
