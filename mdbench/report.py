@@ -1,7 +1,7 @@
 """What people see on the terminal."""
 
 import ast
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from mdbench.zoo import zoo_names
 
 #: Above so many cases, one line a case takes the place of one table a case.
 DETAILED = 10
+#: Methods that stand side by side there.
+ACROSS = 5
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -55,7 +57,9 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
                 console.print(_case_table(record, by_case[record.case.name], own))
                 console.print()
     else:
-        console.print(_wide_table(result, own))
+        for table in _wide_tables(result, own):
+            console.print(table)
+            console.print()
         console.print()
     if len(result.cases) > 1:
         console.print(_overall_table(result, own))
@@ -108,17 +112,23 @@ def _sees(families: Iterable[str]) -> str:
     return ", ".join(marked) or "nothing"
 
 
-def _wide_table(result: Result, own: Sequence[str]) -> Table:
+def _wide_tables(result: Result, own: Sequence[str]) -> Iterator[Table]:
+    """Yield tables with a line a case and a column a method, so many side by side as a terminal has room for."""
+    names = [method.name for method in result.methods]
+    for start in range(0, len(names), ACROSS):
+        yield _wide_table(result, own, names[start : start + ACROSS])
+
+
+def _wide_table(result: Result, own: Sequence[str], names: Sequence[str]) -> Table:
     table = _table(title="accuracy in %, one line a case")
     table.add_column("case", no_wrap=True)
-    names = [method.name for method in result.methods]
     for name in names:
         table.add_column(_named(name, own), justify="right", overflow="fold")
     scores = {(score.method, score.case): score for score in result.scores}
     for _, records in groupby(result.cases, key=lambda record: record.case.sweep):
         for record in records:
             cells = [scores.get((name, record.case.name)) for name in names]
-            best = max((cell.accuracy for cell in cells if cell), default=0)
+            best = max((score.accuracy for score in result.scores if score.case == record.case.name), default=0)
             table.add_row(
                 escape(record.case.name),
                 *(
