@@ -60,7 +60,6 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
         for table in _wide_tables(result, own):
             console.print(table)
             console.print()
-        console.print()
     if len(result.cases) > 1:
         console.print(_overall_table(result, own))
         console.print()
