@@ -48,7 +48,7 @@ test: .venv/test
 
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,zoo,dask]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,zoo,dask,leaderboard]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(COMPARED)
 	@touch $@ .venv/demo
 

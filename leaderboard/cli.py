@@ -1,0 +1,169 @@
+"""``mdbench submit`` and ``mdbench leaderboard``. Everything heavy is imported by the command that needs it."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdbench.extras import needs
+from mdbench.nursery import CORES, TIMEOUT
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Verify submissions, seal zoos, draw the board.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+submit = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+Entries = Annotated[Path, typer.Option(help="Folder of the entries and their ledger.")]
+ENTRIES = Path("leaderboard", "entries")
+NoSandbox = Annotated[
+    bool, typer.Option("--no-sandbox", help="Run methods without isolation: their code can do what you can do.")
+]
+WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds a method may take for one case.")]
+
+
+@submit.command()
+def submit_method(
+    method: Annotated[Path, typer.Argument(help="The method's file.", show_default=False)],
+    name: Annotated[str, typer.Option(help="What the board calls it.", show_default=False)],
+    authors: Annotated[list[str], typer.Option(help="Who made it; several by commas.", show_default=False)],
+    paper: Annotated[str | None, typer.Option(help="Address of its paper, https://…", show_default=False)] = None,
+    requirements: Annotated[
+        Path | None, typer.Option(help="requirements.txt, where it needs more than mdbench does.", show_default=False)
+    ] = None,
+    supersedes: Annotated[
+        str | None, typer.Option(help="Entry of yours that this one takes the place of.", show_default=False)
+    ] = None,
+    selections: Annotated[
+        str | None,
+        typer.Option(
+            help="By commas: core, paper, bundled [default: core, and paper where imported].", show_default=False
+        ),
+    ] = None,
+    sealed: Annotated[
+        list[Path] | None, typer.Option(help="Public part of a sealed zoo, to be answered too.", show_default=False)
+    ] = None,
+    entries: Entries = ENTRIES,
+    pr: Annotated[
+        str | None,
+        typer.Option(
+            help="Open the entry as a pull request on the Hugging Face Hub.", metavar="ORG/REPO", show_default=False
+        ),
+    ] = None,
+    workers: WorkerCount = CORES,
+    timeout: Timeout = TIMEOUT,
+    no_sandbox: NoSandbox = False,
+) -> None:
+    """Answer the cases of the board and write an entry for it."""
+    with needs("leaderboard"):
+        from leaderboard import submission
+    submission.command(
+        method,
+        name=name,
+        authors=authors,
+        paper=paper,
+        requirements=requirements,
+        supersedes=supersedes,
+        selections=selections,
+        sealed=sealed or [],
+        entries=entries,
+        pr=pr,
+        workers=workers,
+        timeout=timeout,
+        sandbox=not no_sandbox,
+    )
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Entries: names or folders.", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="All entries.")] = False,
+    entries: Entries = ENTRIES,
+    no_rerun: Annotated[bool, typer.Option("--no-rerun", help="Check, but do not run the method again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing into the ledger.")] = False,
+    sealed: Annotated[
+        Path | None, typer.Option(help="Labels of a sealed zoo: score entries on it.", show_default=False)
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Key of these labels.", show_default=False)] = None,
+    workers: WorkerCount = CORES,
+    timeout: Timeout = TIMEOUT,
+    no_sandbox: NoSandbox = False,
+) -> None:
+    """Check entries, run their methods again, and record the verdicts."""
+    with needs("leaderboard"):
+        from leaderboard import verify as run
+    run.command(
+        names or [],
+        every=every,
+        entries=entries,
+        rerun=not no_rerun,
+        record=not dry_run,
+        sealed=sealed,
+        key=key,
+        workers=workers,
+        timeout=timeout,
+        sandbox=not no_sandbox,
+    )
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The entry.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why; the board says so.", show_default=False)],
+    entries: Entries = ENTRIES,
+) -> None:
+    """Take an entry off the board. Its files and its history are kept."""
+    with needs("leaderboard"):
+        from leaderboard import verify as run
+    run.remove(name, reason, entries)
+
+
+@app.command()
+def rescore(
+    reason: Annotated[str, typer.Option(help="What has changed in the data; the board says so.", show_default=False)],
+    entries: Entries = ENTRIES,
+) -> None:
+    """Score every entry on the data as they are now, and record what has changed."""
+    with needs("leaderboard"):
+        from leaderboard import verify as run
+    run.rescore(reason, entries)
+
+
+@app.command()
+def seal(
+    zoo: Annotated[str, typer.Argument(help="Name or folder of a zoo that nobody has seen.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write: public/, labels, key.", show_default=False)],
+    name: Annotated[str, typer.Option(help="What the board calls it.", show_default=False)],
+    train: Annotated[str, typer.Option(help="Zoo whose labels may be learned from.")] = "mnist1d-cnn",
+) -> None:
+    """Split a zoo into a public part without labels, and its labels under lock and key."""
+    with needs("leaderboard"):
+        from leaderboard import sealed
+    sealed.command(zoo, out=out, name=name, train=train)
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder to write the pages to.")] = Path("site"),
+    as_of: Annotated[datetime | None, typer.Option(help="The board as it was then (UTC).", show_default=False)] = None,
+    entries: Entries = ENTRIES,
+) -> None:
+    """Draw the board: static pages, leaderboard.json and a Markdown table."""
+    with needs("leaderboard"):
+        from leaderboard import site
+    site.command(out=out, as_of=as_of, entries=entries)
+
+
+@app.command()
+def serve(
+    entries: Entries = ENTRIES,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+) -> None:
+    """Draw the board and show it on this machine."""
+    with needs("leaderboard"):
+        from leaderboard import serve as run
+    run.command(entries=entries, port=port)
