@@ -11,8 +11,8 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ import pandas as pd
 from mdbench.method import Method, MethodError, describe, own_frames
 from mdbench.schema import COLUMNS, Family
 from mdbench.splits import CaseRows, codes
+from mdbench.tasks import Task
 
 #: How the reason begins where a zoo lacks what a method looks at.
 WANTS_COLUMN: Final = "it wants column"
@@ -70,8 +71,51 @@ def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a method is shown of one training sample: all that it is shown.
+
+    Attributes
+    ----------
+    task : what is asked.
+    columns : names of the columns.
+    train : the models to learn from, shape (m, columns), float64.
+    labels : their verdicts, shape (m,), strings.
+    test : the models to diagnose, shape (n, columns), float64.
+    seed : of the global generators.
+    half : places in `test` that are asked about once more, to see whether a row's answer depends on the others; None where
+        that is not checked.
+    """
+
+    task: Task
+    columns: tuple[str, ...]
+    train: np.ndarray
+    labels: np.ndarray
+    test: np.ndarray
+    seed: int
+    half: np.ndarray | None = None
+
+    def halved(self) -> "Question":
+        """Return the same question about `half` of the rows alone."""
+        return replace(self, test=self.test[self.half], half=None)
+
+    @cached_property
+    def header(self) -> pd.Index:
+        """The names of the columns. Made once: pandas spends longer on a list of names than scikit-learn on a small tree."""
+        return pd.Index(self.columns, dtype=object)
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What a method said to a question: places in ``task.classes``, shape (n,), int8; and how long it took, in seconds."""
+
+    said: np.ndarray
+    fit_seconds: float
+    predict_seconds: float
+
+
 def ask(method: Method, rows: CaseRows) -> Answer:
-    """Train and ask a method, once for each seed of a case.
+    """Train and ask a method, once for each seed of a case, in this process.
 
     Parameters
     ----------
@@ -83,9 +127,24 @@ def ask(method: Method, rows: CaseRows) -> Answer:
     MethodError
         The method raised, or predicted something that cannot be scored, or broke the rules of its track.
     """
+    return answer(method, rows, partial(solve, method))
+
+
+def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) -> Answer:
+    """Put a case to a method, question by question.
+
+    Parameters
+    ----------
+    method : what the method says of itself.
+    rows : the case.
+    solved : has the method answer a question; raises `MethodError` where it cannot.
+
+    Raises
+    ------
+    MethodError
+        The zoos lack a column that the method wants, or `solved` raised it.
+    """
     columns = given_columns(method, rows)
-    # Made once: pandas spends longer on a list of names than scikit-learn on a small tree.
-    header = pd.Index(columns, dtype=object)
     train, test = rows.train.matrix(columns), rows.test.matrix(columns)
     predicted = np.empty((len(rows.samples), len(test)), dtype=np.int8)
     fit_seconds: list[float] = []
@@ -101,32 +160,63 @@ def ask(method: Method, rows: CaseRows) -> Answer:
         shuffle = np.random.default_rng(named_seed(rows.case.name, sample))
         drawn = shuffle.permutation(sample)
         seen = shuffle.permutation(len(test))
-        trained = partial(_trained, method, train[drawn], header, drawn, rows, int(shuffle.integers(2**32)))
+        seed = int(shuffle.integers(2**32))
         checked = method.track == "inductive" and position == 0
-        with _blaming(method):
-            solver, seconds = trained()
-            twin = _copy(solver) if checked else None
-            started = time.perf_counter()
-            said = _predict(solver, test[seen], header, rows)
-            finished = time.perf_counter()
-            if checked:
-                _check_inductive(trained()[0] if twin is None else twin, test[seen], said, header, rows, shuffle)
-        predicted[position, seen] = said
-        fit_seconds.append(seconds)
-        predict_seconds.append(finished - started)
+        half = shuffle.permutation(len(test))[: (len(test) + 1) // 2] if checked else None
+        labels = rows.train.labels[drawn]
+        reply = solved(Question(rows.task, columns, train[drawn], labels, test[seen], seed, half))
+        predicted[position, seen] = reply.said
+        fit_seconds.append(reply.fit_seconds)
+        predict_seconds.append(reply.predict_seconds)
     return Answer(predicted, columns, tuple(fit_seconds), tuple(predict_seconds))
 
 
-def _trained(
-    method: Method, values: np.ndarray, header: pd.Index, drawn: np.ndarray, rows: CaseRows, seed: int
-) -> tuple[Any, float]:
-    """Return a method trained on the rows drawn, and how long that took; the same seed gives the same."""
-    _seed_everything(seed)
+def solve(method: Method, question: Question) -> Reply:
+    """Train a fresh copy of a method and ask it; raises as `ask` does."""
+    with _blaming(method):
+        solver, fit_seconds = _trained(method, question)
+        twin = None if question.half is None else _copy(solver)
+        started = time.perf_counter()
+        said = _predict(solver, question.test, question)
+        predict_seconds = time.perf_counter() - started
+        if question.half is not None:
+            # The half is asked of one trained alike that has not seen the whole: the method itself could remember its
+            # answers, or keep what it took from its first batch. What is remembered outside of the object, in the module
+            # or the class, is not seen here; in the sandbox, where the twin lives in another process, it is.
+            again = _predict(_trained(method, question)[0] if twin is None else twin, question.halved().test, question)
+            check_inductive(question, said, again)
+    return Reply(said, fit_seconds, predict_seconds)
+
+
+def check_inductive(question: Question, said: np.ndarray, again: np.ndarray) -> None:
+    """Make sure that a method says of a shuffled half of the rows what it said of them among all.
+
+    Parameters
+    ----------
+    question : with its `half`.
+    said, again : answers to the question, and to its half alone.
+
+    Raises
+    ------
+    MethodError
+        It does not.
+    """
+    changed = int((again != said[question.half]).sum())
+    if changed:
+        raise MethodError(
+            f"its predictions depend on which other rows are asked about: {changed} of {len(again)} changed on a shuffled "
+            'subset; a method that uses the test table as a batch declares track = "transductive"'
+        )
+
+
+def _trained(method: Method, question: Question) -> tuple[Any, float]:
+    """Return a method trained as a question says, and how long that took; the same seed gives the same."""
+    _seed_everything(question.seed)
     solver = method.fresh()
     started = time.perf_counter()
     if not method.zero_shot:
-        models = pd.DataFrame(values, columns=header)
-        _fit(solver, models, pd.Series(rows.train.labels[drawn], name="label", dtype=object), rows)
+        models = pd.DataFrame(question.train, columns=question.header)
+        _fit(solver, models, pd.Series(question.labels, name="label", dtype=object), question.task)
     return solver, time.perf_counter() - started
 
 
@@ -160,12 +250,12 @@ def _blaming(method: Method) -> Iterator[None]:
         raise MethodError(f"it raised {describe(error)}", own_frames(error, method.file)) from error
 
 
-def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, rows: CaseRows) -> None:
+def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, task: Task) -> None:
     if _takes_values(type(solver)):
         solver.fit(models.to_numpy(), labels.to_numpy())
     else:
         named = _task_parameter(type(solver).fit)
-        solver.fit(models, labels, **({named: rows.task} if named else {}))
+        solver.fit(models, labels, **({named: task} if named else {}))
 
 
 def _takes_values(kind: type[Any]) -> bool:
@@ -184,8 +274,8 @@ def _task_parameter(fit: Callable[..., object]) -> str | None:
     return "task" if any(p.name == "task" for p in parameters) else next(iter(third), None)
 
 
-def _predict(solver: Any, values: np.ndarray, header: pd.Index, rows: CaseRows) -> np.ndarray:
-    models = pd.DataFrame(values, columns=header)
+def _predict(solver: Any, values: np.ndarray, question: Question) -> np.ndarray:
+    models = pd.DataFrame(values, columns=question.header)
     answer = solver.predict(values if _takes_values(type(solver)) else models)
     if isinstance(answer, pd.Series) and not answer.index.equals(models.index):
         # Rows are joined by their names: a Series may come back in any order, but it must name the same rows.
@@ -198,36 +288,13 @@ def _predict(solver: Any, values: np.ndarray, header: pd.Index, rows: CaseRows) 
     if labels.shape != (len(models),):
         shape = "×".join(map(str, labels.shape))
         raise MethodError(f"it predicted {shape} labels for {len(models)} rows")
-    said = codes(labels, rows.task)
+    said = codes(labels, question.task)
     bad = np.flatnonzero(said < 0)
     if len(bad):
         first = labels[bad[0]]
         if pd.isna(first) is True:
             raise MethodError(f"it predicted NaN for {len(bad)} of {len(models)} rows")
         raise MethodError(
-            f"it predicted {str(first)[:60]!r}; the labels of {rows.task.name} are {', '.join(rows.task.classes)}"
+            f"it predicted {str(first)[:60]!r}; the labels of {question.task.name} are {', '.join(question.task.classes)}"
         )
     return said
-
-
-def _check_inductive(
-    twin: Any,
-    values: np.ndarray,
-    said: np.ndarray,
-    header: pd.Index,
-    rows: CaseRows,
-    shuffle: np.random.Generator,
-) -> None:
-    """Make sure that a method says of a shuffled half of the rows what it said of them among all.
-
-    The half is asked of one trained alike that has not seen the whole: the method itself could remember its answers, or
-    keep what it took from its first batch. What is remembered outside of the object, in the module or the class, is not seen.
-    """
-    subset = shuffle.permutation(len(values))[: (len(values) + 1) // 2]
-    again = _predict(twin, values[subset], header, rows)
-    changed = int((again != said[subset]).sum())
-    if changed:
-        raise MethodError(
-            f"its predictions depend on which other rows are asked about: {changed} of {len(subset)} changed on a shuffled "
-            'subset; a method that uses the test table as a batch declares track = "transductive"'
-        )
