@@ -1,7 +1,7 @@
 """An entry: what a submission says of itself, ``entry.json``. Its scores are not there: they are computed from predictions.
 
 An entry is a folder: ``entry.json``, ``method.py``, ``predictions.parquet`` and, where the method needs more than mdbench
-does, ``requirements.txt``. The JSON Schema is ``docs/entry.schema.json``, written by ``python -m leaderboard.entry``.
+does, ``requirements.txt``; ``sealed-NAME.parquet`` where it answers a sealed zoo. The JSON Schema is ``docs/entry.schema.json``, written by ``python -m leaderboard.entry``.
 """
 
 import json
@@ -71,12 +71,24 @@ def check_text(text: str) -> str:
 
 def skeleton(name: str) -> str:
     """Return what names that look alike have in common: without case, spaces and signs; 0 is o, 1 and i are l, 5 is s."""
-    return re.sub(r"[^a-z]", "", name.lower().translate(_ALIKE).replace("rn", "m").replace("vv", "w")) or name
+    return re.sub(r"[^a-z0-9]", "", name.lower().translate(_ALIKE).replace("rn", "m").replace("vv", "w")) or name
 
 
-def slug_of(name: str) -> str:
-    """Return a name as it stands in addresses and names of folders: lower case, words joined by ``-``."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
+def slug_of(name: str, number: int = 1) -> str:
+    """Return a name as it stands in addresses and names of folders: lower case, words joined by ``-``.
+
+    Parameters
+    ----------
+    name : the name.
+    number : which entry of that name; from the second on it stands behind the name.
+    """
+    tail = f"-{number}" if number > 1 else ""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[: 60 - len(tail)].strip("-") + tail
+
+
+def sealed_file(name: str) -> str:
+    """Return the name of the file that holds an entry's predictions on a sealed zoo."""
+    return f"sealed-{name}.parquet"
 
 
 Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(check_name)]
@@ -131,6 +143,7 @@ class Entry(_Strict):
     slug : name of its folder, and of its page.
     name : what the board calls it.
     supersedes : slug of an earlier entry that this one takes the place of; that one is kept.
+    sealed : name of a sealed zoo → the predictions on it, in ``sealed-NAME.parquet``.
     selections : what was answered; `REQUIRED` is among them. A method need not answer every task.
     columns : task → the columns it was given, all cases together.
     families : families of these columns.
@@ -147,6 +160,7 @@ class Entry(_Strict):
     method: MethodFile
     requirements: File | None = None
     predictions: File
+    sealed: dict[Slug, File] = Field(default={}, max_length=20)
     selections: tuple[Literal[SELECTIONS], ...]  # type: ignore[valid-type]
     columns: dict[str, tuple[str, ...]]
     families: tuple[str, ...]
