@@ -69,6 +69,12 @@ WorkerCount = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds a method may take for one case.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use answers given before nor keep new ones.")]
+InSandbox = Annotated[
+    bool,
+    typer.Option(
+        "--sandbox", help="Run methods in isolation (bubblewrap): no network, no files, no labels but their own."
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Folder for result.json and predictions.parquet.", show_default=False)]
 Clone = Annotated[Path, typer.Argument(help="Folder of a clone of the public repository.", show_default=False)]
 
@@ -98,6 +104,7 @@ def evaluate(
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
+    sandbox: InSandbox = False,
 ) -> None:
     """Score methods on the standardized transfer cases, with the baselines beside them."""
     everybody = _with_beside(methods, beside)
@@ -113,6 +120,7 @@ def evaluate(
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
+            sandbox=sandbox,
             progress=progress,
         )
     report.show_result(result, own=_own(methods, result.methods))

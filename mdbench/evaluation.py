@@ -78,6 +78,7 @@ class Asking:
     workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
     timeout : seconds a method may take for one case, with workers.
     cache : whether answers given before, by the same source to the same case, are used and new ones kept.
+    sandbox : whether methods run in isolation, see `mdbench.sandbox`; nothing is then taken from the cache or kept in it.
     progress : called with the number of answers there and wanted, after every answer.
 
     Attributes
@@ -88,7 +89,7 @@ class Asking:
     Raises
     ------
     MdbenchError
-        No method is given, or two share a name.
+        No method is given; there is no sandbox here; or a method that is no file is to run in one.
     """
 
     def __init__(
@@ -98,11 +99,12 @@ class Asking:
         workers: int = 0,
         timeout: float = TIMEOUT,
         cache: bool = True,
+        sandbox: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.methods: list[Method] = []
         self.failures: list[Failure] = []
-        self._cache, self._progress = cache, progress
+        self._cache, self._progress = cache and not sandbox, progress
         self._things: list[Path | Method] = []
         several = list(methods) if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
         if not several:
@@ -115,11 +117,18 @@ class Asking:
             else:
                 if found not in self._things:
                     self._things.append(found)
+        self._running = self._runner_of(workers, timeout, sandbox=sandbox)
+
+    def _runner_of(self, workers: int, timeout: float, *, sandbox: bool) -> AbstractContextManager[Runner]:
+        in_files = [isinstance(thing, Path) for thing in self._things]
+        if sandbox:
+            from mdbench.sandbox import Sandbox
+
+            if not all(in_files):
+                raise MdbenchError("only a method's file can run in the sandbox, not an object of this process")
+            return Sandbox(max(workers, 1), timeout)
         # The workers start now: they import what they need while this process reads the zoos.
-        some_in_files = any(isinstance(thing, Path) for thing in self._things)
-        self._running: AbstractContextManager[Runner] = (
-            Workers(workers, timeout) if workers and some_in_files else nullcontext(Here())
-        )
+        return Workers(workers, timeout) if workers and any(in_files) else nullcontext(Here())
 
     def __enter__(self) -> Self:
         self._runner = self._running.__enter__()
@@ -200,13 +209,14 @@ def evaluate(
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
+    sandbox: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Score methods on cases.
 
     Parameters
     ----------
-    methods, workers, timeout, cache, progress : see `Asking`.
+    methods, workers, timeout, cache, sandbox, progress : see `Asking`.
     cases, zoo : see `choose`.
 
     Returns
@@ -219,7 +229,9 @@ def evaluate(
         No such case or zoo; none of the cases can be posed; two methods share a name; no method is given.
     """
     wanted, at_hand = choose(cases, zoo)
-    return evaluated(methods, wanted, at_hand, workers=workers, timeout=timeout, cache=cache, progress=progress).result
+    return evaluated(
+        methods, wanted, at_hand, workers=workers, timeout=timeout, cache=cache, sandbox=sandbox, progress=progress
+    ).result
 
 
 def evaluated(
@@ -230,17 +242,18 @@ def evaluated(
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
+    sandbox: bool = False,
     progress: Progress | None = None,
 ) -> Evaluated:
     """Score methods on cases, and keep what the scores are made of; see `evaluate`.
 
     Parameters
     ----------
-    methods, workers, timeout, cache, progress : see `Asking`.
+    methods, workers, timeout, cache, sandbox, progress : see `Asking`.
     wanted, at_hand : see `pose`.
     """
     started = time.perf_counter()
-    with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
+    with Asking(methods, workers=workers, timeout=timeout, cache=cache, sandbox=sandbox, progress=progress) as asking:
         posed, unposed = pose(wanted, at_hand)
         # While the workers start: what the result says beside the scores.
         records, environment = tuple(_case_record(case.rows) for case in posed), Environment.here()

@@ -455,9 +455,9 @@ def load_zoo(name_or_path: str | os.PathLike[str], *, layers: bool = True) -> Zo
     """
     folder = find_zoo(name_or_path)
     manifest = _manifest(folder)
-    table = _read(folder / CONFIGURATIONS, manifest.sha256, manifest.rows)
+    table = read_table(folder / CONFIGURATIONS, manifest.sha256, manifest.rows)
     wanted = ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256 if layers else None))
-    of_networks, of_layers = (_read(folder / name, known) if known is not None else None for name, known in wanted)
+    of_networks, of_layers = (read_table(folder / name, known) if known is not None else None for name, known in wanted)
     moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
     return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, of_networks, of_layers)
 
@@ -474,7 +474,7 @@ def load_checkpoints(folder: Path) -> pd.DataFrame:
     sha256 = table_digests(folder).get(CHECKPOINTS)
     if sha256 is None:
         raise MdbenchError(f"{folder / MANIFEST} describes no table of networks: only the configurations are known")
-    return _read(folder / CHECKPOINTS, sha256)
+    return read_table(folder / CHECKPOINTS, sha256)
 
 
 def _manifest(folder: Path) -> _Manifest:
@@ -489,19 +489,34 @@ def _manifest(folder: Path) -> _Manifest:
     return manifest
 
 
-def _read(path: Path, sha256: str, rows: int | None = None) -> pd.DataFrame:
+def read_table(path: Path, sha256: str, rows: int | None = None, *, described: str = MANIFEST) -> pd.DataFrame:
+    """Read a table of columns of the schema that may come from anywhere.
+
+    Parameters
+    ----------
+    path : a Parquet file.
+    sha256, rows : digest of the file, and how many rows it has, if that is known.
+    described : the file beside it that says so.
+
+    Raises
+    ------
+    MdbenchError
+        It is not that file, cannot be read, or is too large.
+    """
     try:
         if sha256_of(path) != sha256:
-            raise MdbenchError(f"{path} is not the file that {MANIFEST} describes (SHA-256 differs); make the zoo anew")
+            raise MdbenchError(
+                f"{path} is not the file that {described} describes (SHA-256 differs); make the zoo anew"
+            )
         file = pq.ParquetFile(path)
-        _check_size(path, file, rows)
+        _check_size(path, file, rows, described)
         table: pd.DataFrame = file.read().to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
     return table
 
 
-def _check_size(path: Path, file: pq.ParquetFile, rows: int | None) -> None:
+def _check_size(path: Path, file: pq.ParquetFile, rows: int | None, described: str) -> None:
     """Make sure of what a file says of itself, before it is read as a whole."""
     there, names = file.metadata.num_rows, file.schema_arrow.names
     unknown = [name for name in names if name not in COLUMNS]
@@ -511,6 +526,6 @@ def _check_size(path: Path, file: pq.ParquetFile, rows: int | None) -> None:
     if nested or len(set(names)) < len(names):
         raise MdbenchError(f"{path}: its columns are not numbers and texts, each under its own name")
     if rows is not None and there != rows:
-        raise MdbenchError(f"{path} has {there} rows, but {MANIFEST} says {rows}; make the zoo anew")
+        raise MdbenchError(f"{path} has {there} rows, but {described} says {rows}; make the zoo anew")
     if there * len(names) * 8 > _LARGEST:
         raise MdbenchError(f"{path}: {there} rows of {len(names)} columns are more than any zoo has")

@@ -1,0 +1,505 @@
+"""Methods that nobody has read, run where they can do no harm and see nothing that they are not told.
+
+A method file runs under bubblewrap: namespaces of its own, no network, a system that cannot be written, an empty working
+folder, a user that is nobody, limits on memory, processes, files and time. Of this package it sees the code; the tables, the
+labels, the other entries and everybody's files are not there. It is sent one question at a time, training rows with labels
+and test rows without, as Arrow's IPC format over a pipe, and every question is answered by a process of its own that has
+heard of no other (`mdbench.inside`). What comes back is read as data: numbers within bounds, or the text of an error.
+
+What it does not keep from a method: kernel objects with names of their own (System V memory, keys) last as long as the
+sandbox of this method, so that a method could pass on what an earlier question told it. Faults of the kernel are beyond it.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import queue
+import select
+import shutil
+import site
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle, groupby
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
+from typing import Annotated, Any, Final, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mdbench.errors import MdbenchError, reason
+from mdbench.method import Method, MethodError, as_method
+from mdbench.trial import Answer, Question, Reply, answer, check_inductive
+from mdbench.wire import LENGTH, Limits, receive, send
+from mdbench.workers import Order
+
+#: The only folder that can be written inside.
+WORK: Final = "/sandbox/work"
+_PACKAGES: Final = "/sandbox/packages"
+#: Packages of this distribution that a method may import; of mdbench without its tables.
+_OURS: Final = ("mdbench", "baselines")
+#: What is imported before the first question, where the text of a method speaks of the package: it takes seconds.
+_PRELOADED: Final = (
+    "scipy.optimize",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "sklearn.tree",
+    "xgboost",
+)
+#: Of the system, as far as they are there.
+_SYSTEM: Final = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/etc/localtime",
+)
+#: Users of those who run as root: numbers that Debian and systemd leave free.
+_UIDS: Final = range(65520, 65534)
+#: Seconds for starting, and for taking back an answer, beside the method's own.
+_START: Final = 120.0
+_GRACE: Final = 5.0
+_BYTES: Final = 1 << 20  # of a method's file
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Error(_Strict):
+    error: str
+    traceback: str
+
+
+class _Declared(_Strict):
+    name: str
+    columns: dict[str, list[str]] | None
+    track: str
+    zero_shot: bool
+
+
+class _Seconds(_Strict):
+    fit_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    predict_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def find_bubblewrap() -> str:
+    """Return the program that makes sandboxes.
+
+    Raises
+    ------
+    MdbenchError
+        It is not installed.
+    """
+    found = shutil.which("bwrap")
+    if found is None:
+        raise MdbenchError(
+            "the sandbox needs bubblewrap, which is not here (Debian, Ubuntu: apt install bubblewrap; Linux only); "
+            "--no-sandbox runs methods without isolation, which is for code that you trust"
+        )
+    return found
+
+
+def confinement(limits: Limits) -> list[str]:
+    """Return the command line of bubblewrap, without the program to run inside.
+
+    Parameters
+    ----------
+    limits : of which the size of the working folder is set here.
+    """
+    root = os.geteuid() == 0
+    command = [
+        find_bubblewrap(),
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    # Root becomes somebody else inside, for which it needs to be root; everybody else has a namespace in which to be nobody.
+    command += (
+        ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        if root
+        else ["--unshare-user", "--disable-userns", "--uid", str(limits.uid), "--gid", str(limits.uid)]
+    )
+    command += ["--as-pid-1", "--new-session", "--hostname", "sandbox", "--clearenv", "--chdir", WORK]
+    for name, value in {
+        "PATH": "/usr/bin:/bin",
+        "HOME": WORK,
+        "TMPDIR": WORK,
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
+    }.items():
+        command += ["--setenv", name, value]
+    shown = _shown()
+    for folder in dict.fromkeys(
+        parent for path in (*shown, f"{_PACKAGES}/x", f"{WORK}/x") for parent in _parents(path)
+    ):
+        command += ["--dir", folder]
+    for name in shown:
+        command += ["--symlink", str(Path(name).readlink())] if Path(name).is_symlink() else ["--ro-bind", name]
+        command.append(name)
+    for package, source in _packages().items():
+        command += ["--ro-bind", str(source), f"{_PACKAGES}/{package}"]
+    for hidden in _hidden(shown):
+        command += ["--tmpfs", hidden, "--remount-ro", hidden]
+    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
+    return [*command, "--perms", "0777", "--size", str(limits.disk), "--tmpfs", WORK]
+
+
+def _shown() -> list[str]:
+    """Return what is seen inside: the system's programs and libraries, and this Python with its packages; outermost first."""
+    paths = [path for path in _SYSTEM if Path(path).exists()]
+    pythons = {sys.prefix, sys.base_prefix, *site.getsitepackages(), str(Path(sys.executable).resolve().parent.parent)}
+    for path in sorted(str(Path(python)) for python in pythons):
+        if Path(path).is_dir() and not any(Path(path).is_relative_to(seen) for seen in paths):
+            paths.append(path)
+    return paths
+
+
+def _parents(path: str) -> list[str]:
+    """Return the folders above a path, outermost first, without the root."""
+    return [str(parent) for parent in reversed(Path(path).parents)][1:]
+
+
+def _packages() -> dict[str, Path]:
+    """Return our own packages that a method may import, name → folder."""
+    found = {name: importlib.util.find_spec(name) for name in _OURS}
+    return {name: Path(spec.origin).resolve().parent for name, spec in found.items() if spec and spec.origin}
+
+
+def _hidden(shown: Sequence[str]) -> list[str]:
+    """Return the folders of what is seen inside that are to be empty there: tables, zoos, entries."""
+    hidden = [f"{_PACKAGES}/mdbench/data"]
+    for name, within in (("mdbench", "data"), ("leaderboard", ""), ("zoo_builder", "")):
+        spec = importlib.util.find_spec(name)
+        folder = Path(spec.origin).resolve().parent / within if spec and spec.origin else None
+        if folder and folder.is_dir() and any(folder.is_relative_to(path) for path in shown):
+            hidden.append(str(folder))
+    return hidden
+
+
+class BrokenBoxError(Exception):
+    """A sandbox ended, or was ended, before it answered."""
+
+
+class Box:
+    """A sandbox that runs, for one method.
+
+    Parameters
+    ----------
+    source : text of the method's file.
+    limits : what it may use.
+
+    Raises
+    ------
+    MdbenchError
+        There is no bubblewrap, or it cannot make a sandbox here.
+    """
+
+    def __init__(self, source: str, limits: Limits) -> None:
+        wanted = [module for module in _PRELOADED if module.partition(".")[0] in source]
+        program = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from mdbench.inside import main; main()"
+        self._limits = limits
+        self._process = subprocess.Popen(
+            [*confinement(limits), sys.executable, "-P", "-s", "-c", program, json.dumps(asdict(limits)), *wanted],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        self._ready = False
+
+    def ask(self, order: dict[str, Any], train: bytes, test: bytes, *, seconds: float) -> tuple[str, bytes]:
+        """Put a question.
+
+        Parameters
+        ----------
+        order, train, test : what `mdbench.inside` reads.
+        seconds : that the answer may take.
+
+        Returns
+        -------
+        How the process that was asked ended, and what it wrote: see `mdbench.inside`.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer. The sandbox is then gone.
+        BrokenBoxError
+            The sandbox ended without an answer.
+        MdbenchError
+            It never began.
+        """
+        self._begin()
+        try:
+            send(self._in, json.dumps(order).encode(), train, test)
+            ended, reply = self._receive(2, seconds)
+        except (BrokenPipeError, EOFError, ValueError) as error:
+            self.close()
+            raise BrokenBoxError(reason(error)) from error
+        return ended.decode("ascii", "replace"), reply
+
+    def close(self) -> None:
+        """End the sandbox and everything in it."""
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                pipe.close()
+        try:  # process 1 inside ends when nobody is left to ask it
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def _in(self) -> int:
+        assert self._process.stdin
+        return self._process.stdin.fileno()
+
+    def _begin(self) -> None:
+        if self._ready:
+            return
+        try:
+            self._receive(1, _START)
+        except (EOFError, ValueError, TimeoutError) as error:
+            said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
+            self.close()
+            raise MdbenchError(
+                f"the sandbox cannot be made here: {said.splitlines()[-1] if said else reason(error)}; bubblewrap needs "
+                "the kernel's user namespaces, or root; --no-sandbox runs methods without isolation, which is for code that "
+                "you trust"
+            ) from error
+        self._ready = True
+
+    def _receive(self, parts: int, seconds: float) -> list[bytes]:
+        """Read what process 1 says, which is ours and brief: once it has begun to speak, it does not stop half-way."""
+        assert self._process.stdout
+        descriptor = self._process.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            self.close()
+            raise TimeoutError
+        return receive(descriptor, parts, limit=self._limits.reply)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A method's file: what is sent, and its digest."""
+
+    file: Path
+    text: str
+    sha256: str
+
+    @classmethod
+    def read(cls, file: Path) -> "_Source":
+        try:
+            with file.open("rb") as opened:
+                content = opened.read(_BYTES + 1)
+            if len(content) > _BYTES:
+                raise MethodError(f"{file}: a method's file has at most {_BYTES >> 20} MiB")
+            return cls(file, content.decode(), hashlib.sha256(content).hexdigest())
+        except (OSError, UnicodeDecodeError) as error:
+            raise MethodError(f"{file}: {reason(error)}") from error
+
+
+class Sandbox:
+    """Runs method files in sandboxes; a `mdbench.workers.Runner`.
+
+    Parameters
+    ----------
+    count : sandboxes at work at a time.
+    timeout : seconds a method may take for one case.
+    limits : what it may use.
+
+    Raises
+    ------
+    MdbenchError
+        There is no bubblewrap.
+    """
+
+    def __init__(self, count: int, timeout: float, limits: Limits | None = None) -> None:
+        find_bubblewrap()
+        self._timeout = timeout
+        self._limits = replace(limits or Limits(), seconds=timeout)
+        self._count = count
+        self._threads = ThreadPoolExecutor(count)
+        self._idle: list[tuple[Path, Box]] = []
+        self._busy: set[Box] = set()
+        self._lock = threading.Lock()
+        self._closing = False
+        self._uids = cycle(_UIDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._lock:
+            self._closing = True
+            boxes = [*(box for _, box in self._idle), *self._busy]
+        for box in boxes:
+            box.close()
+        self._threads.shutdown(cancel_futures=True)
+
+    def load(self, files: Iterable[Path]) -> Iterator[tuple[Path, Method | MethodError]]:
+        """Load method files; what comes back has no prototype."""
+        waiting = {self._threads.submit(self._load, file): file for file in files}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+    def ask(self, orders: Iterable[Order]) -> Iterator[tuple[Order, Answer | MethodError]]:
+        """Ask methods cases, several at a time; one sandbox is asked all that is asked of its method."""
+        by_method = [list(group) for _, group in groupby(orders, key=lambda order: order.method.file)]
+        parts = -(-self._count // max(len(by_method), 1))
+        chunks = [chunk for several in by_method for part in range(parts) if (chunk := several[part::parts])]
+        answered: queue.SimpleQueue[tuple[Order, Answer | MethodError] | None] = queue.SimpleQueue()
+        futures = [self._threads.submit(self._ask, chunk, answered.put) for chunk in chunks]
+        for future in futures:
+            future.add_done_callback(lambda _: answered.put(None))
+        ended = 0
+        while ended < len(futures):
+            found = answered.get()
+            if found is None:
+                ended += 1
+            else:
+                yield found
+        for future in futures:
+            future.result()  # raises what went wrong outside of methods
+
+    def _load(self, file: Path) -> Method | MethodError:
+        try:
+            source = _Source.read(file)
+            head, _ = self._question(source, {}, b"", b"", self._timeout)
+            declared = _read(_Declared, head)
+            said = SimpleNamespace(**declared.model_dump(), fit=len, predict=len)
+            return replace(as_method(said), prototype=None, file=file, source_sha256=source.sha256)
+        except MethodError as error:
+            return error
+
+    def _ask(self, orders: Sequence[Order], tell: Callable[[tuple[Order, Answer | MethodError]], None]) -> None:
+        for order in orders:
+            try:
+                assert order.method.file
+                tell((order, self._answer(order, _Source.read(order.method.file))))
+            except MethodError as error:
+                tell((order, error))
+
+    def _answer(self, order: Order, source: _Source) -> Answer:
+        if source.sha256 != order.method.source_sha256:
+            raise MethodError("its file has changed since it was loaded")
+        until = time.monotonic() + self._timeout
+
+        def solved(question: Question) -> Reply:
+            reply = self._solved(source, question, until)
+            if question.half is not None:
+                # Asked of another process, which has not seen the whole.
+                check_inductive(question, reply.said, self._solved(source, question.halved(), until).said)
+            return reply
+
+        return answer(order.method, order.rows, solved)
+
+    def _solved(self, source: _Source, question: Question, until: float) -> Reply:
+        order = {"task": question.task.name, "columns": question.columns, "seed": question.seed}
+        train = _stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())})
+        test = _stream(question.columns, question.test, {"row": pa.array(range(len(question.test)), pa.int32())})
+        head, body = self._question(source, order, train, test, until - time.monotonic())
+        seconds = _read(_Seconds, head)
+        said = np.frombuffer(body, dtype=np.int8)
+        if len(said) != len(question.test) or (said < 0).any() or (said >= len(question.task.classes)).any():
+            raise MethodError("it replied something that is not one verdict a row")
+        return Reply(said, seconds.fit_seconds, seconds.predict_seconds)
+
+    def _question(
+        self, source: _Source, order: dict[str, Any], train: bytes, test: bytes, seconds: float
+    ) -> tuple[bytes, bytes]:
+        """Put a question to a sandbox of this method; a sandbox in which anything went wrong is not used again."""
+        told = {"file": source.file.name, "source": source.text, **order}
+        with self._lock:
+            mine = next((place for place, (file, _) in enumerate(self._idle) if file == source.file), None)
+            box = self._idle.pop(mine)[1] if mine is not None else None
+            uid = next(self._uids)
+        box = box or Box(source.text, replace(self._limits, uid=uid))
+        with self._lock:
+            self._busy.add(box)
+        try:
+            ended, reply = box.ask(told, train, test, seconds=max(seconds, 0))
+        except TimeoutError:
+            raise MethodError(f"it took longer than {self._timeout:g} s (--timeout)") from None
+        except (BrokenBoxError, OSError) as error:
+            raise MethodError(f"it broke its sandbox: {reason(error)}") from error
+        finally:
+            with self._lock:
+                self._busy.discard(box)
+        if ended != "exit 0":
+            box.close()
+            raise MethodError(self._why(ended))
+        self._keep(source.file, box)
+        return _parts(reply)
+
+    def _keep(self, file: Path, box: Box) -> None:
+        """Keep a sandbox for the next question to its method, and as many in all as are at work at a time."""
+        with self._lock:
+            self._idle.append((file, box))
+            surplus = [self._idle.pop(0)[1] for _ in range(len(self._idle) - self._count)]
+        for old in surplus:
+            old.close()
+
+    def _why(self, ended: str) -> str:
+        kind, _, which = ended.partition(" ")
+        return {
+            "exit": f"it ended its process (exit code {which})",
+            "signal": f"its process was ended by {which}",
+            "memory": f"it used more than {self._limits.memory / 2**30:g} GiB of memory",
+            "size": f"it replied with more than {self._limits.reply / 2**20:g} MiB",
+        }.get(kind, "it broke its sandbox")
+
+
+def _parts(reply: bytes) -> tuple[bytes, bytes]:
+    """Return a reply's JSON, and what follows it."""
+    if len(reply) < LENGTH.size:
+        raise MethodError("it replied nothing")
+    end = LENGTH.size + LENGTH.unpack_from(reply)[0]
+    return reply[LENGTH.size : end], reply[end:]
+
+
+def _read(model: type[T], head: bytes) -> T:
+    """Read the JSON of a reply: what is expected, or the text of an error, which is raised."""
+    try:
+        with suppress(ValidationError):
+            said = _Error.model_validate_json(head)
+            raise MethodError(_printable(said.error), _printable(said.traceback))
+        return model.model_validate_json(head)
+    except (ValidationError, RecursionError) as error:
+        raise MethodError(f"it replied something that is not an answer: {reason(error)}") from error
+
+
+def _printable(text: str) -> str:
+    """Return a text without what could do something to the terminal or the page that it is shown on."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def _stream(columns: Sequence[str], values: np.ndarray, also: dict[str, pa.Array]) -> bytes:
+    """Return models as a stream of Arrow's IPC format, a column each, and one more."""
+    table = pa.table({name: values[:, place] for place, name in enumerate(columns)} | also)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
