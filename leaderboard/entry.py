@@ -1,7 +1,8 @@
 """An entry: what a submission says of itself, ``entry.json``. Its scores are not there: they are computed from predictions.
 
 An entry is a folder: ``entry.json``, ``method.py``, ``predictions.parquet`` and, where the method needs more than mdbench
-does, ``requirements.txt``; ``sealed-NAME.parquet`` where it answers a sealed zoo. The JSON Schema is ``docs/entry.schema.json``, written by ``python -m leaderboard.entry``.
+does, ``requirements.txt``; ``sealed-NAME.parquet`` where it answers a sealed zoo. The JSON Schema is
+``docs/entry.schema.json``, written by ``python -m leaderboard.entry``.
 """
 
 import json
@@ -9,6 +10,7 @@ import re
 import sys
 import unicodedata
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -69,6 +71,7 @@ def check_text(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)
 def skeleton(name: str) -> str:
     """Return what names that look alike have in common: without case, spaces and signs; 0 is o, 1 and i are l, 5 is s."""
     return re.sub(r"[^a-z0-9]", "", name.lower().translate(_ALIKE).replace("rn", "m").replace("vv", "w")) or name

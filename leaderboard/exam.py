@@ -13,7 +13,7 @@ from mdbench.errors import MdbenchError
 from mdbench.evaluation import Posed, pose
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exam:
     """The cases of some selections with their rows.
 
@@ -49,12 +49,35 @@ class Exam:
             {one.rows.case.name: one for one in posed},
         )
 
+    def cases(self, selections: Iterable[str], tasks: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of the cases of some selections that ask one of some tasks, in the exam's order.
+
+        Raises
+        ------
+        MdbenchError
+            A selection is not one of the exam's.
+        """
+        names: set[str] = set()
+        for selection in selections:
+            if selection not in self.selections:
+                raise MdbenchError(
+                    f"the cases of {selection!r} are not posed here, but only {', '.join(self.selections)}"
+                )
+            names |= set(self.selections[selection])
+        asked = set(tasks)
+        return tuple(name for name, one in self.posed.items() if name in names and one.rows.task.name in asked)
+
+    def record(self, cases: Iterable[str]) -> Dataset:
+        """Return the data of some cases, as entries record them."""
+        posed = {name: self.posed[name] for name in cases}
+        zoos = {zoo.name: zoo.digest for one in posed.values() for zoo in (one.train, one.test)}
+        splits = {name: tuple(one.rows.digests) for name, one in posed.items()}
+        return Dataset(version=mdbench.__version__, zoos=dict(sorted(zoos.items())), splits=splits)
+
     @cached_property
     def dataset(self) -> Dataset:
-        """The data of this exam, as entries record it."""
-        zoos = {zoo.name: zoo.digest for one in self.posed.values() for zoo in (one.train, one.test)}
-        splits = {name: tuple(one.rows.digests) for name, one in self.posed.items()}
-        return Dataset(version=mdbench.__version__, zoos=dict(sorted(zoos.items())), splits=splits)
+        """The data of the whole exam."""
+        return self.record(self.posed)
 
     @cached_property
     def digest(self) -> str:

@@ -1,0 +1,374 @@
+"""What can be checked of an entry without running it. A folder is hostile until all of this has been said of it."""
+
+import ast
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import ValidationError
+
+from leaderboard import plain_json
+from leaderboard.entry import (
+    ENTRY,
+    FORMAT,
+    METHOD,
+    PREDICTIONS,
+    REQUIREMENTS,
+    Dataset,
+    Entry,
+    sealed_file,
+    skeleton,
+    slug_of,
+)
+from leaderboard.exam import Exam
+from leaderboard.refused import Refused
+from leaderboard.sheet import sheet_of
+from mdbench.errors import MdbenchError, reason
+from mdbench.schema import COLUMNS, check_visible
+
+__all__ = ["Checked", "Refused", "check", "check_among", "check_method", "check_names", "read_entries", "read_entry"]
+
+#: File → the bytes that it may have.
+LARGEST: Final = {ENTRY: 2**20, METHOD: 2**18, REQUIREMENTS: 2**16, PREDICTIONS: 2**26}
+_INVISIBLE: Final = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An entry that is what it has to be.
+
+    Attributes
+    ----------
+    entry : what it says of itself.
+    predicted : case → places in the task's classes, int8, shape (seeds, test rows), test rows in the zoo's order.
+    source, requirements : text of the method's file, and of its requirements; None where it has none.
+    entry_sha256 : digest of its ``entry.json``.
+    sealed : name of a sealed zoo → the file of the predictions on it, of which only the digest is checked.
+    """
+
+    entry: Entry
+    predicted: Mapping[str, np.ndarray]
+    source: str
+    requirements: str | None
+    entry_sha256: str
+    sealed: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def check(folder: Path, exam: Exam, *, rescored: bool = False) -> Checked:
+    """Check everything about an entry that can be seen without running it, and without the other entries.
+
+    Parameters
+    ----------
+    folder : the entry.
+    exam : what it has to answer.
+    rescored : whether the ledger says that it was scored anew: the data may have changed since it was made. Rows that are no
+        longer asked for are then passed over.
+
+    Raises
+    ------
+    Refused
+        It is not what it has to be.
+    MdbenchError
+        It answers a selection that is not in the exam.
+    """
+    with _opened(folder) as (handle, names):
+        content = _content(handle, ENTRY, names)
+        entry = _entry(content, folder.name)
+        wanted = {METHOD: entry.method.sha256, PREDICTIONS: entry.predictions.sha256}
+        wanted |= {sealed_file(name): file.sha256 for name, file in entry.sealed.items()}
+        if entry.requirements:
+            wanted[REQUIREMENTS] = entry.requirements.sha256
+        for name in sorted(names - {ENTRY, *wanted}):
+            why = (
+                f"{ENTRY} says nothing of it" if name in LARGEST else f"an entry has {', '.join(LARGEST)} and no other"
+            )
+            raise Refused("file", f"{name[:80]!a} does not belong into the entry: {why}")
+        files = {name: _content(handle, name, names) for name in wanted}
+    for name, sha256 in wanted.items():
+        if hashlib.sha256(files[name]).hexdigest() != sha256:
+            raise Refused("digest", f"{name} is not the file that {ENTRY} describes (SHA-256 differs)")
+    source = check_method(files[METHOD], METHOD)
+    requirements = check_requirements(files[REQUIREMENTS], REQUIREMENTS) if entry.requirements else None
+    _check_columns(entry)
+    sheet = sheet_of(exam, exam.cases(entry.selections, entry.columns))
+    for task in entry.columns:
+        if not any(exam.posed[case].rows.task.name == task for case in sheet.cases):
+            raise Refused("columns", f"{ENTRY}: columns: no case of its selections asks {task!a}")
+    if not rescored:
+        _check_dataset(entry.dataset, sheet.dataset)
+    if entry.seeds != sheet.seeds:
+        raise Refused("seeds", f"{ENTRY}: seeds are not those of its cases, {', '.join(map(str, sheet.seeds))}")
+    predicted = sheet.read(files[PREDICTIONS], more=rescored)
+    sealed = {name: files[sealed_file(name)] for name in entry.sealed}
+    return Checked(entry, predicted, source, requirements, hashlib.sha256(content).hexdigest(), sealed)
+
+
+def read_entry(folder: Path) -> Entry:
+    """Return what an entry says of itself; nothing else of it is looked at.
+
+    Raises
+    ------
+    Refused
+        The folder or its ``entry.json`` is not what it has to be.
+    """
+    with _opened(folder) as (handle, names):
+        return _entry(_content(handle, ENTRY, names), folder.name)
+
+
+def read_entries(entries: Path) -> dict[str, Entry]:
+    """Return the entries in a folder that can be read, slug → entry, in the order of their slugs."""
+    found = {}
+    for folder in sorted(entries.glob("[!.]*/")):
+        try:
+            found[folder.name] = read_entry(folder)
+        except Refused:
+            continue
+    return found
+
+
+def check_names(entries: Mapping[str, Entry]) -> None:
+    """Check that entries can stand beside each other; see `check_among`."""
+    for entry in entries.values():
+        check_among(entry, entries)
+
+
+def check_among(entry: Entry, entries: Mapping[str, Entry]) -> None:
+    """Check that an entry can stand among others.
+
+    Parameters
+    ----------
+    entry : the entry.
+    entries : slug → entry; it may be among them.
+
+    Raises
+    ------
+    Refused
+        It supersedes an entry that is not there, that none of its authors made, or that another one supersedes; its name
+        looks like that of an entry, or its method's file is that of one, that neither supersedes the other.
+    """
+    earlier = _line(entry, entries)
+    if entry.supersedes is not None:
+        old = entries.get(entry.supersedes)
+        if old is None:
+            raise Refused("supersedes", f"{ENTRY}: supersedes: there is no entry {entry.supersedes}")
+        if not set(entry.authors) & set(old.authors):
+            raise Refused(
+                "supersedes", f"{ENTRY}: supersedes: {old.slug} is by {', '.join(old.authors)}, and by nobody of this"
+            )
+        for other in entries.values():
+            if other.supersedes == old.slug and other.slug != entry.slug:
+                raise Refused(
+                    "supersedes", f"{ENTRY}: supersedes: {old.slug} is superseded by {other.slug}; name that one"
+                )
+    for slug, other in entries.items():
+        alike = skeleton(other.name) == skeleton(entry.name)
+        copied = other.method.sha256 == entry.method.sha256
+        if not (alike or copied) or slug in (entry.slug, *earlier) or entry.slug in _line(other, entries):
+            continue
+        if alike:
+            raise Refused(
+                "look-alike", f"{ENTRY}: name {entry.name!a} looks like {other.name!a} ({slug}); choose another"
+            )
+        raise Refused("copy", f"{METHOD} is that of {slug}, to the letter; say --supersedes {slug} where it is yours")
+
+
+def _line(entry: Entry, entries: Mapping[str, Entry]) -> set[str]:
+    """Return the entries that an entry supersedes, and those that these do."""
+    line: set[str] = set()
+    slug = entry.supersedes
+    while slug is not None and slug not in line:
+        line.add(slug)
+        slug = entries[slug].supersedes if slug in entries else None
+    return line
+
+
+def check_method(content: bytes, what: str) -> str:
+    """Return the text of a method's file, which is not run.
+
+    Raises
+    ------
+    Refused
+        It is no text, or no Python.
+    """
+    source = _text(content, what)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(source)
+    except SyntaxError as error:
+        raise Refused("python", f"{what}, line {error.lineno}: syntax error: {error.msg}") from error
+    except (RecursionError, MemoryError, ValueError) as error:
+        raise Refused("python", f"{what} cannot be parsed: {reason(error)}") from error
+    if not tree.body:
+        raise Refused("python", f"{what} is empty")
+    return source
+
+
+def check_requirements(content: bytes, what: str) -> str:
+    """Return the text of a file of requirements.
+
+    Raises
+    ------
+    Refused
+        A line is not the name of a package with its versions.
+    """
+    text = _text(content, what)
+    for number, line in enumerate(text.split("\n"), 1):
+        said = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not said:
+            continue
+        try:
+            wrong = "a package comes from the index, not from an address" if Requirement(said).url else None
+        except (InvalidRequirement, RecursionError, ValueError):
+            wrong = "a line is the name of a package with its versions, as in scikit-learn>=1.5; options are not"
+        if wrong:
+            raise Refused("requirements", f"{what}, line {number}: {said[:60]!a}: {wrong}")
+    return text
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[int, set[str]]]:
+    """Open a folder and list it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", folder.name):
+        raise Refused(
+            "slug", f"a folder cannot be called {folder.name[:80]!a}: lower-case letters, digits and - can stand there"
+        )
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        why = "it is a link" if folder.is_symlink() else reason(error)
+        raise Refused("folder", f"{folder.name} is not a folder that can be read: {why}") from error
+    try:
+        with os.scandir(handle) as there:
+            names = {one.name for _, one in zip(range(100), there, strict=False)}
+        if len(names) == 100:
+            raise Refused("file", f"{folder.name} holds a hundred files or more; an entry has {', '.join(LARGEST)}")
+        yield handle, names
+    except OSError as error:
+        raise Refused("folder", f"{folder.name} cannot be read: {reason(error)}") from error
+    finally:
+        os.close(handle)
+
+
+def _content(folder: int, name: str, names: set[str]) -> bytes:
+    """Return what an ordinary file in an open folder holds, within its bounds."""
+    if name not in names:
+        raise Refused("missing file", f"{name} is missing")
+    try:
+        # A link is not followed, and nobody waits for what is at the other end of a pipe.
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError as error:
+        raise Refused("file", f"{name} is no ordinary file that can be read: {reason(error)}") from error
+    with os.fdopen(handle, "rb") as file:
+        about, largest = os.fstat(handle), LARGEST.get(name, LARGEST[PREDICTIONS])
+        if not stat.S_ISREG(about.st_mode):
+            raise Refused("file", f"{name} is no ordinary file")
+        content = file.read(largest + 1) if about.st_size <= largest else b""
+        if about.st_size > largest or len(content) > largest:
+            raise Refused("size", f"{name} is larger than {largest:,} bytes")
+    return content
+
+
+def _entry(content: bytes, folder: str) -> Entry:
+    try:
+        said = plain_json.read(content)
+    except ValueError as error:
+        raise Refused("json", f"{ENTRY}: {error}") from error
+    newer = said.get("format") if isinstance(said, dict) else None
+    if isinstance(newer, int) and newer > FORMAT:
+        raise Refused("format", f"{ENTRY}: format {newer} is newer than this mdbench knows ({FORMAT}); upgrade it")
+    _check_texts(said)
+    try:
+        entry = Entry.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]["loc"][:1]
+        kind = str(first[0]) if first in (("name",), ("slug",)) else "schema"
+        raise Refused(kind, f"{ENTRY}: {ascii(reason(error))[1:-1][:300]}") from error
+    if entry.slug != folder:
+        raise Refused("slug", f"{ENTRY}: slug {entry.slug} is not the name of its folder, {folder[:80]!a}")
+    tail = re.search(r"-([1-9][0-9]{0,5})$", entry.slug)
+    own = {slug_of(entry.name)} | ({slug_of(entry.name, int(tail[1]))} if tail and entry.supersedes else set())
+    if entry.slug not in own:
+        raise Refused(
+            "slug", f"{ENTRY}: slug {entry.slug} does not fit the name {entry.name!a}: {slug_of(entry.name)} does"
+        )
+    if entry.created > datetime.now(UTC) + timedelta(days=1):
+        raise Refused("date", f"{ENTRY}: created {entry.created:%Y-%m-%d} is in the future")
+    return entry
+
+
+def _check_texts(said: Any) -> None:
+    """Make sure that what a submitter wrote can be seen: all of it is shown on the board."""
+    waiting = [said]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str) and not (one.isascii() and one.isprintable()):
+            for sign in one:
+                if unicodedata.category(sign) in _INVISIBLE:
+                    raise Refused("text", f"{ENTRY}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
+
+
+def _text(content: bytes, what: str) -> str:
+    """Return a text of which everything can be seen."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused("text", f"{what} is no text in UTF-8 (byte {error.start})") from error
+    if not text.replace("\n", "").isascii() or not text.replace("\n", "").replace("\t", "").isprintable():
+        for number, line in enumerate(text.split("\n"), 1):
+            for sign in line:
+                if sign != "\t" and unicodedata.category(sign) in _INVISIBLE:
+                    raise Refused(
+                        "text", f"{what}, line {number}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen"
+                    )
+    return text
+
+
+def _check_columns(entry: Entry) -> None:
+    if not entry.columns:
+        raise Refused("columns", f"{ENTRY}: columns: it answers no task")
+    transductive = entry.method.track == "transductive"
+    for task, columns in entry.columns.items():
+        try:
+            check_visible(columns, transductive=transductive)
+        except MdbenchError as error:
+            raise Refused("columns", f"{ENTRY}: columns: {task[:40]!a}: {ascii(str(error))[1:-1][:300]}") from error
+        if len(set(columns)) < len(columns):
+            raise Refused("columns", f"{ENTRY}: columns: {task[:40]!a}: one stands there twice")
+    families = families_of(entry.columns)
+    if entry.families != families:
+        said = ", ".join(families) or "none"
+        raise Refused("columns", f"{ENTRY}: families are not those of its columns ({said})")
+
+
+def families_of(columns: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the families of the columns that a method is given, task → columns, in the order of their names."""
+    return tuple(sorted({COLUMNS[name].family.value for names in columns.values() for name in names}))
+
+
+def _check_dataset(said: Dataset, exam: Dataset) -> None:
+    for part, ours, theirs in (("zoo", exam.zoos, said.zoos), ("case", exam.splits, said.splits)):
+        for name in sorted(set(ours) | set(theirs)):
+            if ours.get(name) != theirs.get(name):
+                what = "is not part of what it answers" if name not in ours else "is not recorded"
+                if name in ours and name in theirs:
+                    what = "is not the one that is asked here" if part == "zoo" else "has other rows here"
+                raise Refused(
+                    "dataset",
+                    f"{ENTRY}: dataset: {part} {name[:80]!a} {what}: the entry was made with mdbench {said.version!a}, and "
+                    f"this is {exam.version}; submit it again with this one",
+                )
