@@ -112,7 +112,7 @@ def evaluate(
     from mdbench import report
     from mdbench.evaluation import evaluate as run
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = run(
             everybody,
             _listed(cases) if cases else None,
@@ -148,7 +148,7 @@ def compare(
     from mdbench import report
     from mdbench.compare import compare as run
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         comparison = run(
             everybody[0],
             everybody[-1],
@@ -181,7 +181,7 @@ def prescribe(
     from mdbench.prescribe import prescribe as run
 
     wanted, at_hand = choose(_listed(cases) if cases else None, zoo, otherwise="core-moves")
-    with _progress() as progress:
+    with progress_bar() as progress:
         prescriptions, failures = run(
             everybody,
             wanted,
@@ -227,7 +227,7 @@ def tabulate(
     parts = _listed(cases) if cases else tables.PARTS
     wanted = load_cases(parts)
     tables.check_replaceable(out)
-    with _progress() as progress:
+    with progress_bar() as progress:
         found = evaluated(
             methods or list(named_methods()),
             wanted,
@@ -274,7 +274,7 @@ def plot_budget(
     from mdbench.report import say
 
     draw.check_format(out)
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = run(everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress)
     if result.scores:
         draw.save(draw.accuracy_against_budget(result), out)
@@ -346,8 +346,10 @@ def _own(asked: Sequence[str], found: "Sequence[object]") -> list[str]:
 
 
 @contextmanager
-def _progress() -> Iterator["Progress"]:
-    """Show a progress bar on a terminal's stderr; Ctrl-C ends the command with exit code 130."""
+def progress_bar(
+    stopped: str = "answers given so far are kept, and the same command goes on from there",
+) -> Iterator["Progress"]:
+    """Show a progress bar on a terminal's stderr; Ctrl-C ends the command with exit code 130, saying what is left then."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -367,7 +369,7 @@ def _progress() -> Iterator["Progress"]:
             task = bar.add_task("", total=None)
             yield lambda done, wanted: bar.update(task, completed=done, total=wanted)
     except KeyboardInterrupt:
-        typer.echo("stopped; answers given so far are kept, and the same command goes on from there", err=True)
+        typer.echo(f"stopped; {stopped}", err=True)
         raise typer.Exit(130) from None
 
 
