@@ -142,8 +142,8 @@ def seal(
 ) -> None:
     """Split a zoo into a public part without labels, and its labels under lock and key."""
     with needs("leaderboard"):
-        from leaderboard import sealed
-    sealed.command(zoo, out=out, name=name, train=train)
+        from leaderboard import seal as run
+    run.command(zoo, out=out, name=name, train=train)
 
 
 @app.command()
