@@ -241,7 +241,8 @@ def answer(
     Raises
     ------
     MdbenchError
-        The method cannot be loaded, or fails where it answers; the public part is damaged; the zoo to learn from is not there.
+        The method cannot be loaded, or fails where it answers; the public part is damaged, or the zoo to learn from is not
+        there.
     """
     part = Part.read(public)
     exam = part.exam()
@@ -303,13 +304,13 @@ def check_answers(content: bytes, exam: Exam) -> dict[str, np.ndarray]:
     Refused
         They are not one verdict for every seed and row of one task or several.
     """
-    most = sum(len(one.rows.samples) * len(one.rows.test) for one in exam.posed.values())
-    table = read_table(content, sealed_file(*exam.selections), PREDICTION_COLUMNS, TEXTS, most)
+    file, every = sealed_file(*exam.selections), Sheet(exam, tuple(exam.posed))
+    table = read_table(content, file, PREDICTION_COLUMNS, TEXTS, most=2 * every.size)
     named = {text for chunk in table["case"].chunks for text in chunk.dictionary.to_pylist()}
     cases = tuple(name for name in exam.posed if name in named)
     if not cases:
-        raise Refused("missing row", f"{sealed_file(*exam.selections)} answers none of {', '.join(exam.posed)}")
-    return Sheet(exam, cases).read(content)
+        raise Refused("missing row", f"{file} answers none of {', '.join(exam.posed)}")
+    return Sheet(exam, cases, file).read(content)
 
 
 def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:

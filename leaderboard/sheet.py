@@ -31,6 +31,7 @@ class Sheet:
     ----------
     exam : the exam.
     cases : those of its cases that are answered.
+    file : what the file is called that they are answered in.
 
     Attributes
     ----------
@@ -38,8 +39,8 @@ class Sheet:
     size : predictions wanted.
     """
 
-    def __init__(self, exam: Exam, cases: tuple[str, ...]) -> None:
-        self.exam, self.cases = exam, cases
+    def __init__(self, exam: Exam, cases: tuple[str, ...], file: str = PREDICTIONS) -> None:
+        self.exam, self.cases, self.file = exam, cases, file
         self._rows = [exam.posed[name].rows for name in cases]
         self._shapes = [(len(one.samples), len(one.test)) for one in self._rows]
         self._starts = np.cumsum([0, *(seeds * rows for seeds, rows in self._shapes)])
@@ -113,7 +114,7 @@ class Sheet:
         Refused
             It is no table of predictions, or its cases, seeds and rows are not those that are to be answered, each once.
         """
-        table = read_table(content, PREDICTIONS, PREDICTION_COLUMNS, TEXTS, most=2 * self.size + 1000)
+        table = read_table(content, self.file, PREDICTION_COLUMNS, TEXTS, most=2 * self.size + 1000)
         codes = {name: self._codes(table[name], name) for name in PREDICTION_COLUMNS}
         position = None
         if not all(np.array_equal(codes[name], self._keys[name]) for name in _KEYS):
@@ -125,7 +126,7 @@ class Sheet:
             expected = ", ".join(self.exam.posed[self.cases[codes["case"][wrong]]].rows.task.classes)
             raise Refused(
                 "unknown label",
-                f"{PREDICTIONS}: {about}: {_shown(table, 'predicted', wrong)} is no verdict of its task ({expected})",
+                f"{self.file}: {about}: {_shown(table, 'predicted', wrong)} is no verdict of its task ({expected})",
             )
         filled = np.empty(self.size, np.int8)
         filled[slice(None) if position is None else position] = said
@@ -145,7 +146,7 @@ class Sheet:
         for chunk in column.chunks:
             codes = chunk.indices.to_numpy()
             if len(codes) and not 0 <= codes.min() <= codes.max() < len(chunk.dictionary):
-                raise Refused("damaged", f"{PREDICTIONS}: column {name} points outside of its dictionary")
+                raise Refused("damaged", f"{self.file}: column {name} points outside of its dictionary")
             if not chunk.dictionary.equals(self._dictionaries[name]):
                 found = [numbers.get(text, -1) for text in chunk.dictionary.to_pylist()]
                 codes = np.array(found, np.int32)[codes] if len(codes) else codes
@@ -175,7 +176,7 @@ class Sheet:
                 about = "" if name == "case" else f"case {self.cases[codes['case'][wrong]]}: "
                 raise Refused(
                     f"unknown {name}",
-                    f"{PREDICTIONS}: {about}{name} {_shown(table, name, wrong)} is not one that is to be answered "
+                    f"{self.file}: {about}{name} {_shown(table, name, wrong)} is not one that is to be answered "
                     f"(row {wrong + 1} of the table)",
                 )
         rows = np.array([rows for _, rows in self._shapes])[places["case"]]
@@ -187,7 +188,7 @@ class Sheet:
                 verb = "answered more than once" if kind == "duplicate row" else "not answered"
                 raise Refused(
                     kind,
-                    f"{PREDICTIONS}: {self._about(self._keys, first)} is {verb}"
+                    f"{self.file}: {self._about(self._keys, first)} is {verb}"
                     + (f", and so are {count - 1:,} others" if count > 1 else "")
                     + f"; every one of the {self.size:,} is to be answered once",
                 )
