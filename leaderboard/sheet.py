@@ -234,6 +234,7 @@ def read_table(content: bytes, what: str, columns: Sequence[str], texts: Sequenc
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(texts), arrow_extensions_enabled=False)
         _check_head(file.metadata, what, columns, texts, most)
         table: pa.Table = file.read(use_threads=False, use_pandas_metadata=False)
+        table.validate(full=True)  # texts are UTF-8, and places are in their dictionary
         for name in columns:
             values = table[name]
             kind = values.type.value_type if name in texts and pa.types.is_dictionary(values.type) else values.type
