@@ -199,8 +199,9 @@ def check_method(content: bytes, what: str) -> str:
     Raises
     ------
     Refused
-        It is no text, or no Python.
+        It is too large, no text, or no Python.
     """
+    _check_size(len(content), METHOD, what)
     source = _text(content, what)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -220,8 +221,9 @@ def check_requirements(content: bytes, what: str) -> str:
     Raises
     ------
     Refused
-        A line is not the name of a package with its versions.
+        It is too large, or a line is not the name of a package with its versions.
     """
+    _check_size(len(content), REQUIREMENTS, what)
     text = _text(content, what)
     for number, line in enumerate(text.split("\n"), 1):
         said = re.sub(r"(^|\s)#.*", "", line).strip()
@@ -270,13 +272,19 @@ def _content(folder: int, name: str, names: set[str]) -> bytes:
     except OSError as error:
         raise Refused("file", f"{name} is no ordinary file that can be read: {reason(error)}") from error
     with os.fdopen(handle, "rb") as file:
-        about, largest = os.fstat(handle), LARGEST.get(name, LARGEST[PREDICTIONS])
+        about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise Refused("file", f"{name} is no ordinary file")
-        content = file.read(largest + 1) if about.st_size <= largest else b""
-        if about.st_size > largest or len(content) > largest:
-            raise Refused("size", f"{name} is larger than {largest:,} bytes")
+        kind = name if name in LARGEST else PREDICTIONS
+        _check_size(about.st_size, kind, name)
+        content = file.read(LARGEST[kind] + 1)
+        _check_size(len(content), kind, name)  # it may grow while it is read
     return content
+
+
+def _check_size(size: int, kind: str, what: str) -> None:
+    if size > LARGEST[kind]:
+        raise Refused("size", f"{what} is larger than {LARGEST[kind]:,} bytes")
 
 
 def _entry(content: bytes, folder: str) -> Entry:

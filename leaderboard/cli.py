@@ -28,7 +28,7 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds a method may take
 
 @submit.command()
 def submit_method(
-    method: Annotated[Path, typer.Argument(help="The method's file.", show_default=False)],
+    method: Annotated[str, typer.Argument(help="The method's file, or its name.", show_default=False)],
     name: Annotated[str, typer.Option(help="What the board calls it.", show_default=False)],
     authors: Annotated[list[str], typer.Option(help="Who made it; several by commas.", show_default=False)],
     paper: Annotated[str | None, typer.Option(help="Address of its paper, https://…", show_default=False)] = None,
