@@ -9,7 +9,9 @@ _RUNNING = (["evaluate"], ["compare"], ["prescribe"], ["plot", "budget"])
 def main() -> None:
     """Let the workers' imports begin where the command will want workers, then read the command line."""
     words = sys.argv[1:]
-    if any(words[: len(command)] == command for command in _RUNNING) and not {"--help", "--workers"} & set(words):
+    if any(words[: len(command)] == command for command in _RUNNING) and not {"--help", "--workers", "--sandbox"} & set(
+        words
+    ):
         from mdbench.nursery import worker_context
 
         worker_context()

@@ -14,7 +14,6 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import sys
 import time
@@ -51,8 +50,7 @@ def main() -> None:
         os.close(writes)
         ended, reply = _relay(child, reads, limits)
         os.close(reads)
-        _clean(work)
-        send(1, ended.encode(), reply)
+        send(1, ended.encode(), b"clean" if _clean(work) else b"dirty", reply)
 
 
 def _drop_root(uid: int) -> None:
@@ -148,16 +146,24 @@ def _memory() -> int:
     return sum(map(proportional, others))
 
 
-def _clean(work: Path) -> None:
-    """Empty the working folder."""
-    for path in work.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            with contextlib.suppress(OSError):
-                for folder, _, _ in os.walk(path):
-                    os.chmod(folder, 0o700)  # noqa: PTH101 - never through a link
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def _clean(work: Path) -> bool:
+    """Empty the working folder, and tell whether that could be done."""
+    try:
+        for path in work.iterdir():
+            _remove(path)
+    except (OSError, RecursionError):
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    path.chmod(0o700)  # before it is looked into: it may have been closed to its owner
+    for one in path.iterdir():
+        _remove(one)
+    path.rmdir()
 
 
 # --- In the child ------------------------------------------------------------------------------------------------------

@@ -251,11 +251,18 @@ class Box:
         self._begin()
         try:
             send(self._in, json.dumps(order).encode(), train, test)
-            ended, reply = self._receive(2, seconds)
+            ended, state, reply = self._receive(3, seconds)
         except (BrokenPipeError, EOFError, ValueError) as error:
             self.close()
             raise BrokenBoxError(reason(error)) from error
+        if state != b"clean":
+            self.close()
         return ended.decode("ascii", "replace"), reply
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._process.returncode is not None
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
@@ -450,7 +457,8 @@ class Sandbox:
         if ended != "exit 0":
             box.close()
             raise MethodError(self._why(ended))
-        self._keep(source.file, box)
+        if not box.closed:
+            self._keep(source.file, box)
         return _parts(reply)
 
     def _keep(self, file: Path, box: Box) -> None:

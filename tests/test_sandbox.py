@@ -1,0 +1,468 @@
+"""Hostile methods, each with what it must come to; and what the sandbox must not change for honest ones."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mdbench.sandbox
+from mdbench import trial
+from mdbench.cases import load_cases
+from mdbench.dataset import bundled_zoos
+from mdbench.errors import MdbenchError
+from mdbench.evaluation import evaluate, evaluated, pose
+from mdbench.method import MethodError, find_method, named_methods
+from mdbench.sandbox import Sandbox, confinement
+from mdbench.trial import Answer
+from mdbench.wire import Limits
+from mdbench.workers import Order
+
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not here: nothing was isolated")
+
+CASE = load_cases("mnist1d-cnn/optimizer/cross-noise/20")[0].model_copy(update={"seeds": (42, 90)})
+LIMITS = Limits(memory=1 << 30, disk=16 << 20)
+
+#: What methods do before they answer like everybody: the body of fit.
+FRAME = """
+import ctypes, os, signal, socket, sys, time
+import numpy as np
+
+class Found(Exception):
+    pass
+
+columns = ["train_error"]
+
+class Hostile:
+    def fit(self, models, labels, task):
+        self.verdict = labels.mode()[0]
+{fit}
+
+    def predict(self, models):
+{predict}
+        return [self.verdict] * len(models)
+"""
+
+
+def written(fit: str = "", predict: str = "") -> str:
+    def indented(text: str) -> str:
+        return "\n".join(" " * 8 + line for line in text.strip("\n").splitlines())
+
+    return FRAME.format(fit=indented(fit), predict=indented(predict))
+
+
+@pytest.fixture(scope="module")
+def posed():
+    return pose([CASE])[0][0]
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(1, 30, LIMITS) as running:
+        yield running
+
+
+@pytest.fixture
+def outcome(sandbox, posed, tmp_path):
+    """Run the text of a method file, and return its answer or the reason why there is none."""
+
+    def run(text: str, using=None) -> Answer | str:
+        file = tmp_path / "hostile.py"
+        file.write_text(text)
+        running = using or sandbox
+        ((_, method),) = running.load([file])
+        if isinstance(method, MethodError):
+            return str(method)
+        ((_, said),) = running.ask([Order(method, posed.rows, *posed.folders)])
+        return str(said) if isinstance(said, MethodError) else said
+
+    return run
+
+
+def majority(posed) -> np.ndarray:
+    """What the frame answers when nothing happens: the verdict that occurs most among each seed's training rows."""
+    labels = [posed.rows.train.codes[sample] for sample in posed.rows.samples]
+    return np.array([[np.bincount(sample).argmax()] * len(posed.rows.test) for sample in labels])
+
+
+# What it did was refused to it, which it reports: an exception of its own.
+REFUSED = {
+    "reads the labels by their path": (
+        f"open({str(bundled_zoos() / 'mnist1d-cnn' / 'configurations.parquet')!r}, 'rb').read()",
+        "it raised FileNotFoundError",
+    ),
+    "loads the test zoo": (
+        "import mdbench; mdbench.load_zoo('mnist1d-cnn')",
+        "it raised MdbenchError: zoo 'mnist1d-cnn' is not",
+    ),
+    "reads the memory of process 1": ("open('/proc/1/mem', 'rb').read(1)", "it raised PermissionError"),
+    "reads the environment of process 1": ("open('/proc/1/environ').read()", "it raised PermissionError"),
+    "looks at what process 1 has open": ("os.listdir('/proc/1/fd')", "it raised PermissionError"),
+    "fills the disk": (
+        "for number in range(99):\n    with open(f'{number}', 'wb') as file:\n        file.write(b'x' * 2**20)",
+        r"it raised OSError: \[Errno 28\]",
+    ),
+    "writes a file that is too large": ("open('x', 'wb').write(b'x' * 2**25)", r"it raised OSError: \[Errno 2[78]\]"),
+    "fills the memory": (
+        "kept = []\nwhile True:\n    kept.append(np.ones(2**24))",
+        "it raised (_Array)?MemoryError|it used more than 1 GiB",
+    ),
+    "fills the memory of many processes": (
+        "for _ in range(5):\n    if not os.fork():\n        kept = np.ones(2**25)\n        time.sleep(60)\ntime.sleep(60)",
+        "it used more than 1 GiB of memory",
+    ),
+    "becomes root": ("os.setuid(0)", "it raised PermissionError"),
+    "starts threads without end": (
+        "import threading\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()",
+        "it raised RuntimeError",
+    ),
+    "forks without end": ("while True:\n    os.fork()", "it raised BlockingIOError|it took longer"),
+    "exits silently": ("os._exit(0)", "it replied nothing"),
+    "exits with a code": ("os._exit(7)", r"it ended its process \(exit code 7\)"),
+    "crashes": ("ctypes.string_at(0)", "its process was ended by SIGSEGV"),
+    "kills everything": (
+        "os.kill(1, signal.SIGKILL); os.kill(-1, signal.SIGKILL); os._exit(3)",
+        "it raised ProcessLookupError|exit code 3|SIGKILL",
+    ),
+    "answers with a gigabyte": (
+        "Hostile.predict = lambda self, models: np.zeros(2**27)",
+        "it predicted 134217728 labels|MemoryError",
+    ),
+    "answers bytes of its own": (
+        "for descriptor in range(3, 64):\n    try: os.write(descriptor, b'\\x00' * 64)\n    except OSError: pass\nos._exit(0)",
+        "it replied something that is not an answer",
+    ),
+    "answers without end": (
+        "while True:\n    for descriptor in range(3, 64):\n        try: os.write(descriptor, b'x' * 2**16)\n        except OSError: pass",
+        "it replied with more than 4 MiB",
+    ),
+    "forges the length of its answer": (
+        'import mdbench.inside as inside\ninside._json = lambda said: b\'{"fit_seconds": 0, "predict_seconds": 0}\'\n'
+        "Hostile.predict = lambda self, models: []\n"
+        "import mdbench.trial\nmdbench.trial._predict = lambda solver, values, question: np.zeros(3, np.int8)",
+        "it replied something that is not one verdict a row",
+    ),
+    "forges verdicts that do not exist": (
+        "import mdbench.trial\nmdbench.trial._predict = lambda solver, values, question: np.full(len(values), 99, np.int8)",
+        "it replied something that is not one verdict a row",
+    ),
+    "forges times": (
+        "import mdbench.trial\nmdbench.trial.time.perf_counter = iter([0.0, float('nan'), 0.0, float('nan')]).__next__",
+        "it replied something that is not an answer",
+    ),
+    "forges an error that clears the screen": (
+        "raise Found('\\x1b[2J\\x07' + 'x' * 10**7)",
+        "it raised Found: \N{REPLACEMENT CHARACTER}\\[2J\N{REPLACEMENT CHARACTER}xxx",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_hostile_method_does_ends_as_a_verdict(outcome, name):
+    fit, expected = REFUSED[name]
+    said = outcome(written(fit))
+    assert isinstance(said, str), said
+    assert re.search(expected, said), said
+    assert len(said) < 10_000
+
+
+@pytest.mark.parametrize(
+    "forever",
+    ["time.sleep(1e6)", "while True: pass", "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(1e6)"],
+)
+def test_what_does_not_end_is_ended(outcome, forever):
+    with Sandbox(1, 2, LIMITS) as impatient:
+        said = outcome(written(forever), impatient)
+    assert re.search(r"it took longer than 2 s \(--timeout\)|ended by SIG(XCPU|KILL)", said)
+
+
+# It tries, and raises Found where it gets through; it answers like everybody where it does not.
+HARMLESS = {
+    "looks for tables everywhere": """
+for folder, _, files in os.walk('/'):
+    if folder.startswith('/proc'): continue
+    if {'zoo.json', 'configurations.parquet', 'cases.parquet', 'splits.parquet', 'entry.json', 'ledger.jsonl'} & set(files):
+        raise Found(folder)
+""",
+    "walks through /proc": """
+for process in filter(str.isdigit, os.listdir('/proc')):
+    if process not in ('1', str(os.getpid())): raise Found(process)
+    try: said = open(f'/proc/{process}/environ').read()
+    except OSError: continue
+    if 'MDBENCH' in said or 'SECRET' in said: raise Found(said)
+""",
+    "traces process 1": "if ctypes.CDLL(None).ptrace(16, 1, 0, 0) == 0: raise Found",
+    "writes everywhere": """
+for folder in ('/', '/usr', '/usr/lib', '/etc', '/dev', '/dev/shm', '/proc/sys/kernel', '/sandbox', '/sandbox/packages',
+               '/sandbox/packages/mdbench', '/sandbox/packages/mdbench/data', sys.prefix, sys.base_prefix, '/tmp', '/root'):
+    try: open(f'{folder}/written', 'w').close()
+    except OSError: continue
+    raise Found(folder)
+for path in ('/sandbox/packages/mdbench/stats.py', sys.executable, '/usr/bin/env'):
+    try: open(path, 'a').close()
+    except OSError: continue
+    raise Found(path)
+""",
+    "is somebody": "if 0 in os.getresuid() + os.getresgid() or os.getgroups() not in ([], [os.getgid()]): raise Found",
+    "has rights": """
+said = dict(line.split(':', 1) for line in open('/proc/self/status'))
+if int(said['CapEff'], 16) or int(said['CapPrm'], 16) or said['NoNewPrivs'].strip() != '1': raise Found
+""",
+    "prints ten gigabytes": "for _ in range(10 * 2**10):\n    os.write(1, bytes(2**20)); os.write(2, b'x')",
+    "finds what an earlier question left": """
+import builtins, glob
+if len([p for p in os.listdir('/proc') if p.isdigit()]) > 2: raise Found('a process')
+if os.listdir('.') != ['hostile.py']: raise Found(os.listdir('.'))
+if hasattr(builtins, 'kept'): raise Found('a variable')
+builtins.kept = list(labels)
+os.makedirs('deep/er'); open('deep/er/file', 'w').write('x'); os.chmod('deep', 0); os.symlink('/usr', 'link')
+if not os.fork():
+    os.setsid()
+    if not os.fork(): time.sleep(600)
+    os._exit(0)
+""",
+    "patches the harness": """
+import mdbench.stats, mdbench.trial, mdbench.tasks, sklearn.metrics
+mdbench.stats.accuracies = mdbench.trial.answer = mdbench.trial.check_inductive = None
+for task in mdbench.tasks.TASKS.values(): object.__setattr__(task, 'verdicts', dict(reversed(task.verdicts.items())))
+mdbench.tasks.TASKS.clear()
+self.verdict = {'temperature_too_low': 'temperature_too_high', 'temperature_too_high': 'temperature_too_low'}[self.verdict]
+""",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_a_hostile_method_tries_gets_nowhere(outcome, posed, name):
+    said = outcome(written(HARMLESS[name]))
+    assert isinstance(said, Answer), said
+    assert (said.predicted == majority(posed)).all()
+
+
+def test_what_was_told_earlier_is_not_in_memory():
+    # The first file holds a mark, which the second looks for all over its memory; it is asked in the same sandbox. It looks
+    # with every byte turned up by one, so that it does not find what it looks for in what it looks with.
+    mark = os.urandom(12).hex()
+    looking = f"""
+up = bytes((i + 1) % 256 for i in range(256))
+def found():
+    with open('/proc/self/maps') as maps, open('/proc/self/mem', 'rb', 0) as memory:
+        for line in maps.read().splitlines():
+            low, high = (int(end, 16) for end in line.split()[0].split('-'))
+            if ' r' in line and '[v' not in line:
+                memory.seek(low)
+                try: content = memory.read(high - low)
+                except OSError: continue
+                if {"".join(chr(ord(sign) + 1) for sign in mark)!r}.encode() in content.translate(up): return True
+    return False
+raise LookupError(f'found: {{found()}}')
+"""
+    box = mdbench.sandbox.Box("", Limits())
+    try:
+        for source, expected in (
+            (f"# {mark}\nraise LookupError", b"LookupError"),
+            (looking, b"found: False"),
+            (f"# {mark}\n{looking}", b"found: True"),
+        ):
+            said = box.ask({"file": "x.py", "source": source}, b"", b"", seconds=60)[1]
+            assert expected in said, said
+    finally:
+        box.close()
+
+
+def test_no_socket_leads_outside(outcome, posed):
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        server.setblocking(False)
+        local.bind("\0mdbench-test")
+        local.listen()
+        port = server.getsockname()[1]
+        tries = f"""
+for kind, address in ((socket.AF_INET, ('127.0.0.1', {port})), (socket.AF_UNIX, '\\0mdbench-test'), (socket.AF_INET, ('192.0.2.1', 80))):
+    with socket.socket(kind) as one:
+        one.settimeout(1)
+        try: one.connect(address)
+        except OSError: continue
+        raise Found(address)
+"""
+        said = outcome(written(tries))
+        assert isinstance(said, Answer), said
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_the_position_of_a_row_says_nothing_and_answers_by_it_are_refused(outcome):
+    said = outcome(
+        written(
+            predict="return [list(['temperature_too_low', 'temperature_too_high'])[i % 2] for i in range(len(models))]"
+        )
+    )
+    assert "its predictions depend on which other rows are asked about" in said
+
+
+def test_what_a_method_remembers_in_its_module_does_not_help_it_through_the_inductive_check(outcome, posed, tmp_path):
+    # By rank among the first batch, which the module remembers for later ones.
+    remembering = written(
+        predict="""
+global first
+first = globals().get('first', None)
+if first is None: first = np.sort(models['train_error'].to_numpy())
+middle = first[len(first) // 2]
+if not np.isnan(middle): return np.where(models['train_error'] > middle, 'temperature_too_low', 'temperature_too_high')
+""".replace("len(first) // 2", "len(first) // 3")
+    )
+    file = tmp_path / "hostile.py"
+    file.write_text(remembering)
+    assert "depend on which other rows" in outcome(remembering)
+    assert not evaluated([file], [CASE], cache=False).result.failures  # in this process, nobody notices
+
+
+def test_the_method_sees_no_more_than_it_may(outcome, posed):
+    told = """
+assert list(models) == ['train_error'] and list(models.index) == list(range(len(models))), models
+assert set(labels) <= {'temperature_too_low', 'temperature_too_high'} and len(labels) == len(models)
+"""
+    asked = "assert list(models) == ['train_error'] and list(models.index) == list(range(len(models))), models"
+    assert isinstance(outcome(written(told, asked)), Answer)
+
+
+def test_answers_are_those_without_a_sandbox():
+    # A tree with scipy within, one that draws random numbers, a transductive one, one that is not trained.
+    names = ["md_tree", "random_forest", "md_tree_quantile", "barrier_rule"]
+    isolated, plain = (evaluated(names, [CASE], workers=2 * s, cache=False, sandbox=s) for s in (True, False))
+    assert not isolated.result.failures
+    assert isolated.answers.keys() == plain.answers.keys()
+    for pair, answer in plain.answers.items():
+        assert (isolated.answers[pair].predicted == answer.predicted).all()
+        assert isolated.answers[pair].columns == answer.columns
+
+
+def test_a_method_may_not_import_what_lies_beside_it(outcome, tmp_path):
+    (tmp_path / "beside.py").write_text("x = 1")
+    assert "it cannot be loaded" in outcome("import beside") or "No module named 'beside'" in outcome("import beside")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\xff\xfe", "utf-8"),
+        (b"#" * (1 << 21), "at most 1 MiB"),
+        (b"def", "syntax error"),
+        (b"", "there is no method"),
+    ],
+)
+def test_files_that_are_no_method(sandbox, tmp_path, content, expected):
+    file = tmp_path / "x.py"
+    file.write_bytes(content)
+    ((_, said),) = sandbox.load([file])
+    assert isinstance(said, MethodError)
+    assert expected in str(said)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("columns = ['width']", "'width'"),
+        ("columns = ['test_error']\ntrack = 'transductive'", "test_error"),
+        ("name = 'two\\nlines'", "printable"),
+        ("track = 'sideways'", "sideways"),
+        (
+            "import mdbench.inside as i; i._json = lambda said: b'[' * 10**5",
+            "it replied something that is not an answer",
+        ),
+        ("import mdbench.inside as i; i._json = lambda said: b'{}'", "it replied something that is not an answer"),
+        (
+            "import json, mdbench.inside as i; i._json = lambda said: json.dumps(said | {'columns': {'optimizer': ['width']}}).encode()",
+            "'width'",
+        ),
+        (
+            "import mdbench.schema as s, mdbench.method as m; m.check_visible = lambda *a, **k: None; columns = ['rfi_width']",
+            "rfi_width",
+        ),
+    ],
+)
+def test_what_a_method_says_of_itself_is_checked_outside(outcome, line, expected):
+    assert expected in outcome(line + "\nclass M:\n    def fit(self, m, l): pass\n    def predict(self, m): return []")
+
+
+def test_objects_of_this_process_are_refused():
+    from sklearn.dummy import DummyClassifier
+
+    with pytest.raises(MdbenchError, match="only a method's file"):
+        evaluate(DummyClassifier(), [CASE.name], sandbox=True)
+
+
+def test_nothing_is_taken_from_the_cache(method_file):
+    # The first run without a sandbox keeps an answer that reads the labels.
+    file = method_file(written("import mdbench\nmdbench.load_zoo('mnist1d-cnn')"))
+    assert not evaluate([file], [CASE.name]).failures
+    (failure,) = evaluate([file], [CASE.name], sandbox=True).failures
+    assert "zoo 'mnist1d-cnn' is not there" in failure.reason
+
+
+def test_without_bubblewrap_it_refuses(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MdbenchError, match=r"apt install bubblewrap.*--no-sandbox"):
+        evaluate("majority", [CASE.name], sandbox=True)
+
+
+def test_where_it_cannot_be_made_it_refuses_and_says_what_bubblewrap_said(monkeypatch, tmp_path):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(MdbenchError, match="cannot be made here: bwrap: No permissions to create new namespace"):
+        evaluate("majority", [CASE.name], sandbox=True)
+
+
+def test_nothing_is_left_when_whoever_started_it_is_killed(tmp_path):
+    program = (
+        "from mdbench.sandbox import Box\nfrom mdbench.wire import Limits\n"
+        "box = Box('', Limits()); box._begin(); print(box._process.pid, flush=True)\n"
+        "box.ask({'file': 'x.py', 'source': 'import time; time.sleep(600)'}, b'', b'', seconds=600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
+    ended = threading.Event()
+    for _ in range(200):
+        if not Path("/proc", str(pid)).exists() or "(zombie)" in Path("/proc", str(pid), "status").read_text():
+            ended.set()
+            break
+        ended.wait(0.05)
+    assert ended.is_set()
+
+
+def test_everything_is_hidden_where_the_packages_are_installed(monkeypatch, tmp_path):
+    # As after `pip install`: mdbench lies in a folder that is seen inside.
+    command = confinement(Limits())
+    shown = [command[place + 1] for place, word in enumerate(command) if word == "--ro-bind"]
+    assert not any(Path(path) == bundled_zoos() for path in shown)
+    hidden = mdbench.sandbox._hidden([str(Path(mdbench.__file__).parent.parent)])
+    assert str(bundled_zoos().resolve()) in hidden
+    assert "/sandbox/packages/mdbench/data" in hidden
+
+
+def test_every_baseline_can_be_sent():
+    for name in named_methods():
+        assert mdbench.sandbox._Source.read(find_method(name)).text
+
+
+def test_verdicts_of_a_trial_are_the_same_question_by_question(posed):
+    # What is sent apart is what would have been asked here.
+    from mdbench.method import load_method
+
+    method = load_method(find_method("md_tree"))
+    asked = []
+
+    def noting(question):
+        asked.append(question)
+        return trial.solve(method, question)
+
+    answer = trial.answer(method, posed.rows, noting)
+    assert (answer.predicted == trial.ask(method, posed.rows).predicted).all()
+    assert [question.half is not None for question in asked] == [True, False]
+    assert len(asked[0].halved().test) == (len(posed.rows.test) + 1) // 2
