@@ -1,0 +1,334 @@
+"use strict";
+
+// The board: one ranking of many, filtered and sorted. What is shown stands in the address behind the #, so that it can be linked to.
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const WIDTH = 120;
+  const HEIGHT = 14;
+  const RIM = 4;
+  const FILTERS = ["track", "sees", "q"];
+  const VERIFIED = ["verified", "reproduced within noise"];
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const source = document.getElementById("board-data");
+    if (!source || typeof Tabulator === "undefined") return;
+    const data = JSON.parse(source.textContent);
+    if (!data.views.length) return;
+
+    const form = document.getElementById("controls");
+    const controls = form.elements;
+    const box = document.getElementById("board");
+    const said = document.getElementById("said");
+    const asked = document.getElementById("asked");
+    let scale = { low: 0, high: 100 };
+    let view = null;
+    let state = read();
+
+    // --- What is shown, and the address that says it ---------------------------------------------------------------------
+
+    function read() {
+      const from = new URLSearchParams(location.hash.slice(1));
+      const headline = data.views[0];
+      const [sort, direction] = (from.get("sort") || "").split(":");
+      return {
+        selection: from.get("selection") || headline.selection,
+        task: from.get("task") || headline.task,
+        scenario: from.get("scenario") || headline.scenario,
+        track: from.get("track") || "",
+        sees: from.get("sees") || "",
+        q: from.get("q") || "",
+        verified: from.get("verified") === "1",
+        sort: sort || "",
+        direction: direction === "desc" ? "desc" : "asc",
+      };
+    }
+
+    function write() {
+      const headline = data.views[0];
+      const to = new URLSearchParams();
+      for (const key of ["selection", "task", "scenario"]) if (state[key] !== headline[key]) to.set(key, state[key]);
+      for (const key of FILTERS) if (state[key]) to.set(key, state[key]);
+      if (state.verified) to.set("verified", "1");
+      if (state.sort) to.set("sort", `${state.sort}:${state.direction}`);
+      const text = to.toString();
+      // An empty fragment would scroll to the top; a bare address has none.
+      history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+    }
+
+    // --- Rankings --------------------------------------------------------------------------------------------------------
+
+    const word = (name) => data.words[name] || name.replaceAll("_", " ");
+    const distinct = (values) => [...new Set(values)];
+
+    function find() {
+      const inSelection = data.views.filter((one) => one.selection === state.selection);
+      const pool = inSelection.length ? inSelection : data.views;
+      const inTask = pool.filter((one) => one.task === state.task);
+      const best = (inTask.length ? inTask : pool).find((one) => one.scenario === state.scenario);
+      const found = best || (inTask.length ? inTask : pool)[0];
+      Object.assign(state, { selection: found.selection, task: found.task, scenario: found.scenario });
+      return found;
+    }
+
+    function fill(name, values) {
+      const select = controls[name];
+      const same = select.options.length === values.length && values.every((value, at) => select.options[at].value === value);
+      if (!same) {
+        select.replaceChildren(
+          ...values.map((value) => {
+            const option = document.createElement("option");
+            option.value = value;
+            option.textContent = word(value);
+            if (name === "scenario" && value === "all") option.textContent = data.words.all_scenarios;
+            return option;
+          }),
+        );
+      }
+      select.value = state[name];
+    }
+
+    function showControls() {
+      fill("selection", distinct(data.views.map((one) => one.selection)));
+      const mine = data.views.filter((one) => one.selection === state.selection);
+      fill("task", distinct(mine.map((one) => one.task)));
+      fill("scenario", distinct(mine.filter((one) => one.task === state.task).map((one) => one.scenario)));
+      for (const key of FILTERS) controls[key].value = state[key];
+      controls.verified.checked = state.verified;
+    }
+
+    function rows() {
+      const placed = view.places.map(([at, place, accuracy, low, high, rank, groups, overRows, overCases], order) => ({
+        ...data.entries[at], order, place, accuracy, low, high, rank, groups, overRows, overCases,
+      }));
+      const others = view.unplaced.map(([at, answered]) => ({
+        ...data.entries[at], order: null, place: null, accuracy: null, rank: null, groups: "", overRows: null, answered,
+      }));
+      others.sort((one, other) => other.answered - one.answered);
+      const ends = placed.flatMap((one) => [one.low, one.high]);
+      const low = ends.length ? Math.max(0, 10 * Math.floor(Math.min(...ends) / 10)) : 0;
+      const high = ends.length ? Math.min(100, Math.max(low + 10, 10 * Math.ceil(Math.max(...ends) / 10))) : 100;
+      scale = { low, high };
+      return [...placed, ...others];
+    }
+
+    function passes(row) {
+      if (state.track && row.track !== state.track) return false;
+      if (state.sees && row.sees !== state.sees) return false;
+      if (state.verified && !VERIFIED.includes(row.verdict)) return false;
+      const wanted = state.q.toLowerCase().split(/\s+/).filter(Boolean);
+      const text = `${row.name} ${row.authors} ${row.slug}`.toLowerCase();
+      return wanted.every((part) => text.includes(part));
+    }
+
+    // --- Cells: elements with texts, never markup --------------------------------------------------------------------------
+
+    function element(name, className, text) {
+      const made = document.createElement(name);
+      if (className) made.className = className;
+      if (text !== undefined) made.textContent = text;
+      return made;
+    }
+
+    function svg(name, attributes) {
+      const made = document.createElementNS(SVG, name);
+      for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+      return made;
+    }
+
+    const one = (value) => value.toFixed(1);
+    const at = (value) => {
+      const share = (Math.min(Math.max(value, scale.low), scale.high) - scale.low) / (scale.high - scale.low);
+      return (RIM + share * (WIDTH - 2 * RIM)).toFixed(1);
+    };
+
+    function whisker(row) {
+      const drawing = svg("svg", { class: "whisker", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
+      const [low, high] = [at(row.low), at(row.high)];
+      drawing.append(
+        svg("path", { d: `M${low} 7H${high}M${low} 4v6M${high} 4v6` }),
+        svg("circle", { cx: at(row.accuracy), cy: 7, r: 3 }),
+      );
+      return drawing;
+    }
+
+    const format = {
+      number: (cell) => (cell.getValue() === null ? "–" : one(cell.getValue())),
+      place: (cell) => (cell.getValue() === null ? "–" : String(cell.getData().place)),
+      name(cell) {
+        const link = element("a", "name", cell.getValue());
+        link.href = `methods/${encodeURIComponent(cell.getData().slug)}.html`;
+        return link;
+      },
+      text(cell) {
+        const made = element("span", "", cell.getValue());
+        made.title = cell.getValue();
+        return made;
+      },
+      accuracy(cell) {
+        const row = cell.getData();
+        if (row.accuracy === null) return element("span", "unplaced", `answers ${row.answered} of ${view.cases.length}`);
+        const made = document.createDocumentFragment();
+        const numbers = element("span", "accuracy");
+        numbers.append(element("b", "", one(row.accuracy)), " ", element("span", "interval", `[${one(row.low)}, ${one(row.high)}]`));
+        const both = element("span", "nowrap");
+        both.append(numbers, whisker(row));
+        made.append(both);
+        return both;
+      },
+      groups: (cell) => element("span", "groups", cell.getValue()),
+      stability(cell) {
+        const row = cell.getData();
+        return row.overRows === null ? "–" : `${Math.round(row.overRows)} / ${Math.round(row.overCases)}`;
+      },
+      sees(cell) {
+        const made = element("span", "nowrap");
+        const families = cell.getData().families;
+        for (const family of families.length ? families : ["nothing"]) {
+          const tag = element("span", "family", family);
+          tag.dataset.family = family;
+          made.append(tag, " ");
+        }
+        return made;
+      },
+      verdict(cell) {
+        const row = cell.getData();
+        const made = element("span", "verdict");
+        const sign = element("span", "", row.sign);
+        sign.setAttribute("aria-hidden", "true");
+        made.append(sign, ` ${row.verdict}`);
+        made.dataset.outcome = row.verdict;
+        made.title = row.reason;
+        return made;
+      },
+    };
+
+    function accuracyTitle() {
+      const made = element("span", "nowrap");
+      const ends = element("span", "ends");
+      ends.id = "ends";
+      made.append(element("span", "ends-of", "Accuracy, %, 95 % interval"), ends);
+      return made;
+    }
+
+    // --- The table -----------------------------------------------------------------------------------------------------------
+
+    const bottom = { alignEmptyValues: "bottom" };
+    const narrow = matchMedia("(max-width: 640px)").matches;
+    const column = (title, field, width, more = {}) => ({ title, field, width, headerTooltip: false, ...more });
+    const columns = [
+      column("Place", "order", narrow ? 58 : 72, {
+        formatter: format.place, sorter: "number", sorterParams: bottom, hozAlign: "right", headerHozAlign: "right", frozen: !narrow,
+      }),
+      column("Method", "name", narrow ? 150 : 220, { formatter: format.name, sorter: "string", frozen: true }),
+      column("Accuracy", "accuracy", 290, {
+        formatter: format.accuracy, titleFormatter: accuracyTitle, sorter: "number", sorterParams: bottom, headerSortStartingDir: "desc",
+      }),
+      column("Average rank", "rank", 82, { formatter: format.number, sorter: "number", sorterParams: bottom, hozAlign: "right", headerHozAlign: "right" }),
+      column("Group", "groups", 84, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
+      column("First over rows / cases, %", "overRows", 112, {
+        formatter: format.stability, sorter: "number", sorterParams: bottom, headerSortStartingDir: "desc", hozAlign: "right", headerHozAlign: "right",
+      }),
+      column("Sees", "sees", 250, { formatter: format.sees, sorter: "string" }),
+      column("Track", "track", 110, { formatter: format.text, sorter: "string" }),
+      column("Verdict", "verdict", 180, { formatter: format.verdict, sorter: "string" }),
+      column("Submitted", "date", 104, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
+      column("Authors", "authors", 220, { formatter: format.text, sorter: "string" }),
+    ];
+
+    view = find();
+    box.classList.remove("scroll");
+    box.removeAttribute("tabindex");
+    box.replaceChildren(element("div"));
+    const table = new Tabulator(box.firstChild, {
+      data: rows(),
+      index: "slug",
+      columns,
+      columnDefaults: { resizable: false, vertAlign: "middle" },
+      layout: "fitDataFill",
+      maxHeight: "82vh",
+      headerSortClickElement: "header",
+      placeholder: "No entry fits. Reset shows all.",
+      movableColumns: false,
+      validationMode: "manual",
+    });
+    let ready = false;
+
+    function tell() {
+      const shown = table.getDataCount("active");
+      const all = data.entries.length;
+      const scenario = view.scenario === "all" ? data.words.all_scenarios : word(view.scenario);
+      said.textContent =
+        `Selection ${view.selection}, ${word(view.task)}, ${scenario}: mean over ${view.cases.length} ` +
+        `case${view.cases.length === 1 ? "" : "s"}, ${view.rows.toLocaleString("en")} test rows. ` +
+        (shown === all ? `${all.toLocaleString("en")} entries.` : `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} entries.`);
+      const ends = document.getElementById("ends");
+      if (ends) ends.replaceChildren(element("span", "", String(scale.low)), element("span", "", `${scale.high} %`));
+      asked.hidden = false;
+      asked.querySelector("ul").replaceChildren(
+        ...view.cases.map((number) => {
+          const [name, page] = data.cases[number];
+          const link = element("a", "code", name);
+          link.href = page;
+          const item = element("li");
+          item.append(link);
+          return item;
+        }),
+      );
+    }
+
+    async function show() {
+      if (!ready) return;
+      const found = find();
+      showControls();
+      if (found !== view) {
+        view = found;
+        await table.setData(rows());
+      }
+      table.setFilter(passes);
+      if (state.sort && table.getColumn(state.sort)) table.setSort(state.sort, state.direction);
+      else table.clearSort();
+      tell();
+    }
+
+    table.on("tableBuilt", () => {
+      ready = true;
+      for (const one of table.getColumns()) {
+        const head = one.getElement();
+        head.tabIndex = 0;
+        head.addEventListener("keydown", (event) => {
+          if (event.key !== "Enter" && event.key !== " ") return;
+          event.preventDefault();
+          head.click();
+        });
+      }
+      show();
+    });
+    table.on("dataSorted", (sorters) => {
+      if (!ready) return;
+      state.sort = sorters.length ? sorters[0].field : "";
+      state.direction = sorters.length ? sorters[0].dir : "asc";
+      write();
+    });
+    table.on("dataFiltered", () => ready && requestAnimationFrame(tell));
+
+    form.hidden = false;
+    showControls();
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", () => {
+      for (const key of ["selection", "task", "scenario", ...FILTERS]) state[key] = controls[key].value;
+      state.verified = controls.verified.checked;
+      show().then(write);
+    });
+    form.addEventListener("reset", (event) => {
+      event.preventDefault();
+      history.replaceState(null, "", location.pathname + location.search);
+      state = read();
+      show();
+    });
+    addEventListener("hashchange", () => {
+      state = read();
+      show();
+    });
+    window.mdbench = { table }; // for measuring
+  });
+})();

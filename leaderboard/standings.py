@@ -1,0 +1,230 @@
+"""The standings as files for other programs: ``leaderboard.json``, and ``LEADERBOARD.md`` for READMEs."""
+
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from leaderboard.board import Board, Place
+from leaderboard.entry import Dataset
+from leaderboard.ledger import Outcome
+from mdbench.markdown import code, escape, table
+
+STANDINGS: Final = "leaderboard.json"
+MARKDOWN: Final = "LEADERBOARD.md"
+FORMAT: Final = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Score(_Strict):
+    """Accuracies on one case, in %, with the 95 % interval of the first."""
+
+    accuracy: float
+    low: float
+    high: float
+    balanced_accuracy: float
+
+
+class Listed(_Strict):
+    """An entry on the board, and its scores: case → score."""
+
+    slug: str
+    name: str
+    authors: tuple[str, ...]
+    paper: str | None
+    track: str
+    zero_shot: bool
+    families: tuple[str, ...]
+    method_sha256: str
+    created: datetime
+    verdict: Outcome
+    reason: str
+    verified_on: datetime
+    scores: dict[str, Score]
+
+
+class Standing(_Strict):
+    """The place of an entry in a ranking; as `leaderboard.board.Place`, with the ends of its interval."""
+
+    slug: str
+    place: int
+    accuracy: float
+    low: float
+    high: float
+    average_rank: float
+    groups: str
+    first_over_rows: float
+    first_over_cases: float
+
+
+class Ranking(_Strict):
+    """A ranking over some cases, best first; as `leaderboard.board.View`."""
+
+    selection: str
+    task: str
+    scenario: str
+    cases: tuple[str, ...]
+    places: tuple[Standing, ...]
+
+
+class SealedStanding(_Strict):
+    """An entry on a sealed zoo, in %: mean over the tasks with its interval, and task → accuracy."""
+
+    slug: str
+    accuracy: float
+    low: float
+    high: float
+    by_task: dict[str, float]
+
+
+class SealedRanking(_Strict):
+    """The ranking on one sealed zoo."""
+
+    name: str
+    places: tuple[SealedStanding, ...]
+
+
+class Standings(_Strict):
+    """The content of ``leaderboard.json``.
+
+    Attributes
+    ----------
+    format : of this file.
+    as_of : the date that the board shows.
+    exam_sha256 : digest of the data that all scores are of, see `leaderboard.exam.Exam.digest`.
+    dataset : these data.
+    entries : those on the board.
+    rankings : the headline first.
+    sealed : rankings on zoos with hidden labels.
+    """
+
+    format: Literal[1] = FORMAT
+    as_of: datetime
+    exam_sha256: str
+    dataset: Dataset
+    entries: tuple[Listed, ...]
+    rankings: tuple[Ranking, ...]
+    sealed: tuple[SealedRanking, ...]
+
+
+def standings(board: Board) -> Standings:
+    """Return the standings of a board: every entry with its scores, every ranking, the sealed ones apart."""
+    entries = tuple(
+        Listed(
+            slug=slug,
+            name=row.entry.name,
+            authors=row.entry.authors,
+            paper=row.entry.paper,
+            track=row.entry.method.track,
+            zero_shot=row.entry.method.zero_shot,
+            families=row.entry.families,
+            method_sha256=row.entry.method.sha256,
+            created=row.entry.created,
+            verdict=row.verdict.outcome,
+            reason=row.verdict.reason,
+            verified_on=row.verified_on,
+            scores={
+                case: Score(
+                    accuracy=_short(score.accuracy),
+                    low=_short(score.interval.low),
+                    high=_short(score.interval.high),
+                    balanced_accuracy=_short(score.balanced_accuracy),
+                )
+                for case, score in row.scores.items()
+            },
+        )
+        for slug, row in board.rows.items()
+    )
+    rankings = tuple(
+        Ranking(
+            selection=view.selection,
+            task=view.task,
+            scenario=view.scenario,
+            cases=view.cases,
+            places=tuple(_standing(place) for place in view.places),
+        )
+        for view in board.views
+    )
+    sealed = tuple(
+        SealedRanking(
+            name=one.name,
+            places=tuple(
+                SealedStanding(
+                    slug=place.slug,
+                    accuracy=_short(place.accuracy),
+                    low=_short(place.interval.low),
+                    high=_short(place.interval.high),
+                    by_task={task: _short(value) for task, value in place.by_task.items()},
+                )
+                for place in one.places
+            ),
+        )
+        for one in board.sealed
+    )
+    return Standings(
+        as_of=board.as_of,
+        exam_sha256=board.exam.digest,
+        dataset=board.exam.dataset,
+        entries=entries,
+        rankings=rankings,
+        sealed=sealed,
+    )
+
+
+def _standing(place: Place) -> Standing:
+    return Standing(
+        slug=place.slug,
+        place=place.place,
+        accuracy=_short(place.accuracy),
+        low=_short(place.interval.low),
+        high=_short(place.interval.high),
+        average_rank=_short(place.average_rank),
+        groups=place.groups,
+        first_over_rows=_short(place.first_over_rows),
+        first_over_cases=_short(place.first_over_cases),
+    )
+
+
+def _short(value: float) -> float:
+    """Return a number with four decimals: far more than its interval is worth."""
+    return round(float(value), 4)
+
+
+def markdown(board: Board) -> str:
+    """Return the headline ranking as a Markdown table."""
+    lines = [f"# The mdbench leaderboard, as of {board.as_of:%Y-%m-%d}", ""]
+    if not board.views or not board.views[0].places:
+        return "\n".join([*lines, "No entries yet.", ""])
+    view = board.views[0]
+    rows = []
+    for place in view.places:
+        row = board.rows[place.slug]
+        track = "not trained" if row.entry.method.zero_shot else row.entry.method.track
+        sees = ", ".join(f"**{name}**" if name == "configuration" else name for name in row.entry.families) or "nothing"
+        rows.append(
+            (
+                place.place,
+                code(row.entry.name),
+                f"{place.accuracy:.1f}",
+                f"[{place.interval.low:.1f}, {place.interval.high:.1f}]",
+                f"{place.average_rank:.1f}",
+                place.groups,
+                escape(sees),
+                track,
+                row.verdict.outcome,
+            )
+        )
+    header = ("place", "method", "accuracy, %", "95 % interval", "average rank", "group", "sees", "track", "verdict")
+    return "\n".join(
+        [
+            *lines,
+            f"Selection `{view.selection}`, tasks: {view.task}, {len(view.cases)} cases. Entries that share a letter cannot be "
+            "told apart, and entries that nobody can be told to be better than share a place.",
+            "",
+            table(header, rows, "rlrlrllll"),
+            "",
+        ]
+    )
