@@ -231,8 +231,8 @@ def read_table(content: bytes, what: str, columns: Sequence[str], texts: Sequenc
         It is not such a file. Nothing larger than the file was made of it.
     """
     try:
+        _check_head(pq.read_metadata(pa.BufferReader(content)), what, columns, texts, most)
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(texts), arrow_extensions_enabled=False)
-        _check_head(file.metadata, what, columns, texts, most)
         table: pa.Table = file.read(use_threads=False, use_pandas_metadata=False)
         table.validate(full=True)  # texts are UTF-8, and places are in their dictionary
         for name in columns:
