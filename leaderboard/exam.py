@@ -79,8 +79,12 @@ class Exam:
         """The data of the whole exam."""
         return self.record(self.posed)
 
+    def digest_of(self, cases: Iterable[str]) -> str:
+        """Return SHA-256 of the data of some cases, the version's name left out: what the ledger calls the dataset."""
+        content = self.record(cases).model_dump(mode="json", exclude={"version"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the data of this exam, the version's name left out."""
-        content = self.dataset.model_dump(mode="json", exclude={"version"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return self.digest_of(self.posed)

@@ -74,7 +74,7 @@ class Event(_Strict):
         ``removed``, ``sealed`` (scored on a sealed zoo).
     entry, entry_sha256 : which entry, and the digest of its ``entry.json``, which holds those of its other files.
     reason : why, in words.
-    mdbench, dataset : version, and digest of the exam (`leaderboard.exam.Exam.digest`).
+    mdbench, dataset : version, and digest of the data of the cases that it answers (`leaderboard.exam.Exam.digest_of`).
     verdict : of a verification.
     scores : case → accuracy in %, of ``accepted`` and ``rescored``.
     by : slug of the entry that superseded it.

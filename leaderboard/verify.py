@@ -1,0 +1,206 @@
+"""Entries checked, run again, and what came of it written into the ledger."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import typer
+
+import mdbench
+from leaderboard import ledger
+from leaderboard.checks import Checked, check, check_among, read_entries, read_entry
+from leaderboard.entry import METHOD, SELECTIONS, Entry
+from leaderboard.exam import Exam
+from leaderboard.ledger import LEDGER, Ledger, SealedScore, Verdict
+from leaderboard.refused import Refused
+from leaderboard.rerun import first_difference, rerun
+from mdbench.cli import progress_bar
+from mdbench.errors import MdbenchError
+from mdbench.workers import Runner, Workers
+
+UNTOUCHED: Final = "self-reported"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of an entry.
+
+    Attributes
+    ----------
+    slug : the entry.
+    verdict : what it is worth.
+    checked : what was found in its folder; None where it was refused.
+    exam : what it answers; None where it was refused.
+    """
+
+    slug: str
+    verdict: Verdict
+    checked: Checked | None = None
+    exam: Exam | None = None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Accuracy on each case, in %, computed from the predictions."""
+        if self.checked is None or self.exam is None:
+            return {}
+        return scored(self.checked.predicted, self.exam)
+
+
+def scored(predicted: Mapping[str, np.ndarray], exam: Exam) -> dict[str, float]:
+    """Return the accuracy of predictions on each case, in %: the mean over seeds and test rows."""
+    return {
+        case: float(100 * (said == exam.posed[case].rows.test.codes).mean(axis=1).mean())
+        for case, said in predicted.items()
+    }
+
+
+class Exams:
+    """The exams of entries: one for all that they answer."""
+
+    def __init__(self) -> None:
+        self._posed: dict[tuple[str, ...], Exam] = {}
+
+    def of(self, selections: Iterable[str]) -> Exam:
+        """Return the exam of some selections; raises as `Exam.of` does."""
+        chosen = tuple(name for name in SELECTIONS if name in set(selections))
+        if chosen not in self._posed:
+            self._posed[chosen] = Exam.of(chosen)
+        return self._posed[chosen]
+
+
+def verify(
+    folder: Path,
+    known: Mapping[str, Entry],
+    history: Ledger,
+    exams: Exams,
+    runner: Runner | None,
+) -> Verified:
+    """Check an entry, and run its method again.
+
+    Parameters
+    ----------
+    folder : the entry.
+    known : the other entries, see `leaderboard.checks.read_entries`.
+    history : what happened before.
+    exams : the exams.
+    runner : runs the method; None where it is not to be run.
+
+    Raises
+    ------
+    MdbenchError
+        The entry answers cases that cannot be posed on this machine, so that nothing can be said of it.
+    """
+    state = history.state(folder.name)
+    try:
+        entry = read_entry(folder)
+        exam = exams.of(entry.selections)
+        checked = check(folder, exam, rescored=any(event.kind == "rescored" for event in state.history))
+        check_among(checked.entry, known)
+        accepted = [event for event in state.history if event.kind == "accepted"]
+        if accepted and accepted[-1].entry_sha256 != checked.entry_sha256:
+            raise Refused("changed", "it has changed since it was accepted; bring back what was there, and submit anew")
+    except Refused as refused:
+        return Verified(folder.name, Verdict(outcome="rejected", reason=f"{refused.kind}: {refused}"))
+    if runner is None:
+        return Verified(folder.name, Verdict(outcome=UNTOUCHED, reason="not run again"), checked, exam)
+    return Verified(folder.name, rerun(checked, exam, runner), checked, exam)
+
+
+def record(path: Path, found: Verified) -> None:
+    """Write what came of an entry into the ledger: its acceptance, if it is new and not rejected, and the verdict.
+
+    A submission that is rejected at once leaves no trace in it: it was never on the board.
+
+    Parameters
+    ----------
+    path : the ledger.
+    found : of `verify`.
+
+    Raises
+    ------
+    MdbenchError
+        It cannot be recorded.
+    """
+    state = Ledger.read(path).state(found.slug)
+    if state.accepted_on is None and found.verdict.outcome == "rejected":
+        return
+    if found.checked is None or found.exam is None:
+        # Its files are not what they were: what is recorded is about those that were accepted.
+        last = state.history[-1]
+        said = {"entry_sha256": last.entry_sha256, "mdbench": mdbench.__version__, "dataset": last.dataset}
+        ledger.append(
+            path, kind="verification", entry=found.slug, reason=found.verdict.reason, verdict=found.verdict, **said
+        )
+        return
+    entry = found.checked.entry
+    said = {
+        "entry_sha256": found.checked.entry_sha256,
+        "mdbench": mdbench.__version__,
+        "dataset": found.exam.digest_of(found.checked.predicted),
+    }
+    if state.accepted_on is None:
+        ledger.append(
+            path, kind="accepted", entry=entry.slug, reason="all checks passed", scores=found.scores, **said
+        )
+    ledger.append(
+        path, kind="verification", entry=entry.slug, reason=found.verdict.reason, verdict=found.verdict, **said
+    )
+    if entry.supersedes is not None:
+        _supersede(path, entry.supersedes, entry.slug)
+
+
+def _supersede(path: Path, old: str, new: str) -> None:
+    state = Ledger.read(path).state(old)
+    if state.accepted_on is not None and state.status not in ("superseded", "removed"):
+        last = state.history[-1]
+        ledger.append(
+            path,
+            kind="superseded",
+            entry=old,
+            entry_sha256=last.entry_sha256,
+            reason=f"its authors submitted {new}",
+            mdbench=mdbench.__version__,
+            dataset=last.dataset,
+            by=new,
+        )
+
+
+def score_sealed(found: Checked, labels: Path, key: Path, **how: Any) -> SealedScore:
+    """Score an entry on a sealed zoo, after its method, run again, has said the same of it.
+
+    Parameters
+    ----------
+    found : the entry.
+    labels, key : of the sealed zoo; its public part is the folder ``public`` beside them.
+    how : workers, timeout, sandbox: see `leaderboard.sealed.answer`.
+
+    Raises
+    ------
+    MdbenchError
+        The entry has no predictions for it, or they are not those of its method.
+    """
+    from leaderboard import sealed
+
+    public = labels.parent / "public"
+    part = sealed.Part.read(public)
+    content = found.sealed.get(part.sealed.name)
+    if content is None:
+        raise MdbenchError(f"{found.entry.slug} has no predictions on {part.sealed.name}")
+    exam = part.exam()
+    submitted = sealed.check_answers(content, exam)
+    with tempfile.TemporaryDirectory(prefix="mdbench-verify-") as folder:
+        file = Path(folder, METHOD)
+        file.write_text(found.source, encoding="utf-8")
+        answered = sealed.answer(file, public, **how)
+    again = sealed.check_answers(answered.content, exam) if answered.content else {}
+    if submitted.keys() != again.keys():
+        raise MdbenchError(f"{found.entry.slug} answers other tasks on {part.sealed.name} when it is run again")
+    where = first_difference(submitted, again, exam)
+    if where:
+        raise MdbenchError(f"{found.entry.slug}: predictions on {part.sealed.name} are not its method's: {where}")
+    return sealed.score(content, public, labels, key)
