@@ -56,7 +56,7 @@ class Place:
     accuracy : mean over the cases, in %, with its `interval`.
     average_rank : mean over the cases of the rank among these entries; 1 is best, equal accuracies share the mean rank.
     place : 1 + the number of entries that are better and can be told apart from it.
-    groups : letters of the groups of entries that cannot be told apart; two that share a letter cannot.
+    groups : letters of the groups of entries that cannot be told apart, parted by spaces; two that share a letter cannot.
     first_over_rows, first_over_cases : share of random halves of the test cells, and of the cases, in which it is first.
     """
 

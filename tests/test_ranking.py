@@ -1,0 +1,436 @@
+"""Rankings against closed forms, other libraries and negative controls."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, ttest_ind_from_stats, ttest_rel
+from scipy.stats import t as student
+
+from leaderboard import ranking
+from leaderboard.ranking import Tally, critical_difference, holm, letters, p_values, rank
+from mdbench import stats
+
+CELLS = 40
+
+
+def tally(right, names=None, cells=None, count=None, zoo="zoo"):
+    """Return a tally of boolean (methods, seeds, rows); without cells, two rows in each."""
+    right = np.asarray(right)
+    cells = np.arange(right.shape[2]) // 2 if cells is None else cells
+    names = names or [f"m{number}" for number in range(len(right))]
+    truth = np.ones(right.shape[2], dtype=np.int8)
+    return Tally.of(names, right.astype(np.int8), truth, cells, count or cells.max() + 1, zoo)
+
+
+def guesses(rng, methods=4, seeds=5, rows=2 * CELLS, skill=0.6, unsteady=0.0):
+    """Return answers right as often as `skill`, which is another in each cell, and for each method in each seed."""
+    cell = rng.normal(0, 0.1, rows // 2).repeat(2)
+    return rng.random((methods, seeds, rows)) < skill + cell + unsteady * rng.normal(size=(methods, seeds, 1))
+
+
+# --- The numbers are those of mdbench.stats -----------------------------------------------------------------------------
+
+
+def test_means_and_intervals_are_those_that_evaluating_and_tabulating_show():
+    rng = np.random.default_rng(1)
+    zoos, rows = ("b", "a", "b", "c"), (60, 80, 90, 50)
+    asked = [
+        (guesses(rng, rows=count, seeds=seeds), rng.integers(0, 35, count), zoo)  # some cells of 40 hold no rows
+        for zoo, count, seeds in zip(zoos, rows, (5, 5, 3, 1), strict=True)
+    ]
+    tallies = [tally(right, cells=cells, count=40, zoo=zoo) for right, cells, zoo in asked]
+    found = rank(tallies)
+    for place, name in enumerate(found.methods):
+        number = int(name[1:])
+        pairs = [stats.Pair(right[number].astype(float), cells, 40, zoo) for right, cells, zoo in asked]
+        expected = stats.paired_difference(pairs)
+        assert found.accuracies[place] == pytest.approx(expected.estimate, abs=1e-9)
+        assert found.intervals[place].low == pytest.approx(expected.interval.low, abs=2e-5)  # single precision
+        assert found.intervals[place].high == pytest.approx(expected.interval.high, abs=2e-5)
+    for (right, cells, _), one in zip(asked, tallies, strict=True):
+        expected = stats.accuracies(right, np.ones(right.shape[2]), cells, 40)
+        assert one.by_seed == pytest.approx(expected.by_seed, abs=1e-9)
+        assert one.accuracies == pytest.approx(expected.by_seed.mean(axis=1), abs=1e-9)
+        for mine, theirs in zip(one.intervals, expected.intervals, strict=True):
+            assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=2e-5)
+
+
+def test_a_resample_without_rows_is_left_out():
+    right = np.array([[[True, False, True]]])
+    found = rank([tally(right, cells=np.array([0, 0, 1]), count=6)])
+    pair = stats.Pair(right[0].astype(float), np.array([0, 0, 1]), 6, "zoo")
+    expected = stats.paired_difference([pair]).interval
+    assert (found.intervals[0].low, found.intervals[0].high) == pytest.approx((expected.low, expected.high), abs=2e-5)
+
+
+# --- Ranks --------------------------------------------------------------------------------------------------------------
+
+
+def counted(*cases, rows=10):
+    """Return tallies where methods are right on these numbers of rows, one tally a case."""
+    return [tally([[np.arange(rows) < one] for one in case], cells=np.arange(rows)) for case in cases]
+
+
+def test_equal_accuracies_share_the_mean_rank():
+    found = rank(counted((9, 5, 5, 1), (7, 7, 7, 2), (3, 8, 1, 0)))
+    ranks = dict(zip(found.methods, found.average_ranks, strict=True))
+    assert ranks == pytest.approx({"m0": (1 + 2 + 2) / 3, "m1": (2.5 + 2 + 1) / 3, "m2": (2.5 + 2 + 3) / 3, "m3": 4})
+    assert found.methods == ("m1", "m0", "m2", "m3")
+    assert found.accuracies.tolist() == pytest.approx([200 / 3, 190 / 3, 130 / 3, 10])
+
+
+def test_equal_means_stand_in_the_order_of_their_ranks_then_of_their_names():
+    found = rank(counted((5, 4, 6, 5), (5, 9, 3, 5), (5, 2, 6, 5)))
+    assert found.methods == ("m2", "m0", "m3", "m1")  # all 50 %; m2 is first twice, m1 last twice
+
+
+def test_the_better_mean_stands_first_however_little_and_whatever_its_ranks():
+    assert rank(counted((149, 155), (150, 149), (150, 149), rows=300)).methods == ("m1", "m0")
+
+
+def test_only_methods_that_answer_every_case_are_ranked():
+    some, all_of_them = counted((5, 6), (1, 2, 3))
+    assert set(rank([some, all_of_them]).methods) == {"m0", "m1"}
+    assert set(rank([all_of_them]).methods) == {"m0", "m1", "m2"}
+
+
+def test_the_order_in_which_methods_and_cases_are_given_is_of_no_account():
+    rng = np.random.default_rng(4)
+    answers = [guesses(rng, methods=6, unsteady=0.05) for _ in range(3)]
+    answers[0][5] = answers[0][2]
+    names, other = [f"m{number}" for number in range(6)], rng.permutation(6)
+    one = rank([tally(right, names, zoo=zoo) for right, zoo in zip(answers, "aba", strict=True)])
+    shuffled = [tally(right[other], [names[i] for i in other], zoo=z) for right, z in zip(answers, "aba", strict=True)]
+    two = rank([shuffled[place] for place in (2, 0, 1)])
+    assert one.methods == two.methods
+    assert one.groups == two.groups
+    assert one.places.tolist() == two.places.tolist()
+    for name in ("accuracies", "average_ranks", "p", "first_over_rows"):
+        assert getattr(one, name) == pytest.approx(getattr(two, name), abs=1e-9)
+    assert [vars(interval) for interval in one.intervals] == [
+        pytest.approx(vars(interval), abs=1e-9) for interval in two.intervals
+    ]
+
+
+@pytest.mark.parametrize(("seeds", "rows"), [(1, 40), (5, 2), (1, 2)])
+def test_little_to_go_by(seeds, rows):
+    # One method, one case; one seed; one cell, from which nothing follows for others.
+    right = np.ones((2, seeds, rows), dtype=bool)
+    right[1, :, ::2] = False
+    alone, both = rank([tally(right[:1])]), rank([tally(right)])
+    assert (alone.methods, alone.places.tolist(), alone.groups) == (("m0",), [1], ("a",))
+    assert (alone.first_over_rows.tolist(), alone.first_over_cases.tolist()) == ([1], [1])
+    assert both.accuracies.tolist() == [100, 50]
+    assert both.places.tolist() == ([1, 1] if rows == 2 else [1, 2])
+    assert both.groups == (("a", "a") if rows == 2 else ("a", "b"))
+
+
+# --- Who is told apart --------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0.01, 20), st.floats(0.01, 10), st.floats(0.01, 10), st.integers(2, 12), st.integers(2, 80))
+def test_one_pair_is_tested_as_by_welch(gap, of_samples, of_cells, samples, cells):
+    (p,) = p_values(np.array([gap]), np.array([of_samples + of_cells]), np.array([of_samples]), samples, cells)
+    spread = np.sqrt(of_samples * samples), np.sqrt(of_cells * cells)
+    expected = ttest_ind_from_stats(gap, spread[0], samples, 0, spread[1], cells, equal_var=False).pvalue
+    assert p == pytest.approx(expected, rel=1e-6)
+
+
+def test_samples_that_happen_to_agree_are_not_believed():
+    # Of five pairs, three quarters have at most the fourth one's share, which the others are given; the fifth has its own.
+    shares = np.array([0, 0.1, 0.2, 0.5, 0.9])
+    freedom = 1 / (np.array([0.5, 0.5, 0.5, 0.5, 0.9]) ** 2 / 4 + np.array([0.5, 0.5, 0.5, 0.5, 0.1]) ** 2 / 49)
+    gaps, variances = np.array([3.0, -4, 5, 6, 7]), np.array([1.0, 2, 1, 2, 1])
+    expected = 2 * student.sf(np.abs(gaps) / np.sqrt(variances), freedom)
+    assert p_values(gaps, variances, shares * variances, 5, 50) == pytest.approx(expected)
+
+
+def test_no_gap_no_variance_and_a_single_cell():
+    zero, one = np.zeros(1), np.ones(1)
+    assert p_values(zero, zero, zero, 5, 50) == [1]
+    assert p_values(one, zero, zero, 5, 50) == [0]
+    assert p_values(one, zero, zero, 5, 1) == [1]
+    assert p_values(2 * one, one, zero, 1, 50) == pytest.approx(2 * student.sf(2, 49))
+    assert p_values(one[:0], one[:0], one[:0], 5, 50).shape == (0,)
+
+
+def test_where_rows_alone_vary_the_pair_is_tested_as_by_students_paired_test():
+    # 400 cells of a row each and one seed; the variance is that of 2,000 resamples, good to 3 %.
+    row = np.arange(400)
+    right = np.stack([row < 280, (row >= 60) & (row < 318)])[:, None]  # 60 rows for one alone, 38 for the other
+    found = rank([tally(right, cells=np.arange(400))])
+    expected = ttest_rel(right[0, 0].astype(float), right[1, 0].astype(float)).pvalue
+    assert 0.001 < expected < 0.2
+    assert found.p[0, 1] == pytest.approx(expected, rel=0.2)
+
+
+def test_where_seeds_alone_vary_the_pair_is_tested_as_by_students_paired_test_of_five():
+    # Every cell says the same: how many of its ten rows are right.
+    counts = np.array([[6, 8, 7, 9, 7], [5, 6, 6, 7, 6]])
+    right = np.tile(np.arange(10) < counts[:, :, None], (1, 1, 30))
+    found = rank([tally(right, cells=np.repeat(np.arange(30), 10))])
+    expected = ttest_rel(*counts).pvalue
+    assert 0.001 < expected < 0.05
+    assert found.p[0, 1] == pytest.approx(expected, rel=0.15)
+    assert found.p[0, 1] > 0.9 * expected
+
+
+def test_a_case_asked_twice_is_no_more_evidence():
+    # One draw of cells and of samples serves both.
+    one = tally(guesses(np.random.default_rng(8), methods=6, unsteady=0.05))
+    once, twice = rank([one]), rank([one, one])
+    assert twice.p == pytest.approx(once.p, rel=1e-6)
+    assert (once.p < 1).any()
+    two = tally(guesses(np.random.default_rng(9), methods=6, unsteady=0.05))
+    assert not np.allclose(rank([one, two]).p, once.p)
+
+
+def test_two_copies_of_a_method_tie():
+    rng = np.random.default_rng(2)
+    answers = [guesses(rng, methods=9, unsteady=0.1), guesses(rng, methods=9)]
+    for right in answers:
+        right[7] = right[3]
+        right[8] = right[3]
+    found = rank([tally(right, zoo=zoo) for right, zoo in zip(answers, "ab", strict=True)])
+    here = [found.methods.index(name) for name in ("m3", "m7", "m8")]
+    assert here == list(range(here[0], here[0] + 3))
+    for values in (
+        found.accuracies,
+        found.average_ranks,
+        found.places,
+        found.groups,
+        found.first_over_rows,
+        found.first_over_cases,
+        [(interval.low, interval.high) for interval in found.intervals],
+    ):
+        assert len({values[place] for place in here}) == 1  # to the last bit
+    assert (found.p[np.ix_(here, here)] == 1).all()
+
+
+def test_copies_share_the_first_place():
+    right = np.zeros((4, 5, 60), dtype=bool)
+    right[:3, :, :50] = True
+    found = rank([tally(right), tally(right)])
+    assert found.first_over_rows.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert found.first_over_cases.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert found.average_ranks.tolist() == [2, 2, 2, 4]
+    assert found.places.tolist() == [1, 1, 1, 4]
+    assert found.groups == ("a", "a", "a", "b")
+
+
+@pytest.mark.parametrize("unsteady", [0.0, 0.02, 0.15])
+def test_methods_of_one_skill_are_told_apart_on_one_board_in_twenty(unsteady):
+    # Rows alone vary, rows and seeds, seeds nearly alone: 66 pairs a board, 150 boards.
+    rng = np.random.default_rng(6)
+    wrong, boards, ranks = 0, 150, np.zeros(12)
+    for _ in range(boards):
+        found = rank([tally(guesses(rng, methods=12, unsteady=unsteady))])
+        wrong += (found.p <= 0.05).any()
+        ranks += [found.average_ranks[found.methods.index(f"m{number}")] for number in range(12)]
+    assert wrong <= binom.isf(0.001, boards, 0.05)
+    # Ranks are random: their means are 6.5, with the standard error of a uniform rank.
+    assert ranks / boards == pytest.approx(np.full(12, 6.5), abs=4 * np.sqrt((12**2 - 1) / 12 / boards))
+
+
+def test_against_shuffled_labels_every_method_is_random():
+    rng = np.random.default_rng(9)
+    rows, truth = 300, rng.integers(0, 2, 300)
+    skill = np.linspace(0.5, 1, 8)[:, None, None]
+    said = np.where(rng.random((8, 5, rows)) < skill, truth, 1 - truth)
+    names, cells = [f"m{number}" for number in range(8)], np.arange(rows) // 5
+    true, shuffled = (Tally.of(names, said, labels, cells, 60, "zoo") for labels in (truth, rng.permutation(truth)))
+    found = rank([true])
+    assert found.methods == tuple(reversed(names))
+    assert found.places[-1] > 4
+    by_chance = rank([shuffled])
+    assert by_chance.places.tolist() == [1] * 8
+    assert set(by_chance.groups) == {"a"}
+    assert by_chance.accuracies == pytest.approx(np.full(8, 50), abs=12)
+
+
+def test_a_better_method_is_first_and_told_apart():
+    rng = np.random.default_rng(3)
+    answers = [guesses(rng, methods=10, unsteady=0.02) for _ in range(3)]
+    for right in answers:
+        right[4] |= rng.random(right[4].shape) < 0.8
+    found = rank([tally(right, zoo=zoo) for right, zoo in zip(answers, "abc", strict=True)])
+    assert found.methods[0] == "m4"
+    assert found.places.tolist() == [1] + [2] * 9
+    assert found.groups == ("a",) + ("b",) * 9
+    assert found.first_over_rows[0] == found.first_over_cases[0] == 1
+
+
+def test_many_methods_can_be_told_apart():
+    # 30 methods are 435 pairs: more than 2,000 resamples could tell apart by counting them.
+    rng = np.random.default_rng(3)
+    right = np.concatenate([guesses(rng, methods=15, skill=one, rows=240) for one in (0.3, 0.8)])
+    found = rank([tally(right)])
+    assert found.places.tolist() == [1] * 15 + [16] * 15
+    assert set(found.groups[:15]).isdisjoint(found.groups[15:])
+
+
+def test_places_count_the_better_ones_that_are_told_apart():
+    rng = np.random.default_rng(5)
+    right = np.concatenate([guesses(rng, methods=2, skill=one, unsteady=0.05) for one in np.linspace(0.3, 0.8, 6)])
+    found = rank([tally(right)])
+    for one, place in enumerate(found.places):
+        assert place == 1 + sum(found.p[other, one] <= 0.05 for other in range(one))
+    assert len(set(found.places.tolist())) >= 2
+    assert (found.p == found.p.T).all()
+    assert (found.p.diagonal() == 1).all()
+
+
+@given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=7))
+def test_holm_is_bonferroni_closed(p):
+    # A hypothesis is rejected when Bonferroni's test rejects every intersection that it is part of.
+    expected = [
+        max(
+            min(1, size * min(p[other] for other in some))
+            for size in range(1, len(p) + 1)
+            for some in combinations(range(len(p)), size)
+            if one in some
+        )
+        for one in range(len(p))
+    ]
+    found = holm(np.array(p))
+    assert found.tolist() == pytest.approx(expected)
+    assert (found >= p).all()
+    order = np.argsort(p)
+    assert (np.diff(found[order]) >= 0).all()
+
+
+def test_holm_by_hand():
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+# --- Letters ------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def separations(draw):
+    """Return which pairs are told apart: symmetric, of up to nine methods."""
+    count = draw(st.integers(1, 9))
+    upper = np.triu(
+        np.array(draw(st.lists(st.booleans(), min_size=count**2, max_size=count**2))).reshape(count, count), 1
+    )
+    return upper | upper.T
+
+
+def members(groups):
+    """Return letter → who has it."""
+    every = sorted({letter for text in groups for letter in text.split()}, key=lambda text: (len(text), text))
+    return {letter: [one for one, text in enumerate(groups) if letter in text.split()] for letter in every}
+
+
+@given(separations())
+def test_two_share_a_letter_if_and_only_if_they_are_not_told_apart(apart):
+    groups = letters(apart)
+    for one, other in combinations(range(len(apart)), 2):
+        assert bool(set(groups[one].split()) & set(groups[other].split())) == (not apart[one, other])
+    assert all(groups)
+    for mine in members(groups).values():
+        outside = set(range(len(apart))) - set(mine)
+        assert all(apart[one, mine].any() for one in outside)  # nobody could join
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.integers(0, 10))
+def test_with_one_critical_difference_groups_are_the_bars_of_its_diagram(ranks, critical):
+    ranks = np.sort(ranks)
+    groups = members(letters(np.abs(ranks[:, None] - ranks) > critical))
+    ends = [int(np.searchsorted(ranks, one + critical, side="right")) for one in ranks]
+    bars = [(one, end) for one, end in enumerate(ends) if one == 0 or end > ends[one - 1]]
+    assert list(groups.values()) == [list(range(one, end)) for one, end in bars]
+    assert list(groups) == [ranking._letter(number) for number in range(len(bars))]
+
+
+@given(separations())
+def test_where_letters_do_not_suffice_groups_are_stretches(apart):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "MOST_GROUPS", 0)
+        groups = letters(apart)
+    found = list(members(groups).values())
+    assert all(groups)
+    for mine in found:
+        assert mine == list(range(mine[0], mine[-1] + 1))
+        assert not apart[np.ix_(mine, mine)].any()
+        for more in ([mine[0] - 1, *mine], [*mine, mine[-1] + 1]):
+            assert more[0] < 0 or more[-1] == len(apart) or apart[np.ix_(more, more)].any()
+    assert len(found) <= len(apart)
+
+
+def test_letters_go_on_after_z():
+    groups = letters(~np.eye(30, dtype=bool))
+    assert groups == (*"abcdefghijklmnopqrstuvwxyz", "aa", "ab", "ac", "ad")
+    assert ranking._letter(26 + 26**2) == "aaa"
+
+
+# --- How steady the first place is --------------------------------------------------------------------------------------
+
+
+def test_who_leads_in_every_cell_leads_in_every_half():
+    right = np.zeros((2, 1, 40), dtype=bool)
+    right[0], right[1, :, ::2] = True, True
+    found = rank([tally(right)])
+    assert found.first_over_rows.tolist() == [1, 0]
+
+
+def test_who_leads_by_one_cell_leads_where_it_is_drawn():
+    # Two of twelve cells decide, for one method each: a half of six holds both or neither (a draw) in 5 + 5 of 22 cases.
+    right = np.zeros((2, 3, 12), dtype=bool)
+    right[0, :, 0] = right[1, :, 1] = True
+    found = rank([tally(right, cells=np.arange(12), count=20)])
+    assert found.first_over_rows == pytest.approx([0.5, 0.5], abs=4 * 0.5 / np.sqrt(ranking.HALVES))
+    right[0, :, 2] = True  # alone with two of three: behind in those halves that hold the other's cell alone, 3 in 22
+    drawn = [set(some) for some in combinations(range(12), 6)]
+    leads = [(len(some & {0, 2}), len(some & {1})) for some in drawn]
+    expected = np.mean([(a > b) + (a == b) / 2 for a, b in leads])
+    found = rank([tally(right, cells=np.arange(12), count=20)])
+    assert found.first_over_rows[0] == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(ranking.HALVES))
+
+
+def test_who_leads_in_some_cases_leads_in_halves_of_them():
+    # Of five cases a half is three: m0 leads where it wins two of them or more.
+    found = rank(counted((6, 4), (6, 4), (6, 4), (4, 6), (4, 6)))
+    halves = [sum(case < 3 for case in some) for some in combinations(range(5), 3)]
+    expected = np.mean([wins >= 2 for wins in halves])
+    assert found.first_over_cases[0] == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(ranking.HALVES))
+    assert found.first_over_cases.sum() == pytest.approx(1)
+    assert rank(counted((6, 4))).first_over_cases.tolist() == [1, 0]
+
+
+def test_cases_in_the_same_cells_are_halved_alike():
+    rng = np.random.default_rng(7)
+    one, two = (tally(guesses(rng, rows=2 * CELLS), zoo="zoo") for _ in range(2))
+    where = one.halves(0)[:, 0], two.halves(0)[:, 0]
+    flat = tally(np.arange(2 * CELLS)[None, None] < 2 * 13, zoo="zoo").halves(
+        0
+    )  # the first 13 cells: which half it was
+    assert where[0].shape == where[1].shape
+    assert flat.std() > 0
+    assert (tally(np.arange(2 * CELLS)[None, None] < 2 * 13, zoo="other").halves(0) == flat).all()
+    assert not (tally(np.arange(2 * CELLS)[None, None] < 2 * 13, zoo="zoo").halves(1) == flat).all()
+
+
+# --- Nemenyi's critical difference --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("level", "published"),
+    [  # Demšar (2006), table 5(a): quantiles for two to ten classifiers
+        (0.05, (1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164)),
+        (0.10, (1.645, 2.052, 2.291, 2.459, 2.589, 2.693, 2.780, 2.855, 2.920)),
+    ],
+)
+def test_critical_differences_are_those_of_the_published_table(level, published):
+    for methods, quantile in enumerate(published, 2):
+        expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 30))
+        assert critical_difference(methods, 30, level) == pytest.approx(expected, abs=0.0011)
+
+
+def test_the_published_example():
+    assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar (2006), section 3.2.4
+    assert critical_difference(4, 14, 0.10) == pytest.approx(1.12, abs=0.005)
+    assert critical_difference(1, 14) == 0
