@@ -1,6 +1,7 @@
 """What can be checked of an entry without running it. A folder is hostile until all of this has been said of it."""
 
 import ast
+import errno
 import hashlib
 import os
 import re
@@ -270,15 +271,19 @@ def _content(folder: int, name: str, names: set[str]) -> bytes:
         # A link is not followed, and nobody waits for what is at the other end of a pipe.
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError as error:
-        raise Refused("file", f"{name} is no ordinary file that can be read: {reason(error)}") from error
-    with os.fdopen(handle, "rb") as file:
+        why = "it is a link" if error.errno == errno.ELOOP else reason(error)
+        raise Refused("file", f"{name} is no ordinary file that can be read: {why}") from error
+    try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise Refused("file", f"{name} is no ordinary file")
         kind = name if name in LARGEST else PREDICTIONS
         _check_size(about.st_size, kind, name)
-        content = file.read(LARGEST[kind] + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            content = file.read(LARGEST[kind] + 1)
         _check_size(len(content), kind, name)  # it may grow while it is read
+    finally:
+        os.close(handle)
     return content
 
 
@@ -301,7 +306,7 @@ def _entry(content: bytes, folder: str) -> Entry:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]["loc"][:1]
         kind = str(first[0]) if first in (("name",), ("slug",)) else "schema"
-        raise Refused(kind, f"{ENTRY}: {ascii(reason(error))[1:-1][:300]}") from error
+        raise Refused(kind, f"{ENTRY}: {_plain(reason(error))}") from error
     if entry.slug != folder:
         raise Refused("slug", f"{ENTRY}: slug {entry.slug} is not the name of its folder, {folder[:80]!a}")
     tail = re.search(r"-([1-9][0-9]{0,5})$", entry.slug)
@@ -313,6 +318,11 @@ def _entry(content: bytes, folder: str) -> Entry:
     if entry.created > datetime.now(UTC) + timedelta(days=1):
         raise Refused("date", f"{ENTRY}: created {entry.created:%Y-%m-%d} is in the future")
     return entry
+
+
+def _plain(text: str) -> str:
+    """Return a message as it can be shown: of bounded length, and without signs that look like others."""
+    return text.replace("Value error, ", "").encode("ascii", "backslashreplace").decode()[:300]
 
 
 def _check_texts(said: Any) -> None:
@@ -354,7 +364,7 @@ def _check_columns(entry: Entry) -> None:
         try:
             check_visible(columns, transductive=transductive)
         except MdbenchError as error:
-            raise Refused("columns", f"{ENTRY}: columns: {task[:40]!a}: {ascii(str(error))[1:-1][:300]}") from error
+            raise Refused("columns", f"{ENTRY}: columns: {task[:40]!a}: {_plain(str(error))}") from error
         if len(set(columns)) < len(columns):
             raise Refused("columns", f"{ENTRY}: columns: {task[:40]!a}: one stands there twice")
     families = families_of(entry.columns)

@@ -256,7 +256,7 @@ def _check_head(head: pq.FileMetaData, what: str, columns: Sequence[str], texts:
     names = [one.path for one in there]
     if names != list(columns):
         raise Refused(
-            "columns",
+            "table",
             f"{what}: its columns are {', '.join(f'{name[:40]!a}' for name in names)}, not {', '.join(columns)}",
         )
     for one in there:

@@ -145,7 +145,10 @@ def submit(
                 on_sealed[answered.sealed.name] = answered.content
             for task, why in answered.left_out.items():
                 say(f"{answered.sealed.name}: {task} is left out: {why}")
-    return _write(entries, draft.slug, _contents(draft, found, exam, contents, on_sealed), exam)
+    folder = _write(entries, draft.slug, _contents(draft, found, exam, contents, on_sealed), exam)
+    for written in sorted(folder.iterdir()):
+        say(f"wrote {written}")
+    return folder
 
 
 def command(
@@ -187,8 +190,6 @@ def command(
         show_failures(error.failures)
         say("nothing was written: an entry answers every case of its tasks")
         raise typer.Exit(2) from error
-    for file in sorted(folder.iterdir()):
-        say(f"wrote {file}")
     if pr is None:
         elsewhere = "" if entries == ENTRIES else f" --entries {shlex.quote(str(entries))}"
         say(f"verify it:  mdbench leaderboard verify {folder.name}{elsewhere}")
