@@ -17,11 +17,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import pandas as pd
 from cryptography.fernet import Fernet, InvalidToken
+from pandas.api.types import is_numeric_dtype, is_string_dtype
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from leaderboard.entry import PREDICTION_COLUMNS, Sha256, Slug, sealed_file
@@ -75,7 +76,7 @@ class Sealed(_Strict):
     tasks: dict[str, tuple[str, ...]] = Field(min_length=1)
     knobs: tuple[str, ...] = Field(min_length=1)
     budget: int = Field(ge=1)
-    seeds: tuple[int, ...] = Field(min_length=1, max_length=100)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(min_length=1, max_length=100)
     rows: int = Field(ge=1, le=1_000_000)
     models_sha256: Sha256
     labels_sha256: Sha256
@@ -85,6 +86,8 @@ class Sealed(_Strict):
         for task, verdicts in self.tasks.items():
             if task not in TASKS or verdicts != TASKS[task].classes:
                 raise ValueError(f"tasks: {task!r} with these verdicts is none of this mdbench")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one stands there twice")
         return self
 
     @property
@@ -170,12 +173,14 @@ class Part:
         except (OSError, ValidationError) as error:
             raise MdbenchError(f"{folder / SEALED} cannot be read: {reason(error)}; fetch the folder anew") from error
         table = zoo.read_table(folder / MODELS, sealed.models_sha256, sealed.rows, described=SEALED)
-        foreign = [str(name) for name in table if name != "configuration" and not is_public(str(name))]
-        if foreign or "configuration" not in table or not table["configuration"].is_unique:
-            what = (
-                f"column {foreign[0]!r} has no place there" if foreign else "its rows are not named, each differently"
-            )
-            raise MdbenchError(f"{folder / MODELS} is not the public part of a sealed zoo: {what}")
+        for name in map(str, table):
+            if name != "configuration" and not (is_public(name) and is_numeric_dtype(table[name])):
+                raise MdbenchError(
+                    f"{folder / MODELS}: column {name!r} has no place in the public part of a sealed zoo"
+                )
+        named = "configuration" in table and is_string_dtype(table["configuration"])
+        if not named or not table["configuration"].is_unique:
+            raise MdbenchError(f"{folder / MODELS}: its rows are not named in column 'configuration', each differently")
         return cls(folder, sealed, table.set_index("configuration"))
 
     def exam(self) -> Exam:

@@ -416,7 +416,7 @@ WRONG = {
     ),
     "unknown seed": edited(lambda table: table.__setitem__("seed", table["seed"].mask(table.index == 17, 43))),
     "unknown case": edited(lambda table: table.__setitem__("case", table["case"].mask(table.index == 17, "winter/x"))),
-    "columns": lambda table: table.rename(columns={"case": "task"}),
+    "table": lambda table: table.rename(columns={"case": "task"}),
     "types": lambda table: table.assign(predicted=0),
     "empty value": edited(lambda table: table.__setitem__("predicted", table["predicted"].mask(table.index == 17))),
     "size": lambda table: pd.concat([table] * 20),
@@ -545,6 +545,8 @@ def test_a_public_part_that_was_changed_is_refused(shelf, winter, content):
         ({"rows": 7}, r"rows, but sealed\.json says 7"),
         ({"more": 1}, "more"),
         ({"name": "Winter <b>"}, "name"),
+        ({"seeds": [42, -1]}, "seeds"),
+        ({"seeds": [42, 42]}, "seeds: one stands there twice"),
     ],
 )
 def test_a_public_part_that_makes_no_sense_is_refused(winter, change, why):
@@ -558,11 +560,13 @@ def test_a_table_with_columns_that_have_no_place_there_is_refused(winter):
     table = pq.read_table(models).to_pandas()
     twice = table.assign(configuration="a")
     for bad, why in (
-        (table.assign(test_error=1.0), "column 'test_error' has no place there"),
-        (table.assign(data_amount=1.0), "column 'data_amount' has no place there"),
-        (table.assign(optimizer="temperature_too_low"), "column 'optimizer' has no place there"),
+        (table.assign(test_error=1.0), "column 'test_error' has no place in"),
+        (table.assign(data_amount=1.0), "column 'data_amount' has no place in"),
+        (table.assign(optimizer="temperature_too_low"), "column 'optimizer' has no place in"),
+        (table.assign(train_error="low"), "column 'train_error' has no place in"),
         (table.assign(colour=1.0), "column 'colour' is not one of"),
         (table.drop(columns="configuration"), "rows are not named"),
+        (table.assign(configuration=range(len(table))), "rows are not named"),
         (twice, "rows are not named"),
     ):
         models.write_bytes(files.parquet(bad))
