@@ -95,13 +95,13 @@ def verify(
 ) -> None:
     """Check entries, run their methods again, and record the verdicts."""
     with needs("leaderboard"):
-        from leaderboard import verify as run
-    run.command(
+        from leaderboard import maintenance
+    maintenance.verify(
         names or [],
         every=every,
         entries=entries,
         rerun=not no_rerun,
-        record=not dry_run,
+        recorded=not dry_run,
         sealed=sealed,
         key=key,
         workers=workers,
@@ -118,8 +118,8 @@ def remove(
 ) -> None:
     """Take an entry off the board. Its files and its history are kept."""
     with needs("leaderboard"):
-        from leaderboard import verify as run
-    run.remove(name, reason, entries)
+        from leaderboard import maintenance
+    maintenance.remove(name, reason, entries)
 
 
 @app.command()
@@ -129,8 +129,8 @@ def rescore(
 ) -> None:
     """Score every entry on the data as they are now, and record what has changed."""
     with needs("leaderboard"):
-        from leaderboard import verify as run
-    run.rescore(reason, entries)
+        from leaderboard import maintenance
+    maintenance.rescore(reason, entries)
 
 
 @app.command()

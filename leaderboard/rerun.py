@@ -49,8 +49,8 @@ def rerun(checked: Checked, exam: Exam, runner: Runner) -> Verdict:
 
     Returns
     -------
-    ``verified`` where every prediction is the same; ``reproduced within noise`` where they differ no more than the method does
-    from itself, see `judge`; ``self-reported`` where what it requires is not installed here; else ``rejected``.
+    ``verified`` where every prediction is the same; ``reproduced within noise`` where they differ no more than the method
+    does from itself, see `judge`; ``self-reported`` where what it requires is not installed here; else ``rejected``.
     """
     absent = missing_requirements(checked.requirements)
     if absent:
@@ -220,5 +220,3 @@ def _differences(environment: Environment) -> list[str]:
 
 def _rejected(reason: str) -> Verdict:
     return Verdict(outcome="rejected", reason=reason)
-
-

@@ -1,27 +1,24 @@
 """Entries checked, run again, and what came of it written into the ledger."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import typer
 
 import mdbench
 from leaderboard import ledger
-from leaderboard.checks import Checked, check, check_among, read_entries, read_entry
+from leaderboard.checks import Checked, check, check_among, read_entry
 from leaderboard.entry import METHOD, SELECTIONS, Entry
 from leaderboard.exam import Exam
-from leaderboard.ledger import LEDGER, Ledger, SealedScore, Verdict
+from leaderboard.ledger import Ledger, SealedScore, Verdict
 from leaderboard.refused import Refused
 from leaderboard.rerun import first_difference, rerun
-from mdbench.cli import progress_bar
 from mdbench.errors import MdbenchError
-from mdbench.workers import Runner, Workers
+from mdbench.workers import Runner
 
 UNTOUCHED: Final = "self-reported"
 
@@ -64,13 +61,15 @@ class Exams:
 
     def __init__(self) -> None:
         self._posed: dict[tuple[str, ...], Exam] = {}
+        self._lock = threading.Lock()
 
     def of(self, selections: Iterable[str]) -> Exam:
         """Return the exam of some selections; raises as `Exam.of` does."""
         chosen = tuple(name for name in SELECTIONS if name in set(selections))
-        if chosen not in self._posed:
-            self._posed[chosen] = Exam.of(chosen)
-        return self._posed[chosen]
+        with self._lock:
+            if chosen not in self._posed:
+                self._posed[chosen] = Exam.of(chosen)
+            return self._posed[chosen]
 
 
 def verify(
@@ -105,13 +104,17 @@ def verify(
         if accepted and accepted[-1].entry_sha256 != checked.entry_sha256:
             raise Refused("changed", "it has changed since it was accepted; bring back what was there, and submit anew")
     except Refused as refused:
+        if refused.kind == "dataset" and state.accepted_on is not None:
+            raise MdbenchError(
+                f"{folder.name}: the data have changed since it was accepted; run `mdbench leaderboard rescore` first"
+            ) from refused
         return Verified(folder.name, Verdict(outcome="rejected", reason=f"{refused.kind}: {refused}"))
     if runner is None:
         return Verified(folder.name, Verdict(outcome=UNTOUCHED, reason="not run again"), checked, exam)
     return Verified(folder.name, rerun(checked, exam, runner), checked, exam)
 
 
-def record(path: Path, found: Verified) -> None:
+def record(path: Path, found: Verified, known: Mapping[str, Entry]) -> None:
     """Write what came of an entry into the ledger: its acceptance, if it is new and not rejected, and the verdict.
 
     A submission that is rejected at once leaves no trace in it: it was never on the board.
@@ -120,6 +123,7 @@ def record(path: Path, found: Verified) -> None:
     ----------
     path : the ledger.
     found : of `verify`.
+    known : all entries, see `leaderboard.checks.read_entries`; one may supersede another.
 
     Raises
     ------
@@ -144,19 +148,22 @@ def record(path: Path, found: Verified) -> None:
         "dataset": found.exam.digest_of(found.checked.predicted),
     }
     if state.accepted_on is None:
-        ledger.append(
-            path, kind="accepted", entry=entry.slug, reason="all checks passed", scores=found.scores, **said
-        )
+        ledger.append(path, kind="accepted", entry=entry.slug, reason="all checks passed", scores=found.scores, **said)
     ledger.append(
         path, kind="verification", entry=entry.slug, reason=found.verdict.reason, verdict=found.verdict, **said
     )
     if entry.supersedes is not None:
         _supersede(path, entry.supersedes, entry.slug)
+    for other in known.values():  # whichever of the two is accepted first
+        if other.supersedes == entry.slug:
+            _supersede(path, entry.slug, other.slug)
 
 
 def _supersede(path: Path, old: str, new: str) -> None:
-    state = Ledger.read(path).state(old)
-    if state.accepted_on is not None and state.status not in ("superseded", "removed"):
+    """Record that one entry takes the place of another, once both have been accepted."""
+    history = Ledger.read(path)
+    state = history.state(old)
+    if state.status in ("on board", "rejected") and state.accepted_on and history.state(new).status == "on board":
         last = state.history[-1]
         ledger.append(
             path,

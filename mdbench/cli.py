@@ -348,6 +348,8 @@ def _own(asked: Sequence[str], found: "Sequence[object]") -> list[str]:
 @contextmanager
 def progress_bar(
     stopped: str = "answers given so far are kept, and the same command goes on from there",
+    doing: str = "asking",
+    units: str = "answers",
 ) -> Iterator["Progress"]:
     """Show a progress bar on a terminal's stderr; Ctrl-C ends the command with exit code 130, saying what is left then."""
     from rich.console import Console
@@ -355,10 +357,10 @@ def progress_bar(
 
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("asking"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("answers"),
+        TextColumn(units),
         TimeElapsedColumn(),
         console=console,
         transient=True,

@@ -117,7 +117,17 @@ REFUSED = {
         "for _ in range(5):\n    if not os.fork():\n        kept = np.ones(2**25)\n        time.sleep(60)\ntime.sleep(60)",
         "it used more than 1 GiB of memory",
     ),
-    "becomes root": ("os.setuid(0)", "it raised PermissionError"),
+    "fills memory that is nobody's": (
+        "kept = []\nwhile True:\n    kept.append(os.memfd_create('x'))\n    os.write(kept[-1], bytes(15 * 2**20))",
+        r"it used more than 1 GiB|it raised OSError: \[Errno 24\]",
+    ),
+    "fills System V memory": (
+        "libc = ctypes.CDLL(None)\nlibc.shmat.restype = ctypes.c_void_p\nwhile True:\n"
+        "    key = libc.shmget(0, 2**26, 0o1600)\n    at = libc.shmat(key, None, 0)\n    ctypes.memset(at, 1, 2**26)\n"
+        "    libc.shmdt(ctypes.c_void_p(at))",
+        "it used more than 1 GiB",
+    ),
+    "becomes root": ("os.setuid(0)", r"it raised (PermissionError|OSError: \[Errno 22\])"),
     "starts threads without end": (
         "import threading\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()",
         "it raised RuntimeError",

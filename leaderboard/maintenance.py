@@ -1,0 +1,265 @@
+"""What maintainers do with entries: verify, score on sealed zoos, remove, score anew."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import mdbench
+from leaderboard import ledger
+from leaderboard.checks import check, read_entries, read_entry
+from leaderboard.ledger import LEDGER, Ledger
+from leaderboard.seal import KEY
+from leaderboard.verify import Exams, Verified, record, score_sealed, scored
+from leaderboard.verify import verify as verify_one
+from mdbench.cli import progress_bar
+from mdbench.errors import MdbenchError
+from mdbench.report import say
+from mdbench.sandbox import Sandbox
+from mdbench.workers import Runner, Workers
+
+_COLOURS = {"verified": "green", "reproduced within noise": "cyan", "self-reported": "yellow", "rejected": "red"}
+
+
+@dataclass(frozen=True)
+class Unverified:
+    """An entry of which nothing can be said on this machine, and why."""
+
+    slug: str
+    reason: str
+
+
+def verify(
+    names: Sequence[str],
+    *,
+    every: bool,
+    entries: Path,
+    rerun: bool,
+    recorded: bool,
+    sealed: Path | None,
+    key: Path | None,
+    workers: int,
+    timeout: float,
+    sandbox: bool,
+) -> None:
+    """Verify entries, show the verdicts, and write them into the ledger; exit with code 2 where one is rejected.
+
+    Parameters
+    ----------
+    names, every : names or folders of entries, or all that are not superseded or removed.
+    entries : folder of the entries and their ledger.
+    rerun : whether methods are run again.
+    recorded : whether the ledger is written.
+    sealed, key : labels of a sealed zoo and their key, to score the entries on it too.
+    workers, timeout, sandbox : see `mdbench.evaluation.Asking`.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such entry, no sandbox, or the ledger cannot be read or written.
+    """
+    path = entries / LEDGER
+    folders = _chosen(names, entries, every=every)
+    known = read_entries(entries)
+    found = []
+    stopped = "verdicts so far are in the ledger" if recorded else "nothing was written"
+    with progress_bar(stopped, doing="verifying", units="entries") as progress:
+        progress(0, len(folders))
+        for one in verified(folders, Ledger.read(path), rerun=rerun, workers=workers, timeout=timeout, sandbox=sandbox):
+            found.append(one)
+            if recorded and isinstance(one, Verified):
+                record(path, one, known)
+            progress(len(found), len(folders))
+    _show(found)
+    failed = any(isinstance(one, Unverified) or one.verdict.outcome == "rejected" for one in found)
+    for one in found if sealed else ():
+        if sealed and isinstance(one, Verified) and one.checked:
+            failed |= not _score_sealed(
+                one, path, sealed, key, recorded=recorded, workers=workers, timeout=timeout, sandbox=sandbox
+            )
+    if failed:
+        raise typer.Exit(2)
+
+
+def verified(
+    folders: Sequence[Path], history: Ledger, *, rerun: bool, workers: int, timeout: float, sandbox: bool
+) -> Iterator[Verified | Unverified]:
+    """Verify entries, several at a time, each in a sandbox of its own; they come in the order in which they were given.
+
+    Parameters
+    ----------
+    folders : the entries; the others are those beside each.
+    history : what happened before.
+    rerun, workers, timeout, sandbox : see `verify`.
+
+    Raises
+    ------
+    MdbenchError
+        There is no sandbox.
+    """
+    exams = Exams()
+    known = {home: read_entries(home) for home in {folder.parent for folder in folders}}
+    several = max(1, min(workers, len(folders)) if sandbox else 1)
+    with ExitStack() as stack:
+        # The threads are waited for last: what they wait for has ended by then, after Ctrl-C too.
+        threads = ThreadPoolExecutor(several)
+        stack.callback(threads.shutdown, cancel_futures=True)
+        runners: SimpleQueue[Runner | None] = SimpleQueue()
+        for _ in range(several):
+            runner: Sandbox | Workers | None = _runner(workers // several, timeout, sandbox=sandbox) if rerun else None
+            if runner is not None:
+                stack.enter_context(runner)
+            runners.put(runner)
+
+        def of(folder: Path) -> Verified | Unverified:
+            mine = runners.get()
+            try:
+                return verify_one(folder, known[folder.parent], history, exams, mine)
+            except MdbenchError as error:
+                return Unverified(folder.name, str(error))
+            finally:
+                runners.put(mine)
+
+        yield from threads.map(of, folders)
+
+
+def remove(name: str, reason: str, entries: Path) -> None:
+    """Take an entry off the board; its files and its history are kept.
+
+    Raises
+    ------
+    MdbenchError
+        It is not on the board, or the ledger cannot be written.
+    """
+    path = entries / LEDGER
+    state = Ledger.read(path).state(name)
+    if state.accepted_on is None:
+        raise MdbenchError(f"{name} was never on the board of {entries}")
+    last = state.history[-1]
+    ledger.append(
+        path,
+        kind="removed",
+        entry=name,
+        entry_sha256=last.entry_sha256,
+        reason=reason,
+        mdbench=mdbench.__version__,
+        dataset=last.dataset,
+    )
+    say(f"{name} is off the board; its files and its history are kept")
+
+
+def rescore(reason: str, entries: Path) -> None:
+    """Score every entry on the data as they are now, and record what has changed.
+
+    Raises
+    ------
+    MdbenchError
+        An entry does not answer the cases as they are now: it has to be submitted anew. Those before it are recorded.
+    """
+    path = entries / LEDGER
+    history, exams = Ledger.read(path), Exams()
+    changed = 0
+    for slug in sorted({event.entry for event in history.events}):
+        state = history.state(slug)
+        if state.status not in ("on board", "rejected") or state.accepted_on is None:
+            continue
+        exam = exams.of(read_entry(entries / slug).selections)
+        checked = check(entries / slug, exam, rescored=True)
+        scores, dataset = scored(checked.predicted, exam), exam.digest_of(checked.predicted)
+        before = next(event for event in reversed(state.history) if event.scores is not None)
+        if dataset == before.dataset and scores == before.scores:
+            continue
+        ledger.append(
+            path,
+            kind="rescored",
+            entry=slug,
+            entry_sha256=checked.entry_sha256,
+            reason=reason,
+            mdbench=mdbench.__version__,
+            dataset=dataset,
+            scores=scores,
+        )
+        changed += 1
+        was, now = (float(np.mean(list(said.values()))) for said in (before.scores or {}, scores))
+        say(f"{slug}: {was:.2f} → {now:.2f}")
+    say(f"{changed} entries scored anew" if changed else "nothing has changed")
+
+
+def _runner(workers: int, timeout: float, *, sandbox: bool) -> Sandbox | Workers:
+    return Sandbox(max(workers, 1), timeout) if sandbox else Workers(max(workers, 1), timeout)
+
+
+def _chosen(names: Sequence[str], entries: Path, *, every: bool) -> list[Path]:
+    """Return the folders of the entries that are meant."""
+    if every == bool(names):
+        raise MdbenchError("give the names of entries, or --all" if not names else "give names, or --all, not both")
+    if every:
+        history = Ledger.read(entries / LEDGER)
+        folders = [path for path in sorted(entries.glob("[!.]*")) if path.is_dir() or path.is_symlink()]
+        return [path for path in folders if history.state(path.name).status not in ("superseded", "removed")]
+    folders = [Path(name) if len(Path(name).parts) > 1 else entries / name for name in names]
+    absent = next((folder for folder in folders if not os.path.lexists(folder)), None)
+    if absent:
+        raise MdbenchError(
+            f"there is no entry {absent}; in {entries} there are: {', '.join(read_entries(entries)) or 'none'}"
+        )
+    return folders
+
+
+def _score_sealed(found: Verified, path: Path, labels: Path, key: Path | None, *, recorded: bool, **how: Any) -> bool:
+    """Score an entry on a sealed zoo, and tell whether that could be done."""
+    assert found.checked
+    try:
+        score = score_sealed(found.checked, labels, key or labels.parent / KEY, **how)
+    except MdbenchError as error:
+        typer.echo(f"error: {error}", err=True)
+        return False
+    say(f"{found.slug} on {score.zoo}: {score.accuracy:.1f} % [{score.low:.1f}, {score.high:.1f}]")
+    state = Ledger.read(path).state(found.slug)
+    before = [event.sealed for event in state.history if event.sealed]
+    if recorded and state.accepted_on is not None and score not in before:
+        last = state.history[-1]
+        ledger.append(
+            path,
+            kind="sealed",
+            entry=found.slug,
+            entry_sha256=last.entry_sha256,
+            reason=f"scored on {score.zoo}",
+            mdbench=mdbench.__version__,
+            dataset=last.dataset,
+            sealed=score,
+        )
+    return True
+
+
+def _show(found: Sequence[Verified | Unverified]) -> None:
+    """Print the verdicts."""
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=140)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, how in (("entry", "left"), ("accuracy", "right"), ("cases", "right"), ("verdict", "left"), ("", "left")):
+        table.add_column(name, justify=how, overflow="fold")  # type: ignore[arg-type]
+    for one in found:
+        if isinstance(one, Unverified):
+            table.add_row(escape(one.slug), "", "", "[red]not verified[/]", escape(one.reason))
+            continue
+        scores, outcome = one.scores, one.verdict.outcome
+        mean = f"{np.mean(list(scores.values())):.2f}" if scores else ""
+        table.add_row(
+            escape(one.slug),
+            mean,
+            str(len(scores) or ""),
+            f"[{_COLOURS[outcome]}]{outcome}[/]",
+            escape(one.verdict.reason),
+        )
+    console.print(table if found else "there are no entries")
