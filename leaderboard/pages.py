@@ -7,21 +7,21 @@ from typing import Any, Final
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 import mdbench
 from leaderboard.board import Board, CaseScore, Place, Row, View
+from leaderboard.lines import Scored, case_lines, method_lines, ranked, scale_of
 from leaderboard.mistakes import ACROSS, DOWN, Mistakes, mistakes
 from leaderboard.standings import MARKDOWN, STANDINGS
 from leaderboard.whisker import Scale
 from mdbench.evaluation import Posed
 from mdbench.labels import decided
 from mdbench.schema import COLUMNS, VISIBLE_FAMILIES, Family
-from mdbench.stats import Interval
-from mdbench.tasks import NONE, TASKS
+from mdbench.tasks import NONE, TASKS, Task
 from mdbench.zoo import Zoo
 
 #: Lines in a figure of accuracy against budget: as many as there are colours and shapes to tell them apart.
@@ -38,7 +38,7 @@ SEES: Final = {
 _VERDICT_SIGNS: Final = {"verified": "✓", "reproduced within noise": "≈", "self-reported": "○", "rejected": "✕"}
 _KINDS: Final = {
     "accepted": "accepted",
-    "verification": "verified",
+    "verification": "checked",
     "rescored": "scored anew",
     "superseded": "superseded",
     "removed": "removed",
@@ -58,7 +58,7 @@ class MyMethod:
         return [self.verdict] * len(models)
 """
 #: Characters that end a script, or a line of one, in texts that stand in a script.
-_UNSAFE: Final = {sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+_UNSAFE: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 Page = tuple[str, str]
 
@@ -66,7 +66,7 @@ Page = tuple[str, str]
 def embedded(data: Any) -> Markup:
     """Return data as JSON that can stand within a script element."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(str.maketrans(_UNSAFE)))  # noqa: S704 - nothing that ends the element is left
+    return Markup(text.translate(_UNSAFE))  # noqa: S704 - nothing that ends the element is left
 
 
 def most_seen(families: Sequence[str]) -> str:
@@ -128,7 +128,7 @@ class Pages:
     def __iter__(self) -> Iterator[Page]:
         """Yield the name and the text of every page."""
         yield self._page("index.html", **self._index())
-        yield self._page("cases.html", sweeps=self._sweeps())
+        yield self._page("cases.html", tasks=self._tasks())
         yield self._page("zoos.html", zoos=[self._zoo(zoo) for zoo in self._zoos.values()])
         yield self._page("sealed.html", boards=self._sealed())
         yield self._page("history.html", **self._history())
@@ -142,13 +142,17 @@ class Pages:
 
     def _page(self, name: str, template: str = "", **said: Any) -> Page:
         root = "../" * name.count("/")
-        text = _templates().get_template(f"{template or name}.jinja").render(
-            root=root,
-            here=name,
-            board=self.board,
-            version=mdbench.__version__,
-            files=(STANDINGS, MARKDOWN),
-            **said,
+        text = (
+            _templates()
+            .get_template(f"{template or name}.jinja")
+            .render(
+                root=root,
+                here=name,
+                board=self.board,
+                version=mdbench.__version__,
+                files=(STANDINGS, MARKDOWN),
+                **said,
+            )
         )
         return name, text
 
@@ -164,7 +168,9 @@ class Pages:
             "scale": scale,
             "words": TASK_WORDS,
             "all_scenarios": ALL_SCENARIOS,
-            "unplaced": [(row, self._answered(row, view)) for slug, row in self.board.rows.items() if slug not in placed]
+            "unplaced": [
+                (row, self._answered(row, view)) for slug, row in self.board.rows.items() if slug not in placed
+            ]
             if view
             else [],
             "sees_words": SEES,
@@ -233,17 +239,26 @@ class Pages:
     # --- Cases --------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _in_case(self) -> dict[str, list[tuple[int, str, CaseScore]]]:
-        """Case → (place, entry, score), best first; equal accuracies share the better place."""
-        found: dict[str, list[tuple[int, str, CaseScore]]] = {}
-        for case in self.exam.posed:
-            scores = [(row.scores[case], slug) for slug, row in self.board.rows.items() if case in row.scores]
-            scores.sort(key=lambda one: -one[0].accuracy)
-            first: dict[float, int] = {}
-            for number, (score, _) in enumerate(scores, start=1):
-                first.setdefault(score.accuracy, number)
-            found[case] = [(first[score.accuracy], slug, score) for score, slug in scores]
-        return found
+    def _in_case(self) -> dict[str, list[Scored]]:
+        """Case → its scores, best first."""
+        return {
+            case: ranked((slug, row.scores[case]) for slug, row in self.board.rows.items() if case in row.scores)
+            for case in self.exam.posed
+        }
+
+    @cache  # noqa: B019 - there is one for a build
+    def _names(self, root: str) -> dict[str, str]:
+        """Entry → the cell with its name, on a page so far from the root."""
+        return {
+            slug: f'<td class="name"><a href="{root}methods/{escape(slug)}.html">{escape(row.entry.name)}</a></td>'
+            for slug, row in self.board.rows.items()
+        }
+
+    @cached_property
+    def _about(self) -> dict[str, str]:
+        """Entry → the cells behind its score."""
+        parts: Any = _templates().get_template("parts.html.jinja").module
+        return {slug: parts.about(row) for slug, row in self.board.rows.items()}
 
     @cached_property
     def _by_sweep(self) -> dict[str, list[Posed]]:
@@ -252,24 +267,19 @@ class Pages:
             sweeps.setdefault(posed.rows.case.sweep, []).append(posed)
         return sweeps
 
-    def _sweeps(self) -> list[dict[str, Any]]:
-        chosen = {case: [name for name, cases in self.exam.selections.items() if case in cases] for case in self.exam.posed}
-        return [
-            {
-                "case": several[0].rows.case,
-                "question": TASKS[several[0].rows.case.task].question,
-                "cases": [
-                    {
-                        "case": posed.rows.case,
-                        "rows": len(posed.rows.test),
-                        "selections": chosen[posed.rows.case.name],
-                        "best": self._in_case[posed.rows.case.name][:1],
-                    }
-                    for posed in several
-                ],
-            }
-            for several in self._by_sweep.values()
-        ]
+    def _tasks(self) -> dict[Task, list[dict[str, Any]]]:
+        """Return the cases of every task."""
+        found: dict[Task, list[dict[str, Any]]] = {}
+        for name, posed in self.exam.posed.items():
+            found.setdefault(posed.rows.task, []).append(
+                {
+                    "case": posed.rows.case,
+                    "rows": len(posed.rows.test),
+                    "selections": [selection for selection, cases in self.exam.selections.items() if name in cases],
+                    "best": self._in_case[name][:1],
+                }
+            )
+        return found
 
     def _case(self, posed: Posed) -> dict[str, Any]:
         rows, case = posed.rows, posed.rows.case
@@ -282,9 +292,13 @@ class Pages:
             "trained_on": [len(sample) for sample in rows.samples],
             "test_rows": len(rows.test),
             "test_cells": len(np.unique(rows.test.cells)),
-            "labels": [(verdict, 100 * count / len(rows.test)) for verdict, count in zip(rows.task.classes, counts, strict=True)],
+            "labels": [
+                (verdict, 100 * count / len(rows.test))
+                for verdict, count in zip(rows.task.classes, counts, strict=True)
+            ],
             "scores": scores,
-            "scale": Scale.over(score.interval for _, _, score in scores),
+            "scale": scale_of(scores),
+            "lines": case_lines(scores, self._names("../" * case_page(case.name).count("/")), self._about),
             "siblings": [one.rows.case for one in self._by_sweep[case.sweep]],
             "budget": self._budget(self._by_sweep[case.sweep]),
         }
@@ -310,7 +324,11 @@ class Pages:
             for row in complete[:LINES]
             for at, name in zip(x, names, strict=True)
         ]
-        label = f"{knob.replace('_', ' ')} at most{'' if unit == '1' else f', {unit}'}" if limited else "training configurations"
+        label = (
+            f"{knob.replace('_', ' ')} at most{'' if unit == '1' else f', {unit}'}"
+            if limited
+            else "training configurations"
+        )
         return {"label": label, "log": bool(max(x) > 20 * min(x)), "points": points, "of": len(complete)}
 
     # --- Methods ------------------------------------------------------------------------------------------------------
@@ -334,56 +352,79 @@ class Pages:
         return found
 
     @cached_property
-    def _place_in_case(self) -> dict[str, dict[str, int]]:
-        return {case: {slug: place for place, slug, _ in scores} for case, scores in self._in_case.items()}
+    def _by_entry(self) -> dict[str, dict[str, Scored]]:
+        """Entry → case → its score."""
+        found: dict[str, dict[str, Scored]] = {slug: {} for slug in self.board.rows}
+        for case, scores in self._in_case.items():
+            for one in scores:
+                found[one.slug][case] = one
+        return found
+
+    @cached_property
+    def _bests(self) -> dict[str, float]:
+        return {case: scores[0].accuracy for case, scores in self._in_case.items() if scores}
+
+    @cached_property
+    def _others(self) -> dict[str, tuple[str, int]]:
+        """Case → its cell on the page of a method, and how many answer it."""
+        return {
+            case: (f'<td class="code"><a href="../{case_page(case)}">{escape(case)}</a></td>', len(scores))
+            for case, scores in self._in_case.items()
+        }
 
     def _method(self, slug: str) -> dict[str, Any]:
         row = self.board.rows[slug]
-        scores = [
-            {
-                "case": case,
-                "score": row.scores[case],
-                "place": self._place_in_case[case][slug],
-                "of": len(self._in_case[case]),
-                "best": self._in_case[case][0][2].accuracy,
-            }
-            for case in self.exam.posed
-            if case in row.scores
-        ]
-        ends = [one["score"].interval for one in scores] + [Interval(one["best"], one["best"]) for one in scores]
+        scores = self._by_entry[slug]
         return {
             "row": row,
             "standings": [(view, places[slug], len(places)) for view, places in self._places if slug in places],
             "words": TASK_WORDS,
-            "scores": scores,
+            "lines": method_lines(scores, self._bests, self._others),
             "unanswered": len(self.exam.posed) - len(scores),
-            "scale": Scale.over(ends),
+            "scale": scale_of(scores.values(), (self._bests[case] for case in scores)),
             "source": _highlighted(row.source),
             "figures": self._figures(slug),
         }
 
+    @cached_property
+    def _grids(self) -> tuple[list[Any], dict[str, int]]:
+        """The grids over which mistakes are drawn, each once; case → which of them is its."""
+        grids: list[Any] = []
+        whose = {}
+        for case, (made, _) in self._mistakes.items():
+            grid = [list(made.down), list(made.across)]
+            if grid not in grids:
+                grids.append(grid)
+            whose[case] = grids.index(grid)
+        return grids, whose
+
+    @cached_property
+    def _listed(self) -> dict[str, tuple[list[Any], list[Any], dict[str, int]]]:
+        """Case → the counts and the shares of its mistakes as lists, and whose is which."""
+        return {
+            case: (made.confusion.tolist(), made.shares.tolist(), whose)
+            for case, (made, whose) in self._mistakes.items()
+        }
+
     def _figures(self, slug: str) -> dict[str, Any]:
-        """Return the mistakes of an entry, case by case: shares in whole %, −1 where no test row stands."""
-        cases = []
-        grids: dict[str, int] = {}
-        for name, (made, whose) in self._mistakes.items():
-            if slug in whose:
-                number = whose[slug]
-                grid = embedded([made.down, made.across])
-                cases.append(
-                    {
-                        "name": name,
-                        "task": self.exam.posed[name].rows.case.task,
-                        "confusion": made.confusion[number].tolist(),
-                        "grid": grids.setdefault(grid, len(grids)),
-                        "shares": np.nan_to_num(np.rint(made.shares[number]), nan=-1).astype(int).tolist(),
-                    }
-                )
+        """Return the mistakes of an entry, case by case."""
+        grids, grid = self._grids
+        cases = [
+            {
+                "name": name,
+                "task": self.exam.posed[name].rows.case.task,
+                "grid": grid[name],
+                "confusion": confusions[whose[slug]],
+                "shares": shares[whose[slug]],
+            }
+            for name, (confusions, shares, whose) in self._listed.items()
+            if slug in whose
+        ]
         tasks = {case["task"] for case in cases}
         return {
             "down": DOWN.replace("_", " "),
             "across": ACROSS.replace("_", " "),
-            "grids": [json.loads(grid) for grid in grids],
+            "grids": grids,
             "classes": {name: [c.replace("_", " ") for c in TASKS[name].classes] for name in TASKS if name in tasks},
             "cases": cases,
         }
@@ -408,8 +449,12 @@ class Pages:
                         "task": task,
                         "rows": len(known),
                         "none": int(counts.get(NONE, 0)),
-                        "shares": [(verdict, 100 * counts.get(verdict, 0) / max(len(known), 1)) for verdict in task.classes],
-                        "decided": 100 * float(sure.mean()) if f"{task.name}_margin_se" in table and len(known) else None,
+                        "shares": [
+                            (verdict, 100 * counts.get(verdict, 0) / max(len(known), 1)) for verdict in task.classes
+                        ],
+                        "decided": 100 * float(sure.mean())
+                        if f"{task.name}_margin_se" in table and len(known)
+                        else None,
                     }
                 )
         return {
@@ -437,7 +482,9 @@ class Pages:
         ]
 
     def _history(self) -> dict[str, Any]:
-        last: dict[str, Any] = {event.entry: event for event in self.board.events if event.kind in ("superseded", "removed")}
+        last: dict[str, Any] = {
+            event.entry: event for event in self.board.events if event.kind in ("superseded", "removed")
+        }
         gone = [event for slug, event in last.items() if slug not in self.board.rows]
         return {"events": self.board.events[::-1], "gone": gone[::-1]}
 

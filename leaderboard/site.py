@@ -1,9 +1,9 @@
-"""The site: a folder of static pages, which works from a disk, as GitHub Pages and as a static Space of Hugging Face alike."""
+"""The site: a folder of static pages, which works from a disk, as GitHub Pages and as a static Space of Hugging Face."""
 
 import tempfile
-from contextlib import contextmanager
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from shutil import copytree
@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from leaderboard.board import Board
+from leaderboard.board import Board, assemble
 from leaderboard.pages import Pages
 from leaderboard.standings import MARKDOWN, STANDINGS, markdown, standings
 from mdbench.errors import MdbenchError, reason
@@ -36,8 +36,8 @@ license: mit
 def build(board: Board, out: Path) -> None:
     """Write the site into a folder: whole or not at all. What a build wrote there before is replaced.
 
-    Beside the pages are ``leaderboard.json`` (`leaderboard.standings.Standings`), ``LEADERBOARD.md`` and a ``README.md`` for a Space.
-    The same board gives the same bytes.
+    Beside the pages are ``leaderboard.json`` (`leaderboard.standings.Standings`), ``LEADERBOARD.md`` and a ``README.md`` for
+    a Space. The same board gives the same bytes.
 
     Raises
     ------
@@ -94,8 +94,8 @@ def command(*, out: Path, as_of: datetime | None, entries: Path) -> None:
     MdbenchError
         The entries or their ledger cannot be read, or the site cannot be written.
     """
-    from leaderboard.board import assemble
-
-    board = assemble(entries, as_of=as_of and (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)))
+    board = assemble(entries, as_of=as_of)
     build(board, out)
-    typer.echo(f"{out / 'index.html'}: {len(board.rows):,} entries, {len(board.exam.posed):,} cases, as of {board.as_of:%Y-%m-%d}")
+    typer.echo(
+        f"{out / 'index.html'}: {len(board.rows):,} entries, {len(board.exam.posed):,} cases, as of {board.as_of:%Y-%m-%d}"
+    )

@@ -221,8 +221,8 @@ def markdown(board: Board) -> str:
     return "\n".join(
         [
             *lines,
-            f"Selection `{view.selection}`, tasks: {view.task}, {len(view.cases)} cases. Entries that share a letter cannot be "
-            "told apart, and entries that nobody can be told to be better than share a place.",
+            f"Selection `{view.selection}`, tasks: {view.task}, {len(view.cases)} cases. Entries that share a letter cannot "
+            "be told apart, and entries that nobody can be told to be better than share a place.",
             "",
             table(header, rows, "rlrlrllll"),
             "",

@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from mdbench.stats import Interval
 
-#: Its size, in units of the drawing; ``board.js`` draws the same.
-WIDTH: Final = 120
+#: Its size, in units of the drawing.
+WIDTH: Final = 180
 HEIGHT: Final = 14
+_MIDDLE: Final = HEIGHT // 2
 #: Room at the ends, for dots.
 _RIM: Final = 4
 
@@ -29,13 +30,13 @@ class Scale:
         ends = [end for interval in intervals for end in (interval.low, interval.high)]
         if not ends:
             return cls(0, 100)
-        low = max(0, 10 * math.floor(min(ends) / 10))
+        low = min(90, max(0, 10 * math.floor(min(ends) / 10)))
         return cls(low, min(100, max(low + 10, 10 * math.ceil(max(ends) / 10))))
 
     def at(self, value: float) -> float:
         """Return where a value stands in the drawing."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return round(_RIM + share * (WIDTH - 2 * _RIM), 1)
+        return _RIM + share * (WIDTH - 2 * _RIM)
 
     def draw(self, value: float, interval: Interval, mark: float | None = None) -> Markup:
         """Draw a whisker.
@@ -46,10 +47,14 @@ class Scale:
         interval : of the score.
         mark : something to compare it with, drawn as a thin line.
         """
-        low, high, middle = self.at(interval.low), self.at(interval.high), HEIGHT // 2
-        marked = "" if mark is None else f'<path class="mark" d="M{self.at(mark):g} 1V{HEIGHT - 1}"/>'
-        return Markup(  # noqa: S704 - numbers alone
+        return Markup(self.drawn(value, interval.low, interval.high, mark))  # noqa: S704 - numbers alone
+
+    def drawn(self, value: float, low: float, high: float, mark: float | None = None) -> str:
+        """Draw a whisker, for those who need thousands: the same as text."""
+        start, end = f"{self.at(low):.1f}", f"{self.at(high):.1f}"
+        marked = "" if mark is None else f'<path class="mark" d="M{self.at(mark):.1f} 1v{HEIGHT - 2}"/>'
+        return (
             f'<svg class="whisker" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{marked}'
-            f'<path d="M{low:g} {middle}H{high:g}M{low:g} 4v6M{high:g} 4v6"/>'
-            f'<circle cx="{self.at(value):g}" cy="{middle}" r="3"/></svg>'
+            f'<path d="M{start} {_MIDDLE}H{end}M{start} 4v6M{end} 4v6"/>'
+            f'<circle cx="{self.at(value):.1f}" cy="{_MIDDLE}" r="3"/></svg>'
         )

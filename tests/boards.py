@@ -45,27 +45,29 @@ def core() -> Exam:
     return Exam.of(["core"])
 
 
-def fake_entry(name: str, *, at: int = 0, tasks: Iterable[str] = TASKS, cases: Sequence[str] = (), **said) -> Entry:
+def fake_entry(
+    called: str, /, *, at: int = 0, tasks: Iterable[str] = TASKS, cases: Sequence[str] = (), **said
+) -> Entry:
     """Return an entry of this name; what is `said` is not checked."""
-    families = _FAMILIES.get(name[:2], ("landscape",))
+    families = _FAMILIES.get(called[:2], ("landscape",))
     fields = {
-        "slug": slug_of(name),
-        "name": name,
+        "slug": slug_of(called),
+        "name": called,
         "authors": ("Ada Lovelace", "Grace Hopper") if at % 3 else ("Emmy Noether",),
         "paper": "https://proceedings.mlr.press/v235/" if at % 2 else None,
         "created": DATE - timedelta(days=40 - at % 30),
         "method": MethodFile(
             sha256=_DIGEST,
-            track="transductive" if "quantile" in name else "inductive",
-            zero_shot="rule" in name,
+            track="transductive" if "quantile" in called else "inductive",
+            zero_shot="rule" in called,
         ),
         "requirements": File(sha256=_DIGEST) if at % 7 == 3 else None,
         "predictions": File(sha256=_DIGEST),
         "selections": ("core",),
-        "columns": {task: ("train_error", "log_hessian_trace", "output_cka")[: 1 + at % 3] for task in tasks},
+        "columns": dict.fromkeys(tasks, ("train_error", "log_hessian_trace", "output_cka")[: 1 + at % 3]),
         "families": families,
         "seeds": (42, 90, 38, 18, 72),
-        "dataset": Dataset(version="0.1.0", zoos={"mnist1d-cnn": _DIGEST}, splits={case: (_DIGEST,) for case in cases}),
+        "dataset": Dataset(version="0.1.0", zoos={"mnist1d-cnn": _DIGEST}, splits=dict.fromkeys(cases, (_DIGEST,))),
         "environment": Environment(
             mdbench="0.1.0", python="3.11.7", platform="Linux-x86_64", packages={"numpy": "2.4.6"}, revision=None
         ),
@@ -116,7 +118,9 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
             _event(len(events) + 2, date + timedelta(days=1), "verification", entry.slug, "run again", verdict=verdict),
         ]
         events += mine
-        rows[entry.slug] = Row(entry, verdict, mine[1].date, scores, predicted, source, "numpy>=2\n" if at % 7 == 3 else None, mine)
+        rows[entry.slug] = Row(
+            entry, verdict, mine[1].date, scores, predicted, source, "numpy>=2\n" if at % 7 == 3 else None, mine
+        )
     known = {slug: row.entry for slug, row in rows.items()}
     if entries:
         old, gone = fake_entry("md_tree_old"), fake_entry("peeker")
@@ -174,7 +178,8 @@ def _places(cases: Sequence[str], rows) -> tuple[Place, ...]:
             interval=Interval(means[slug] - 2.4, means[slug] + 2.1),
             average_rank=at + 1.5,
             place=1 + 3 * (at // 3),
-            groups="abcdefghijklmnopqrstuvwxyz"[at // 3 % 26] + ("abcdefghijklmnopqrstuvwxyz"[at // 3 + 1] if at % 3 == 2 and at < 70 else ""),
+            groups="abcdefghijklmnopqrstuvwxyz"[at // 3 % 26]
+            + ("abcdefghijklmnopqrstuvwxyz"[at // 3 + 1] if at % 3 == 2 and at < 70 else ""),
             first_over_rows=max(0.0, 0.9 - 0.4 * at),
             first_over_cases=max(0.0, 0.75 - 0.25 * at),
         )

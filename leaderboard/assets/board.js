@@ -3,7 +3,7 @@
 // The board: one ranking of many, filtered and sorted. What is shown stands in the address behind the #, so that it can be linked to.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const WIDTH = 120;
+  const WIDTH = 104;
   const HEIGHT = 14;
   const RIM = 4;
   const FILTERS = ["track", "sees", "q"];
@@ -105,7 +105,7 @@
       }));
       others.sort((one, other) => other.answered - one.answered);
       const ends = placed.flatMap((one) => [one.low, one.high]);
-      const low = ends.length ? Math.max(0, 10 * Math.floor(Math.min(...ends) / 10)) : 0;
+      const low = ends.length ? Math.min(90, Math.max(0, 10 * Math.floor(Math.min(...ends) / 10))) : 0;
       const high = ends.length ? Math.min(100, Math.max(low + 10, 10 * Math.ceil(Math.max(...ends) / 10))) : 100;
       scale = { low, high };
       return [...placed, ...others];
@@ -156,6 +156,7 @@
       place: (cell) => (cell.getValue() === null ? "–" : String(cell.getData().place)),
       name(cell) {
         const link = element("a", "name", cell.getValue());
+        link.title = cell.getValue();
         link.href = `methods/${encodeURIComponent(cell.getData().slug)}.html`;
         return link;
       },
@@ -167,12 +168,10 @@
       accuracy(cell) {
         const row = cell.getData();
         if (row.accuracy === null) return element("span", "unplaced", `answers ${row.answered} of ${view.cases.length}`);
-        const made = document.createDocumentFragment();
         const numbers = element("span", "accuracy");
         numbers.append(element("b", "", one(row.accuracy)), " ", element("span", "interval", `[${one(row.low)}, ${one(row.high)}]`));
         const both = element("span", "nowrap");
         both.append(numbers, whisker(row));
-        made.append(both);
         return both;
       },
       groups: (cell) => element("span", "groups", cell.getValue()),
@@ -181,7 +180,7 @@
         return row.overRows === null ? "–" : `${Math.round(row.overRows)} / ${Math.round(row.overCases)}`;
       },
       sees(cell) {
-        const made = element("span", "nowrap");
+        const made = element("span", "wrap");
         const families = cell.getData().families;
         for (const family of families.length ? families : ["nothing"]) {
           const tag = element("span", "family", family);
@@ -195,9 +194,9 @@
         const made = element("span", "verdict");
         const sign = element("span", "", row.sign);
         sign.setAttribute("aria-hidden", "true");
-        made.append(sign, ` ${row.verdict}`);
+        made.append(sign, ` ${row.verdict.replace(" within noise", "")}`); // the cell is narrow
         made.dataset.outcome = row.verdict;
-        made.title = row.reason;
+        made.title = `${row.verdict}: ${row.reason}`;
         return made;
       },
     };
@@ -206,7 +205,7 @@
       const made = element("span", "nowrap");
       const ends = element("span", "ends");
       ends.id = "ends";
-      made.append(element("span", "ends-of", "Accuracy, %, 95 % interval"), ends);
+      made.append(element("span", "accuracy", "Accuracy, % [95 % interval]"), ends);
       return made;
     }
 
@@ -214,25 +213,21 @@
 
     const bottom = { alignEmptyValues: "bottom" };
     const narrow = matchMedia("(max-width: 640px)").matches;
-    const column = (title, field, width, more = {}) => ({ title, field, width, headerTooltip: false, ...more });
+    const column = (title, field, width, more = {}) => ({ title, field, width, ...more });
+    const right = { hozAlign: "right", headerHozAlign: "right" };
+    const numeric = { sorter: "number", sorterParams: bottom };
     const columns = [
-      column("Place", "order", narrow ? 58 : 72, {
-        formatter: format.place, sorter: "number", sorterParams: bottom, hozAlign: "right", headerHozAlign: "right", frozen: !narrow,
-      }),
-      column("Method", "name", narrow ? 150 : 220, { formatter: format.name, sorter: "string", frozen: true }),
-      column("Accuracy", "accuracy", 290, {
-        formatter: format.accuracy, titleFormatter: accuracyTitle, sorter: "number", sorterParams: bottom, headerSortStartingDir: "desc",
-      }),
-      column("Average rank", "rank", 82, { formatter: format.number, sorter: "number", sorterParams: bottom, hozAlign: "right", headerHozAlign: "right" }),
-      column("Group", "groups", 84, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
-      column("First over rows / cases, %", "overRows", 112, {
-        formatter: format.stability, sorter: "number", sorterParams: bottom, headerSortStartingDir: "desc", hozAlign: "right", headerHozAlign: "right",
-      }),
-      column("Sees", "sees", 250, { formatter: format.sees, sorter: "string" }),
-      column("Track", "track", 110, { formatter: format.text, sorter: "string" }),
-      column("Verdict", "verdict", 180, { formatter: format.verdict, sorter: "string" }),
-      column("Submitted", "date", 104, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
-      column("Authors", "authors", 220, { formatter: format.text, sorter: "string" }),
+      column("Place", "order", 68, { formatter: format.place, ...numeric, ...right, frozen: true }),
+      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 140 : 226, widthGrow: 2 }),
+      column("Accuracy", "accuracy", 254, { formatter: format.accuracy, titleFormatter: accuracyTitle, ...numeric, headerSortStartingDir: "desc" }),
+      column("Average rank", "rank", 78, { formatter: format.number, ...numeric, ...right }),
+      column("Group", "groups", 76, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
+      column("Stays first, %", "overRows", 88, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),
+      column("Sees", "sees", 168, { formatter: format.sees, sorter: "string" }),
+      column("Track", "track", 98, { formatter: format.text, sorter: "string" }),
+      column("Verdict", "verdict", 114, { formatter: format.verdict, sorter: "string" }),
+      column("Submitted", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
+      column("Authors", "authors", undefined, { formatter: format.text, sorter: "string", minWidth: 100, widthGrow: 3 }),
     ];
 
     view = find();
@@ -244,12 +239,10 @@
       index: "slug",
       columns,
       columnDefaults: { resizable: false, vertAlign: "middle" },
-      layout: "fitDataFill",
+      layout: "fitColumns",
       maxHeight: "82vh",
       headerSortClickElement: "header",
       placeholder: "No entry fits. Reset shows all.",
-      movableColumns: false,
-      validationMode: "manual",
     });
     let ready = false;
 

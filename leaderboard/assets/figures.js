@@ -47,7 +47,7 @@
     };
   }
 
-  const wide = () => Math.max(220, Math.min(900, document.getElementById("content").clientWidth - 80));
+  const wide = () => Math.max(220, Math.min(1240, document.getElementById("content").clientWidth - 80));
 
   // --- Accuracy against budget ------------------------------------------------------------------------------------------------
 
@@ -106,14 +106,14 @@
         truth: classes[truth], said: classes[said], share: all ? (100 * count) / all : 0, text: all ? `${Math.round((100 * count) / all)}` : "–",
       }));
     });
-    const axis = { labelLimit: 160, ticks: false, domain: false };
-    const cell = classes.length > 2 ? 66 : 88;
+    const axis = { labelLimit: 160, labelExpr: "split(datum.label, ' ')", ticks: false, domain: false };
+    const cell = Math.min(classes.length > 2 ? 92 : 120, (wide() - 60) / classes.length);
     return {
-      width: cell * classes.length, height: cell * classes.length * 0.72,
+      width: cell * classes.length, height: Math.max(cell * 0.6, 56) * classes.length,
       data: { values },
       encoding: {
         y: { field: "truth", type: "nominal", sort: classes, title: "true", axis },
-        x: { field: "said", type: "nominal", sort: classes, title: "predicted", axis: { ...axis, orient: "top", labelAngle: classes.length > 2 ? -30 : 0 } },
+        x: { field: "said", type: "nominal", sort: classes, title: "predicted", axis: { ...axis, labelAngle: 0 } },
       },
       layer: [
         {
@@ -137,7 +137,7 @@
     );
     const axis = { ticks: false, domain: false, labelAngle: 0 };
     return {
-      width: 44 * across.length, height: 30 * down.length,
+      width: Math.min(54 * across.length, wide() - 10), height: 34 * down.length,
       data: { values },
       encoding: {
         x: { field: "across", type: "ordinal", title: data.across, axis },
@@ -206,7 +206,7 @@
     });
     const there = data.classes.filter((name) => values.some((value) => value.verdict === words(name)));
     const axis = { ticks: false, domain: false, labelAngle: 0 };
-    const panel = Math.min(250, wide() < 700 ? wide() - 20 : (wide() - 60) / some.length);
+    const panel = Math.min(320, wide() < 700 ? wide() - 20 : (wide() - 60) / some.length);
     const rows = new Set(values.map((value) => value.down)).size;
     const verdictColour = {
       field: "verdict", type: "nominal", sort: there.map(words),

@@ -1,0 +1,103 @@
+"""Lines of the tables of scores: one for every entry and case, tens of thousands on a large board.
+
+Templates take ten times as long for them. Whatever somebody wrote is escaped before it comes here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from leaderboard.board import CaseScore
+from leaderboard.whisker import Scale
+from mdbench.stats import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A score among those of a case.
+
+    Attributes
+    ----------
+    slug : whose.
+    place : 1 + the number of better scores.
+    accuracy, low, high, balanced : of the score, in %.
+    said : accuracy and interval, as HTML.
+    """
+
+    slug: str
+    place: int
+    accuracy: float
+    low: float
+    high: float
+    balanced: float
+    said: str
+
+
+def ranked(scores: Iterable[tuple[str, CaseScore]]) -> list[Scored]:
+    """Rank the scores of a case, best first; equal accuracies share the better place."""
+    plain = [
+        (
+            slug,
+            float(score.accuracy),
+            float(score.interval.low),
+            float(score.interval.high),
+            float(score.balanced_accuracy),
+        )
+        for slug, score in scores
+    ]
+    plain.sort(key=lambda one: -one[1])
+    found: list[Scored] = []
+    for slug, accuracy, low, high, balanced in plain:
+        shared = found and found[-1].accuracy == accuracy
+        place = found[-1].place if shared else len(found) + 1
+        said = f'<b>{accuracy:.1f}</b> <span class="interval">[{low:.1f}, {high:.1f}]</span>'
+        found.append(Scored(slug, place, accuracy, low, high, balanced, said))
+    return found
+
+
+def scale_of(scores: Iterable[Scored], marks: Iterable[float] = ()) -> Scale:
+    """Return the scale that holds the intervals of some scores, and some marks."""
+    return Scale.over([*(Interval(one.low, one.high) for one in scores), *(Interval(mark, mark) for mark in marks)])
+
+
+def case_lines(scores: Sequence[Scored], names: Mapping[str, str], about: Mapping[str, str]) -> Markup:
+    """Return the lines of a case's table.
+
+    Parameters
+    ----------
+    scores : best first.
+    names, about : entry → its cell in front of the score, and those behind it, as HTML.
+    """
+    scale = scale_of(scores)
+    return Markup(  # noqa: S704 - see above
+        "\n".join(
+            f'<tr><td class="right">{one.place}</td>{names[one.slug]}<td class="nowrap">{one.said}</td>'
+            f"<td>{scale.drawn(one.accuracy, one.low, one.high)}</td>"
+            f'<td class="right">{one.balanced:.1f}</td>{about[one.slug]}</tr>'
+            for one in scores
+        )
+    )
+
+
+def method_lines(
+    scores: Mapping[str, Scored], bests: Mapping[str, float], others: Mapping[str, tuple[str, int]]
+) -> Markup:
+    """Return the lines of a method's table.
+
+    Parameters
+    ----------
+    scores : case → its score.
+    bests : case → the best accuracy of all entries.
+    others : case → the case's cell, as HTML, and how many entries answer it.
+    """
+    scale = scale_of(scores.values(), (bests[case] for case in scores))
+    return Markup(  # noqa: S704 - see above
+        "\n".join(
+            f'<tr>{others[case][0]}<td class="nowrap">{one.said}</td>'
+            f"<td>{scale.drawn(one.accuracy, one.low, one.high, bests[case])}</td>"
+            f'<td class="right">{bests[case]:.1f}</td><td class="right">{one.balanced:.1f}</td>'
+            f'<td class="right nowrap">{one.place} of {others[case][1]}</td></tr>'
+            for case, one in scores.items()
+        )
+    )
