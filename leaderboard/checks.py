@@ -38,7 +38,17 @@ from leaderboard.sheet import sheet_of
 from mdbench.errors import MdbenchError, reason
 from mdbench.schema import COLUMNS, check_visible
 
-__all__ = ["Checked", "Refused", "check", "check_among", "check_method", "check_names", "read_entries", "read_entry"]
+__all__ = [
+    "Checked",
+    "Refused",
+    "check",
+    "check_among",
+    "check_method",
+    "check_names",
+    "line",
+    "read_entries",
+    "read_entry",
+]
 
 #: File → the bytes that it may have.
 LARGEST: Final = {ENTRY: 2**20, METHOD: 2**18, REQUIREMENTS: 2**16, PREDICTIONS: 2**26}
@@ -158,7 +168,7 @@ def check_among(entry: Entry, entries: Mapping[str, Entry]) -> None:
         It supersedes an entry that is not there, that none of its authors made, or that another one supersedes; its name
         looks like that of an entry, or its method's file is that of one, that neither supersedes the other.
     """
-    earlier = _line(entry, entries)
+    earlier = line(entry, entries)
     if entry.supersedes is not None:
         old = entries.get(entry.supersedes)
         if old is None:
@@ -175,7 +185,7 @@ def check_among(entry: Entry, entries: Mapping[str, Entry]) -> None:
     for slug, other in entries.items():
         alike = skeleton(other.name) == skeleton(entry.name)
         copied = other.method.sha256 == entry.method.sha256
-        if not (alike or copied) or slug in (entry.slug, *earlier) or entry.slug in _line(other, entries):
+        if not (alike or copied) or slug in (entry.slug, *earlier) or entry.slug in line(other, entries):
             continue
         if alike:
             raise Refused(
@@ -184,7 +194,7 @@ def check_among(entry: Entry, entries: Mapping[str, Entry]) -> None:
         raise Refused("copy", f"{METHOD} is that of {slug}, to the letter; say --supersedes {slug} where it is yours")
 
 
-def _line(entry: Entry, entries: Mapping[str, Entry]) -> set[str]:
+def line(entry: Entry, entries: Mapping[str, Entry]) -> set[str]:
     """Return the entries that an entry supersedes, and those that these do."""
     line: set[str] = set()
     slug = entry.supersedes

@@ -92,7 +92,14 @@ def verify(
 
 
 def verified(
-    folders: Sequence[Path], history: Ledger, *, rerun: bool, workers: int, timeout: float, sandbox: bool
+    folders: Sequence[Path],
+    history: Ledger,
+    *,
+    rerun: bool,
+    workers: int,
+    timeout: float,
+    sandbox: bool,
+    exams: Exams | None = None,
 ) -> Iterator[Verified | Unverified]:
     """Verify entries, several at a time, each in a sandbox of its own; they come in the order in which they were given.
 
@@ -101,13 +108,14 @@ def verified(
     folders : the entries; the others are those beside each.
     history : what happened before.
     rerun, workers, timeout, sandbox : see `verify`.
+    exams : what they answer; None for the cases of this mdbench.
 
     Raises
     ------
     MdbenchError
         There is no sandbox.
     """
-    exams = Exams()
+    posed = exams or Exams()
     known = {home: read_entries(home) for home in {folder.parent for folder in folders}}
     several = max(1, min(workers, len(folders)) if sandbox else 1)
     with ExitStack() as stack:
@@ -124,7 +132,7 @@ def verified(
         def of(folder: Path) -> Verified | Unverified:
             mine = runners.get()
             try:
-                return verify_one(folder, known[folder.parent], history, exams, mine)
+                return verify_one(folder, known[folder.parent], history, posed, mine)
             except MdbenchError as error:
                 return Unverified(folder.name, str(error))
             finally:

@@ -24,7 +24,7 @@ from mdbench.workers import Order, Runner
 Predicted = Mapping[str, np.ndarray]
 
 #: How often a method is run again whose predictions are not those submitted.
-RUNS: Final = 5
+RUNS: Final = 10
 #: Share of predictions that may differ, and points by which the submitted accuracy may be the higher one, where a method that
 #: says the same in every re-run was submitted from another environment: last bits of floating-point numbers turn a few.
 OTHERWHERE: Final = 0.005
@@ -121,7 +121,8 @@ def judge(
 
     A method that is random was submitted by one run more, if it was: its accuracy has to lie in the prediction interval
     for one more that the re-runs give, of level `LEVEL` (Student's t), and it may differ from them, on average, in at most
-    `FARTHER` times as many predictions as any two of them do.
+    `FARTHER` times as many predictions as any two of them do. The luckiest of a few hundred runs, about three standard
+    deviations above their mean, still lies in that interval.
 
     Parameters
     ----------

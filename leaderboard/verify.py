@@ -11,7 +11,7 @@ import numpy as np
 
 import mdbench
 from leaderboard import ledger
-from leaderboard.checks import Checked, check, check_among, read_entry
+from leaderboard.checks import Checked, check, check_among, line, read_entry
 from leaderboard.entry import METHOD, SELECTIONS, Entry
 from leaderboard.exam import Exam
 from leaderboard.ledger import Ledger, SealedScore, Verdict
@@ -99,7 +99,7 @@ def verify(
         entry = read_entry(folder)
         exam = exams.of(entry.selections)
         checked = check(folder, exam, rescored=any(event.kind == "rescored" for event in state.history))
-        check_among(checked.entry, known)
+        check_among(checked.entry, _before(checked.entry, known, history))
         accepted = [event for event in state.history if event.kind == "accepted"]
         if accepted and accepted[-1].entry_sha256 != checked.entry_sha256:
             raise Refused("changed", "it has changed since it was accepted; bring back what was there, and submit anew")
@@ -112,6 +112,18 @@ def verify(
     if runner is None:
         return Verified(folder.name, Verdict(outcome=UNTOUCHED, reason="not run again"), checked, exam)
     return Verified(folder.name, rerun(checked, exam, runner), checked, exam)
+
+
+def _before(entry: Entry, known: Mapping[str, Entry], history: Ledger) -> dict[str, Entry]:
+    """Return the entries that an entry has to stand among: those accepted before it, and those that it supersedes.
+
+    One that is not accepted yet has to stand among all. Whatever is handed in later takes nothing from one that was accepted.
+    """
+    accepted = {event.entry: event.number for event in history.events if event.kind == "accepted"}
+    if entry.slug not in accepted:
+        return dict(known)
+    mine, superseded = accepted[entry.slug], line(entry, known)
+    return {slug: one for slug, one in known.items() if slug in superseded or accepted.get(slug, mine + 1) <= mine}
 
 
 def record(path: Path, found: Verified, known: Mapping[str, Entry]) -> None:

@@ -1,0 +1,275 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from dishonest import BYSTANDER, METHOD, NAME, OTHER, SLUG, TRICKS, describe, honest, read, small_exam
+from typer.testing import CliRunner
+
+import mdbench
+from leaderboard import maintenance
+from leaderboard.entry import ENTRY
+from leaderboard.exam import Exam
+from leaderboard.ledger import LEDGER, Ledger, append
+from leaderboard.maintenance import Unverified, verified
+from leaderboard.verify import Exams, Verified, scored
+from mdbench.cli import app
+from mdbench.errors import MdbenchError
+
+needs_sandbox = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not here: nothing was run again"
+)
+
+
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory):
+    return small_exam(tmp_path_factory.mktemp("exam"))
+
+
+@pytest.fixture(scope="module")
+def made(exam, tmp_path_factory):
+    """An honest entry, and one beside it."""
+    home = tmp_path_factory.mktemp("made")
+    honest(home, exam)
+    honest(home, exam, "Bystander", OTHER, authors=["Charles Babbage"])
+    return home
+
+
+@pytest.fixture
+def entries(made, tmp_path, exam, monkeypatch):
+    """A folder of entries, whose exam is the small one."""
+    monkeypatch.setattr(Exam, "of", classmethod(lambda cls, selections: exam))
+    home = tmp_path / "entries"
+    shutil.copytree(made, home)
+    return home
+
+
+def run(*words, entries):
+    return CliRunner().invoke(app, ["leaderboard", *map(str, words), "--entries", str(entries)])
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@needs_sandbox
+def test_all_tricks_in_one_run_are_refused_each_for_its_reason(made, exam, tmp_path, monkeypatch):
+    monkeypatch.setattr(Exam, "of", classmethod(lambda cls, selections: exam))
+    folders, before = [], {}
+    for number, trick in enumerate(TRICKS):
+        home = tmp_path / f"{number}"
+        shutil.copytree(made, home)
+        folders += [trick.play(home / SLUG) or home / SLUG, home / BYSTANDER]
+        before |= everything(home / BYSTANDER)
+    found = list(verified(folders[0::2], Ledger(), rerun=True, workers=2, timeout=60, sandbox=True))
+    # Those beside them were accepted before, and lose nothing by it.
+    accepted = dict(
+        kind="accepted", entry=BYSTANDER, reason="all checks passed", mdbench="0", dataset="0" * 64, scores={}
+    )
+    accepted["entry_sha256"] = hashlib.sha256((made / BYSTANDER / ENTRY).read_bytes()).hexdigest()
+    append(tmp_path / LEDGER, **accepted)
+    history = Ledger.read(tmp_path / LEDGER)
+    beside = list(verified(folders[1::2], history, rerun=False, workers=2, timeout=60, sandbox=True))
+    assert len(found) == len(TRICKS) >= 100
+    for trick, one in zip(TRICKS, found, strict=True):
+        assert isinstance(one, Verified), (trick.name, one)
+        assert one.verdict.outcome == "rejected", (trick.name, one.verdict)
+        if trick.kind is None:
+            assert one.verdict.reason.startswith("run again, "), trick.name
+        else:
+            assert one.verdict.reason.startswith(f"{trick.kind}: "), (trick.name, one.verdict)
+    for trick, one in zip(TRICKS, beside, strict=True):
+        assert isinstance(one, Verified) and one.verdict.outcome == "self-reported", (trick.name, one)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@needs_sandbox
+def test_from_pending_to_verified_to_changed(entries, exam):
+    files = everything(entries)
+    result = run("verify", "--all", entries=entries)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("verified") == 2
+    ledger = Ledger.read(entries / LEDGER)
+    assert [(event.kind, event.entry) for event in ledger.events] == [
+        (kind, slug) for slug in (BYSTANDER, SLUG) for kind in ("accepted", "verification")
+    ]
+    assert {path: path.read_bytes() for path in files} == files
+    # The recorded scores are those of the predictions, by another road.
+    predictions = json.loads((entries / SLUG / ENTRY).read_text())
+    accepted = next(event for event in ledger.events if event.entry == SLUG)
+    import pandas as pd
+
+    table = pd.read_parquet(entries / SLUG / "predictions.parquet")
+    assert predictions["slug"] == SLUG
+    for name, part in table.groupby("case"):
+        truth = exam.posed[name].test.configurations[exam.posed[name].rows.task.name]
+        right = part["predicted"].astype(str).to_numpy() == truth.loc[part["row"].astype(str)].to_numpy()
+        assert accepted.scores[name] == pytest.approx(100 * right.mean(), abs=1e-9)
+
+    # Nothing new the second time but two more verdicts.
+    assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
+    assert [event.kind for event in Ledger.read(entries / LEDGER).events[4:]] == ["verification"] * 2
+    assert Ledger.read(entries / LEDGER).state(SLUG).verdict.outcome == "self-reported"
+
+    # Changed after it was accepted, and otherwise right in everything.
+    (entries / SLUG / "method.py").write_text(METHOD + "# changed\n")
+    describe(entries / SLUG)
+    result = run("verify", SLUG, entries=entries)
+    assert result.exit_code == 2
+    assert "changed: it has changed since it was accepted" in result.output.replace("\n", " ")
+    assert Ledger.read(entries / LEDGER).state(SLUG).status == "rejected"
+
+
+def test_a_submission_that_is_rejected_at_once_leaves_no_trace(entries):
+    (entries / SLUG / "predictions.parquet").write_bytes(b"PAR1")
+    result = run("verify", SLUG, "--no-rerun", entries=entries)
+    assert result.exit_code == 2
+    assert "rejected" in result.output
+    assert not (entries / LEDGER).exists()
+
+
+def test_a_dry_run_writes_nothing(entries):
+    before = everything(entries)
+    assert run("verify", "--all", "--no-rerun", "--dry-run", entries=entries).exit_code == 0
+    assert everything(entries) == before
+
+
+@pytest.mark.parametrize("order", [("new", "old"), ("old", "new")])
+def test_superseding_in_either_order(entries, exam, order):
+    new = honest(entries, exam, f"{NAME} 2", METHOD + "# better\n", supersedes=SLUG)
+    said = read(new) | {"name": NAME, "slug": f"{SLUG}-2"}
+    (new / ENTRY).write_text(json.dumps(said))
+    describe(new)
+    slugs = {"old": SLUG, "new": new.name}
+    for which in order:
+        assert run("verify", slugs[which], "--no-rerun", entries=entries).exit_code == 0
+    ledger = Ledger.read(entries / LEDGER)
+    assert ledger.state(SLUG).status == "superseded"
+    assert ledger.state(new.name).status == "on board"
+    assert (ledger.events[-1].kind, ledger.events[-1].by) == ("superseded", new.name)
+    # It is no longer among all, and its files are there.
+    result = run("verify", "--all", "--no-rerun", entries=entries)
+    assert result.exit_code == 0
+    assert f"{SLUG} " not in result.output
+    assert (entries / SLUG / ENTRY).is_file()
+
+
+def test_removing_takes_a_reason_and_is_final(entries):
+    assert run("verify", SLUG, "--no-rerun", entries=entries).exit_code == 0
+    with pytest.raises(MdbenchError, match="was never on the board"):
+        maintenance.remove(BYSTANDER, "why", entries)
+    maintenance.remove(SLUG, "its authors asked for it", entries)
+    state = Ledger.read(entries / LEDGER).state(SLUG)
+    assert (state.status, state.history[-1].reason) == ("removed", "its authors asked for it")
+    assert (entries / SLUG / ENTRY).is_file()
+    with pytest.raises(MdbenchError, match="removed before"):
+        maintenance.remove(SLUG, "again", entries)
+
+
+def test_when_the_data_change_entries_are_scored_anew_and_nobody_is_thrown_off(entries, exam, tmp_path, monkeypatch):
+    assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
+    before = Ledger.read(entries / LEDGER)
+    # The same grid, measured again: other test errors, so other labels, and other rows that have one.
+    from mdbench.zoo import Zoo, load_zoo, zoo_home
+
+    home = tmp_path / "changed"
+    small_exam(home)
+    monkeypatch.setenv("MDBENCH_HOME", str(home))
+    old = load_zoo("own-too")
+    table = old.configurations.reset_index()
+    table.loc[::7, "test_error"] += 0.5
+    new = Zoo.from_table(old.name, old.title, table, old.moves, old.provenance)
+    new.save(zoo_home() / "own-too")
+    changed = small_exam(home)
+    kept = {
+        name: one
+        for name, one in changed.posed.items()
+        if set(one.rows.test.ids) <= set(exam.posed[name].rows.test.ids)
+    }
+    monkeypatch.setattr(Exam, "of", classmethod(lambda cls, selections: changed))
+    result = run("verify", SLUG, "--no-rerun", entries=entries)
+    assert result.exit_code == 2
+    assert "rescore" in result.output
+    assert Ledger.read(entries / LEDGER) == before  # nobody was rejected for it
+    if len(kept) == len(changed.posed):
+        maintenance.rescore("measured again", entries)
+        after = Ledger.read(entries / LEDGER)
+        assert [event.kind for event in after.events[len(before.events) :]] == ["rescored"] * 2
+        event = after.state(SLUG).history[-1]
+        assert event.scores == scored(maintenance.check(entries / SLUG, changed, rescored=True).predicted, changed)
+        assert run("verify", SLUG, "--no-rerun", entries=entries).exit_code == 0
+        count = len(Ledger.read(entries / LEDGER).events)
+        maintenance.rescore("again", entries)
+        assert len(Ledger.read(entries / LEDGER).events) == count
+
+
+def test_rescoring_what_has_not_changed_records_nothing(entries, capsys):
+    assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
+    before = (entries / LEDGER).read_bytes()
+    maintenance.rescore("for no reason", entries)
+    assert (entries / LEDGER).read_bytes() == before
+    assert "nothing has changed" in capsys.readouterr().out
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"method": {"track": "transductive"}}, "its file says track = 'inductive', but its entry 'transductive'"),
+        (
+            {"columns": {"optimizer": ["train_error"], "width_vs_optimizer": ["train_error", "log_hessian_trace"]}},
+            "it looks at other columns for optimizer than its entry says: log_hessian_trace",
+        ),
+    ],
+)
+def test_what_an_entry_says_of_its_method_is_compared_with_its_file(entries, change, expected):
+    said = read(entries / SLUG)
+    for key, value in change.items():
+        said[key] = said[key] | value
+    (entries / SLUG / ENTRY).write_text(json.dumps(said))
+    (one,) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=True)
+    assert isinstance(one, Verified)
+    assert one.verdict.reason == f"run again, {expected}"
+
+
+def test_what_is_not_installed_here_is_self_reported(entries):
+    (entries / SLUG / "requirements.txt").write_text("no-package-of-this-name>=2\n")
+    describe(entries / SLUG)
+    (one,) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=False)
+    assert isinstance(one, Verified)
+    assert one.verdict.outcome == "self-reported"
+    assert "no-package-of-this-name>=2 is not installed here" in one.verdict.reason
+
+
+def test_cases_that_are_not_here_are_no_verdict(entries, monkeypatch):
+    def absent(cls, selections):
+        raise MdbenchError("zoo 'cifar10-resnet18' is not there")
+
+    monkeypatch.setattr(Exam, "of", classmethod(absent))
+    found = list(verified([entries / SLUG], Ledger(), rerun=False, workers=1, timeout=60, sandbox=True, exams=Exams()))
+    assert found == [Unverified(SLUG, "zoo 'cifar10-resnet18' is not there")]
+    result = run("verify", SLUG, "--no-rerun", entries=entries)
+    assert result.exit_code == 2
+    assert "not verified" in result.output
+    assert not (entries / LEDGER).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "give the names of entries, or --all"),
+        (("--all", SLUG), "give names, or --all, not both"),
+        (("nobody",), "there is no entry"),
+    ],
+)
+def test_which_entries_are_meant(entries, words, expected):
+    result = run("verify", *words, entries=entries)
+    assert result.exit_code
+    assert expected in str(result.exception)
+
+
+def test_no_entries_are_no_error(tmp_path):
+    result = run("verify", "--all", "--no-rerun", entries=tmp_path)
+    assert (result.exit_code, result.output.strip()) == (0, "there are no entries")
+    assert mdbench.__version__
