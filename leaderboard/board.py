@@ -1,15 +1,33 @@
 """The board: entries in their places, as of a date."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from leaderboard.entry import Entry
+from leaderboard.checks import Checked, Refused, check, read_entry
+from leaderboard.entry import ENTRY, REQUIRED, SELECTIONS, Entry
 from leaderboard.exam import Exam
-from leaderboard.ledger import Event, Verdict
+from leaderboard.ledger import LEDGER, Event, Ledger, State, Verdict
+from leaderboard.ranking import Tally, rank
+from mdbench.cases import load_cases
+from mdbench.errors import MdbenchError
+from mdbench.evaluation import pose
+from mdbench.nursery import CORES
 from mdbench.stats import Interval
+from mdbench.tasks import TASKS
+
+#: The tasks of the paper, which every method of it answers.
+PUBLISHED: Final = ("optimizer", "width_vs_optimizer", "data_vs_optimizer")
+#: Recorded scores are those of the predictions to so many points: what differs more was not scored on these data.
+_EQUAL: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -120,6 +138,7 @@ class Board:
     sealed : rankings on sealed zoos.
     events : the whole ledger up to the date, oldest first.
     entries : slug → entry of every entry that the ledger speaks of, those no longer on the board included.
+    left_out : selection that entries answer and that cannot be shown here → why.
     """
 
     as_of: datetime
@@ -129,3 +148,228 @@ class Board:
     sealed: Sequence[SealedBoard]
     events: Sequence[Event]
     entries: Mapping[str, Entry]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def assemble(entries: Path, exam: Exam | None = None, as_of: datetime | None = None) -> Board:
+    """Read a folder of entries and rank those that the ledger has on the board.
+
+    Parameters
+    ----------
+    entries : the folder. What the ledger does not know of is pending, and not looked at.
+    exam : what entries answer. Where it is not given, the selections of those on the board; of these, selections whose zoos
+        are not on this machine are left out.
+    as_of : the date; without a time zone it is UTC. Where it is not given, the ledger's last: the same folder gives the same
+        board.
+
+    Raises
+    ------
+    MdbenchError
+        The ledger is damaged. The files of an entry that it knows are missing, or were changed. Its scores are not those of
+        its predictions. The data of the date are not the ones that this mdbench has.
+    """
+    ledger = Ledger.read(entries / LEDGER)
+    if as_of is not None:
+        as_of = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+        ledger = ledger.until(as_of)
+    states = {slug: ledger.state(slug) for slug in sorted({event.entry for event in ledger.events})}
+    known = {slug: _entry(entries / slug, state) for slug, state in states.items()}
+    listed = {slug: entry for slug, entry in known.items() if states[slug].status == "on board"}
+    wanted = [name for name in SELECTIONS if any(name in entry.selections for entry in listed.values())]
+    exam, left_out = _posed([REQUIRED, *wanted]) if exam is None else (exam, _missing(wanted, exam))
+    found = _checked(
+        entries, listed, states, Exam({**dict.fromkeys(left_out, ()), **exam.selections}, exam.posed), as_of
+    )
+    tallies, scores = _scores(found, exam)
+    for slug, mine in scores.items():
+        _check_scores(slug, mine, _scored(states[slug]))
+    return Board(
+        as_of or (ledger.events[-1].date if ledger.events else datetime.now(UTC)),
+        exam,
+        {slug: _row(one, scores[slug], states[slug]) for slug, one in found.items()},
+        _views(exam, tallies),
+        _sealed(ledger.events, found),
+        ledger.events,
+        known,
+        left_out,
+    )
+
+
+# --- Entries ------------------------------------------------------------------------------------------------------------
+
+
+def _entry(folder: Path, state: State) -> Entry:
+    """Return an entry that the ledger knows; see `assemble`."""
+    slug = folder.name
+    try:
+        entry = read_entry(folder)
+        sha256 = hashlib.sha256((folder / ENTRY).read_bytes()).hexdigest()
+    except (Refused, OSError) as error:
+        raise MdbenchError(
+            f"{slug} is in the ledger, and its folder is not what it was: {error}; bring it back"
+        ) from error
+    if state.accepted_on and sha256 != state.history[-1].entry_sha256:
+        raise MdbenchError(
+            f"{slug}: {ENTRY} was changed after it was accepted (SHA-256 is not the ledger's); bring back what was there"
+        )
+    return entry
+
+
+def _posed(selections: Iterable[str]) -> tuple[Exam, dict[str, str]]:
+    """Return the exam of those selections that can be posed here, and why the others cannot."""
+    cases = {name: load_cases(name) for name in dict.fromkeys(selections)}
+    posed, failures = pose({case.name: case for some in cases.values() for case in some}.values())
+    reasons = {failure.case: failure.reason for failure in failures}
+    left_out = {
+        name: next(reasons[case.name] for case in some if case.name in reasons)
+        for name, some in cases.items()
+        if any(case.name in reasons for case in some)
+    }
+    if REQUIRED in left_out:
+        raise MdbenchError(f"the selection {REQUIRED} cannot be posed: {left_out[REQUIRED]}")
+    names = {name: tuple(case.name for case in some) for name, some in cases.items() if name not in left_out}
+    shown = set().union(*names.values())
+    return Exam(names, {one.rows.case.name: one for one in posed if one.rows.case.name in shown}), left_out
+
+
+def _missing(selections: Iterable[str], exam: Exam) -> dict[str, str]:
+    return {name: "it is not asked here" for name in selections if name not in exam.selections}
+
+
+def _checked(
+    entries: Path, listed: Mapping[str, Entry], states: Mapping[str, State], exam: Exam, as_of: datetime | None
+) -> dict[str, Checked]:
+    """Check entries against the data that the ledger says they were scored on; `exam` has no cases of what is left out."""
+    digest = cache(lambda selections, tasks: exam.digest_of(exam.cases(selections, tasks)))
+
+    def checked(slug: str) -> Checked:
+        entry, state = listed[slug], states[slug]
+        whole = all(exam.selections[name] for name in entry.selections)
+        scored = _scored(state)
+        if whole and scored.dataset != digest(entry.selections, tuple(entry.columns)):
+            then = f"install mdbench {scored.mdbench} to see the board as of {as_of:%Y-%m-%d}" if as_of else ""
+            raise MdbenchError(
+                f"{slug} was scored by mdbench {scored.mdbench} on other data than there are here; "
+                + (then or "run `mdbench leaderboard rescore`, or install that version")
+            )
+        try:
+            anew = any(event.kind == "rescored" for event in state.history)
+            return check(entries / slug, exam, rescored=anew or not whole)
+        except Refused as refused:
+            raise MdbenchError(f"{slug} is on the board, and its files are not what they were: {refused}") from refused
+
+    with ThreadPoolExecutor(CORES) as pool:
+        return dict(zip(listed, pool.map(checked, listed), strict=True))
+
+
+def _scored(state: State) -> Event:
+    """Return the event that says what an entry's scores are."""
+    return [event for event in state.history if event.scores is not None][-1]
+
+
+def _check_scores(slug: str, scores: Mapping[str, CaseScore], event: Event) -> None:
+    recorded = event.scores or {}
+    for case, score in scores.items():
+        if case not in recorded or abs(recorded[case] - score.accuracy) > _EQUAL:
+            raise MdbenchError(
+                f"{slug}: {case}: its predictions are right in {score.accuracy:.4f} %, and the ledger says "
+                f"{recorded.get(case, 'nothing')}; the predictions, the data or the ledger were changed"
+            )
+
+
+def _row(found: Checked, scores: Mapping[str, CaseScore], state: State) -> Row:
+    verdict = state.verdict or Verdict(outcome="self-reported", reason="not verified yet")
+    date = state.verified_on or state.history[0].date
+    return Row(found.entry, verdict, date, scores, found.predicted, found.source, found.requirements, state.history)
+
+
+# --- Scores and places --------------------------------------------------------------------------------------------------
+
+
+def _scores(found: Mapping[str, Checked], exam: Exam) -> tuple[dict[str, Tally], dict[str, dict[str, CaseScore]]]:
+    """Score entries; the numbers are those of `mdbench.stats.accuracies`.
+
+    Returns
+    -------
+    Case → how often those who answer it are right, and slug → case → score.
+    """
+    tallies: dict[str, Tally] = {}
+    scores: dict[str, dict[str, CaseScore]] = {slug: {} for slug in found}
+    for case, posed in exam.posed.items():
+        slugs = tuple(slug for slug, one in found.items() if case in one.predicted)
+        if not slugs:
+            continue
+        test = posed.rows.test
+        said = np.stack([found[slug].predicted[case] for slug in slugs])
+        tally = Tally.of(slugs, said, test.codes, test.cells, test.cell_count, posed.test.name)
+        right = said == test.codes
+        recalls = [right[:, :, test.codes == verdict].mean(axis=(1, 2)) for verdict in np.unique(test.codes)]
+        numbers = tally.accuracies, 100 * np.mean(recalls, axis=0)
+        for slug, interval, accuracy, balanced in zip(
+            slugs, tally.intervals, *map(np.ndarray.tolist, numbers), strict=True
+        ):
+            scores[slug][case] = CaseScore(accuracy, interval, balanced)
+        tallies[case] = tally
+    return tallies, scores
+
+
+def _views(exam: Exam, tallies: Mapping[str, Tally]) -> list[View]:
+    """Return rankings over every part of every selection that has cases, the headline first."""
+    asked = []
+    for selection, names in exam.selections.items():
+        cases = [exam.posed[name].rows.case for name in names]
+        tasks = [task for task in TASKS if any(case.task == task for case in cases)]
+        for task, several in {"published": PUBLISHED, "all": tasks, **{task: (task,) for task in tasks}}.items():
+            for scenario in ("all", *dict.fromkeys(case.scenario for case in cases)):
+                some = tuple(case.name for case in cases if case.task in several and scenario in ("all", case.scenario))
+                if some:
+                    asked.append((selection, task, scenario, some))
+    different = list(dict.fromkeys(some for *_, some in asked))
+    with ThreadPoolExecutor(CORES) as pool:
+        found = pool.map(lambda some: _places([tallies.get(case) for case in some]), different)
+        places = dict(zip(different, found, strict=True))
+    return [View(selection, task, scenario, some, places[some]) for selection, task, scenario, some in asked]
+
+
+def _places(cases: Sequence[Tally | None]) -> tuple[Place, ...]:
+    """Return the places over some cases, where anybody answers all of them."""
+    tallies = [tally for tally in cases if tally]
+    if len(tallies) < len(cases) or not set.intersection(*(set(tally.methods) for tally in tallies)):
+        return ()
+    found = rank(tallies)
+    return tuple(
+        Place(slug, accuracy, interval, average_rank, place, groups, over_rows, over_cases)
+        for slug, accuracy, interval, average_rank, place, groups, over_rows, over_cases in zip(
+            found.methods,
+            found.accuracies.tolist(),
+            found.intervals,
+            found.average_ranks.tolist(),
+            found.places.tolist(),
+            found.groups,
+            found.first_over_rows.tolist(),
+            found.first_over_cases.tolist(),
+            strict=True,
+        )
+    )
+
+
+def _sealed(events: Iterable[Event], listed: Iterable[str]) -> list[SealedBoard]:
+    """Return a ranking for each sealed zoo; where its labels are of more than one kind, for each of these."""
+    shown = set(listed)
+    # The last score of an entry is the one that counts.
+    last = {
+        (event.sealed.zoo, event.sealed.labels_sha256, event.entry): event.sealed
+        for event in events
+        if event.sealed and event.entry in shown
+    }
+    boards = []
+    for zoo, scores in groupby(sorted(last), key=lambda key: key[0]):
+        by_labels = {labels: list(keys) for labels, keys in groupby(scores, key=lambda key: key[1])}
+        for labels, keys in by_labels.items():
+            places = [
+                SealedPlace(slug, score.accuracy, Interval(score.low, score.high), score.by_task)
+                for slug, score in ((key[2], last[key]) for key in keys)
+            ]
+            name = zoo if len(by_labels) == 1 else f"{zoo} ({labels[:8]})"
+            boards.append(SealedBoard(name, tuple(sorted(places, key=lambda place: (-place.accuracy, place.slug)))))
+    return boards

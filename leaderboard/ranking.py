@@ -21,7 +21,7 @@ LEVEL: Final = 0.05
 #: Random halves of cells and of cases.
 HALVES: Final = 500
 #: Groups that letters are given for, see `letters`.
-MOST_GROUPS: Final = 52
+MOST_GROUPS: Final = 26
 #: Quantile of the shares of the training samples, see `p_values`.
 POOLED: Final = 0.75
 #: Means nearer than this, in %, are equal but for rounding (of single precision, where there are many).
@@ -152,7 +152,7 @@ class Ranking:
 
 
 def rank(tallies: Sequence[Tally]) -> Ranking:
-    """Rank the methods that answer every one of some cases; there is at least one."""
+    """Rank the methods that answer every one of some cases, of which there is at least one."""
     zoos = sorted({tally.zoo for tally in tallies})
     at_zoo = [zoos.index(tally.zoo) for tally in tallies]
     names = tuple(sorted(set.intersection(*(set(tally.methods) for tally in tallies))))
@@ -161,14 +161,14 @@ def rank(tallies: Sequence[Tally]) -> Ranking:
     draws = _mean(tally.draws(zoo)[here] for tally, zoo, here in zip(tallies, at_zoo, at, strict=True))
     over_rows = _mean(tally.halves(zoo)[here] for tally, zoo, here in zip(tallies, at_zoo, at, strict=True))
     means, ranks = by_case.mean(axis=0), rankdata(-by_case, axis=1).mean(axis=0)
-    p = _corrected(means, draws, tallies, at)
+    every, p = intervals(draws), _corrected(means, draws, tallies, at)
     best = np.lexsort((np.arange(len(names)), ranks.round(9), -means.round(9)))
     apart = (p <= LEVEL)[np.ix_(best, best)]
     behind = means[best] < means[best][:, None] - _EQUAL
     return Ranking(
         tuple(names[one] for one in best),
         means[best],
-        intervals(draws[best]),
+        [every[one] for one in best],
         ranks[best],
         p[np.ix_(best, best)],
         1 + (apart & behind).sum(axis=0),
@@ -180,10 +180,10 @@ def rank(tallies: Sequence[Tally]) -> Ranking:
 
 def intervals(draws: np.ndarray, level: float = stats.LEVEL) -> list[stats.Interval]:
     """Return the percentile interval of each row of `draws` (methods, resamples), as `mdbench.stats` takes it."""
-    known = draws[:, np.isfinite(draws).all(axis=0)]  # a resample without rows is without them for every method
+    known = _known(draws)
     count = known.shape[1] - 1
     at = math.floor(count * (1 - level) / 2), math.ceil(count * (1 + level) / 2)
-    ordered = np.partition(known, at, axis=1)[:, at].astype(float)
+    ordered = np.sort(known, axis=1)[:, at].astype(float)  # sorting is faster than NumPy's partitions
     return [stats.Interval(low, high) for low, high in ordered.tolist()]
 
 
@@ -246,8 +246,9 @@ def letters(apart: np.ndarray) -> tuple[str, ...]:
         groups = _stretches(apart)
     mine: list[list[str]] = [[] for _ in apart]
     for number, members in enumerate(sorted(groups)):
+        letter = _letter(number)
         for member in members:
-            mine[member].append(_letter(number))
+            mine[member].append(letter)
     return tuple(" ".join(some) for some in mine)
 
 
@@ -286,8 +287,7 @@ def _corrected(
     one, other = np.triu_indices(len(means), 1)
     gaps = np.abs(means[one] - means[other])
     gaps[gaps < _EQUAL] = 0
-    known = draws[:, np.isfinite(draws).all(axis=0)]
-    whole = _variances(known, one, other)
+    whole = _variances(_known(draws), one, other)
     # Of that, what comes of the training samples; one draw of them serves all cases that have as many.
     of_samples = np.zeros(len(gaps))
     several = sorted({tally.right.shape[1] for tally in tallies} - {1})
@@ -301,17 +301,24 @@ def _corrected(
 
 
 def _mean(several: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the mean of arrays of one shape, in double precision and without holding all of them."""
-    total, count = np.zeros(()), 0
+    """Return the mean of arrays of one shape and single precision, without holding all of them."""
+    total, count = np.zeros((), np.float32), 0
     for count, one in enumerate(several, 1):
-        total = one.astype(float) if count == 1 else np.add(total, one, out=total)
-    return total / count
+        total = one.copy() if count == 1 else np.add(total, one, out=total)
+    return np.divide(total, np.float32(count), out=total)
+
+
+def _known(draws: np.ndarray) -> np.ndarray:
+    """Return `draws` (methods, resamples) without resamples that hold no rows; they hold none for any method."""
+    known = np.isfinite(draws[0])
+    return draws if known.all() else draws[:, known]
 
 
 def _variances(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the variance of the difference of each pair of rows of `values` (methods, …)."""
-    centred = values - values.mean(axis=1, keepdims=True, dtype=float)
-    centred -= centred.mean(axis=0)  # what all have in common cancels in differences; it only costs digits
+    # What all have in common cancels in differences: it would only cost digits, of which near copies need many.
+    centred = np.subtract(values, values.mean(axis=0), dtype=float)
+    centred -= centred.mean(axis=1, keepdims=True)
     products = centred @ centred.T / (values.shape[1] - 1)
     own = products.diagonal()
     variances: np.ndarray = np.maximum(own[one] + own[other] - 2 * products[one, other], 0)

@@ -1,0 +1,432 @@
+"""Boards assembled from folders of entries and their ledger."""
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import toy
+from dishonest import case, describe, honest, read, small_exam
+
+from leaderboard import board as module
+from leaderboard import ledger
+from leaderboard.board import assemble
+from leaderboard.checks import check
+from leaderboard.exam import Exam
+from leaderboard.ledger import LEDGER, Verdict
+from mdbench import stats
+from mdbench.errors import MdbenchError
+from mdbench.zoo import zoo_home
+
+SOURCE = '''\
+"""On which side of a quantile of the training error a verdict is."""
+
+columns = {{task: ["train_error"] for task in {tasks}}}
+
+
+class Rule:
+    def fit(self, models, labels, task):
+        self.classes = task.classes
+        self.cut = models["train_error"].quantile({quantile})
+
+    def predict(self, models):
+        return [self.classes[int(error {sign} self.cut)] for error in models["train_error"]]
+'''
+TASKS = ("optimizer", "width_vs_optimizer", "data_vs_optimizer")
+#: Name → tasks, quantile and sign.
+METHODS = {
+    "Above": (TASKS, 0.5, ">"),
+    "Below": (TASKS, 0.5, "<"),
+    "High": (TASKS, 0.8, ">"),
+    "Two tasks": (TASKS[:2], 0.4, ">"),
+}
+SLUGS = ("above", "below", "high", "two-tasks")
+VERIFIED = Verdict(outcome="verified", reason="the same in all rows")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("zoos")
+
+
+@pytest.fixture(scope="module")
+def exam(home):
+    return small_exam(home)
+
+
+def write(entries, exam, name, **more):
+    tasks, quantile, sign = METHODS[name]
+    method = SOURCE.format(tasks=tasks, quantile=quantile, sign=sign)
+    return honest(entries, exam, name=name, method=method, authors=[f"{name} Author"], **more)
+
+
+def append(entries, exam, slug, kind, **said):
+    """Append an event about an entry; of the exam's data, where nothing else is said."""
+    found = check(entries / slug, exam, rescored=True)
+    if kind in ("accepted", "rescored"):
+        said.setdefault("scores", accuracies(found, exam))
+    said.setdefault("dataset", exam.digest_of(found.predicted))
+    said.setdefault("mdbench", "0.1.0")
+    return ledger.append(
+        entries / LEDGER, kind=kind, entry=slug, entry_sha256=found.entry_sha256, reason=f"{kind} for a test", **said
+    )
+
+
+def accuracies(found, exam):
+    truth = {name: exam.posed[name].rows.test.codes for name in found.predicted}
+    return {name: float(np.mean(100.0 * (said == truth[name]))) for name, said in found.predicted.items()}
+
+
+@pytest.fixture(scope="module")
+def made(exam, tmp_path_factory):
+    """A folder of four entries on the board, and one that the ledger does not know."""
+    entries = tmp_path_factory.mktemp("made") / "entries"
+    for name in METHODS:
+        slug = write(entries, exam, name).name
+        append(entries, exam, slug, "accepted")
+        append(entries, exam, slug, "verification", verdict=VERIFIED)
+    honest(entries, exam, name="Pending")
+    return entries
+
+
+@pytest.fixture
+def entries(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "entries")
+
+
+@pytest.fixture(scope="module")
+def board(made, exam):
+    return assemble(made, exam)
+
+
+# --- What is on it ------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_accepted_is_on_the_board_and_nothing_else(board, made, exam):
+    assert tuple(board.rows) == tuple(board.entries) == SLUGS
+    assert board.exam is exam
+    assert not board.left_out
+    assert not board.sealed
+    for slug, row in board.rows.items():
+        assert row.entry.slug == slug
+        assert row.verdict == VERIFIED
+        assert [event.kind for event in row.history] == ["accepted", "verification"]
+        assert row.verified_on == row.history[1].date
+        assert row.source == (made / slug / "method.py").read_text()
+        assert row.requirements is None
+    assert len(board.events) == 8
+    assert board.as_of == board.events[-1].date
+
+
+def test_scores_are_those_that_evaluating_shows(board, made, exam):
+    for slug, row in board.rows.items():
+        assert list(row.scores) == [name for name, one in exam.posed.items() if one.rows.task.name in row.entry.columns]
+        for name, score in row.scores.items():
+            test = exam.posed[name].rows.test
+            expected = stats.accuracies(row.predicted[name][None], test.codes, test.cells, test.cell_count)
+            assert score.accuracy == pytest.approx(expected.by_seed.mean(), abs=1e-9)
+            assert score.balanced_accuracy == pytest.approx(expected.balanced_by_seed.mean(), abs=1e-9)
+            assert score.interval.low == pytest.approx(expected.intervals[0].low, abs=2e-5)
+            assert score.interval.high == pytest.approx(expected.intervals[0].high, abs=2e-5)
+        assert len(row.scores) == (2 if slug == "two-tasks" else 3)
+
+
+def test_there_is_a_view_of_every_part_that_has_cases_and_the_headline_is_the_first(board, exam):
+    views = {(view.selection, view.task, view.scenario): view.cases for view in board.views}
+    names = {one.rows.task.name: name for name, one in exam.posed.items()}
+    every = tuple(names[task] for task in TASKS)
+    assert len(views) == len(board.views)
+    assert next(iter(views)) == ("core", "published", "all")
+    expected = {
+        (selection, task, scenario): cases
+        for selection, parts in (
+            ("core", {"published": every, "all": every} | {task: (names[task],) for task in TASKS}),
+            ("bundled", dict.fromkeys(("published", "all", "optimizer"), (names["optimizer"],))),
+        )
+        for task, cases in parts.items()
+        for scenario in ("all", "few-shot")
+    }
+    assert views == expected
+
+
+def test_places_are_among_those_who_answer_every_case(board, exam):
+    for view in board.views:
+        expected = {}
+        for slug, row in board.rows.items():
+            if set(view.cases) <= set(row.scores):
+                pairs = []
+                for name in view.cases:
+                    one = exam.posed[name]
+                    right = (row.predicted[name] == one.rows.test.codes).astype(float)
+                    pairs.append(stats.Pair(right, one.rows.test.cells, one.rows.test.cell_count, one.test.name))
+                expected[slug] = stats.paired_difference(pairs)
+        places = {place.slug: place for place in view.places}
+        assert (
+            places.keys()
+            == expected.keys()
+            == set(SLUGS)
+            - ({"two-tasks"} if len(view.cases) == 3 else set())
+            - ({"two-tasks"} if view.task == "data_vs_optimizer" else set())
+        )
+        for slug, place in places.items():
+            assert place.accuracy == pytest.approx(expected[slug].estimate, abs=1e-9)
+            assert place.interval.low == pytest.approx(expected[slug].interval.low, abs=2e-5)
+            assert place.interval.high == pytest.approx(expected[slug].interval.high, abs=2e-5)
+        shown = [place.accuracy for place in view.places]
+        assert shown == sorted(shown, reverse=True)
+        assert view.places[0].place == 1
+        assert all(place.groups for place in view.places)
+        ranks = [place.average_rank for place in view.places]
+        assert sum(ranks) == pytest.approx(len(ranks) * (len(ranks) + 1) / 2)
+        for shares in ("first_over_rows", "first_over_cases"):
+            assert sum(getattr(place, shares) for place in view.places) == pytest.approx(1)
+
+
+def test_the_same_folder_gives_the_same_board(board, made, exam):
+    again = assemble(made, exam)
+    assert (again.as_of, again.views, again.events, again.entries) == (
+        board.as_of,
+        board.views,
+        board.events,
+        board.entries,
+    )
+    assert [row.scores for row in again.rows.values()] == [row.scores for row in board.rows.values()]
+
+
+def test_a_folder_without_a_ledger_is_a_board_without_entries(entries, exam, tmp_path):
+    (entries / LEDGER).unlink()
+    for folder in (entries, tmp_path / "nothing"):
+        found = assemble(folder, exam)
+        assert (found.rows, found.events, found.entries, found.sealed) == ({}, (), {}, [])
+        assert found.views
+        assert all(view.places == () for view in found.views)
+        assert datetime.now(UTC) - found.as_of < timedelta(minutes=5)
+
+
+def test_who_has_left_the_board_is_remembered(entries, exam):
+    append(entries, exam, "below", "superseded", by="above")
+    append(entries, exam, "high", "removed")
+    append(entries, exam, "two-tasks", "verification", verdict=Verdict(outcome="rejected", reason="it peeks"))
+    found = assemble(entries, exam)
+    assert tuple(found.rows) == ("above",)
+    assert tuple(found.entries) == SLUGS
+    assert [event.kind for event in found.events[-3:]] == ["superseded", "removed", "verification"]
+    assert [place.slug for place in found.views[0].places] == ["above"]
+    # A board of another date has those who were on it.
+    before = assemble(entries, exam, found.events[-3].date)
+    assert tuple(before.rows) == ("above", "high", "two-tasks")
+
+
+def test_what_was_refused_at_once_may_change(entries, exam):
+    rejected = Verdict(outcome="rejected", reason="it peeks")
+    append(entries, exam, "pending", "verification", verdict=rejected)
+    (entries / "pending" / "method.py").write_text("# another file\n")
+    describe(entries / "pending")
+    found = assemble(entries, exam)
+    assert tuple(found.rows) == SLUGS
+    assert found.entries["pending"].name == "Pending"
+
+
+def test_who_was_not_verified_yet_is_self_reported(entries, exam):
+    append(entries, exam, "pending", "accepted")
+    row = assemble(entries, exam).rows["pending"]
+    assert row.verdict.outcome == "self-reported"
+    assert row.verified_on == row.history[0].date
+
+
+# --- As of a date -------------------------------------------------------------------------------------------------------
+
+
+def test_a_board_of_a_date_knows_of_nothing_later(made, exam, board):
+    for number, event in enumerate(board.events, 1):
+        then = assemble(made, exam, event.date)
+        assert len(then.events) == number
+        assert tuple(then.rows) == SLUGS[: (number + 1) // 2]
+        assert then.as_of == event.date
+    assert not assemble(made, exam, board.events[0].date - timedelta(seconds=1)).rows
+    naive = board.events[3].date.replace(tzinfo=None)
+    assert assemble(made, exam, naive).as_of == board.events[3].date  # UTC
+
+
+def test_data_of_another_date_are_those_of_another_version(entries, exam):
+    old = append(entries, exam, "pending", "accepted", dataset="0" * 64, mdbench="0.0.7")
+    with pytest.raises(
+        MdbenchError, match=r"pending was scored by mdbench 0\.0\.7 on other data .* leaderboard rescore"
+    ):
+        assemble(entries, exam)
+    append(entries, exam, "pending", "rescored")
+    assert "pending" in assemble(entries, exam).rows
+    with pytest.raises(MdbenchError, match=rf"install mdbench 0\.0\.7 to see the board as of {old.date:%Y-%m-%d}"):
+        assemble(entries, exam, old.date)
+
+
+def test_an_entry_that_was_scored_anew_may_have_been_made_on_other_data(entries, exam):
+    entry = read(entries / "pending")
+    entry["dataset"]["zoos"]["own"] = "0" * 64
+    (entries / "pending" / "entry.json").write_text(json.dumps(entry))
+    append(entries, exam, "pending", "accepted")
+    with pytest.raises(MdbenchError, match=r"^pending is on the board, .* zoo 'own' is not the one"):
+        assemble(entries, exam)
+    append(entries, exam, "pending", "rescored")
+    assert "pending" in assemble(entries, exam).rows
+
+
+# --- Nothing vanishes, and nothing changes, unexplained -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", ["removed", None])
+def test_a_folder_that_is_missing_is_named(entries, exam, gone):
+    if gone:
+        append(entries, exam, "high", gone)
+    shutil.rmtree(entries / "high")
+    with pytest.raises(
+        MdbenchError, match=r"^high is in the ledger, and its folder is not what it was: .*; bring it back"
+    ):
+        assemble(entries, exam)
+
+
+@pytest.mark.parametrize("gone", ["removed", None])
+def test_an_entry_that_was_changed_is_named(entries, exam, gone):
+    if gone:
+        append(entries, exam, "high", gone)
+    entry = read(entries / "high")
+    (entries / "high" / "entry.json").write_text(json.dumps(entry | {"authors": ["Somebody Else"]}))
+    with pytest.raises(MdbenchError, match=r"^high: entry\.json was changed after it was accepted"):
+        assemble(entries, exam)
+
+
+def test_a_file_that_was_changed_is_named(entries, exam):
+    with (entries / "high" / "predictions.parquet").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(MdbenchError, match=r"^high is on the board, and its files .*: predictions\.parquet is not"):
+        assemble(entries, exam)
+
+
+@pytest.mark.parametrize("change", [lambda score: score + 1e-6, None])
+def test_scores_that_are_not_those_of_the_predictions_are_named(entries, exam, change):
+    scores = accuracies(check(entries / "pending", exam), exam)
+    name = list(scores)[1]
+    wrong = {one: change(score) if one == name and change else score for one, score in scores.items()}
+    if change is None:
+        del wrong[name]
+    append(entries, exam, "pending", "accepted", scores=wrong)
+    said = "the ledger says nothing" if change is None else "the ledger says"
+    with pytest.raises(MdbenchError, match=rf"^pending: {name}: its predictions are right in .* %, and {said}"):
+        assemble(entries, exam)
+
+
+def test_a_damaged_ledger_is_no_board(entries, exam):
+    path = entries / LEDGER
+    path.write_bytes(path.read_bytes().replace(b"for a test", b"for a jest", 1))
+    with pytest.raises(MdbenchError, match="line 2"):
+        assemble(entries, exam)
+
+
+# --- Sealed zoos --------------------------------------------------------------------------------------------------------
+
+
+def sealed(accuracy, labels="1" * 64, zoo="winter"):
+    return ledger.SealedScore(
+        zoo=zoo,
+        labels_sha256=labels,
+        accuracy=accuracy,
+        low=accuracy - 5,
+        high=accuracy + 5,
+        by_task={"optimizer": accuracy},
+    )
+
+
+def test_sealed_zoos_have_rankings_of_their_own(entries, exam):
+    for slug, accuracy in (("above", 60.0), ("below", 70.0), ("high", 50.0), ("above", 80.0), ("two-tasks", 90.0)):
+        append(entries, exam, slug, "sealed", sealed=sealed(accuracy))
+    append(entries, exam, "above", "sealed", sealed=sealed(30.0, zoo="autumn"))
+    append(entries, exam, "two-tasks", "removed")
+    found = assemble(entries, exam).sealed
+    assert [(one.name, [(place.slug, place.accuracy) for place in one.places]) for one in found] == [
+        ("autumn", [("above", 30)]),
+        ("winter", [("above", 80), ("below", 70), ("high", 50)]),
+    ]
+    place = found[1].places[0]
+    assert (place.interval.low, place.interval.high, place.by_task) == (75, 85, {"optimizer": 80})
+
+
+def test_scores_against_other_labels_are_not_ranked_together(entries, exam):
+    append(entries, exam, "above", "sealed", sealed=sealed(60.0))
+    append(entries, exam, "below", "sealed", sealed=sealed(70.0, labels="2" * 64))
+    append(entries, exam, "high", "sealed", sealed=sealed(50.0, labels="2" * 64))
+    found = assemble(entries, exam).sealed
+    assert [(one.name, [place.slug for place in one.places]) for one in found] == [
+        ("winter (11111111)", ["above"]),
+        ("winter (22222222)", ["below", "high"]),
+    ]
+
+
+# --- Which selections ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def selections(exam, home, tmp_path, monkeypatch):
+    """Selections as they would stand in cases.toml; that of the paper asks a zoo which is not everywhere."""
+    monkeypatch.setenv("MDBENCH_HOME", str(tmp_path / "home"))
+    shutil.copytree(home, tmp_path / "home")
+    toy.own_zoo("own-paper", widths=(4, 16, 64), fractions=(10, 60)).save(zoo_home() / "own-paper")
+    core = [one.rows.case for one in exam.posed.values()]
+    paper = case("optimizer").model_copy(update={"name": "paper/optimizer/few-shot/3", "test": "own-paper"})
+    cases = {"core": core, "bundled": core[:1], "paper": [paper, core[2]]}
+    monkeypatch.setattr(module, "load_cases", cases.__getitem__)
+    return cases
+
+
+@pytest.fixture
+def of_two(entries, selections):
+    """Five entries, of which one answers the paper's selection too."""
+    whole = Exam.posing({name: selections[name] for name in ("core", "paper")})
+    folder = honest(entries, whole, name="Complete", method=SOURCE.format(tasks=TASKS, quantile=0.3, sign=">"))
+    (folder / "entry.json").write_text(json.dumps(read(folder) | {"selections": ["core", "paper"]}))
+    append(entries, whole, "complete", "accepted")
+    return entries
+
+
+def test_the_exam_is_what_entries_on_the_board_answer(of_two, exam):
+    found = assemble(of_two)
+    assert list(found.exam.selections) == ["core", "paper"]
+    assert found.exam.digest_of(exam.posed) == exam.digest
+    assert not found.left_out
+    assert found.views[0].cases == exam.selections["core"]
+    assert len(found.views[0].places) == 4
+    paper = [view for view in found.views if view.selection == "paper"]
+    assert {view.task for view in paper} == {"published", "all", "optimizer", "data_vs_optimizer"}
+    assert [[place.slug for place in view.places] for view in paper[:1]] == [["complete"]]
+    append(of_two, found.exam, "complete", "removed")
+    assert list(assemble(of_two).exam.selections) == ["core"]
+
+
+def test_a_selection_whose_zoos_are_not_here_is_left_out(of_two):
+    there = assemble(of_two)
+    shutil.rmtree(zoo_home() / "own-paper")
+    found = assemble(of_two)
+    assert list(found.left_out) == ["paper"]
+    assert "'own-paper' is not there" in found.left_out["paper"]
+    assert list(found.exam.selections) == ["core"]
+    assert list(found.exam.posed) == list(found.exam.selections["core"])
+    assert tuple(found.rows) == tuple(there.rows)
+    row, before = found.rows["complete"], there.rows["complete"]
+    assert list(row.scores) == list(row.predicted) == list(found.exam.selections["core"])
+    assert len(before.scores) == 4
+    assert all(row.scores[name] == before.scores[name] for name in row.scores)
+    core = [view for view in there.views if view.selection == "core"]
+    assert found.views == core
+
+
+def test_a_selection_that_is_not_asked_is_left_out(of_two, exam):
+    found = assemble(of_two, exam)
+    assert list(found.left_out) == ["paper"]
+    assert found.exam is exam
+    assert "complete" in found.rows
+
+
+def test_without_the_core_there_is_no_board(of_two):
+    shutil.rmtree(zoo_home() / "own-too")
+    with pytest.raises(MdbenchError, match="'own-too' is not there"):
+        assemble(of_two)
