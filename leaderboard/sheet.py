@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from leaderboard.entry import PREDICTION_COLUMNS, PREDICTIONS, Dataset
 from leaderboard.exam import Exam
+from leaderboard.footer import FooterError, read_footer
 from leaderboard.refused import Refused
 from mdbench.errors import reason
 
@@ -21,7 +22,6 @@ from mdbench.errors import reason
 TEXTS: Final = ("case", "row", "predicted")
 NUMBERS: Final = ("seed",)
 _KEYS: Final = ("case", "seed", "row")
-_ROW_GROUPS: Final = 1000
 
 
 class Sheet:
@@ -231,57 +231,26 @@ def read_table(content: bytes, what: str, columns: Sequence[str], texts: Sequenc
         It is not such a file. Nothing larger than the file was made of it.
     """
     try:
-        _check_head(pq.read_metadata(pa.BufferReader(content)), what, columns, texts, most)
+        rows = read_footer(content, tuple(columns), tuple(texts)).rows
+        if rows > most:
+            raise FooterError("size", f"it has {rows:,} rows, which is far more than is asked for")
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(texts), arrow_extensions_enabled=False)
         table: pa.Table = file.read(use_threads=False, use_pandas_metadata=False)
         table.validate(full=True)  # texts are UTF-8, and places are in their dictionary
-        for name in columns:
-            values = table[name]
-            kind = values.type.value_type if name in texts and pa.types.is_dictionary(values.type) else values.type
-            if kind not in ((pa.string(), pa.large_string()) if name in texts else (pa.int32(), pa.int64())):
-                raise Refused("types", f"{what}: column {name} holds {values.type}")
-            if values.null_count:
-                raise Refused("empty value", f"{what}: column {name}: {values.null_count:,} values are empty")
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except FooterError as error:
+        raise Refused(error.kind, f"{what}: {error}") from error
+    except (pa.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
         raise Refused("damaged", f"{what} cannot be read as Parquet: {reason(error)}") from error
-    if table.num_rows != file.metadata.num_rows:
-        raise Refused("damaged", f"{what} does not hold the rows that it says it does")
+    if table.num_rows != rows or table.column_names != list(columns):
+        raise Refused("damaged", f"{what} does not hold the rows and columns that it says it does")
+    for name in columns:
+        values = table[name]
+        text = pa.types.is_dictionary(values.type) and values.type.value_type in (pa.string(), pa.large_string())
+        if not (text if name in texts else values.type in (pa.int32(), pa.int64())):
+            raise Refused("types", f"{what}: column {name} holds {values.type}")
+        if values.null_count:
+            raise Refused("empty value", f"{what}: column {name}: {values.null_count:,} values are empty")
     return table
-
-
-def _check_head(head: pq.FileMetaData, what: str, columns: Sequence[str], texts: Sequence[str], most: int) -> None:
-    """Make sure of what a file says of itself, before anything else of it is read."""
-    schema = head.schema
-    there = [schema.column(place) for place in range(min(len(schema), 20))]
-    names = [one.path for one in there]
-    if names != list(columns):
-        raise Refused(
-            "table",
-            f"{what}: its columns are {', '.join(f'{name[:40]!a}' for name in names)}, not {', '.join(columns)}",
-        )
-    for one in there:
-        if one.path in texts:
-            fits = one.physical_type == "BYTE_ARRAY" and one.logical_type.type == "STRING"
-        else:
-            fits = one.physical_type in ("INT32", "INT64") and one.logical_type.type in ("NONE", "INT")
-        if not fits or one.max_repetition_level or one.max_definition_level > 1:
-            wanted = "texts" if one.path in texts else "whole numbers"
-            raise Refused("types", f"{what}: column {one.path} does not hold {wanted}, but {one.physical_type}")
-    if head.num_rows > most:
-        raise Refused("size", f"{what} has {head.num_rows:,} rows, which is far more than is asked for")
-    if head.num_row_groups > _ROW_GROUPS:
-        raise Refused("size", f"{what} is cut into {head.num_row_groups:,} pieces, which is far more than it needs")
-    groups = [head.row_group(place) for place in range(head.num_row_groups)]
-    if any(one.num_rows < 0 for one in groups) or sum(one.num_rows for one in groups) != head.num_rows:
-        raise Refused("damaged", f"{what} contradicts itself about the number of its rows")
-    for group in groups:
-        for chunk in (group.column(place) for place in range(group.num_columns)):
-            if chunk.num_values != group.num_rows or chunk.file_path:
-                raise Refused("damaged", f"{what} contradicts itself about column {chunk.path_in_schema!a}")
-            if chunk.compression != "UNCOMPRESSED":
-                raise Refused(
-                    "compressed", f"{what}: column {chunk.path_in_schema} is compressed; write it without compression"
-                )
 
 
 def _numbered(things: Iterable[Any]) -> dict[Any, int]:

@@ -5,6 +5,7 @@ import random
 import shutil
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from dishonest import (
@@ -204,7 +205,7 @@ def test_a_damaged_file_is_refused_or_says_the_same(exam, made):
         except Refused as refused:
             kinds.add(refused.kind)
             continue
-        assert {name: values.shape for name, values in found.items()} == {n: v.shape for n, v in wanted.items()}
+        assert [values.shape for values in found.values()] == [values.shape for values in wanted.values()]
         assert all(0 <= values.min() and values.max() < 2 for values in found.values())
     assert kinds >= {"damaged", "unknown row", "missing row"} or kinds >= {"damaged", "unknown row", "duplicate row"}
 
@@ -215,7 +216,7 @@ def test_a_zoo_that_has_changed(exam, folder):
     said = table(folder)
     extra = said.iloc[[0, 200]].assign(row=["point-9998", "point-9999"])
     other = said.iloc[[1]].assign(case="own/retired/few-shot/3", seed=11, predicted="width")
-    write_table(folder, said._append([extra, other]))
+    write_table(folder, pd.concat([said, extra, other]))
     with pytest.raises(Refused, match="not one that is to be answered"):
         check(folder, exam)
     entry = read(folder)
@@ -314,4 +315,4 @@ def test_names_with_other_numbers_are_not_alike(exam, entries):
         judge(home, exam)
     check_names(read_entries(entries))
     with pytest.raises(Refused, match="looks like"):
-        judge(renamed(home, "Tree-2"), exam)
+        judge(renamed(home, "Tre e 2"), exam)
