@@ -3,6 +3,7 @@
 # make test    style, types and tests
 # make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: an hour or two on two cores
 # make results scores every method on every case, for docs/results.md
+# make entries submits every baseline to the board, and verifies them
 # All make .venv first, with $(PYTHON).
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ ZOOS := mnist1d-cnn fashion-cnn mnist1d-mlp
 # What landscape metrics are compared with. Without what they ask for besides (torchvision, transformers): not needed here, large.
 COMPARED := pyhessian==0.1 weightwatcher==0.7.7
 
-.PHONY: demo test zoos results clean
+.PHONY: demo test zoos results entries clean
 
 demo: .venv/demo
 ifneq ($(DATA),)
@@ -34,6 +35,12 @@ zoos: .venv/test
 
 results: .venv/test
 	$(BIN)/mdbench tabulate --out docs/results.md
+
+entries: .venv/test
+	for method in $(basename $(notdir $(wildcard baselines/[!_]*.py))); do \
+	  $(BIN)/mdbench submit $$method --name $$method --authors "The mdbench authors" --selections core || exit 1; \
+	done
+	$(BIN)/mdbench leaderboard verify --all
 
 test: .venv/test
 	$(BIN)/ruff check .

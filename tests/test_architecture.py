@@ -14,7 +14,8 @@ FORBIDDEN = {
     "zoo_builder": {"baselines", "leaderboard"},
     "leaderboard": {"zoo_builder", "baselines", "torch"},
 }
-SOURCES = [path for package in FORBIDDEN for path in sorted((ROOT / package).rglob("*.py"))]
+ENTRIES = ROOT / "leaderboard" / "entries"  # what others wrote
+SOURCES = [path for package in FORBIDDEN for path in sorted((ROOT / package).rglob("*.py")) if ENTRIES not in path.parents]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
