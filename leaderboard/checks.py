@@ -169,6 +169,8 @@ def check_among(entry: Entry, entries: Mapping[str, Entry]) -> None:
         looks like that of an entry, or its method's file is that of one, that neither supersedes the other.
     """
     earlier = line(entry, entries)
+    if entry.slug in earlier:
+        raise Refused("supersedes", f"{ENTRY}: supersedes: {entry.supersedes} supersedes it, or one that does")
     if entry.supersedes is not None:
         old = entries.get(entry.supersedes)
         if old is None:
