@@ -1,0 +1,389 @@
+"""The ledger: appended to and never changed, whatever happens while it is written or to what was written."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from leaderboard import ledger
+from leaderboard.ledger import Ledger, SealedScore, Verdict
+from mdbench.errors import MdbenchError
+
+SHA = "a" * 64
+OTHER = "b" * 64
+HOW = {"entry_sha256": SHA, "reason": "because", "mdbench": "0.1.0", "dataset": "d" * 64}
+GOOD, BAD = Verdict(outcome="verified", reason="the same"), Verdict(outcome="rejected", reason="not the same")
+SCORES = {"a/b": 61.8033988749895}
+SEALED = SealedScore(zoo="secret", labels_sha256=OTHER, accuracy=50, low=40, high=60, by_task={"optimizer": 50})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.jsonl"
+
+
+def accept(path, entry="one", **more):
+    return ledger.append(path, kind="accepted", entry=entry, scores=SCORES, **{**HOW, **more})
+
+
+def verify(path, verdict=GOOD, entry="one", **more):
+    return ledger.append(path, kind="verification", entry=entry, verdict=verdict, **{**HOW, **more})
+
+
+def remove(path, entry="one", **more):
+    return ledger.append(path, kind="removed", entry=entry, **{**HOW, **more})
+
+
+def supersede(path, entry="one", by="two"):
+    return ledger.append(path, kind="superseded", entry=entry, by=by, **HOW)
+
+
+def rescore(path, entry="one"):
+    return ledger.append(path, kind="rescored", entry=entry, scores=SCORES, **HOW)
+
+
+def lines(path):
+    return path.read_bytes().splitlines()
+
+
+def rewrite(path, change):
+    """Change the events of a ledger and chain them anew, as somebody would who may write the file."""
+    events = [json.loads(line) for line in lines(path)]
+    change(events)
+    previous, content = "0" * 64, b""
+    for event in events:
+        if "previous" in event:
+            event["previous"] = previous
+        line = json.dumps(event).encode()
+        previous = hashlib.sha256(line).hexdigest()
+        content += line + b"\n"
+    path.write_bytes(content)
+
+
+def test_nothing_has_happened_where_there_is_no_file(path):
+    assert Ledger.read(path) == Ledger(())
+    assert Ledger.read(path).state("one").status == "pending"
+    assert not path.exists()
+
+
+def test_what_is_appended_is_read(path):
+    before = datetime.now(UTC)
+    events = (accept(path), verify(path), ledger.append(path, kind="sealed", entry="one", sealed=SEALED, **HOW))
+    assert Ledger.read(path).events == events
+    assert [event.number for event in events] == [1, 2, 3]
+    assert before <= events[0].date <= events[1].date <= events[2].date <= datetime.now(UTC)
+
+
+def test_each_line_has_the_digest_of_the_one_before(path):
+    accept(path), verify(path), verify(path, BAD)
+    said = [json.loads(line)["previous"] for line in lines(path)]
+    assert said == ["0" * 64, *(hashlib.sha256(line).hexdigest() for line in lines(path)[:2])]
+
+
+# --- states -----------------------------------------------------------------------------------------------------------
+
+HISTORIES = {
+    "pending": ("pending", []),
+    "accepted": ("on board", [accept]),
+    "verified": ("on board", [accept, verify]),
+    "verified before": ("on board", [verify, accept]),
+    "rejected": ("rejected", [accept, lambda path: verify(path, BAD)]),
+    "rejected before": ("rejected", [lambda path: verify(path, BAD)]),
+    "rejected, then verified": ("on board", [accept, lambda path: verify(path, BAD), verify]),
+    "verified, then rejected": ("rejected", [accept, verify, lambda path: verify(path, BAD)]),
+    "rescored": ("on board", [accept, verify, rescore]),
+    "superseded": ("superseded", [accept, lambda path: accept(path, "two"), supersede]),
+    "superseded, then verified": ("superseded", [accept, lambda path: accept(path, "two"), supersede, verify]),
+    "superseded, then removed": ("removed", [accept, lambda path: accept(path, "two"), supersede, remove]),
+    "removed": ("removed", [accept, verify, remove]),
+    "changed before it was accepted": (
+        "pending",
+        [lambda path: verify(path, BAD), lambda path: verify(path, GOOD, entry_sha256=OTHER)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "steps"), HISTORIES.values(), ids=HISTORIES)
+def test_states(status, steps, path):
+    events = [step(path) for step in steps]
+    state = Ledger.read(path).state("one")
+    mine = [event for event in events if event.entry == "one"]
+    assert state.status == status
+    assert list(state.history) == mine
+    verdicts = [event for event in mine if event.verdict]
+    assert state.verdict == (verdicts[-1].verdict if verdicts else None)
+    assert state.verified_on == (verdicts[-1].date if verdicts else None)
+    assert state.accepted_on == next((event.date for event in mine if event.kind == "accepted"), None)
+
+
+def test_as_of_a_date_nothing_later_has_happened(path):
+    first, second = accept(path), verify(path, BAD)
+    whole = Ledger.read(path)
+    assert whole.until(first.date - timedelta(microseconds=1)).state("one").status == "pending"
+    assert whole.until(first.date).state("one").status == "on board"
+    assert whole.until(second.date).state("one").status == "rejected"
+    assert whole.until(first.date.replace(tzinfo=None)).events == (first,)
+
+
+@pytest.mark.parametrize(
+    ("steps", "last", "wanted"),
+    [
+        ([], remove, "one cannot be removed: it was never accepted"),
+        ([], rescore, "one cannot be rescored: it was never accepted"),
+        ([], supersede, "one cannot be superseded: it was never accepted"),
+        ([verify], remove, "never accepted"),
+        ([accept], accept, "one cannot be accepted: it was before"),
+        ([accept, remove], verify, "one cannot be verified: it was removed before"),
+        ([accept, remove], remove, "one cannot be removed: it was removed before"),
+        ([accept, remove], accept, "one cannot be accepted: it was removed before"),
+        ([accept], supersede, "one cannot be superseded by two, which was not accepted"),
+        ([accept], lambda path: supersede(path, by="one"), "cannot be superseded by one"),
+        (
+            [accept, lambda path: accept(path, "two"), supersede],
+            supersede,
+            "one cannot be superseded: it was superseded before",
+        ),
+        ([accept], lambda path: verify(path, entry_sha256=OTHER), "one has changed since it was accepted"),
+    ],
+)
+def test_what_makes_no_sense_is_neither_written_nor_read(steps, last, wanted, path, monkeypatch):
+    for step in steps:
+        step(path)
+    before = path.read_bytes() if path.exists() else b""
+    with pytest.raises(MdbenchError, match=f"^this cannot be recorded: .*{wanted}"):
+        last(path)
+    assert (path.read_bytes() if path.exists() else b"") == before
+    # The same, written by somebody who does not ask.
+    monkeypatch.setattr(ledger, "_after", lambda states, event: ledger.State("pending"))
+    last(path)
+    monkeypatch.undo()
+    with pytest.raises(MdbenchError, match=rf"ledger.jsonl, line {len(steps) + 1}: .*{wanted}"):
+        Ledger.read(path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"kind": "accepted"},
+        {"kind": "verification"},
+        {"kind": "rescored"},
+        {"kind": "superseded"},
+        {"kind": "sealed"},
+        {"kind": "accepted", "scores": SCORES, "verdict": GOOD},
+        {"kind": "removed", "by": "two"},
+        {"kind": "forgotten"},
+        {"kind": "accepted", "scores": SCORES, "entry": "../one"},
+        {"kind": "accepted", "scores": SCORES, "reason": ""},
+        {"kind": "accepted", "scores": SCORES, "entry_sha256": "a"},
+    ],
+    ids=str,
+)
+def test_an_event_says_what_its_kind_needs(said, path):
+    with pytest.raises(MdbenchError, match="this cannot be recorded"):
+        ledger.append(path, **{"entry": "one", **HOW, **said})
+    assert Ledger.read(path) == Ledger(())
+
+
+# --- what somebody does to the file -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(path):
+    accept(path), verify(path), accept(path, "two"), supersede(path), remove(path, "two")
+    return path
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_no_past_line_can_be_changed_dropped_or_put_in(number, written):
+    good = lines(written)
+    changed = good[number].replace(b"because", b"BECAUSE")
+    spaced = good[number].replace(b":", b": ", 1)
+    for edit in (
+        [*good[:number], changed, *good[number + 1 :]],
+        [*good[:number], spaced, *good[number + 1 :]],
+        [*good[:number], *good[number + 1 :]],
+        [*good[:number], good[number], *good[number:]],
+        [*good[:number], b"", *good[number:]],
+        [*good[:number], *reversed(good[number : number + 2]), *good[number + 2 :]],
+    ):
+        # What no line follows can be changed or dropped, and then it is the ledger of another past: git knows which.
+        if edit == good or (number == 4 and edit in ([*good[:4]], [*good[:4], changed], [*good[:4], spaced])):
+            continue
+        written.write_bytes(b"".join(line + b"\n" for line in edit))
+        with pytest.raises(MdbenchError, match=r"ledger\.jsonl, line \d: .* bring back the one that was there before"):
+            Ledger.read(written)
+        with pytest.raises(MdbenchError, match="bring back"):
+            remove(written)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda events: events[1].update(date="2020-01-01T00:00:00Z"), "line 2: .*earlier date"),
+        (lambda events: events[1].update(date="2020-01-01T00:00:00"), "line 2: date: .*timezone"),
+        (lambda events: events[1].update(number=7), "line 2: it says that it is event 7"),
+        (lambda events: events[1].update(score=100), "line 2: score: Extra inputs"),
+        (lambda events: events[1].update(entry="../one"), "line 2: entry: "),
+        (lambda events: events[1].pop("previous"), "line 2: previous: Field required"),
+        (lambda events: events[0]["scores"].update(x="high"), "line 1: scores.x: "),
+        (lambda events: events.pop(0), "line 1: it says that it is event 2"),
+    ],
+)
+def test_a_ledger_chained_anew_must_still_make_sense(change, wanted, written):
+    rewrite(written, change)
+    with pytest.raises(MdbenchError, match=wanted):
+        Ledger.read(written)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\n",
+        b"[]\n",
+        b"null\n",
+        b"{\n",
+        b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+        b'{"number": NaN}\n',
+        b'{"number": 1, "number": 2}\n',
+        b"\0" * 100 + b"\n",
+    ],
+    ids=lambda content: ascii(content[:20]),
+)
+def test_a_file_that_is_no_ledger(content, path):
+    path.write_bytes(content)
+    with pytest.raises(MdbenchError, match="line 1: ") as caught:
+        Ledger.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_ordinary_file(path, tmp_path):
+    os.mkfifo(path)
+    with pytest.raises(MdbenchError, match="no ledger"):
+        Ledger.read(path)
+    path.unlink()
+    (tmp_path / "elsewhere").write_bytes(b"")
+    path.symlink_to(tmp_path / "elsewhere")
+    for act in (Ledger.read, accept):
+        with pytest.raises(MdbenchError, match="symbolic links"):
+            act(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(MdbenchError):
+        accept(path)
+
+
+# --- what goes wrong while it is written ------------------------------------------------------------------------------
+
+
+def test_a_torn_line_is_told_and_can_be_removed_as_told(written):
+    whole, events = written.read_bytes(), Ledger.read(written).events
+    for cut in (1, 10, len(lines(written)[-1])):
+        written.write_bytes(whole[:-cut])
+        for act in (Ledger.read, accept):
+            with pytest.raises(MdbenchError, match=r"the last line is not whole.*truncate -s") as caught:
+                act(written)
+        command = str(caught.value).split("`")[1].split()
+        subprocess.run(command, check=True)
+        assert Ledger.read(written).events == events[:-1]
+        remove(written, "two")
+        assert len(Ledger.read(written).events) == 5
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=str)
+def test_half_a_line_is_taken_back(error, written, monkeypatch):
+    before, real = written.read_bytes(), os.write
+
+    def half(file, content):
+        real(file, content[: len(content) // 2])
+        raise error
+
+    monkeypatch.setattr(ledger.os, "write", half)
+    with pytest.raises((MdbenchError, KeyboardInterrupt)) as caught:
+        accept(written, "three")
+    if isinstance(error, OSError):
+        assert "No space left on device; nothing was recorded" in str(caught.value)
+    assert written.read_bytes() == before
+
+
+def test_a_short_write_is_taken_back(written, monkeypatch):
+    before, real = written.read_bytes(), os.write
+    monkeypatch.setattr(ledger.os, "write", lambda file, content: real(file, content[:7]))
+    with pytest.raises(MdbenchError, match="nothing was recorded"):
+        accept(written, "three")
+    assert written.read_bytes() == before
+
+
+def test_the_clock_goes_back(path, monkeypatch):
+    last = accept(path)
+
+    class Clock(datetime):
+        behind = timedelta()
+
+        @classmethod
+        def now(cls, tz=None):
+            return last.date - cls.behind
+
+    monkeypatch.setattr(ledger, "datetime", Clock)
+    Clock.behind = timedelta(seconds=5)
+    assert verify(path).date == last.date  # clocks are set right now and then
+    Clock.behind = timedelta(hours=5)
+    with pytest.raises(MdbenchError, match="set the clock right"):
+        verify(path)
+    assert len(Ledger.read(path).events) == 2
+
+
+def test_it_cannot_be_written(tmp_path):
+    with pytest.raises(MdbenchError, match="No such file or directory; nothing was recorded"):
+        accept(tmp_path / "nowhere" / "ledger.jsonl")
+
+
+def _append(path, first, count):
+    for number in range(first, first + count):
+        accept(path, f"entry-{number}")
+
+
+def test_several_append_at_once(path):
+    context = multiprocessing.get_context("spawn")
+    several = [context.Process(target=_append, args=(path, 100 * i, 15)) for i in range(2)]
+    for one in several:
+        one.start()
+    for one in several:
+        one.join()
+    assert [one.exitcode for one in several] == [0] * 2
+    events = Ledger.read(path).events
+    assert sorted(event.entry for event in events) == sorted(
+        f"entry-{100 * i + j}" for i in range(2) for j in range(15)
+    )
+
+
+def test_killed_while_it_appends(path):
+    """Whenever the kill comes, the ledger is whole, or its last line is not and that is said."""
+    program = (
+        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; from test_ledger import _append; "
+        "path = Path(sys.argv[1]); _append(path, 0, 1); print('begun', flush=True); _append(path, 1, 10_000)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, path], stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+    )
+    process.stdout.readline()
+    while len(lines(path)) < 20:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    content = path.read_bytes()
+    whole = content[: content.rindex(b"\n") + 1]
+    if whole != content:
+        with pytest.raises(MdbenchError, match=f"truncate -s {len(whole)} "):
+            accept(path, "after")
+        path.write_bytes(whole)
+    assert len(Ledger.read(path).events) == whole.count(b"\n") >= 20
+    accept(path, "after")
