@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -238,7 +239,9 @@ def test_who_was_not_verified_yet_is_self_reported(entries, exam):
 # --- As of a date -------------------------------------------------------------------------------------------------------
 
 
-def test_a_board_of_a_date_knows_of_nothing_later(made, exam, board):
+def test_a_board_of_a_date_knows_of_nothing_later(made, exam, board, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
     for number, event in enumerate(board.events, 1):
         then = assemble(made, exam, event.date)
         assert len(then.events) == number
@@ -246,7 +249,9 @@ def test_a_board_of_a_date_knows_of_nothing_later(made, exam, board):
         assert then.as_of == event.date
     assert not assemble(made, exam, board.events[0].date - timedelta(seconds=1)).rows
     naive = board.events[3].date.replace(tzinfo=None)
-    assert assemble(made, exam, naive).as_of == board.events[3].date  # UTC
+    assert assemble(made, exam, naive).as_of == board.events[3].date  # UTC, wherever this is
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_data_of_another_date_are_those_of_another_version(entries, exam):
