@@ -265,7 +265,7 @@ class Pages:
         sweeps: dict[str, list[Posed]] = {}
         for posed in self.exam.posed.values():
             sweeps.setdefault(posed.rows.case.sweep, []).append(posed)
-        return sweeps
+        return {name: sorted(several, key=lambda one: one.rows.case.budget) for name, several in sweeps.items()}
 
     def _tasks(self) -> dict[Task, list[dict[str, Any]]]:
         """Return the cases of every task."""

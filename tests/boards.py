@@ -10,6 +10,7 @@ from leaderboard.board import Board, CaseScore, Place, Row, SealedBoard, SealedP
 from leaderboard.entry import Dataset, Entry, File, MethodFile, Timings, slug_of
 from leaderboard.exam import Exam
 from leaderboard.ledger import Event, SealedScore, Verdict
+from mdbench.cases import load_cases
 from mdbench.results import Environment
 from mdbench.stats import Interval
 from mdbench.tasks import TASKS
@@ -43,6 +44,12 @@ _FAMILIES = {"md": ("landscape",), "hy": ("configuration", "landscape", "validat
 def core() -> Exam:
     """The core cases, posed once for all tests."""
     return Exam.of(["core"])
+
+
+@cache
+def two_selections() -> Exam:
+    """The core cases, and a sweep of two budgets."""
+    return Exam.posing({"core": load_cases("core"), "bundled": load_cases("mnist1d-cnn/optimizer/cross-noise")})
 
 
 def fake_entry(
@@ -87,14 +94,14 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
     ----------
     entries : how many.
     exam : the cases; the core ones where it is not given.
-    hostile : entries to add, each with its source.
+    hostile : entries to add in front, each with its source.
     """
     exam = exam or core()
     drawn = np.random.default_rng(0)
     rows: dict[str, Row] = {}
     events: list[Event] = []
     made = [(fake_entry(_name(at), at=at), SOURCE.format(depth=2 + at % 5)) for at in range(entries)]
-    for at, (entry, source) in enumerate([*made, *hostile]):
+    for at, (entry, source) in enumerate([*hostile, *made]):
         tasks = ("optimizer",) if "rule" in entry.name else PUBLISHED if entry.name.startswith("md_") else tuple(TASKS)
         skill = 0.85 - 0.5 * at / max(len(made), 14) + drawn.uniform(-0.03, 0.03)
         scores, predicted = {}, {}

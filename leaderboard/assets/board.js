@@ -245,6 +245,7 @@
       placeholder: "No entry fits. Reset shows all.",
     });
     let ready = false;
+    let showing = false;
 
     function tell() {
       const shown = table.getDataCount("active");
@@ -271,6 +272,7 @@
 
     async function show() {
       if (!ready) return;
+      showing = true; // what sorts meanwhile is not the reader
       const found = find();
       showControls();
       if (found !== view) {
@@ -278,9 +280,10 @@
         await table.setData(rows());
       }
       table.setFilter(passes);
-      if (state.sort && table.getColumn(state.sort)) table.setSort(state.sort, state.direction);
+      if (columns.some((one) => one.field === state.sort)) table.setSort(state.sort, state.direction);
       else table.clearSort();
       tell();
+      showing = false;
     }
 
     table.on("tableBuilt", () => {
@@ -297,7 +300,7 @@
       show();
     });
     table.on("dataSorted", (sorters) => {
-      if (!ready) return;
+      if (!ready || showing) return;
       state.sort = sorters.length ? sorters[0].field : "";
       state.direction = sorters.length ? sorters[0].dir : "asc";
       write();
@@ -307,11 +310,13 @@
     form.hidden = false;
     showControls();
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("input", () => {
+    const choose = () => {
       for (const key of ["selection", "task", "scenario", ...FILTERS]) state[key] = controls[key].value;
       state.verified = controls.verified.checked;
       show().then(write);
-    });
+    };
+    form.addEventListener("input", choose);
+    form.addEventListener("change", choose); // some browsers tell of a select by this alone
     form.addEventListener("reset", (event) => {
       event.preventDefault();
       history.replaceState(null, "", location.pathname + location.search);

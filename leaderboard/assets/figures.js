@@ -73,7 +73,7 @@
       width: small ? wide() : Math.min(640, wide() - 230), height: 320,
       data: { values: data.points },
       layer: [
-        { mark: { type: "area", opacity: 0.1 }, encoding: { x, y: y("low"), y2: { field: "high" }, color: { ...colour, legend: null } } },
+        { mark: { type: "area", opacity: 0.1 }, encoding: { x, y: y("low"), y2: { field: "high" }, color: colour } },
         { mark: { type: "line", strokeWidth: 1.8 }, encoding: { x, y: y("y"), color: colour } },
         {
           mark: { type: "point", filled: true, size: 60, opacity: 1 },
@@ -283,7 +283,7 @@
       choice.addEventListener("change", all);
     }
     all();
-    document.getElementById("phase-choices")?.addEventListener("input", all);
+    document.getElementById("phase-choices")?.addEventListener("change", all);
     document.addEventListener("theme", all);
     let width = wide();
     addEventListener("resize", () => {
