@@ -243,10 +243,7 @@ def test_a_neighbour_that_cannot_be_read_is_in_nobodys_way(send, entries):
         ("import nothing_of_this_name\n" + METHOD, "the method fails: .*No module named 'nothing_of_this_name'"),
         ("answer = 42\n", "the method fails: .*there is no method"),
         (METHOD.replace("train_error", "batch_size"), "'batch_size' is forbidden"),
-        (
-            METHOD.replace("for error in", "if error else 'x' for error in").replace("int(error", "0 * int(error"),
-            "fails",
-        ),
+        (METHOD.replace("for error in", "if error > self.median else 'x' for error in"), "it predicted 'x'"),
         (METHOD.replace('("optimizer", "width_vs_optimizer")', "()"), "answers none of the tasks"),
     ],
     ids=range(6),
