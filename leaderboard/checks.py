@@ -339,17 +339,22 @@ def _plain(text: str) -> str:
 
 def _check_texts(said: Any) -> None:
     """Make sure that what a submitter wrote can be seen: all of it is shown on the board."""
-    waiting = [said]
+    texts, waiting = [], [said]
     while waiting:
         one = waiting.pop()
         if isinstance(one, dict):
             waiting += [*one, *one.values()]
         elif isinstance(one, list):
             waiting += one
-        elif isinstance(one, str) and not (one.isascii() and one.isprintable()):
-            for sign in one:
-                if unicodedata.category(sign) in _INVISIBLE:
-                    raise Refused("text", f"{ENTRY}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
+        elif isinstance(one, str):
+            texts.append(one)
+    for sign in sorted(_invisible("".join(texts))):
+        raise Refused("text", f"{ENTRY}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
+
+
+def _invisible(text: str) -> set[str]:
+    """Return the signs of a text that cannot be seen, or turn what is around them over."""
+    return {sign for sign in set(text) if unicodedata.category(sign) in _INVISIBLE}
 
 
 def _text(content: bytes, what: str) -> str:
@@ -358,13 +363,9 @@ def _text(content: bytes, what: str) -> str:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused("text", f"{what} is no text in UTF-8 (byte {error.start})") from error
-    if not text.replace("\n", "").isascii() or not text.replace("\n", "").replace("\t", "").isprintable():
-        for number, line in enumerate(text.split("\n"), 1):
-            for sign in line:
-                if sign != "\t" and unicodedata.category(sign) in _INVISIBLE:
-                    raise Refused(
-                        "text", f"{what}, line {number}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen"
-                    )
+    for sign in sorted(_invisible(text) - {"\n", "\t"}):
+        line = text[: text.index(sign)].count("\n") + 1
+        raise Refused("text", f"{what}, line {line}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
     return text
 
 
