@@ -61,19 +61,21 @@ def scale_of(scores: Iterable[Scored], marks: Iterable[float] = ()) -> Scale:
     return Scale.over([*(Interval(one.low, one.high) for one in scores), *(Interval(mark, mark) for mark in marks)])
 
 
-def case_lines(scores: Sequence[Scored], names: Mapping[str, str], about: Mapping[str, str]) -> Markup:
+def case_lines(scores: Sequence[Scored], root: str, links: Mapping[str, str], about: Mapping[str, str]) -> Markup:
     """Return the lines of a case's table.
 
     Parameters
     ----------
     scores : best first.
-    names, about : entry → its cell in front of the score, and those behind it, as HTML.
+    root : the way from the page to the site's root.
+    links, about : entry → the link to its page, without root and what is in front of it, and the cells behind its score, as
+        HTML.
     """
     scale = scale_of(scores)
     return Markup(  # noqa: S704 - see above
         "\n".join(
-            f'<tr><td class="right">{one.place}</td>{names[one.slug]}<td class="nowrap">{one.said}</td>'
-            f"<td>{scale.drawn(one.accuracy, one.low, one.high)}</td>"
+            f'<tr><td class="right">{one.place}</td><td class="name"><a href="{root}{links[one.slug]}</td>'
+            f'<td class="nowrap">{one.said}</td><td>{scale.drawn(one.accuracy, one.low, one.high)}</td>'
             f'<td class="right">{one.balanced:.1f}</td>{about[one.slug]}</tr>'
             for one in scores
         )

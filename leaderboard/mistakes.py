@@ -1,11 +1,13 @@
-"""What entries get wrong in a case: which verdict they take for which, and where on the grid. Arrays alone."""
+"""What entries get wrong in a case: which verdict they take for which, and where on the grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mdbench.evaluation import Posed
+from mdbench.tasks import TASKS
 
 #: The knobs over which mistakes are drawn: down and across.
 DOWN, ACROSS = "batch_size", "width"
@@ -55,3 +57,45 @@ def mistakes(posed: Posed, predicted: np.ndarray) -> Mistakes:
     wrong = (predicted != truth).mean(axis=1) @ stands
     shares = np.where(there > 0, np.rint(100 * wrong / np.maximum(there, 1)), -1).astype(int)
     return Mistakes(confusion, down.tolist(), across.tolist(), shares.reshape(entries, len(down), len(across)))
+
+
+class Figures:
+    """What the figures on the pages of entries are drawn from.
+
+    Parameters
+    ----------
+    posed : case → the case with its rows.
+    predicted : entry → case → places in the task's classes, int8, shape (seeds, test rows).
+    """
+
+    def __init__(self, posed: Mapping[str, Posed], predicted: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        self._grids: list[Any] = []
+        self._cases: list[tuple[dict[str, Any], dict[str, int], list[Any], list[Any]]] = []
+        for name, one in posed.items():
+            slugs = [slug for slug, answers in predicted.items() if name in answers]
+            if not slugs:
+                continue
+            # The entries of a case together: entry by entry it takes many times as long.
+            made = mistakes(one, np.stack([predicted[slug][name] for slug in slugs]))
+            grid = [list(made.down), list(made.across)]
+            if grid not in self._grids:
+                self._grids.append(grid)
+            about = {"name": name, "task": one.rows.case.task, "grid": self._grids.index(grid)}
+            whose = {slug: number for number, slug in enumerate(slugs)}
+            self._cases.append((about, whose, made.confusion.tolist(), made.shares.tolist()))
+
+    def of(self, slug: str) -> dict[str, Any]:
+        """Return the mistakes of an entry, case by case, each with the number of its grid."""
+        cases = [
+            {**about, "confusion": confusion[whose[slug]], "shares": shares[whose[slug]]}
+            for about, whose, confusion, shares in self._cases
+            if slug in whose
+        ]
+        tasks = dict.fromkeys(case["task"] for case in cases)
+        return {
+            "down": DOWN.replace("_", " "),
+            "across": ACROSS.replace("_", " "),
+            "grids": self._grids,
+            "classes": {task: [verdict.replace("_", " ") for verdict in TASKS[task].classes] for task in tasks},
+            "cases": cases,
+        }

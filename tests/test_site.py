@@ -22,9 +22,10 @@ from sklearn.metrics import confusion_matrix
 import mdbench
 from leaderboard import serve, site
 from leaderboard.mistakes import mistakes
-from leaderboard.pages import EXAMPLE, Pages, embedded
+from leaderboard.pages import EXAMPLE, Pages
 from leaderboard.site import MARKER, build
 from leaderboard.standings import MARKDOWN, STANDINGS, Standings
+from leaderboard.template import embedded
 from leaderboard.whisker import Scale
 from mdbench.errors import MdbenchError
 from mdbench.stats import Interval

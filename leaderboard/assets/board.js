@@ -241,6 +241,7 @@
       columnDefaults: { resizable: false, vertAlign: "middle" },
       layout: "fitColumns",
       maxHeight: "82vh",
+      renderVerticalBuffer: 90, // pixels: what is out of sight costs as much as what is seen
       headerSortClickElement: "header",
       placeholder: "No entry fits. Reset shows all.",
     });
@@ -275,15 +276,18 @@
       showing = true; // what sorts meanwhile is not the reader
       const found = find();
       showControls();
-      if (found !== view) {
-        view = found;
-        await table.setData(rows());
+      try {
+        if (found !== view) {
+          view = found;
+          await table.setData(rows());
+        }
+        table.setFilter(passes);
+        if (columns.some((one) => one.field === state.sort)) table.setSort(state.sort, state.direction);
+        else table.clearSort();
+      } finally {
+        showing = false;
       }
-      table.setFilter(passes);
-      if (columns.some((one) => one.field === state.sort)) table.setSort(state.sort, state.direction);
-      else table.clearSort();
       tell();
-      showing = false;
     }
 
     table.on("tableBuilt", () => {

@@ -279,6 +279,7 @@
     const all = () => boxes.forEach(draw);
     const choice = document.getElementById("case-choice");
     if (choice) {
+      choice.append(...json("mistakes-data").cases.map((one, at) => new Option(one.name, at)));
       choice.disabled = false;
       choice.addEventListener("change", all);
     }

@@ -1,0 +1,90 @@
+"""The templates of the pages, and how texts, numbers and data come into them."""
+
+import json
+from functools import cache, lru_cache
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from leaderboard.board import Row
+from mdbench.schema import COLUMNS
+
+#: Verdict on an entry → a sign, for eyes that do not see its colour.
+SIGNS: Final = {"verified": "✓", "reproduced within noise": "≈", "self-reported": "○", "rejected": "✕"}
+#: Kind of an event of the ledger → what a page calls it.
+KINDS: Final = {
+    "accepted": "accepted",
+    "verification": "checked",
+    "rescored": "scored anew",
+    "superseded": "superseded",
+    "removed": "removed",
+    "sealed": "scored on sealed labels",
+}
+#: Characters that end a script, or a line of one, in texts that stand in a script.
+_UNSAFE: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+def embedded(data: Any) -> Markup:
+    """Return data as JSON that can stand within a script element."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(_UNSAFE))  # noqa: S704 - nothing that ends the element is left
+
+
+@lru_cache(maxsize=1024)
+def highlighted(source: str) -> Markup:
+    """Return a text in Python with its words marked, for ``style.css`` to colour."""
+    return Markup(highlight(source, PythonLexer(), HtmlFormatter(nowrap=True)))  # noqa: S704 - which escapes
+
+
+def track_of(row: Row) -> str:
+    """Return an entry's track; methods that are not trained are a kind of their own."""
+    return "not trained" if row.entry.method.zero_shot else row.entry.method.track
+
+
+def case_page(name: str) -> str:
+    """Return where the page of a case is."""
+    return f"cases/{name}.html"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("leaderboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "embedded": embedded,
+        "number": lambda value: f"{value:.1f}",
+        "level": lambda value: f"{value:g}",
+        "count": lambda value: f"{value:,}",
+        "day": lambda date: f"{date:%Y-%m-%d}",
+        "short": lambda digest: digest[:12],
+        "unit": lambda knob: "" if COLUMNS[knob].unit in ("1", "") else COLUMNS[knob].unit,
+        "words": lambda name: name.replace("_", " "),
+    }
+    environment.globals |= {"signs": SIGNS, "kinds": KINDS, "case_page": case_page, "track_of": track_of}
+    return environment
+
+
+def render(template: str, **said: Any) -> str:
+    """Return a page.
+
+    Parameters
+    ----------
+    template : its name, without its ending.
+    said : what it is about. Texts are escaped.
+    """
+    return _environment().get_template(f"{template}.jinja").render(**said)
+
+
+def cells(row: Row) -> str:
+    """Return the cells that say of an entry what it sees, its track and its verdict."""
+    parts: Any = _environment().get_template("parts.html.jinja").module
+    return str(parts.about(row))
