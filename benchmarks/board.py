@@ -166,13 +166,6 @@ def main() -> None:
         print(f"{entries} entries × {len(posed.posed)} cases, {size / 1e6:.0f} MB")
         begun = time.perf_counter()
         posed = exam()
-        write(folder, posed, entries)
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        print(
-            f"{entries} entries × {len(posed.posed)} cases, {size / 1e6:.0f} MB, written in {time.perf_counter() - begun:.1f} s"
-        )
-        begun = time.perf_counter()
-        posed = exam()
         there = time.perf_counter()
         board = assemble(folder, posed)
         assembled = time.perf_counter()

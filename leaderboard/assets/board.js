@@ -217,13 +217,13 @@
     const right = { hozAlign: "right", headerHozAlign: "right" };
     const numeric = { sorter: "number", sorterParams: bottom };
     const columns = [
-      column("Place", "order", 68, { formatter: format.place, ...numeric, ...right, frozen: true }),
-      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 140 : 226, widthGrow: 2 }),
-      column("Accuracy", "accuracy", 254, { formatter: format.accuracy, titleFormatter: accuracyTitle, ...numeric, headerSortStartingDir: "desc" }),
-      column("Average rank", "rank", 78, { formatter: format.number, ...numeric, ...right }),
-      column("Group", "groups", 76, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
+      column("Place", "order", 64, { formatter: format.place, ...numeric, ...right, frozen: true }),
+      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 140 : 216, widthGrow: 2 }),
+      column("Accuracy", "accuracy", 248, { formatter: format.accuracy, titleFormatter: accuracyTitle, ...numeric, headerSortStartingDir: "desc" }),
+      column("Average rank", "rank", 74, { formatter: format.number, ...numeric, ...right }),
+      column("Group", "groups", 70, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
       column("Stays first, %", "overRows", 88, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),
-      column("Sees", "sees", 168, { formatter: format.sees, sorter: "string" }),
+      column("Sees", "sees", 164, { formatter: format.sees, sorter: "string" }),
       column("Track", "track", 98, { formatter: format.text, sorter: "string" }),
       column("Verdict", "verdict", 114, { formatter: format.verdict, sorter: "string" }),
       column("Submitted", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),

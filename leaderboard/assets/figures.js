@@ -54,7 +54,7 @@
   function budget(data, colours) {
     const methods = [...new Set(data.points.map((point) => point.method))];
     const small = wide() < 520;
-    const legend = { title: null, orient: small ? "bottom" : "right", columns: 1, symbolStrokeWidth: 2 };
+    const legend = { title: null, orient: small ? "bottom" : "right", columns: 1, symbolOpacity: 1, symbolStrokeWidth: 1.5 };
     const colour = { field: "method", type: "nominal", sort: methods, scale: { domain: methods, range: colours.lines }, legend };
     const x = {
       field: "x", type: "quantitative", title: data.label,
