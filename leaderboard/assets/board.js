@@ -174,7 +174,11 @@
         both.append(numbers, whisker(row));
         return both;
       },
-      groups: (cell) => element("span", "groups", cell.getValue()),
+      groups(cell) {
+        const made = element("span", "groups", cell.getValue());
+        made.title = cell.getValue();
+        return made;
+      },
       stability(cell) {
         const row = cell.getData();
         return row.overRows === null ? "–" : `${Math.round(row.overRows)} / ${Math.round(row.overCases)}`;
@@ -218,12 +222,12 @@
     const numeric = { sorter: "number", sorterParams: bottom };
     const columns = [
       column("Place", "order", 64, { formatter: format.place, ...numeric, ...right, frozen: true }),
-      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 140 : 216, widthGrow: 2 }),
+      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 140 : 206, widthGrow: 2 }),
       column("Accuracy", "accuracy", 248, { formatter: format.accuracy, titleFormatter: accuracyTitle, ...numeric, headerSortStartingDir: "desc" }),
-      column("Average rank", "rank", 74, { formatter: format.number, ...numeric, ...right }),
-      column("Group", "groups", 70, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
+      column("Average rank", "rank", 72, { formatter: format.number, ...numeric, ...right }),
+      column("Group", "groups", 90, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
       column("Stays first, %", "overRows", 88, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),
-      column("Sees", "sees", 164, { formatter: format.sees, sorter: "string" }),
+      column("Sees", "sees", 160, { formatter: format.sees, sorter: "string" }),
       column("Track", "track", 98, { formatter: format.text, sorter: "string" }),
       column("Verdict", "verdict", 114, { formatter: format.verdict, sorter: "string" }),
       column("Submitted", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
