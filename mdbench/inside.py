@@ -156,13 +156,13 @@ def _shared_memory() -> int:
 
 
 def _clean(work: Path) -> bool:
-    """Empty the working folder, and tell whether that could be done."""
+    """Empty the working folder, and tell whether nothing is left of a question, there or in System V's shared objects."""
     try:
         for path in work.iterdir():
             _remove(path)
+        return all(len(path.read_text().splitlines()) <= 1 for path in Path("/proc/sysvipc").iterdir())
     except (OSError, RecursionError):
         return False
-    return True
 
 
 def _remove(path: Path) -> None:
@@ -198,6 +198,7 @@ def _answer(writes: int, limits: Limits, address_space: int) -> None:
             (resource.RLIMIT_NOFILE, limits.files),
             (resource.RLIMIT_NPROC, limits.processes),
             (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_MSGQUEUE, 0),
         ):
             resource.setrlimit(kind, (limit, limit))
         head, body = _reply(json.loads(order), train, test)
@@ -210,13 +211,13 @@ def _answer(writes: int, limits: Limits, address_space: int) -> None:
 
 def _reply(order: dict[str, Any], train: bytes, test: bytes) -> tuple[bytes, bytes]:
     """Return what is said of a question: JSON, and the verdicts, one byte a row."""
-    from mdbench.method import MethodError, load_method
+    from mdbench.method import MethodError, read_method
     from mdbench.trial import solve
 
     try:
-        file = Path.cwd() / order["file"]
-        file.write_text(order["source"], encoding="utf-8")
-        method = load_method(file)
+        file, source = Path.cwd() / order["file"], order["source"].encode()
+        file.write_bytes(source)
+        method, _ = read_method(file, source)
         if "task" not in order:
             said = {
                 "name": method.name,

@@ -18,7 +18,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -191,14 +191,18 @@ def load_method(file: Path) -> Method:
         source = file.read_bytes()
     except OSError as error:
         raise MethodError(f"{file}: {error.strerror or error}") from error
+    method, module = read_method(file, source)
+    return replace(method, source_sha256=hashlib.sha256(source + _imported_source(module)).hexdigest())
+
+
+def read_method(file: Path, source: bytes) -> tuple[Method, ModuleType]:
+    """Run the source of a method file and return the method in it, without the digest, and its module; see `load_method`."""
     module = _run(file, source)
     try:
         method = as_method(_find_in(module), home=vars(module), name=file.stem)
     except MethodError as error:
         raise MethodError(f"{file.name}: {error}") from error
-    return Method(
-        **{**vars(method), "file": file, "source_sha256": hashlib.sha256(source + _imported_source(module)).hexdigest()}
-    )
+    return replace(method, file=file), module
 
 
 def _run(file: Path, source: bytes) -> ModuleType:

@@ -6,15 +6,14 @@ labels, the other entries and everybody's files are not there. It is sent one qu
 and test rows without, as Arrow's IPC format over a pipe, and every question is answered by a process of its own that has
 heard of no other (`mdbench.inside`). What comes back is read as data: numbers within bounds, or the text of an error.
 
-What it does not keep from a method: kernel objects with names of their own (System V memory, keys) last as long as the
-sandbox of this method, so that a method could pass on what an earlier question told it. Faults of the kernel are beyond it.
+What it does not keep from a method: the kernel's keys last as long as the sandbox, so that a method could pass on what an
+earlier question told it; no true label is among that. Faults of the kernel are beyond it.
 """
 
 import hashlib
 import importlib.util
 import json
 import os
-import queue
 import select
 import shutil
 import site
@@ -22,11 +21,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import cycle, groupby
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Annotated, Any, Final, Self, TypeVar
@@ -201,12 +200,12 @@ class BrokenBoxError(Exception):
 
 
 class Box:
-    """A sandbox that runs, for one method.
+    """A sandbox that runs.
 
     Parameters
     ----------
-    source : text of the method's file.
-    limits : what it may use.
+    preloaded : modules that are imported before the first question.
+    limits : what a method may use.
 
     Raises
     ------
@@ -214,12 +213,21 @@ class Box:
         There is no bubblewrap, or it cannot make a sandbox here.
     """
 
-    def __init__(self, source: str, limits: Limits) -> None:
-        wanted = [module for module in _PRELOADED if module.partition(".")[0] in source]
+    def __init__(self, preloaded: Iterable[str], limits: Limits) -> None:
+        self.preloaded = frozenset(preloaded)
         program = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from mdbench.inside import main; main()"
         self._limits = limits
         self._process = subprocess.Popen(
-            [*confinement(limits), sys.executable, "-P", "-s", "-c", program, json.dumps(asdict(limits)), *wanted],
+            [
+                *confinement(limits),
+                sys.executable,
+                "-P",
+                "-s",
+                "-c",
+                program,
+                json.dumps(asdict(limits)),
+                *self.preloaded,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -315,6 +323,11 @@ class _Source:
     text: str
     sha256: str
 
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Modules that it speaks of, and that take long to import."""
+        return frozenset(module for module in _PRELOADED if module.partition(".")[0] in self.text)
+
     @classmethod
     def read(cls, file: Path) -> "_Source":
         try:
@@ -346,69 +359,61 @@ class Sandbox:
         find_bubblewrap()
         self._timeout = timeout
         self._limits = replace(limits or Limits(), seconds=timeout)
-        self._count = count
         self._threads = ThreadPoolExecutor(count)
-        self._idle: list[tuple[Path, Box]] = []
+        self._idle: list[Box] = []
         self._busy: set[Box] = set()
         self._lock = threading.Lock()
-        self._closing = False
+        self._wanted: set[str] = set()
         self._uids = cycle(_UIDS)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
-            self._closing = True
-            boxes = [*(box for _, box in self._idle), *self._busy]
+            boxes = [*self._idle, *self._busy]
         for box in boxes:
             box.close()
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown()
 
     def load(self, files: Iterable[Path]) -> Iterator[tuple[Path, Method | MethodError]]:
         """Load method files; what comes back has no prototype."""
-        waiting = {self._threads.submit(self._load, file): file for file in files}
+        sources: dict[Path, _Source | MethodError] = {}
+        for file in files:
+            try:
+                sources[file] = source = _Source.read(file)
+                self._wanted |= source.wanted
+            except MethodError as error:
+                sources[file] = error
+        waiting = {self._threads.submit(self._load, source): file for file, source in sources.items()}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
 
     def ask(self, orders: Iterable[Order]) -> Iterator[tuple[Order, Answer | MethodError]]:
-        """Ask methods cases, several at a time; one sandbox is asked all that is asked of its method."""
-        by_method = [list(group) for _, group in groupby(orders, key=lambda order: order.method.file)]
-        parts = -(-self._count // max(len(by_method), 1))
-        chunks = [chunk for several in by_method for part in range(parts) if (chunk := several[part::parts])]
-        answered: queue.SimpleQueue[tuple[Order, Answer | MethodError] | None] = queue.SimpleQueue()
-        futures = [self._threads.submit(self._ask, chunk, answered.put) for chunk in chunks]
-        for future in futures:
-            future.add_done_callback(lambda _: answered.put(None))
-        ended = 0
-        while ended < len(futures):
-            found = answered.get()
-            if found is None:
-                ended += 1
-            else:
-                yield found
-        for future in futures:
-            future.result()  # raises what went wrong outside of methods
+        """Ask methods cases, several at a time; answers come as they are ready."""
+        waiting = {self._threads.submit(self._ask, order): order for order in orders}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
 
-    def _load(self, file: Path) -> Method | MethodError:
+    def _load(self, source: "_Source | MethodError") -> Method | MethodError:
+        if isinstance(source, MethodError):
+            return source
         try:
-            source = _Source.read(file)
             head, _ = self._question(source, {}, b"", b"", self._timeout)
-            declared = _read(_Declared, head)
-            said = SimpleNamespace(**declared.model_dump(), fit=len, predict=len)
-            return replace(as_method(said), prototype=None, file=file, source_sha256=source.sha256)
+            said = SimpleNamespace(**_read(_Declared, head).model_dump(), fit=len, predict=len)
+            return replace(as_method(said), prototype=None, file=source.file, source_sha256=source.sha256)
         except MethodError as error:
             return error
 
-    def _ask(self, orders: Sequence[Order], tell: Callable[[tuple[Order, Answer | MethodError]], None]) -> None:
-        for order in orders:
-            try:
-                assert order.method.file
-                tell((order, self._answer(order, _Source.read(order.method.file))))
-            except MethodError as error:
-                tell((order, error))
+    def _ask(self, order: Order) -> Answer | MethodError:
+        try:
+            assert order.method.file
+            return self._answer(order, _Source.read(order.method.file))
+        except MethodError as error:
+            return error
 
-    def _answer(self, order: Order, source: _Source) -> Answer:
+    def _answer(self, order: Order, source: "_Source") -> Answer:
         if source.sha256 != order.method.source_sha256:
             raise MethodError("its file has changed since it was loaded")
         until = time.monotonic() + self._timeout
@@ -422,7 +427,7 @@ class Sandbox:
 
         return answer(order.method, order.rows, solved)
 
-    def _solved(self, source: _Source, question: Question, until: float) -> Reply:
+    def _solved(self, source: "_Source", question: Question, until: float) -> Reply:
         order = {"task": question.task.name, "columns": question.columns, "seed": question.seed}
         train = _stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())})
         test = _stream(question.columns, question.test, {"row": pa.array(range(len(question.test)), pa.int32())})
@@ -434,17 +439,11 @@ class Sandbox:
         return Reply(said, seconds.fit_seconds, seconds.predict_seconds)
 
     def _question(
-        self, source: _Source, order: dict[str, Any], train: bytes, test: bytes, seconds: float
+        self, source: "_Source", order: dict[str, Any], train: bytes, test: bytes, seconds: float
     ) -> tuple[bytes, bytes]:
-        """Put a question to a sandbox of this method; a sandbox in which anything went wrong is not used again."""
+        """Put a question to a sandbox; one in which anything went wrong is not used again."""
         told = {"file": source.file.name, "source": source.text, **order}
-        with self._lock:
-            mine = next((place for place, (file, _) in enumerate(self._idle) if file == source.file), None)
-            box = self._idle.pop(mine)[1] if mine is not None else None
-            uid = next(self._uids)
-        box = box or Box(source.text, replace(self._limits, uid=uid))
-        with self._lock:
-            self._busy.add(box)
+        box = self._box(source)
         try:
             ended, reply = box.ask(told, train, test, seconds=max(seconds, 0))
         except TimeoutError:
@@ -458,16 +457,23 @@ class Sandbox:
             box.close()
             raise MethodError(self._why(ended))
         if not box.closed:
-            self._keep(source.file, box)
+            with self._lock:
+                self._idle.append(box)
         return _parts(reply)
 
-    def _keep(self, file: Path, box: Box) -> None:
-        """Keep a sandbox for the next question to its method, and as many in all as are at work at a time."""
+    def _box(self, source: "_Source") -> Box:
+        """Return a sandbox that has in memory what a method needs: one that is idle, or a new one."""
         with self._lock:
-            self._idle.append((file, box))
-            surplus = [self._idle.pop(0)[1] for _ in range(len(self._idle) - self._count)]
-        for old in surplus:
-            old.close()
+            self._wanted |= source.wanted
+            idle = self._idle.pop() if self._idle else None
+            wanted, uid = sorted(self._wanted), next(self._uids)
+        if idle and not source.wanted <= idle.preloaded:
+            idle.close()
+            idle = None
+        box = idle or Box(wanted, replace(self._limits, uid=uid))
+        with self._lock:
+            self._busy.add(box)
+        return box
 
     def _why(self, ended: str) -> str:
         kind, _, which = ended.partition(" ")

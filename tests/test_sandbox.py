@@ -237,6 +237,12 @@ if not os.fork():
     if not os.fork(): time.sleep(600)
     os._exit(0)
 """,
+    "finds a System V object": """
+libc = ctypes.CDLL(None)
+libc.shmget.restype = ctypes.c_int
+if libc.shmget(4711, 0, 0) >= 0: raise Found('what an earlier question left')
+libc.shmget(4711, 4096, 0o1600)
+""",
     "patches the harness": """
 import mdbench.stats, mdbench.trial, mdbench.tasks, sklearn.metrics
 mdbench.stats.accuracies = mdbench.trial.answer = mdbench.trial.check_inductive = None
@@ -272,7 +278,7 @@ def found():
     return False
 raise LookupError(f'found: {{found()}}')
 """
-    box = mdbench.sandbox.Box("", Limits())
+    box = mdbench.sandbox.Box((), Limits())
     try:
         for source, expected in (
             (f"# {mark}\nraise LookupError", b"LookupError"),
@@ -431,7 +437,7 @@ def test_where_it_cannot_be_made_it_refuses_and_says_what_bubblewrap_said(monkey
 def test_nothing_is_left_when_whoever_started_it_is_killed(tmp_path):
     program = (
         "from mdbench.sandbox import Box\nfrom mdbench.wire import Limits\n"
-        "box = Box('', Limits()); box._begin(); print(box._process.pid, flush=True)\n"
+        "box = Box((), Limits()); box._begin(); print(box._process.pid, flush=True)\n"
         "box.ask({'file': 'x.py', 'source': 'import time; time.sleep(600)'}, b'', b'', seconds=600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
