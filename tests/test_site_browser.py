@@ -376,6 +376,6 @@ def test_it_works_from_a_disk(browser, folder):
     show(browser, (folder / "index.html").as_uri())
     assert len(cells(browser, "name")) == 15
     header(browser, "rank").click()
-    assert "sort=rank" in browser.current_url
+    until(browser, lambda: "sort=rank" in browser.current_url)
     show(browser, (folder / "zoos" / "mnist1d-cnn.html").as_uri())
     assert "temperature too high" in browser.find_element(By.CSS_SELECTOR, "[data-figure] svg").text

@@ -43,7 +43,14 @@
       };
     }
 
+    // A little later: browsers take longer over an address than over the table.
+    let writing = 0;
     function write() {
+      clearTimeout(writing);
+      writing = setTimeout(writeNow, 50);
+    }
+
+    function writeNow() {
       const headline = data.views[0];
       const to = new URLSearchParams();
       for (const key of ["selection", "task", "scenario"]) if (state[key] !== headline[key]) to.set(key, state[key]);
@@ -155,7 +162,9 @@
       number: (cell) => (cell.getValue() === null ? "–" : one(cell.getValue())),
       place: (cell) => (cell.getValue() === null ? "–" : String(cell.getData().place)),
       name(cell) {
-        const link = element("a", "name", cell.getValue());
+        const link = element("a", "name");
+        const parts = cell.getValue().split(/(?<=[_-])/); // long names may end a line behind these
+        parts.forEach((part, at) => link.append(...(at ? [document.createElement("wbr")] : []), part));
         link.title = cell.getValue();
         link.href = `methods/${encodeURIComponent(cell.getData().slug)}.html`;
         return link;
@@ -245,6 +254,7 @@
       columnDefaults: { resizable: false, vertAlign: "middle" },
       layout: "fitColumns",
       maxHeight: "82vh",
+      rowHeight: 43, // as in the style sheet; what is known is not measured
       renderVerticalBuffer: 90, // pixels: what is out of sight costs as much as what is seen
       headerSortClickElement: "header",
       placeholder: "No entry fits. Reset shows all.",
@@ -327,6 +337,7 @@
     form.addEventListener("change", choose); // some browsers tell of a select by this alone
     form.addEventListener("reset", (event) => {
       event.preventDefault();
+      clearTimeout(writing);
       history.replaceState(null, "", location.pathname + location.search);
       state = read();
       show();
