@@ -10,6 +10,7 @@ What it does not keep from a method: the kernel's keys last as long as the sandb
 earlier question told it; no true label is among that. Faults of the kernel are beyond it.
 """
 
+import ast
 import hashlib
 import importlib.util
 import json
@@ -25,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -45,15 +47,8 @@ WORK: Final = "/sandbox/work"
 _PACKAGES: Final = "/sandbox/packages"
 #: Packages of this distribution that a method may import; of mdbench without its tables.
 _OURS: Final = ("mdbench", "baselines")
-#: What is imported before the first question, where the text of a method speaks of the package: it takes seconds.
-_PRELOADED: Final = (
-    "scipy.optimize",
-    "sklearn.ensemble",
-    "sklearn.linear_model",
-    "sklearn.neighbors",
-    "sklearn.tree",
-    "xgboost",
-)
+#: Packages whose modules are imported before the first question where a method names them: that takes seconds.
+_PRELOADED: Final = ("baselines", "mdbench", "scipy", "sklearn", "xgboost")
 #: Of the system, as far as they are there.
 _SYSTEM: Final = (
     "/usr",
@@ -323,10 +318,16 @@ class _Source:
     text: str
     sha256: str
 
-    @property
+    @cached_property
     def wanted(self) -> frozenset[str]:
-        """Modules that it speaks of, and that take long to import."""
-        return frozenset(module for module in _PRELOADED if module.partition(".")[0] in self.text)
+        """The modules of `_PRELOADED` that it imports."""
+        try:
+            statements = list(ast.walk(ast.parse(self.text)))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # running it will say so
+            return frozenset()
+        named = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
+        named |= {one.module or "" for one in statements if isinstance(one, ast.ImportFrom) and not one.level}
+        return frozenset(name for name in named if name.partition(".")[0] in _PRELOADED)
 
     @classmethod
     def read(cls, file: Path) -> "_Source":
