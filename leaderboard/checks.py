@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -304,6 +305,7 @@ def _check_size(size: int, kind: str, what: str) -> None:
         raise Refused("size", f"{what} is larger than {LARGEST[kind]:,} bytes")
 
 
+@lru_cache(maxsize=1024)  # a board reads each twice: for what it answers, and to check it
 def _entry(content: bytes, folder: str) -> Entry:
     try:
         said = plain_json.read(content)

@@ -104,10 +104,11 @@ class Tally:
         """
         if place not in self._draws:
             k, seeds, cells = self.right.shape
-            weights, counts = _weights(seeds, cells, place)
-            sums = self.right.reshape(k, seeds * cells) @ weights
+            held = np.flatnonzero(self.rows)  # the other cells, half of them where noise is what differs, add nothing
+            weights, counts = _weights(seeds, cells, place, held.tobytes())
+            sums = self.right[:, :, held].reshape(k, -1) @ weights
             with np.errstate(divide="ignore", invalid="ignore"):  # NaN where a resample holds no rows
-                self._draws[place] = sums * (100 / (self.rows @ counts)).astype(np.float32)
+                self._draws[place] = sums * (100 / (self.rows[held] @ counts)).astype(np.float32)
         return self._draws[place]
 
     def halves(self, place: int) -> np.ndarray:
@@ -134,7 +135,7 @@ class Ranking:
     accuracies, intervals : mean accuracy over the cases, each with the same weight, in %; shape (methods,).
     average_ranks : mean over the cases of the rank; 1 is best, equal accuracies share the mean rank; shape (methods,).
     p : of "no difference" for each pair, corrected by Holm for their number; shape (methods, methods), 1 on the diagonal.
-    places : 1 + the number of methods that are better and told apart; shape (methods,).
+    places : 1 + the number of methods that are better; shape (methods,).
     groups : letters of groups that cannot be told apart, parted by spaces; see `letters`.
     first_over_rows, first_over_cases : share of random halves of the test cells, and of the cases, in which a method is
         first; those that are first together share it; shape (methods,).
@@ -171,7 +172,7 @@ def rank(tallies: Sequence[Tally]) -> Ranking:
         [every[one] for one in best],
         ranks[best],
         p[np.ix_(best, best)],
-        1 + (apart & behind).sum(axis=0),
+        1 + behind.sum(axis=0),
         letters(apart),
         _first(over_rows, _EQUAL_SINGLE)[best],
         _first(_over_cases(by_case), _EQUAL)[best],
@@ -266,18 +267,23 @@ def critical_difference(methods: int, cases: int, level: float = LEVEL) -> float
 
 
 @lru_cache(maxsize=16)
-def _weights(seeds: int, cells: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+def _weights(seeds: int, cells: int, place: int, held: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return how often each seed's cells are drawn in each resample, whole numbers; and how often cells are, by all seeds.
+
+    Parameters
+    ----------
+    seeds, cells, place : see `Tally.draws`.
+    held : which cells are wanted, as the bytes of their numbers.
 
     Returns
     -------
-    Shapes (seeds · cells, resamples) and (cells, resamples).
+    Shapes (seeds · wanted cells, resamples) and (wanted cells, resamples).
     """
     draws = max(seeds - 1, 1)
-    samples = np.rint(stats.sample_weights(seeds).T * draws)
-    drawn = stats.cell_weights(cells, seed=stats.SEED + place).T
+    samples = np.rint(stats.sample_weights(seeds).T * draws).astype(np.float32)
+    drawn = stats.cell_weights(cells, seed=stats.SEED + place).T[np.frombuffer(held, dtype=np.intp)].astype(np.float32)
     both = samples[:, None, :] * drawn
-    return both.reshape(seeds * cells, -1).astype(np.float32), drawn * draws
+    return both.reshape(-1, both.shape[2]), drawn * np.float32(draws)
 
 
 def _corrected(

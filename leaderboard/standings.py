@@ -222,7 +222,7 @@ def markdown(board: Board) -> str:
         [
             *lines,
             f"Selection `{view.selection}`, tasks: {view.task}, {len(view.cases)} cases. Entries that share a letter cannot "
-            "be told apart, and entries that nobody can be told to be better than share a place.",
+            "be told apart.",
             "",
             table(header, rows, "rlrlrllll"),
             "",

@@ -1,11 +1,11 @@
 """The templates of the pages, and how texts, numbers and data come into them."""
 
-import json
 from functools import cache, lru_cache
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic_core import to_json
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -30,7 +30,7 @@ _UNSAFE: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"
 
 def embedded(data: Any) -> Markup:
     """Return data as JSON that can stand within a script element."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = to_json(data, inf_nan_mode="null").decode()  # several times as fast as Python's own
     return Markup(text.translate(_UNSAFE))  # noqa: S704 - nothing that ends the element is left
 
 

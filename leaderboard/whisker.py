@@ -35,8 +35,9 @@ class Scale:
 
     def at(self, value: float) -> float:
         """Return where a value stands in the drawing."""
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return _RIM + share * (WIDTH - 2 * _RIM)
+        low, high = self.low, self.high
+        inside = low if value < low else min(value, high)
+        return _RIM + (inside - low) / (high - low) * (WIDTH - 2 * _RIM)
 
     def draw(self, value: float, interval: Interval, mark: float | None = None) -> Markup:
         """Draw a whisker.
@@ -51,10 +52,11 @@ class Scale:
 
     def drawn(self, value: float, low: float, high: float, mark: float | None = None) -> str:
         """Draw a whisker, for those who need thousands: the same as text."""
-        start, end = f"{self.at(low):.1f}", f"{self.at(high):.1f}"
-        marked = "" if mark is None else f'<path class="mark" d="M{self.at(mark):.1f} 1v{HEIGHT - 2}"/>'
+        at = self.at
+        start, end = f"{at(low):.1f}", f"{at(high):.1f}"
+        marked = "" if mark is None else f'<path class="mark" d="M{at(mark):.1f} 1v{HEIGHT - 2}"/>'
         return (
             f'<svg class="whisker" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{marked}'
             f'<path d="M{start} {_MIDDLE}H{end}M{start} 4v6M{end} 4v6"/>'
-            f'<circle cx="{self.at(value):.1f}" cy="{_MIDDLE}" r="3"/></svg>'
+            f'<circle cx="{at(value):.1f}" cy="{_MIDDLE}" r="3"/></svg>'
         )

@@ -15,7 +15,9 @@ FORBIDDEN = {
     "leaderboard": {"zoo_builder", "baselines", "torch"},
 }
 ENTRIES = ROOT / "leaderboard" / "entries"  # what others wrote
-SOURCES = [path for package in FORBIDDEN for path in sorted((ROOT / package).rglob("*.py")) if ENTRIES not in path.parents]
+SOURCES = [
+    path for package in FORBIDDEN for path in sorted((ROOT / package).rglob("*.py")) if ENTRIES not in path.parents
+]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
