@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from leaderboard.checks import Checked, Refused, check, read_entry
 from leaderboard.entry import ENTRY, REQUIRED, SELECTIONS, Entry
-from leaderboard.exam import Exam
+from leaderboard.exam import PUBLISHED, Exam
 from leaderboard.ledger import LEDGER, Event, Ledger, State, Verdict
 from leaderboard.ranking import Tally, rank
 from mdbench.cases import load_cases
@@ -26,8 +25,6 @@ from mdbench.nursery import CORES
 from mdbench.stats import Interval
 from mdbench.tasks import TASKS
 
-#: The tasks of the paper, which every method of it answers.
-PUBLISHED: Final = ("optimizer", "width_vs_optimizer", "data_vs_optimizer")
 #: Recorded scores are those of the predictions to so many points: what differs more was not scored on these data.
 _EQUAL: Final = 1e-9
 
@@ -111,7 +108,7 @@ class View:
 
 @dataclass(frozen=True)
 class SealedPlace:
-    """An entry on a sealed zoo: mean accuracy over the tasks, in %."""
+    """An entry on a sealed zoo: mean accuracy over the tasks of its ranking, in %, and task → accuracy of all it answers."""
 
     slug: str
     accuracy: float
@@ -121,9 +118,10 @@ class SealedPlace:
 
 @dataclass(frozen=True)
 class SealedBoard:
-    """The ranking on one sealed zoo, apart from the public ones."""
+    """A ranking on a sealed zoo, apart from the public ones: of the entries whose mean is over the same tasks."""
 
     name: str
+    tasks: tuple[str, ...]
     places: tuple[SealedPlace, ...]
 
 
@@ -367,7 +365,7 @@ def _places(cases: Sequence[Tally | None]) -> tuple[Place, ...]:
 
 
 def _sealed(events: Iterable[Event], listed: Iterable[str]) -> list[SealedBoard]:
-    """Return a ranking for each sealed zoo; where its labels are of more than one kind, for each of these."""
+    """Return the rankings on each sealed zoo: one for those whose mean is over the same tasks, and for the same labels."""
     shown = set(listed)
     # The last score of an entry is the one that counts.
     last = {
@@ -375,14 +373,18 @@ def _sealed(events: Iterable[Event], listed: Iterable[str]) -> list[SealedBoard]
         for event in events
         if event.sealed and event.entry in shown
     }
-    boards = []
-    for zoo, scores in groupby(sorted(last), key=lambda key: key[0]):
-        by_labels = {labels: list(keys) for labels, keys in groupby(scores, key=lambda key: key[1])}
-        for labels, keys in by_labels.items():
-            places = [
-                SealedPlace(slug, score.accuracy, Interval(score.low, score.high), score.by_task)
-                for slug, score in ((key[2], last[key]) for key in keys)
-            ]
-            name = zoo if len(by_labels) == 1 else f"{zoo} ({labels[:8]})"
-            boards.append(SealedBoard(name, tuple(sorted(places, key=lambda place: (-place.accuracy, place.slug)))))
-    return boards
+    rankings: dict[tuple[str, str, tuple[str, ...]], list[SealedPlace]] = {}
+    for (zoo, labels, slug), score in last.items():
+        place = SealedPlace(slug, score.accuracy, Interval(score.low, score.high), score.by_task)
+        rankings.setdefault((zoo, labels, score.tasks), []).append(place)
+    labels_of = {zoo: {labels for name, labels, _ in rankings if name == zoo} for zoo, *_ in rankings}
+    return [
+        SealedBoard(
+            zoo if len(labels_of[zoo]) == 1 else f"{zoo} ({labels[:8]})",
+            tasks,
+            tuple(sorted(places, key=lambda place: (-place.accuracy, place.slug))),
+        )
+        for (zoo, labels, tasks), places in sorted(
+            rankings.items(), key=lambda one: (one[0][:2], -len(one[0][2]), one[0])
+        )
+    ]

@@ -52,10 +52,11 @@ class Verdict(_Strict):
 
 
 class SealedScore(_Strict):
-    """Accuracies on a sealed zoo, in %: the mean over tasks with its interval, and task → accuracy."""
+    """Accuracies on a sealed zoo, in %: the mean over `tasks` with its interval; task → accuracy of all it answers."""
 
     zoo: str
     labels_sha256: Sha256
+    tasks: tuple[str, ...]
     accuracy: float
     low: float
     high: float

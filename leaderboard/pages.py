@@ -324,6 +324,7 @@ class Pages:
         return [
             {
                 "name": one.name,
+                "mean": one.tasks,
                 "places": [(1 + sum(o.accuracy > p.accuracy for o in one.places), p) for p in one.places],
                 "tasks": list(dict.fromkeys(task for place in one.places for task in place.by_task)),
                 "scale": Scale.over(place.interval for place in one.places),

@@ -26,7 +26,7 @@ from pandas.api.types import is_numeric_dtype, is_string_dtype
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from leaderboard.entry import PREDICTION_COLUMNS, Sha256, Slug, sealed_file
-from leaderboard.exam import Exam
+from leaderboard.exam import PUBLISHED, Exam
 from leaderboard.ledger import SealedScore
 from leaderboard.refused import Refused
 from leaderboard.sheet import TEXTS, Sheet, read_table
@@ -329,7 +329,8 @@ def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
 
     Returns
     -------
-    Accuracy over the rows that have a verdict, mean over the tasks that are answered, with its interval.
+    Accuracy over the rows that have a verdict, and the mean, with its interval, over the three tasks of the paper; of a
+    method that does not answer all of these, over what it answers.
 
     Raises
     ------
@@ -347,11 +348,14 @@ def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
         known = codes >= 0
         right = (said[:, known] == codes[known]).astype(float)
         pairs[task] = stats.Pair(right, cells[known], int(cells.max()) + 1, part.sealed.name)
+    # Means over other tasks cannot be compared: whoever answers those of the paper is ranked by these.
+    tasks = PUBLISHED if set(PUBLISHED) <= set(pairs) else tuple(pairs)
     # As the difference from a method that is never right: all tasks then share the draws of cells and of training samples.
-    mean = stats.paired_difference(list(pairs.values()))
+    mean = stats.paired_difference([pairs[task] for task in tasks])
     return SealedScore(
         zoo=part.sealed.name,
         labels_sha256=part.sealed.labels_sha256,
+        tasks=tasks,
         accuracy=mean.estimate,
         low=mean.interval.low,
         high=mean.interval.high,

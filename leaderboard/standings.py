@@ -81,9 +81,10 @@ class SealedStanding(_Strict):
 
 
 class SealedRanking(_Strict):
-    """The ranking on one sealed zoo."""
+    """The ranking on one sealed zoo of those whose mean is over the same tasks."""
 
     name: str
+    tasks: tuple[str, ...]
     places: tuple[SealedStanding, ...]
 
 
@@ -151,6 +152,7 @@ def standings(board: Board) -> Standings:
     sealed = tuple(
         SealedRanking(
             name=one.name,
+            tasks=one.tasks,
             places=tuple(
                 SealedStanding(
                     slug=place.slug,

@@ -154,10 +154,16 @@ def _sealed(rows, events) -> list[SealedBoard]:
         by_task = {"optimizer": 80.0 - at, "width_vs_optimizer": 60.0 - at}
         places.append(SealedPlace(slug, 70.0 - at, Interval(66.0 - at, 73.5 - at), by_task))
         score = SealedScore(
-            zoo="winter", labels_sha256=_DIGEST, accuracy=70.0 - at, low=66.0 - at, high=73.5 - at, by_task=by_task
+            zoo="winter",
+            labels_sha256=_DIGEST,
+            tasks=tuple(by_task),
+            accuracy=70.0 - at,
+            low=66.0 - at,
+            high=73.5 - at,
+            by_task=by_task,
         )
         events.append(_event(len(events) + 1, DATE, "sealed", slug, "scored on winter", sealed=score))
-    return [SealedBoard("winter", tuple(places))]
+    return [SealedBoard("winter", tuple(by_task), tuple(places))]
 
 
 def views(exam: Exam, rows) -> list[View]:

@@ -21,7 +21,9 @@ OTHER = "b" * 64
 HOW = {"entry_sha256": SHA, "reason": "because", "mdbench": "0.1.0", "dataset": "d" * 64}
 GOOD, BAD = Verdict(outcome="verified", reason="the same"), Verdict(outcome="rejected", reason="not the same")
 SCORES = {"a/b": 61.8033988749895}
-SEALED = SealedScore(zoo="secret", labels_sha256=OTHER, accuracy=50, low=40, high=60, by_task={"optimizer": 50})
+SEALED = SealedScore(
+    zoo="secret", labels_sha256=OTHER, tasks=("optimizer",), accuracy=50, low=40, high=60, by_task={"optimizer": 50}
+)
 
 
 @pytest.fixture
