@@ -384,7 +384,11 @@ def test_scores_are_what_a_plain_procedure_makes_of_them(shelf, tasks, seed, shu
             said = mine.pivot(index="seed", columns="row", values="predicted").loc[[42, 90, 38, 18, 72], decided]
             right[task] = said.eq(truth.loc[decided, task], axis=1)
     assert found.by_task == pytest.approx({task: 100 * one.to_numpy().mean() for task, one in right.items()})
-    assert found.accuracy == pytest.approx(np.mean(list(found.by_task.values())))
+    paper = ("optimizer", "width_vs_optimizer", "data_vs_optimizer")
+    ranked = paper if all(task in right for task in paper) else tuple(task for task in TASKS if task in right)
+    assert found.tasks == ranked
+    assert found.accuracy == pytest.approx(np.mean([found.by_task[task] for task in ranked]))
+    right = {task: right[task] for task in ranked}
     assert found.zoo == "winter"
     # The bootstrap, one resample after the other: cells and training samples are drawn once for all tasks.
     drawn_cells = np.random.default_rng(stats.SEED).multinomial(12, np.full(12, 1 / 12), size=stats.RESAMPLES)
