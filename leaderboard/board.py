@@ -181,6 +181,8 @@ def assemble(entries: Path, exam: Exam | None = None, as_of: datetime | None = N
         The ledger is damaged. The files of an entry that it knows are missing, or were changed. Its scores are not those of
         its predictions. The data of the date are not the ones that this mdbench has.
     """
+    if not entries.is_dir():
+        raise MdbenchError(f"there is no folder {entries}; --entries says where the entries are")
     ledger = Ledger.read(entries / LEDGER)
     if as_of is not None:
         as_of = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)

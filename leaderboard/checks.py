@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
@@ -53,6 +54,8 @@ __all__ = [
 
 #: File → the bytes that it may have.
 LARGEST: Final = {ENTRY: 2**20, METHOD: 2**18, REQUIREMENTS: 2**16, PREDICTIONS: 2**26}
+#: The same of a file of predictions on a sealed zoo.
+_LARGEST_SEALED: Final = 2**21
 _INVISIBLE: Final = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
@@ -215,7 +218,7 @@ def check_method(content: bytes, what: str) -> str:
     Refused
         It is too large, no text, or no Python.
     """
-    _check_size(len(content), METHOD, what)
+    _check_size(len(content), LARGEST[METHOD], what)
     source = _text(content, what)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -237,19 +240,25 @@ def check_requirements(content: bytes, what: str) -> str:
     Refused
         It is too large, or a line is not the name of a package with its versions.
     """
-    _check_size(len(content), REQUIREMENTS, what)
+    _check_size(len(content), LARGEST[REQUIREMENTS], what)
     text = _text(content, what)
-    for number, line in enumerate(text.split("\n"), 1):
-        said = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not said:
-            continue
+    for number, said in requirement_lines(text):
         try:
-            wrong = "a package comes from the index, not from an address" if Requirement(said).url else None
-        except (InvalidRequirement, RecursionError, ValueError):
+            wanted = Requirement(said)
+            wrong = "a package comes from the index, not from an address" if wanted.url else None
+            if wanted.marker is not None:
+                wanted.marker.evaluate()
+        except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName, RecursionError, ValueError):
             wrong = "a line is the name of a package with its versions, as in scikit-learn>=1.5; options are not"
         if wrong:
             raise Refused("requirements", f"{what}, line {number}: {said[:60]!a}: {wrong}")
     return text
+
+
+def requirement_lines(text: str) -> list[tuple[int, str]]:
+    """Return the lines of a file of requirements that say something, each with its number, without comments."""
+    lines = ((number, re.sub(r"(^|\s)#.*", "", line).strip()) for number, line in enumerate(text.split("\n"), 1))
+    return [(number, said) for number, said in lines if said]
 
 
 @contextmanager
@@ -290,19 +299,19 @@ def _content(folder: int, name: str, names: set[str]) -> bytes:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise Refused("file", f"{name} is no ordinary file")
-        kind = name if name in LARGEST else PREDICTIONS
-        _check_size(about.st_size, kind, name)
+        most = LARGEST.get(name, _LARGEST_SEALED)
+        _check_size(about.st_size, most, name)
         with os.fdopen(handle, "rb", closefd=False) as file:
-            content = file.read(LARGEST[kind] + 1)
-        _check_size(len(content), kind, name)  # it may grow while it is read
+            content = file.read(most + 1)
+        _check_size(len(content), most, name)  # it may grow while it is read
     finally:
         os.close(handle)
     return content
 
 
-def _check_size(size: int, kind: str, what: str) -> None:
-    if size > LARGEST[kind]:
-        raise Refused("size", f"{what} is larger than {LARGEST[kind]:,} bytes")
+def _check_size(size: int, most: int, what: str) -> None:
+    if size > most:
+        raise Refused("size", f"{what} is larger than {most:,} bytes")
 
 
 @lru_cache(maxsize=1024)  # a board reads each twice: for what it answers, and to check it

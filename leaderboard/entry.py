@@ -134,8 +134,8 @@ class Dataset(_Strict):
 class Timings(_Strict):
     """Seconds of all cases and seeds together, on the submitter's machine."""
 
-    fit_seconds: float = Field(ge=0)
-    predict_seconds: float = Field(ge=0)
+    fit_seconds: float = Field(ge=0, allow_inf_nan=False)
+    predict_seconds: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Entry(_Strict):
@@ -163,7 +163,7 @@ class Entry(_Strict):
     method: MethodFile
     requirements: File | None = None
     predictions: File
-    sealed: dict[Slug, File] = Field(default={}, max_length=20)
+    sealed: dict[Slug, File] = Field(default={}, max_length=10)
     selections: tuple[Literal[SELECTIONS], ...]  # type: ignore[valid-type]
     columns: dict[str, tuple[str, ...]]
     families: tuple[str, ...]

@@ -18,8 +18,9 @@ from rich.table import Table
 import mdbench
 from leaderboard import ledger
 from leaderboard.checks import check, read_entries, read_entry
-from leaderboard.ledger import LEDGER, Ledger
-from leaderboard.seal import KEY
+from leaderboard.ledger import LEDGER, Ledger, State
+from leaderboard.seal import KEY, PUBLIC
+from leaderboard.sealed import Part
 from leaderboard.verify import Exams, Verified, record, score_sealed, scored
 from leaderboard.verify import verify as verify_one
 from mdbench.cli import progress_bar
@@ -70,20 +71,33 @@ def verify(
     """
     path = entries / LEDGER
     folders = _chosen(names, entries, every=every)
+    strange = [folder for folder in folders if folder.resolve().parent != entries.resolve()]
+    if recorded and strange:
+        raise MdbenchError(
+            f"{strange[0]} is not in {entries}, whose ledger would speak of it; say --dry-run, or "
+            f"--entries {strange[0].parent}"
+        )
     known = read_entries(entries)
-    found = []
+    found: list[Verified | Unverified] = []
     stopped = "verdicts so far are in the ledger" if recorded else "nothing was written"
     with progress_bar(stopped, doing="verifying", units="entries") as progress:
         progress(0, len(folders))
         for one in verified(folders, Ledger.read(path), rerun=rerun, workers=workers, timeout=timeout, sandbox=sandbox):
-            found.append(one)
             if recorded and isinstance(one, Verified):
-                record(path, one, known)
+                try:
+                    record(path, one, known)
+                except MdbenchError as error:
+                    one = Unverified(one.slug, str(error))  # noqa: PLW2901 - it is that, then
+            found.append(one)
             progress(len(found), len(folders))
     _show(found)
     failed = any(isinstance(one, Unverified) or one.verdict.outcome == "rejected" for one in found)
+    name = Part.read(sealed.parent / PUBLIC).sealed.name if sealed else ""
     for one in found if sealed else ():
-        if sealed and isinstance(one, Verified) and one.checked:
+        # Every score says something about the labels: there is none for what is rejected.
+        if not isinstance(one, Verified) or not one.checked or one.verdict.outcome == "rejected":
+            continue
+        if sealed and (name in one.checked.sealed or not every):
             failed |= not _score_sealed(
                 one, path, sealed, key, recorded=recorded, workers=workers, timeout=timeout, sandbox=sandbox
             )
@@ -135,6 +149,8 @@ def verified(
                 return verify_one(folder, known[folder.parent], history, posed, mine)
             except MdbenchError as error:
                 return Unverified(folder.name, str(error))
+            except Exception as error:  # noqa: BLE001 - whatever one entry comes upon, the others are verified
+                return Unverified(folder.name, f"a fault of mdbench: {type(error).__name__}: {error}")
             finally:
                 runners.put(mine)
 
@@ -158,6 +174,8 @@ def remove(name: str, reason: str, entries: Path) -> None:
         It is not on the board, or the ledger cannot be written.
     """
     path = entries / LEDGER
+    if not reason.strip():
+        raise MdbenchError("--reason: say why, for the board will")
     state = Ledger.read(path).state(name)
     if state.accepted_on is None:
         raise MdbenchError(f"{name} was never on the board of {entries}")
@@ -180,35 +198,47 @@ def rescore(reason: str, entries: Path) -> None:
     Raises
     ------
     MdbenchError
-        An entry does not answer the cases as they are now: it has to be submitted anew. Those before it are recorded.
+        The ledger cannot be read. An entry that does not answer the cases as they are now has to be submitted anew: it is
+        said which, the others are scored, and the exit code is 2.
     """
     path = entries / LEDGER
     history, exams = Ledger.read(path), Exams()
-    changed = 0
+    changed, failed = 0, 0
     for slug in sorted({event.entry for event in history.events}):
         state = history.state(slug)
-        if state.status not in ("on board", "rejected") or state.accepted_on is None:
+        if state.accepted_on is None or state.status not in ("on board", "rejected"):
             continue
-        exam = exams.of(read_entry(entries / slug).selections)
-        checked = check(entries / slug, exam, rescored=True)
-        scores, dataset = scored(checked.predicted, exam), exam.digest_of(checked.predicted)
-        before = next(event for event in reversed(state.history) if event.scores is not None)
-        if dataset == before.dataset and scores == before.scores:
-            continue
-        ledger.append(
-            path,
-            kind="rescored",
-            entry=slug,
-            entry_sha256=checked.entry_sha256,
-            reason=reason,
-            mdbench=mdbench.__version__,
-            dataset=dataset,
-            scores=scores,
-        )
-        changed += 1
-        was, now = (float(np.mean(list(said.values()))) for said in (before.scores or {}, scores))
-        say(f"{slug}: {was:.2f} → {now:.2f}")
+        try:
+            changed += _rescore(path, entries / slug, state, exams, reason)
+        except MdbenchError as error:
+            failed += 1
+            typer.echo(f"error: {slug}: {error}", err=True)
     say(f"{changed} entries scored anew" if changed else "nothing has changed")
+    if failed:
+        raise typer.Exit(2)
+
+
+def _rescore(path: Path, folder: Path, state: State, exams: Exams, reason: str) -> bool:
+    """Score an entry anew, and tell whether anything has changed."""
+    exam = exams.of(read_entry(folder).selections)
+    checked = check(folder, exam, rescored=True)
+    scores, dataset = scored(checked.predicted, exam), exam.digest_of(checked.predicted)
+    before = next(event for event in reversed(state.history) if event.scores is not None)
+    if dataset == before.dataset and scores == before.scores:
+        return False
+    ledger.append(
+        path,
+        kind="rescored",
+        entry=folder.name,
+        entry_sha256=checked.entry_sha256,
+        reason=reason,
+        mdbench=mdbench.__version__,
+        dataset=dataset,
+        scores=scores,
+    )
+    was, now = (float(np.mean(list(said.values()))) for said in (before.scores or {}, scores))
+    say(f"{folder.name}: {was:.2f} → {now:.2f}")
+    return True
 
 
 def _runner(workers: int, timeout: float, *, sandbox: bool) -> Sandbox | Workers:
@@ -217,12 +247,20 @@ def _runner(workers: int, timeout: float, *, sandbox: bool) -> Sandbox | Workers
 
 def _chosen(names: Sequence[str], entries: Path, *, every: bool) -> list[Path]:
     """Return the folders of the entries that are meant."""
+    if not entries.is_dir():
+        raise MdbenchError(f"there is no folder {entries}; --entries says where the entries are")
     if every == bool(names):
         raise MdbenchError("give the names of entries, or --all" if not names else "give names, or --all, not both")
     if every:
         history = Ledger.read(entries / LEDGER)
         folders = [path for path in sorted(entries.glob("[!.]*")) if path.is_dir() or path.is_symlink()]
         return [path for path in folders if history.state(path.name).status not in ("superseded", "removed")]
+    if not all(names):
+        raise MdbenchError("the name of an entry is empty")
+    history = Ledger.read(entries / LEDGER)
+    gone = next((name for name in names if history.state(name).status == "removed"), None)
+    if gone is not None:
+        raise MdbenchError(f"{gone} was removed: {history.state(gone).history[-1].reason}")
     folders = [Path(name) if len(Path(name).parts) > 1 else entries / name for name in names]
     absent = next((folder for folder in folders if not os.path.lexists(folder)), None)
     if absent:

@@ -12,7 +12,7 @@ import numpy as np
 from packaging.requirements import Requirement
 from scipy import stats
 
-from leaderboard.checks import Checked
+from leaderboard.checks import Checked, requirement_lines
 from leaderboard.entry import METHOD, Entry
 from leaderboard.exam import Exam
 from leaderboard.ledger import Verdict
@@ -75,10 +75,7 @@ def rerun(checked: Checked, exam: Exam, runner: Runner) -> Verdict:
 def missing_requirements(text: str | None) -> list[str]:
     """Return the lines of a ``requirements.txt`` that are not installed here."""
     absent = []
-    for line in (text or "").splitlines():
-        said = line.partition("#")[0].strip()
-        if not said:
-            continue
+    for _, said in requirement_lines(text or ""):
         wanted = Requirement(said)
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue

@@ -113,6 +113,10 @@ def submit(
         Something that was given cannot be used, an entry of that name is there, or the method fails: then an
         `UnansweredError`. Nothing is written.
     """
+    if not authors:
+        raise MdbenchError("--authors: say who made it")
+    if entries.exists() and not entries.is_dir():
+        raise MdbenchError(f"{entries} is no folder; --entries says where the entries are to be")
     source = _source(method)
     contents = {METHOD: source}
     if requirements is not None:

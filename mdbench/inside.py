@@ -15,6 +15,7 @@ import os
 import resource
 import select
 import signal
+import stat
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,9 @@ from typing import Any, Final
 from mdbench.wire import LENGTH, Limits, receive, send
 
 _SET_DUMPABLE: Final = 4  # prctl, linux/prctl.h
+#: Numbers of system calls that Python does not know, by kind of machine.
+_SCHED_GETATTR: Final = {"x86_64": 315, "aarch64": 275}
+_IOPRIO_GET: Final = {"x86_64": 252, "aarch64": 31}
 #: Seconds between looks at how much memory is used.
 _LOOK: Final = 0.05
 #: Bytes of a text in a reply; of a traceback the end is kept.
@@ -33,13 +37,14 @@ def main() -> None:
     """Serve questions until there are no more; the arguments are limits as JSON, and modules to import beforehand."""
     limits = Limits(**json.loads(sys.argv[1]))
     work = Path.cwd()
+    _drop_root(limits.uid)
     for module in ("mdbench.trial", "pyarrow", *sys.argv[2:]):
         with contextlib.suppress(Exception):  # a method that needs it will say so
             importlib.import_module(module)
-    _drop_root(limits.uid)
     ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     address_space = _address_space() + limits.memory
     gc.freeze()  # what was imported stays: the collector need not walk it, nor the memory be copied for that
+    untouched = _state(work)
     send(1, b"ready")
     while _wait_readable(0):
         reads, writes = os.pipe()
@@ -50,7 +55,8 @@ def main() -> None:
         os.close(writes)
         ended, reply = _relay(child, reads, limits)
         os.close(reads)
-        send(1, ended.encode(), b"clean" if _clean(work) else b"dirty", reply)
+        clean = _clean(work) and _state(work) == untouched
+        send(1, ended.encode(), b"clean" if clean else b"dirty", reply)
 
 
 def _drop_root(uid: int) -> None:
@@ -83,7 +89,7 @@ def _relay(child: int, reads: int, limits: Limits) -> tuple[str, bytes]:
     poll = select.poll()
     poll.register(reads, select.POLLIN)
     poll.register(0, 0)  # hang-up alone: whoever asked has gone
-    reply, why, shared = bytearray(), "", _shared_memory()
+    reply, why = bytearray(), ""
     while not why:
         events = dict(poll.poll(_LOOK * 1000))
         if events.get(0, 0) & (select.POLLHUP | select.POLLERR):
@@ -95,7 +101,7 @@ def _relay(child: int, reads: int, limits: Limits) -> tuple[str, bytes]:
                 why = "size"
             if not part:
                 break
-        if not why and max(_memory(), _shared_memory() - shared) > limits.memory:
+        if not why and _memory() > limits.memory:
             why = "memory"
         if not events and _gone(child) and not poll.poll(0):
             break  # it left the pipe to a process of its own
@@ -143,16 +149,42 @@ def _memory() -> int:
         except (OSError, ValueError, StopIteration):
             return resident(process)
 
-    return sum(map(proportional, others))
+    return sum(map(proportional, others)) + _files_without_a_name(others) + _system_v_memory()
 
 
-def _shared_memory() -> int:
-    """Return the bytes of shared memory on the whole machine: what belongs to no process, such as a file that has no name.
+def _files_without_a_name(processes: list[str]) -> int:
+    """Return the bytes of open files that no folder has: they are memory, of no process's own."""
+    found: dict[tuple[int, int], int] = {}
+    for process in processes:
+        with contextlib.suppress(OSError):  # it has gone, or does not let anybody look: its descendants' limits remain
+            for entry in os.scandir(f"/proc/{process}/fd"):
+                with contextlib.suppress(OSError):
+                    about = entry.stat()
+                    if stat.S_ISREG(about.st_mode) and not about.st_nlink:
+                        found[about.st_dev, about.st_ino] = about.st_blocks * 512
+    return sum(found.values())
 
-    Others use some too, but hardly as much as the limit while one question is answered.
-    """
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Shmem:")), 0)
+
+def _system_v_memory() -> int:
+    """Return the bytes of System V's shared memory in this namespace, attached by anybody or not."""
+    head, *segments = Path("/proc/sysvipc/shm").read_text().splitlines()
+    place = head.split().index("rss")
+    return sum(int(segment.split()[place]) for segment in segments)
+
+
+def _state(work: Path) -> object:
+    """Return what a child can change of this process and of the working folder: it must be for the next as it was."""
+    about = work.stat()
+    attributes = ctypes.create_string_buffer(56)
+    ctypes.CDLL(None).syscall(_SCHED_GETATTR.get(os.uname().machine, -1), 0, attributes, 56, 0)
+    return (
+        [resource.getrlimit(kind) for kind in range(16)],
+        os.sched_getaffinity(0),
+        attributes.raw,  # policy, niceness, clamps
+        ctypes.CDLL(None).syscall(_IOPRIO_GET.get(os.uname().machine, -1), 1, 0),
+        (about.st_mode, about.st_uid, about.st_gid),
+        os.listxattr(work),
+    )
 
 
 def _clean(work: Path) -> bool:

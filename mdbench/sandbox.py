@@ -27,7 +27,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Annotated, Any, Final, Self, TypeVar
@@ -37,7 +36,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mdbench.errors import MdbenchError, reason
-from mdbench.method import Method, MethodError, as_method
+from mdbench.method import Method, MethodError, as_method, named_methods
 from mdbench.trial import Answer, Question, Reply, answer, check_inductive
 from mdbench.wire import LENGTH, Limits, receive, send
 from mdbench.workers import Order
@@ -47,8 +46,16 @@ WORK: Final = "/sandbox/work"
 _PACKAGES: Final = "/sandbox/packages"
 #: Packages of this distribution that a method may import; of mdbench without its tables.
 _OURS: Final = ("mdbench", "baselines")
-#: Packages whose modules are imported before the first question where a method names them: that takes seconds.
-_PRELOADED: Final = ("baselines", "mdbench", "scipy", "sklearn", "xgboost")
+#: What is imported before the first question where a method names it, beside the baselines: that takes seconds.
+_PRELOADED: Final = frozenset(
+    {"scipy.optimize", "scipy.stats", "xgboost"}
+    | {
+        f"sklearn.{name}"
+        for name in ("base", "dummy", "ensemble", "linear_model", "naive_bayes", "neighbors", "neural_network")
+    }
+    | {f"sklearn.{name}" for name in ("discriminant_analysis", "impute", "pipeline", "preprocessing", "svm", "tree")}
+    | {"sklearn.model_selection"}
+)
 #: Of the system, as far as they are there.
 _SYSTEM: Final = (
     "/usr",
@@ -190,6 +197,28 @@ def _hidden(shown: Sequence[str]) -> list[str]:
     return hidden
 
 
+class _Users:
+    """Users that nobody has: each sandbox of root runs as one of its own, for the kernel counts processes by user."""
+
+    def __init__(self) -> None:
+        self._taken: set[int] = set()
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        with self._lock:
+            free = [uid for uid in _UIDS if uid not in self._taken]
+            uid = free[0] if free else _UIDS[-1]
+            self._taken.add(uid)
+            return uid
+
+    def give_back(self, uid: int) -> None:
+        with self._lock:
+            self._taken.discard(uid)
+
+
+_USERS: Final = _Users()
+
+
 class BrokenBoxError(Exception):
     """A sandbox ended, or was ended, before it answered."""
 
@@ -210,6 +239,7 @@ class Box:
 
     def __init__(self, preloaded: Iterable[str], limits: Limits) -> None:
         self.preloaded = frozenset(preloaded)
+        limits = replace(limits, uid=_USERS.take())
         program = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from mdbench.inside import main; main()"
         self._limits = limits
         self._process = subprocess.Popen(
@@ -269,6 +299,8 @@ class Box:
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
+        if self.closed:
+            return
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:
                 pipe.close()
@@ -277,6 +309,7 @@ class Box:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        _USERS.give_back(self._limits.uid)
 
     @property
     def _in(self) -> int:
@@ -327,7 +360,7 @@ class _Source:
             return frozenset()
         named = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
         named |= {one.module or "" for one in statements if isinstance(one, ast.ImportFrom) and not one.level}
-        return frozenset(name for name in named if name.partition(".")[0] in _PRELOADED)
+        return frozenset(named) & (_PRELOADED | {f"baselines.{name}" for name in named_methods()})
 
     @classmethod
     def read(cls, file: Path) -> "_Source":
@@ -365,7 +398,6 @@ class Sandbox:
         self._busy: set[Box] = set()
         self._lock = threading.Lock()
         self._wanted: set[str] = set()
-        self._uids = cycle(_UIDS)
 
     def __enter__(self) -> Self:
         return self
@@ -467,11 +499,11 @@ class Sandbox:
         with self._lock:
             self._wanted |= source.wanted
             idle = self._idle.pop() if self._idle else None
-            wanted, uid = sorted(self._wanted), next(self._uids)
+            wanted = sorted(self._wanted)
         if idle and not source.wanted <= idle.preloaded:
             idle.close()
             idle = None
-        box = idle or Box(wanted, replace(self._limits, uid=uid))
+        box = idle or Box(wanted, self._limits)
         with self._lock:
             self._busy.add(box)
         return box

@@ -532,6 +532,7 @@ with_method("text", "a method with an invisible letter", lambda said: said + "ok
 with_method("text", "a method with another end of line", lambda said: said + "# a\u2028b\n")
 with_method("size", "a method of 1 MB", lambda said: said + "#" * 2**20)
 
+with_requirements("requirements", "a marker that cannot be evaluated", 'numpy; os_name ~= "posix"\n')
 with_requirements("requirements", "requirements from an address", "numpy @ https://example.org/numpy.whl\n")
 with_requirements("requirements", "requirements from git", "git+https://example.org/evil.git\n")
 with_requirements("requirements", "requirements that are editable", "-e .\n")

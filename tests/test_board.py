@@ -197,12 +197,13 @@ def test_the_same_folder_gives_the_same_board(board, made, exam):
 
 def test_a_folder_without_a_ledger_is_a_board_without_entries(entries, exam, tmp_path):
     (entries / LEDGER).unlink()
-    for folder in (entries, tmp_path / "nothing"):
-        found = assemble(folder, exam)
-        assert (found.rows, found.events, found.entries, found.sealed) == ({}, (), {}, [])
-        assert found.views
-        assert all(view.places == () for view in found.views)
-        assert datetime.now(UTC) - found.as_of < timedelta(minutes=5)
+    found = assemble(entries, exam)
+    assert (found.rows, found.events, found.entries, found.sealed) == ({}, (), {}, [])
+    assert found.views
+    assert all(view.places == () for view in found.views)
+    assert datetime.now(UTC) - found.as_of < timedelta(minutes=5)
+    with pytest.raises(MdbenchError, match="there is no folder .*nothing"):
+        assemble(tmp_path / "nothing", exam)
 
 
 def test_who_has_left_the_board_is_remembered(entries, exam):

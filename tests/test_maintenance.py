@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from dishonest import BYSTANDER, METHOD, NAME, OTHER, SLUG, TRICKS, describe, honest, read, small_exam
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ from leaderboard.exam import Exam
 from leaderboard.ledger import LEDGER, Ledger, append
 from leaderboard.maintenance import Unverified, verified
 from leaderboard.verify import Exams, Verified, scored
+from leaderboard.verify import verify as verify_one
 from mdbench.cli import app
 from mdbench.errors import MdbenchError
 
@@ -273,6 +275,51 @@ def test_which_entries_are_meant(entries, words, expected):
     result = run("verify", *words, entries=entries)
     assert result.exit_code
     assert expected in str(result.exception)
+
+
+def test_what_lies_elsewhere_is_not_written_about(entries, tmp_path):
+    shutil.copytree(entries / SLUG, tmp_path / "else" / SLUG)
+    result = run("verify", tmp_path / "else" / SLUG, "--no-rerun", entries=entries)
+    assert "whose ledger would speak of it; say --dry-run" in str(result.exception)
+    assert not (entries / LEDGER).exists()
+    assert run("verify", tmp_path / "else" / SLUG, "--no-rerun", "--dry-run", entries=entries).exit_code == 0
+
+
+def test_a_fault_in_one_entry_leaves_the_others_alone(entries, monkeypatch):
+    def faulty(folder, *others):
+        if folder.name == SLUG:
+            raise RuntimeError("something nobody thought of")
+        return verify_one(folder, *others)
+
+    monkeypatch.setattr(maintenance, "verify_one", faulty)
+    result = run("verify", "--all", "--no-rerun", entries=entries)
+    assert result.exit_code == 2
+    assert "a fault of mdbench: RuntimeError" in result.output.replace("\n", " ")
+    assert Ledger.read(entries / LEDGER).state(BYSTANDER).status == "on board"
+
+
+def test_rescoring_goes_on_behind_an_entry_that_cannot_be(entries, capsys):
+    assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
+    (entries / BYSTANDER / "method.py").write_text("changed = 1\n")
+    with pytest.raises(typer.Exit):
+        maintenance.rescore("for no reason", entries)
+    said = capsys.readouterr()
+    assert f"error: {BYSTANDER}: method.py is not the file" in said.err
+    assert "nothing has changed" in said.out
+
+
+def test_a_removed_entry_is_refused_before_anything_is_run(entries):
+    assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
+    maintenance.remove(SLUG, "its authors asked for it", entries)
+    before = (entries / LEDGER).read_bytes()
+    result = run("verify", SLUG, BYSTANDER, entries=entries)
+    assert f"{SLUG} was removed: its authors asked for it" in str(result.exception)
+    assert (entries / LEDGER).read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+    result = run("verify", "--all", entries=tmp_path / "nothing")
+    assert "there is no folder" in str(result.exception)
 
 
 def test_no_entries_are_no_error(tmp_path):

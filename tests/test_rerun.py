@@ -126,6 +126,8 @@ def test_another_method_of_the_same_accuracy_is_not_a_run_of_a_random_one(exam):
         ("numpy>=999", ["numpy>=999"]),
         ("no-package-of-this-name\nnumpy", ["no-package-of-this-name"]),
         ("no-package-of-this-name; python_version < '3'", []),
+        ('numpy; os_name == "a#b"', []),
+        ('no-package-of-this-name; os_name != "a#b"  # why', ['no-package-of-this-name; os_name != "a#b"']),
     ],
 )
 def test_requirements_that_are_not_here(text, expected):

@@ -237,6 +237,24 @@ if not os.fork():
     if not os.fork(): time.sleep(600)
     os._exit(0)
 """,
+    "finds process 1 changed": """
+import contextlib, resource
+said = [resource.prlimit(1, kind) for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_RTTIME, resource.RLIMIT_NOFILE)]
+if said[0] != (-1, -1) or said[1] != (-1, -1) or said[2][0] == 99: raise Found(said)
+if os.getpriority(os.PRIO_PROCESS, 1) == 19 or os.sched_getscheduler(1) == os.SCHED_BATCH: raise Found('its schedule')
+if os.listxattr('.'): raise Found('an attribute')
+for change in (
+    lambda: resource.prlimit(1, resource.RLIMIT_FSIZE, (10, 10)),
+    lambda: resource.prlimit(1, resource.RLIMIT_RTTIME, (123456789, 123456789)),
+    lambda: resource.prlimit(1, resource.RLIMIT_NOFILE, (99, 99)),
+    lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),
+    lambda: os.sched_setscheduler(1, os.SCHED_BATCH, os.sched_param(0)),
+    lambda: os.sched_setaffinity(1, {min(os.sched_getaffinity(1))}),
+    lambda: os.setxattr('.', 'user.x', b'hello'),
+    lambda: os.chmod('.', 0o555),
+):
+    with contextlib.suppress(OSError, ValueError): change()
+""",
     "finds a System V object": """
 libc = ctypes.CDLL(None)
 libc.shmget.restype = ctypes.c_int
@@ -462,9 +480,33 @@ def test_everything_is_hidden_where_the_packages_are_installed(monkeypatch, tmp_
     assert "/sandbox/packages/mdbench/data" in hidden
 
 
-def test_every_baseline_can_be_sent():
+def test_what_is_imported_beforehand_is_of_a_closed_list(tmp_path):
+    (tmp_path / "x.py").write_text(
+        "import sklearn.tree, scipy.optimize as o\nfrom baselines.md_tree import MDTree\n"
+        f"if False:\n    import sklearn.tests.test_docstrings, os, baselines.nothing, scipy.{'a' * 10**5}\n    from . import y\n"
+    )
+    wanted = mdbench.sandbox._Source.read(tmp_path / "x.py").wanted
+    assert wanted == {"sklearn.tree", "scipy.optimize", "baselines.md_tree"}
     for name in named_methods():
-        assert mdbench.sandbox._Source.read(find_method(name)).text
+        source = mdbench.sandbox._Source.read(find_method(name))
+        assert {module for module in source.wanted if module.startswith("baselines")} <= {
+            f"baselines.{one}" for one in named_methods()
+        }
+
+
+def test_what_one_sandbox_uses_is_not_counted_against_another(posed, tmp_path):
+    # Each is below its own limits, of memory that is no process's own and of processes; together they are above.
+    filling = written(
+        "kept = []\nfor _ in range(40):\n    kept.append(os.memfd_create('x'))\n    os.write(kept[-1], bytes(15 * 2**20))\n"
+        "for _ in range(40):\n    if not os.fork(): time.sleep(60)\ntime.sleep(1)"
+    )
+    (tmp_path / "filling.py").write_text(filling)
+    (tmp_path / "other.py").write_text(filling + "\n# another\n")
+    with Sandbox(2, 60, LIMITS) as running:
+        methods = dict(running.load([tmp_path / "filling.py", tmp_path / "other.py"]))
+        orders = [Order(method, posed.rows, *posed.folders) for method in methods.values()]
+        for _, said in running.ask(orders):
+            assert isinstance(said, Answer), said
 
 
 def test_verdicts_of_a_trial_are_the_same_question_by_question(posed):

@@ -306,7 +306,7 @@ def test_somebody_else_was_faster(send, entries, monkeypatch):
 def test_entries_that_is_no_folder(send, entries):
     entries.parent.mkdir()
     entries.write_text("")
-    with pytest.raises(MdbenchError, match="cannot write"):
+    with pytest.raises(MdbenchError, match="is no folder"):
         send()
 
 
