@@ -202,7 +202,7 @@ def test_a_folder_without_a_ledger_is_a_board_without_entries(entries, exam, tmp
     assert found.views
     assert all(view.places == () for view in found.views)
     assert datetime.now(UTC) - found.as_of < timedelta(minutes=5)
-    with pytest.raises(MdbenchError, match="there is no folder .*nothing"):
+    with pytest.raises(MdbenchError, match=r"there is no folder .*nothing"):
         assemble(tmp_path / "nothing", exam)
 
 
