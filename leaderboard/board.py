@@ -2,16 +2,17 @@
 
 import gc
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from leaderboard.checks import Checked, Refused, check, read_entry
 from leaderboard.entry import ENTRY, REQUIRED, SELECTIONS, Entry
@@ -24,6 +25,9 @@ from mdbench.evaluation import pose
 from mdbench.nursery import CORES
 from mdbench.stats import Interval
 from mdbench.tasks import TASKS
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 #: Recorded scores are those of the predictions to so many points: what differs more was not scored on these data.
 _EQUAL: Final = 1e-9
@@ -310,22 +314,29 @@ def _scores(found: Mapping[str, Checked], exam: Exam) -> tuple[dict[str, Tally],
     """
     tallies: dict[str, Tally] = {}
     scores: dict[str, dict[str, CaseScore]] = {slug: {} for slug in found}
-    for case, posed in exam.posed.items():
+    answered = [case for case in exam.posed if any(case in one.predicted for one in found.values())]
+
+    def scored(case: str) -> tuple[Tally, np.ndarray, list[Interval]]:
         slugs = tuple(slug for slug, one in found.items() if case in one.predicted)
-        if not slugs:
-            continue
-        test = posed.rows.test
+        test = exam.posed[case].rows.test
         said = np.stack([found[slug].predicted[case] for slug in slugs])
-        tally = Tally.of(slugs, said, test.codes, test.cells, test.cell_count, posed.test.name)
+        tally = Tally.of(slugs, said, test.codes, test.cells, test.cell_count, exam.posed[case].test.name)
         right = said == test.codes
         recalls = [right[:, :, test.codes == verdict].mean(axis=(1, 2)) for verdict in np.unique(test.codes)]
-        numbers = tally.accuracies, 100 * np.mean(recalls, axis=0)
-        for slug, interval, accuracy, balanced in zip(
-            slugs, tally.intervals, *map(np.ndarray.tolist, numbers), strict=True
-        ):
-            scores[slug][case] = CaseScore(accuracy, interval, balanced)
+        return tally, 100 * np.mean(recalls, axis=0), tally.intervals
+
+    for case, (tally, balanced, intervals) in _in_threads(scored, answered).items():
         tallies[case] = tally
+        numbers = tally.accuracies.tolist(), intervals, balanced.tolist()
+        for slug, *score in zip(tally.methods, *numbers, strict=True):
+            scores[slug][case] = CaseScore(*score)
     return tallies, scores
+
+
+def _in_threads(work: Callable[[K], V], over: Sequence[K]) -> dict[K, V]:
+    """Do some work over several things, several at a time; NumPy's matrix products, which have threads of their own, wait."""
+    with threadpool_limits(1), ThreadPoolExecutor(CORES) as pool:
+        return dict(zip(over, pool.map(work, over), strict=True))
 
 
 def _views(exam: Exam, tallies: Mapping[str, Tally]) -> list[View]:
@@ -340,7 +351,7 @@ def _views(exam: Exam, tallies: Mapping[str, Tally]) -> list[View]:
                 if some:
                     asked.append((selection, task, scenario, some))
     different = list(dict.fromkeys(some for *_, some in asked))
-    places = {some: _places([tallies.get(case) for case in some]) for some in different}
+    places = _in_threads(lambda some: _places([tallies.get(case) for case in some]), different)
     return [View(selection, task, scenario, some, places[some]) for selection, task, scenario, some in asked]
 
 
