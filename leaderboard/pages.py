@@ -11,6 +11,7 @@ import mdbench
 from leaderboard.board import Board, CaseScore, Place, Row, View
 from leaderboard.lines import Scored, case_lines, method_lines, ranked, scale_of
 from leaderboard.mistakes import Figures
+from leaderboard.ranking import critical_difference
 from leaderboard.standings import MARKDOWN, STANDINGS
 from leaderboard.template import SIGNS, case_page, cells, highlighted, render, track_of
 from leaderboard.whisker import Scale
@@ -100,6 +101,7 @@ class Pages:
         placed = {place.slug for place in view.places} if view else set()
         return {
             "view": view,
+            "critical": critical_difference(len(view.places), len(view.cases)) if view else 0.0,
             "scale": scale,
             "words": TASK_WORDS,
             "all_scenarios": ALL_SCENARIOS,

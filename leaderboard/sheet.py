@@ -22,6 +22,8 @@ from mdbench.errors import reason
 TEXTS: Final = ("case", "row", "predicted")
 NUMBERS: Final = ("seed",)
 _KEYS: Final = ("case", "seed", "row")
+#: Rows of the largest file of predictions that is read.
+_MOST: Final = 5_000_000
 
 
 class Sheet:
@@ -114,7 +116,9 @@ class Sheet:
         Refused
             It is no table of predictions, or its cases, seeds and rows are not those that are to be answered, each once.
         """
-        table = read_table(content, self.file, PREDICTION_COLUMNS, TEXTS, most=2 * self.size + 1000)
+        # Of what is passed over there may be any number: another selection, whose zoos are not here.
+        most = _MOST if more else 2 * self.size + 1000
+        table = read_table(content, self.file, PREDICTION_COLUMNS, TEXTS, most=most)
         codes = {name: self._codes(table[name], name) for name in PREDICTION_COLUMNS}
         position = None
         if not all(np.array_equal(codes[name], self._keys[name]) for name in _KEYS):
