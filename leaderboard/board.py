@@ -157,7 +157,7 @@ class Board:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep Python from looking for cycles among millions of things that all stay: a quarter of the time of a large board."""
+    """Keep Python from looking for cycles among millions of things that all stay, again and again on a large board."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,6 +1,6 @@
 """Lines of the tables of scores: one for every entry and case, tens of thousands on a large board.
 
-Templates take ten times as long for them. Whatever somebody wrote is escaped before it comes here.
+Templates take several times as long for them. Whatever somebody wrote is escaped before it comes here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
