@@ -6,17 +6,15 @@ are not sent again: whatever stops an upload, the same command goes on from ther
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-from mdbench.errors import MdbenchError, reason
+from mdbench.errors import MdbenchError
+from mdbench.hub import asking
 from mdbench.zoo import sha256_of
 from zoo_builder.card import is_card
 
@@ -25,6 +23,12 @@ OWN: Final = ("README.md", "croissant.json", "data/", "figures/", "checkpoints/"
 _CARD: Final = "README.md"
 _LARGEST_CARD: Final = 2**24  # bytes
 _AGAIN: Final = "the same command goes on from there"
+_ADVICE: Final = {
+    **dict.fromkeys(
+        (402, 403, 404), "is it yours to write, and may the token write (`hf auth whoami`)? If not: `hf auth login`"
+    ),
+    **dict.fromkeys((409, 412), "it has changed meanwhile: the same command looks anew"),
+}
 
 
 def upload(
@@ -60,7 +64,7 @@ def upload(
         is asked. Without the tag, the repository is as it was, or has all of the new content as its latest commit.
     """
     files = _files(folder)
-    with _asking(repo):
+    with asking(f"cannot upload to {repo}", again=_AGAIN, unheard=f"Once there is, {_AGAIN}", advice=_ADVICE):
         if get_token() is None:
             raise MdbenchError("the Hub does not know who you are; log in with `hf auth login`, or set HF_TOKEN")
         api = HfApi()
@@ -148,49 +152,3 @@ def _is(file: Path, there: RepoFile) -> bool:
         return sha256_of(file) == there.lfs.sha256
     content = file.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
-
-
-@contextmanager
-def _asking(repo: str) -> Iterator[None]:
-    """Stand around what is asked of the Hub: where it fails, say what to do about it.
-
-    Raises
-    ------
-    MdbenchError
-        It failed.
-    """
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, httpx2.HTTPError) as error:
-        # The client says of a large file which one it was, and of what happened to it that it was the cause.
-        cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error
-        raise MdbenchError(f"cannot upload to {repo}: {_said(cause)}; {_advice(cause)}") from error
-
-
-def _said(error: BaseException) -> str:
-    """Return in one line what went wrong."""
-    if isinstance(error, HfHubHTTPError):
-        told = error.server_message or ""
-        return f"the Hub answers {error.response.status_code}" + (f" ({' '.join(told.split())})" if told else "")
-    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-    return where + (" ".join(str(error).split()) if isinstance(error, ValueError) else reason(error))
-
-
-def _advice(error: BaseException) -> str:
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        if status == 401:
-            return "log in with `hf auth login`, or set HF_TOKEN to a token that is valid"
-        if status in (402, 403, 404):
-            return "is it yours to write, and may the token write (`hf auth whoami`)? If not: `hf auth login`"
-        if status in (409, 412):
-            return "it has changed meanwhile: the same command looks anew"
-        if status == 429 or status >= 500:
-            return f"later, {_AGAIN}"
-    if isinstance(error, HFValidationError):
-        return "a repository is called ORGANISATION/NAME"
-    if isinstance(error, OfflineModeIsEnabled):
-        return "unset HF_HUB_OFFLINE"
-    if isinstance(error, (httpx2.TransportError, ConnectionError, TimeoutError)):
-        return f"is there a network? Once there is, {_AGAIN}"
-    return f"once that is mended, {_AGAIN}"
