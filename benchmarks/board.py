@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 
 import mdbench
-from leaderboard.board import assemble
-from leaderboard.checks import families_of
-from leaderboard.entry import ENTRY, METHOD, PREDICTIONS, Entry, File, MethodFile, Timings
-from leaderboard.exam import Exam
-from leaderboard.ledger import LEDGER, Event, Verdict
-from leaderboard.sheet import sheet_of
-from leaderboard.site import build
-from mdbench.cases import load_cases
-from mdbench.results import Environment
-from mdbench.tasks import TASKS
+from leaderboard.entry.checks import families_of
+from leaderboard.entry.entry import ENTRY, METHOD, PREDICTIONS, Entry, File, MethodFile, Timings
+from leaderboard.entry.exam import Exam
+from leaderboard.entry.sheet import sheet_of
+from leaderboard.ranking.board import assemble
+from leaderboard.site.site import build
+from leaderboard.verifying.ledger import LEDGER, Event, Verdict
+from mdbench.cases.cases import load_cases
+from mdbench.scoring.results import Environment
+from mdbench.tables.tasks import TASKS
 
 ENTRIES = 500
 ZOOS = ("mnist1d-cnn", "fashion-cnn", "mnist1d-mlp")

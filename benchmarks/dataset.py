@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mdbench import files, load_zoo
-from mdbench.zoo import CONFIGURATIONS, arrow_tables, zoo_names
+from mdbench.tables.zoo import CONFIGURATIONS, arrow_tables, zoo_names
 
 ROWS = 5_000
 RUNS = 7

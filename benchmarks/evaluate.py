@@ -31,7 +31,7 @@ import reference
 from baselines.md_tree import MDTree
 from baselines.md_tree_exact import MDTreeExact
 from mdbench.sources.modeldiagnosis import COLUMNS
-from mdbench.tasks import TASKS
+from mdbench.tables.tasks import TASKS
 
 METHODS = ("md_tree", "md_tree_cka", "hyperparameter_tree", "validation_tree", "hyperparameter_validation_tree")
 MDBENCH = Path(sys.executable).with_name("mdbench")

@@ -24,16 +24,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from zoo_builder.building.plan import LIMITS, plan
+from zoo_builder.building.work import material
 from zoo_builder.landscape import hessian
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.krylov import lanczos, traces
 from zoo_builder.landscape.metric import Settings, Subject
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.network import initialised
-from zoo_builder.plan import LIMITS, plan
-from zoo_builder.spec import parse_spec
-from zoo_builder.train import train
-from zoo_builder.work import material
+from zoo_builder.landscape.opening import open_surface
+from zoo_builder.specification.network import initialised
+from zoo_builder.specification.spec import parse_spec
+from zoo_builder.training.trainer import train
 
 CORES = len(os.sched_getaffinity(0))
 WIDTHS = (4, 8, 16, 32, 64)

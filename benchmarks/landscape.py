@@ -17,7 +17,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 
 import tomllib
 
-from zoo_builder import build, executors, measuring
+from zoo_builder.building import builder as build
+from zoo_builder.building import executors, measuring
 from zoo_builder.landscape.registry import FAMILIES
 
 CORES = len(os.sched_getaffinity(0))
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=3)
     parser.add_argument("--together", action="store_true", help="leave out the families one by one")
     arguments = parser.parse_args()
-    open_executor = executors.local(CORES, ["cpu"], "zoo_builder.measuring")
+    open_executor = executors.local(CORES, ["cpu"], "zoo_builder.building.measuring")
     with tempfile.TemporaryDirectory() as scratch:
         spec, folder = Path(scratch, "spec.toml"), Path(scratch, "zoo")
         spec.write_text(thinned(arguments.spec, arguments.every), encoding="utf-8")

@@ -28,14 +28,14 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import torch
 from torch.nn import functional
 
-from zoo_builder import stacked
-from zoo_builder.datasets import Dataset
-from zoo_builder.network import Network, epoch_order, initialisation_seed, learning_rate_share
-from zoo_builder.plan import LIMITS, Unit, plan
-from zoo_builder.spec import ZooSpec, parse_spec
-from zoo_builder.subsets import Subsets
-from zoo_builder.train import step_seconds, train
-from zoo_builder.work import material
+from zoo_builder.building.plan import LIMITS, Unit, plan
+from zoo_builder.building.work import material
+from zoo_builder.specification.datasets import Dataset
+from zoo_builder.specification.network import Network, epoch_order, initialisation_seed, learning_rate_share
+from zoo_builder.specification.spec import ZooSpec, parse_spec
+from zoo_builder.specification.subsets import Subsets
+from zoo_builder.training import stacked
+from zoo_builder.training.trainer import step_seconds, train
 
 CORES = len(os.sched_getaffinity(0))
 SPEC = """

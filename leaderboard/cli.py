@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from leaderboard.paths import ENTRIES
 from mdbench.extras import needs
-from mdbench.nursery import CORES, TIMEOUT
+from mdbench.methods import CORES, TIMEOUT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +19,6 @@ app = typer.Typer(
 submit = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 Entries = Annotated[Path, typer.Option(help="Folder of the entries and their ledger.")]
-ENTRIES = Path("leaderboard", "entries")
 NoSandbox = Annotated[
     bool, typer.Option("--no-sandbox", help="Run methods without isolation: their code can do what you can do.")
 ]
@@ -60,7 +60,7 @@ def submit_method(
 ) -> None:
     """Answer the cases of the board and write an entry for it."""
     with needs("leaderboard"):
-        from leaderboard import submission
+        from leaderboard.submitting import submission
     submission.command(
         method,
         name=name,
@@ -95,7 +95,7 @@ def verify(
 ) -> None:
     """Check entries, run their methods again, and record the verdicts."""
     with needs("leaderboard"):
-        from leaderboard import maintenance
+        from leaderboard.verifying import maintenance
     maintenance.verify(
         names or [],
         every=every,
@@ -118,7 +118,7 @@ def remove(
 ) -> None:
     """Take an entry off the board. Its files and its history are kept."""
     with needs("leaderboard"):
-        from leaderboard import maintenance
+        from leaderboard.verifying import maintenance
     maintenance.remove(name, reason, entries)
 
 
@@ -129,7 +129,7 @@ def rescore(
 ) -> None:
     """Score every entry on the data as they are now, and record what has changed."""
     with needs("leaderboard"):
-        from leaderboard import maintenance
+        from leaderboard.verifying import maintenance
     maintenance.rescore(reason, entries)
 
 
@@ -142,7 +142,7 @@ def seal(
 ) -> None:
     """Split a zoo into a public part without labels, and its labels under lock and key."""
     with needs("leaderboard"):
-        from leaderboard import seal as run
+        from leaderboard.sealing import seal as run
     run.command(zoo, out=out, name=name, train=train)
 
 
@@ -154,7 +154,7 @@ def build(
 ) -> None:
     """Draw the board: static pages, leaderboard.json and a Markdown table."""
     with needs("leaderboard"):
-        from leaderboard import site
+        from leaderboard.site import site
     site.command(out=out, as_of=as_of, entries=entries)
 
 
@@ -165,5 +165,5 @@ def serve(
 ) -> None:
     """Draw the board and show it on this machine."""
     with needs("leaderboard"):
-        from leaderboard import serve as run
+        from leaderboard.site import serve as run
     run.command(entries=entries, port=port)

@@ -12,7 +12,7 @@ def main() -> None:
     if any(words[: len(command)] == command for command in _RUNNING) and not {"--help", "--workers", "--sandbox"} & set(
         words
     ):
-        from mdbench.nursery import worker_context
+        from mdbench.methods import worker_context
 
         worker_context()
     from mdbench.cli import main as run

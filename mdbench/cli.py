@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdbench import __version__
 from mdbench.errors import MdbenchError
-from mdbench.nursery import CORES, TIMEOUT
+from mdbench.methods import CORES, TIMEOUT
 from mdbench.plugins import Commands
+from mdbench.version import __version__
 
 if TYPE_CHECKING:
-    from mdbench.evaluation import Progress
-    from mdbench.results import Failure
+    from mdbench.scoring import Failure, Progress
 
 app = typer.Typer(
     name="mdbench",
@@ -109,8 +108,8 @@ def evaluate(
     """Score methods on the standardized transfer cases, with the baselines beside them."""
     everybody = _with_beside(methods, beside)
 
-    from mdbench import report
-    from mdbench.evaluation import evaluate as run
+    from mdbench.scoring import evaluate as run
+    from mdbench.showing import report
 
     with progress_bar() as progress:
         result = run(
@@ -145,8 +144,8 @@ def compare(
     """Compare two methods: paired bootstrap of the difference of their accuracies."""
     everybody = _with_beside([a, b])
 
-    from mdbench import report
-    from mdbench.compare import compare as run
+    from mdbench.scoring import compare as run
+    from mdbench.showing import report
 
     with progress_bar() as progress:
         comparison = run(
@@ -176,9 +175,9 @@ def prescribe(
     """Turn diagnoses into one move on the grid and report the test accuracy gained."""
     everybody = _with_beside(methods, beside)
 
-    from mdbench import report
-    from mdbench.evaluation import choose
-    from mdbench.prescribe import prescribe as run
+    from mdbench.scoring import choose
+    from mdbench.scoring import prescribe as run
+    from mdbench.showing import report
 
     wanted, at_hand = choose(_listed(cases) if cases else None, zoo, otherwise="core-moves")
     with progress_bar() as progress:
@@ -218,11 +217,11 @@ def tabulate(
     no_cache: NoCache = False,
 ) -> None:
     """Write the scores of all methods on all cases as Markdown, with intervals and a figure."""
-    from mdbench import tabulate as tables
     from mdbench.cases import load_cases
-    from mdbench.evaluation import evaluated
-    from mdbench.method import named_methods
-    from mdbench.report import say
+    from mdbench.methods import named_methods
+    from mdbench.scoring import evaluated
+    from mdbench.showing import say
+    from mdbench.showing import tabulate as tables
 
     parts = _listed(cases) if cases else tables.PARTS
     wanted = load_cases(parts)
@@ -247,8 +246,8 @@ def tabulate(
 def import_modeldiagnosis(clone: Clone) -> None:
     """Import the two published tables of Zhou et al. (ICML 2024)."""
     from mdbench.paths import zoo_home
-    from mdbench.report import say
-    from mdbench.sources.modeldiagnosis import read_clone
+    from mdbench.showing import say
+    from mdbench.sources import read_clone
 
     for zoo in read_clone(clone):  # both are read and checked before either is written
         folder = zoo_home() / zoo.name
@@ -269,9 +268,9 @@ def plot_budget(
     """Draw accuracy against training budget, one panel a sweep."""
     everybody = _with_beside(methods or [], beside)
 
-    from mdbench import plots as draw
-    from mdbench.evaluation import evaluate as run
-    from mdbench.report import say
+    from mdbench.scoring import evaluate as run
+    from mdbench.showing import plots as draw
+    from mdbench.showing import say
 
     draw.check_format(out)
     with progress_bar() as progress:
@@ -291,9 +290,9 @@ def plot_phase(
     ] = None,
 ) -> None:
     """Draw a column over width × batch size, one panel for each of a few data amounts."""
-    from mdbench import plots as draw
-    from mdbench.report import say
-    from mdbench.zoo import load_zoo
+    from mdbench.showing import plots as draw
+    from mdbench.showing import say
+    from mdbench.tables import load_zoo
 
     out = out or Path(f"{column}.png")
     draw.check_format(out)
@@ -304,7 +303,7 @@ def plot_phase(
 @app.command()
 def methods() -> None:
     """List the methods that are known by name."""
-    from mdbench import report
+    from mdbench.showing import report
 
     report.show_methods()
 
@@ -314,8 +313,8 @@ def cases(
     pattern: Annotated[str, typer.Argument(help="A selection, a sweep, a case, a pattern with *, or all.")] = "all",
 ) -> None:
     """List the cases and the selections of them."""
-    from mdbench import report
     from mdbench.cases import load_cases
+    from mdbench.showing import report
 
     report.show_cases(load_cases(_listed([pattern])))
 
@@ -323,7 +322,7 @@ def cases(
 @app.command()
 def columns() -> None:
     """List the columns of a zoo table: unit, family, meaning, and who may see them."""
-    from mdbench import report
+    from mdbench.showing import report
 
     report.show_columns()
 
@@ -378,7 +377,7 @@ def progress_bar(
 def _close(failures: "Sequence[Failure]") -> None:
     """Say what failed; exit with code 2 where something did."""
     if failures:
-        from mdbench.report import show_failures
+        from mdbench.showing import show_failures
 
         show_failures(failures)
         raise typer.Exit(2)

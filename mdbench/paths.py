@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 import platformdirs
 
 HOME_VARIABLE = "MDBENCH_HOME"
+#: The folder of mdbench itself.
+PACKAGE: Final = Path(__file__).resolve().parent
 
 
 def data_home() -> Path:

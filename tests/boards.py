@@ -6,14 +6,15 @@ from functools import cache
 
 import numpy as np
 
-from leaderboard.board import Board, CaseScore, Place, Row, SealedBoard, SealedPlace, View
-from leaderboard.entry import Dataset, Entry, File, MethodFile, Timings, slug_of
-from leaderboard.exam import Exam
-from leaderboard.ledger import Event, SealedScore, Verdict
-from mdbench.cases import load_cases
-from mdbench.results import Environment
-from mdbench.stats import Interval
-from mdbench.tasks import TASKS
+from leaderboard.entry.entry import Dataset, Entry, File, MethodFile, Timings, slug_of
+from leaderboard.entry.exam import Exam
+from leaderboard.ranking.board import Board, CaseScore, Place, Row, SealedBoard, SealedPlace, View
+from leaderboard.sealing.sealed_score import SealedScore
+from leaderboard.verifying.ledger import Event, Verdict
+from mdbench.cases.cases import load_cases
+from mdbench.scoring.results import Environment
+from mdbench.scoring.stats import Interval
+from mdbench.tables.tasks import TASKS
 
 NAMES = (
     *("md_tree_exact", "xgboost", "logistic_regression", "md_tree", "random_forest", "nearest_neighbours"),

@@ -20,11 +20,11 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import toy
 
-from leaderboard.exam import Exam
-from mdbench.cases import Case
-from mdbench.evaluation import evaluated
-from mdbench.results import Environment
-from mdbench.zoo import zoo_home
+from leaderboard.entry.exam import Exam
+from mdbench.cases.cases import Case
+from mdbench.scoring.evaluation import evaluated
+from mdbench.scoring.results import Environment
+from mdbench.tables.zoo import zoo_home
 
 METHOD = '''\
 """Above the median of the training error of one verdict, or below it."""

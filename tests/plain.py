@@ -1,6 +1,6 @@
 """Training, the plain way: one network after the other, PyTorch's own layers, loss and optimizer. What stacks are checked against.
 
-Written from the documentation of `zoo_builder.network`: the streams of random numbers, full batches, the schedule.
+Written from the documentation of `zoo_builder.specification.network`: the streams of random numbers, full batches, the schedule.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from zoo_builder.network import initialisation_seed
+from zoo_builder.specification.network import initialisation_seed
 
 
 def order(seed, examples, batch_size, steps):

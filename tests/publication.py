@@ -4,8 +4,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from mdbench.zoo import Zoo, load_zoo, write_tables
-from zoo_builder import shards
+from mdbench.tables.zoo import Zoo, load_zoo, write_tables
+from zoo_builder.publishing import shards
 
 
 def published(build: Path, to: Path, **limits: int) -> Zoo:

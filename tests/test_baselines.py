@@ -14,11 +14,11 @@ from baselines.md_tree import TREES, MDTree
 from baselines.md_tree_cka import MDTreeCKA
 from baselines.md_tree_exact import MDTreeExact
 from baselines.md_tree_quantile import MDTreeQuantile
-from mdbench.cases import load_cases
-from mdbench.method import find_method, load_method, named_methods
-from mdbench.splits import split
-from mdbench.tasks import TASKS
-from mdbench.trial import ask
+from mdbench.cases.cases import load_cases
+from mdbench.cases.splits import split
+from mdbench.methods.method import find_method, load_method, named_methods
+from mdbench.methods.trial import ask
+from mdbench.tables.tasks import TASKS
 
 CLEAN, NOISY = toy.both()
 THEIRS = {"optimizer": "bs_failure", "width_vs_optimizer": "width_vs_batch", "data_vs_optimizer": "data_vs_batch"}

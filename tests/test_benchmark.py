@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import toy
 
-from mdbench.cases import load_cases
+from mdbench.cases.cases import load_cases
+from mdbench.cases.own import own_cases
+from mdbench.cases.splits import split
 from mdbench.errors import MdbenchError
-from mdbench.own_cases import own_cases
-from mdbench.splits import split
-from mdbench.tasks import NONE, TASKS
-from zoo_builder.benchmark import cases_of, cases_table, splits_table
+from mdbench.tables.tasks import NONE, TASKS
+from zoo_builder.publishing.benchmark import cases_of, cases_table, splits_table
 
 BUNDLED = ("mnist1d-cnn", "mnist1d-mlp")
 FRACTIONS, WIDTHS = (10, 20, 40, 100), (2, 4, 8, 16, 32, 128)

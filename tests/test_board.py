@@ -10,15 +10,15 @@ import pytest
 import toy
 from dishonest import case, describe, honest, read, small_exam
 
-from leaderboard import board as module
-from leaderboard import ledger
-from leaderboard.board import assemble
-from leaderboard.checks import check
-from leaderboard.exam import Exam
-from leaderboard.ledger import LEDGER, Verdict
-from mdbench import stats
+from leaderboard.entry.checks import check
+from leaderboard.entry.exam import Exam
+from leaderboard.ranking import board as module
+from leaderboard.ranking.board import assemble
+from leaderboard.verifying import ledger
+from leaderboard.verifying.ledger import LEDGER, Verdict
 from mdbench.errors import MdbenchError
-from mdbench.zoo import zoo_home
+from mdbench.scoring import stats
+from mdbench.tables.zoo import zoo_home
 
 SOURCE = '''\
 """On which side of a quantile of the training error a verdict is."""

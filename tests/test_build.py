@@ -29,11 +29,11 @@ from tiny_zoo import (
 )
 
 from mdbench.errors import MdbenchError
-from mdbench.zoo import load_zoo
-from zoo_builder import executors
-from zoo_builder.build import build, makespan, status
-from zoo_builder.store import Store
-from zoo_builder.work import Order, do
+from mdbench.tables.zoo import load_zoo
+from zoo_builder.building import executors
+from zoo_builder.building.builder import build, makespan, status
+from zoo_builder.building.store import Store
+from zoo_builder.building.work import Order, do
 
 #: Imports PyTorch once and then forks builds, as many as are asked for: `mdbench zoo build` from the reading of its words on.
 #: Workers are forked, too, instead of being taken from a nursery, which would import PyTorch anew for each build.

@@ -16,10 +16,10 @@ import yaml
 from markdown_it import MarkdownIt
 from tiny_zoo import build_here, write_spec
 
-from mdbench.schema import COLUMNS, QUANTILE
-from mdbench.zoo import load_zoo, write_tables
-from zoo_builder.card import UNFINISHED, is_card, split_name
-from zoo_builder.publish import publish
+from mdbench.tables.schema import COLUMNS, QUANTILE
+from mdbench.tables.zoo import load_zoo, write_tables
+from zoo_builder.publishing.card import UNFINISHED, is_card, split_name
+from zoo_builder.publishing.publication import publish
 
 #: The library for Croissant is behind those that it is made of.
 pytestmark = [

@@ -1,8 +1,8 @@
 import pytest
 
-from mdbench.cases import all_cases, load_cases, read_registry, selections
+from mdbench.cases.cases import all_cases, load_cases, read_registry, selections
 from mdbench.errors import MdbenchError
-from mdbench.tasks import TASKS
+from mdbench.tables.tasks import TASKS
 
 SWEEP = """
 [[sweep]]

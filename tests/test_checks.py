@@ -24,11 +24,11 @@ from dishonest import (
     write_table,
 )
 
-from leaderboard.checks import Refused, check, check_among, check_names, read_entries, read_entry
-from leaderboard.entry import Entry
-from leaderboard.sheet import sheet_of
+from leaderboard.entry.checks import Refused, check, check_among, check_names, read_entries, read_entry
+from leaderboard.entry.entry import Entry
+from leaderboard.entry.sheet import sheet_of
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import evaluated
+from mdbench.scoring.evaluation import evaluated
 
 STATIC = [trick for trick in TRICKS if trick.kind]
 
@@ -254,7 +254,7 @@ def test_a_file_that_grows_while_it_is_read(exam, folder, monkeypatch):
 
     (folder / "method.py").write_text(METHOD + "#" * 2**20)
     describe(folder)
-    monkeypatch.setattr("leaderboard.checks.os.fstat", lambda handle: Small(real(handle)))
+    monkeypatch.setattr("leaderboard.entry.checks.os.fstat", lambda handle: Small(real(handle)))
     with pytest.raises(Refused, match=r"method\.py is larger than"):
         check(folder, exam)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 import mdbench
-from mdbench.compare import compare
 from mdbench.errors import MdbenchError
+from mdbench.scoring.comparison import compare
 
 CASES = ("cifar10/optimizer/few-shot/3", "cifar10/width_vs_optimizer/few-shot/2")
 pytestmark = pytest.mark.usefixtures("toy_home")

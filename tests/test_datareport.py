@@ -15,11 +15,11 @@ from tiny_zoo import build_here, contents, write_spec
 
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.labels import Move
-from mdbench.plots import VERDICT_COLOURS
-from mdbench.zoo import Zoo, load_zoo
-from zoo_builder import figures, summary
-from zoo_builder.datareport import MARK, compose, write_report
+from mdbench.showing.plots import VERDICT_COLOURS
+from mdbench.tables.labels import Move
+from mdbench.tables.zoo import Zoo, load_zoo
+from zoo_builder.reporting import figures, summary
+from zoo_builder.reporting.datareport import MARK, compose, write_report
 
 
 def measured(zoo):

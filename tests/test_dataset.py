@@ -18,12 +18,12 @@ from tiny_zoo import build_here, contents, write_spec
 
 import mdbench
 from mdbench import evaluate, files
-from mdbench.cases import load_cases
-from mdbench.dataset import bundled_zoos, dataset_path
-from mdbench.splits import split
-from mdbench.zoo import MANIFEST, arrow_tables, find_zoo
-from zoo_builder.benchmark import cases_table, splits_table
-from zoo_builder.publish import publish
+from mdbench.cases.cases import load_cases
+from mdbench.cases.splits import split
+from mdbench.tables.dataset import bundled_zoos, dataset_path
+from mdbench.tables.zoo import MANIFEST, arrow_tables, find_zoo
+from zoo_builder.publishing.benchmark import cases_table, splits_table
+from zoo_builder.publishing.publication import publish
 
 CARD = Path(dataset_path(), "README.md")
 #: Loads what it is told to, and says what came of it: values of a column, or the error.

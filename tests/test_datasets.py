@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from mdbench.errors import MdbenchError
 from mdbench.paths import cache_home
-from zoo_builder import datasets
-from zoo_builder.datasets import Dataset, DatasetSpec, load_dataset
+from zoo_builder.specification import datasets
+from zoo_builder.specification.datasets import Dataset, DatasetSpec, load_dataset
 
 RNG = np.random.default_rng(0)
 IMAGES = {
@@ -59,7 +59,7 @@ def test_a_spec_says_only_what_means_something(table, message):
 
 def test_importing_the_module_is_light():
     heavy = "{'torch', 'datasets', 'torchvision', 'pandas', 'mnist1d'}"
-    code = f"import sys, zoo_builder.datasets; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    code = f"import sys, zoo_builder.specification.datasets; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
@@ -127,9 +127,7 @@ def test_mnist1d_leaves_the_global_generators_alone(mnist1d):
 
 def test_mnist1d_is_the_same_in_another_process_and_from_the_cache(mnist1d, monkeypatch):
     spec = DatasetSpec(name="mnist1d", **SMALL)
-    code = (
-        "from zoo_builder.datasets import *; print(load_dataset(DatasetSpec(name='mnist1d', train=50, test=30)).digest)"
-    )
+    code = "from zoo_builder.specification.datasets import *; print(load_dataset(DatasetSpec(name='mnist1d', train=50, test=30)).digest)"
     elsewhere = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=300)
     kept = sorted(cache_home().rglob("*.npz"))
     assert len(kept) == 2

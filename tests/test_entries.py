@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from leaderboard.checks import check, check_names, read_entries
-from leaderboard.ledger import LEDGER, Ledger
-from leaderboard.maintenance import verified
-from leaderboard.verify import Exams, Verified, scored
+from leaderboard.entry.checks import check, check_names, read_entries
+from leaderboard.verifying.ledger import LEDGER, Ledger
+from leaderboard.verifying.maintenance import verified
+from leaderboard.verifying.verification import Exams, Verified, scored
 
 ENTRIES = Path(__file__).resolve().parent.parent / "leaderboard" / "entries"
 FOLDERS = sorted(path for path in ENTRIES.iterdir() if path.name != LEDGER)

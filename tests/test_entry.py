@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from leaderboard.entry import Entry, Link, Slug, check_name, check_text, json_schema, sealed_file, skeleton, slug_of
+from leaderboard.entry.entry import (
+    Entry,
+    Link,
+    Slug,
+    check_name,
+    check_text,
+    json_schema,
+    sealed_file,
+    skeleton,
+    slug_of,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = st.text("abcXYZ019 _+.()-", min_size=1, max_size=80)
@@ -122,7 +132,7 @@ def test_what_is_no_link(link):
 
 def test_the_published_schema_is_this_one_and_an_entry_fits_it(tmp_path):
     published = json.loads((ROOT / "docs" / "entry.schema.json").read_text())
-    assert published == json.loads(json_schema()), "run: python -m leaderboard.entry > docs/entry.schema.json"
+    assert published == json.loads(json_schema()), "run: python -m leaderboard.entry.entry > docs/entry.schema.json"
     entry = read(honest(tmp_path, small_exam(tmp_path / "zoos")))
     jsonschema.validate(entry, published)
     jsonschema.validate(json.loads(Entry.model_validate(entry).model_dump_json()), published)

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import mdbench
-from mdbench.cache import FOLDER
 from mdbench.errors import MdbenchError
+from mdbench.methods.cache import FOLDER
 from mdbench.paths import cache_home
-from mdbench.results import PREDICTION_COLUMNS, Result, json_schema, load_result
+from mdbench.scoring.results import PREDICTION_COLUMNS, Result, json_schema, load_result
 from mdbench.sources.modeldiagnosis import TABLES
 
 CASE = "cifar10/optimizer/few-shot/3"
@@ -187,7 +187,7 @@ def test_an_answer_is_not_asked_for_twice(counted):
 def test_a_changed_table_asks_again(counted):
     import toy
 
-    from mdbench.zoo import zoo_home
+    from mdbench.tables.zoo import zoo_home
 
     file, asked = counted
     mdbench.evaluate(file, CASE)
@@ -226,7 +226,7 @@ def test_a_failure_is_not_kept(method_file):
 
 def test_a_cache_that_cannot_be_written_costs_nothing(good, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("mdbench.cache.cache_home", lambda: tmp_path / "file")
+    monkeypatch.setattr("mdbench.methods.cache.cache_home", lambda: tmp_path / "file")
     assert mdbench.evaluate(good, CASE).scores
 
 
@@ -248,7 +248,7 @@ def test_the_json_fits_its_schema_and_the_published_schema_is_this_one(good, tmp
     jsonschema.validate(content, json.loads(json_schema()))
     docs = Path(__file__).parent.parent / "docs" / "result.schema.json"
     assert json.loads(docs.read_text()) == json.loads(json_schema()), (
-        "run: python -m mdbench.results > docs/result.schema.json"
+        "run: python -m mdbench.scoring.results > docs/result.schema.json"
     )
     assert set(content["environment"]["packages"]) >= {"scikit-learn", "numpy", "scipy"}
     assert len(content["cases"][0]["splits"]) == 5

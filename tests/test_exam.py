@@ -7,10 +7,10 @@ import pytest
 import toy
 from dishonest import case, small_exam
 
-from leaderboard.exam import Exam
-from mdbench.cases import load_cases
+from leaderboard.entry.exam import Exam
+from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
-from mdbench.zoo import load_zoo, zoo_home
+from mdbench.tables.zoo import load_zoo, zoo_home
 
 FIRST, SECOND, THIRD = (f"own/{task}/few-shot/3" for task in ("optimizer", "width_vs_optimizer", "data_vs_optimizer"))
 

@@ -16,9 +16,9 @@ import torch
 from tiny_zoo import assert_sound, build_here, eventually, tables, write_spec
 
 from mdbench.errors import MdbenchError
-from zoo_builder.build import build
-from zoo_builder.executors import dask, devices, local
-from zoo_builder.store import Store
+from zoo_builder.building.builder import build
+from zoo_builder.building.executors import dask, devices, local
+from zoo_builder.building.store import Store
 
 #: An architecture that does something to the worker that makes its first network.
 STUBBORN = """
@@ -117,7 +117,7 @@ def test_an_error_in_a_worker_is_told_as_it_is_and_ends_the_others(nursery):
 
 
 def test_devices_are_dealt_out_among_workers(nursery):
-    from zoo_builder.executors import device_here
+    from zoo_builder.building.executors import device_here
 
     with local(2, ["cuda:0", "cuda:1"])() as executor:
         first = executor.submit(_device_and_process)
@@ -130,7 +130,7 @@ def test_devices_are_dealt_out_among_workers(nursery):
 
 
 def _device_and_process() -> tuple[str, int]:
-    from zoo_builder.executors import device_here
+    from zoo_builder.building.executors import device_here
 
     return device_here("cpu"), os.getpid()
 
@@ -172,7 +172,7 @@ def test_a_dask_cluster_trains_the_same_zoo_whoever_dies(tmp_path, stubborn, clu
     assert_sound(tmp_path / "dask")
 
     # A unit that kills whoever touches it: Dask gives it up, and so do we.
-    monkeypatch.setattr("zoo_builder.executors._DEATHS", 2)
+    monkeypatch.setattr("zoo_builder.building.executors._DEATHS", 2)
     cluster.scheduler.allowed_failures = 0
     spec, _ = stubborn("dies")
     with pytest.raises(MdbenchError, match="worker processes ended 2 times in a row, perhaps for want of memory"):

@@ -28,11 +28,11 @@ from tiny_zoo import build_here, contents, everything, write_spec
 import zoo_builder
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.zoo import load_zoo
-from zoo_builder import places
-from zoo_builder.built import Built, Source
-from zoo_builder.fetch import Fetched, fetch, load_checkpoint
-from zoo_builder.network import networks
+from mdbench.tables.zoo import load_zoo
+from zoo_builder.building.built import Built, Source
+from zoo_builder.publishing import places
+from zoo_builder.publishing.download import Fetched, fetch, load_checkpoint
+from zoo_builder.specification.network import networks
 
 REPO = "lab/zoos"
 NAME = "data_fraction=50/width=3/batch_size=8/seed=1"
@@ -536,14 +536,14 @@ def test_a_network_wider_than_its_tensors_takes_no_memory(mine):
 
 def test_tensors_that_do_not_fit_are_not_read(mine, monkeypatch):
     respecify(mine, 'name = "mlp"\ndepth = 1', 'name = "mlp"\ndepth = 2')
-    monkeypatch.setattr("zoo_builder.fetch.read_tensors", lambda *_: pytest.fail("they are read"))
+    monkeypatch.setattr("zoo_builder.publishing.download.read_tensors", lambda *_: pytest.fail("they are read"))
     with pytest.raises(MdbenchError, match="not those of the module"):
         load_checkpoint(mine, NAME)
 
 
 def test_code_is_run_for_those_who_trust_it_alone(tmp_path, monkeypatch):
     (tmp_path / "theirs.py").write_text(
-        "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nfrom zoo_builder.models import mlp\n"
+        "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nfrom zoo_builder.specification.models import mlp\n"
         "def net(shape, classes, width):\n    return mlp(shape, classes, width, 1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.torch import save
 
 from mdbench.errors import MdbenchError
-from zoo_builder import header
+from zoo_builder.publishing import header
 
 
 def parsed(content: bytes) -> dict[str, bytes] | None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdbench.labels import Move, derive, label, room_for_improvement
-from mdbench.tasks import NONE, TASKS
+from mdbench.tables.labels import Move, derive, label, room_for_improvement
+from mdbench.tables.tasks import NONE, TASKS
 
 KNOBS = ["width", "batch_size", "data_fraction"]
 MOVES = [

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from zoo_builder.graph import UnknownLayerError
 from zoo_builder.landscape.alignment import Units, aligned, hidden_units, match, permuted, shuffled
 from zoo_builder.landscape.surface import Layout
-from zoo_builder.models import cnn1d, cnn2d, mlp, resnet18
+from zoo_builder.specification.models import cnn1d, cnn2d, mlp, resnet18
+from zoo_builder.training.graph import UnknownLayerError
 
 SEEDS = st.integers(0, 2**32 - 1)
 KINDS = {

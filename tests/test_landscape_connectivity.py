@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
-from mdbench.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape import connectivity
 from zoo_builder.landscape.alignment import shuffled
 from zoo_builder.landscape.connectivity import (
@@ -28,8 +28,9 @@ from zoo_builder.landscape.connectivity import (
 )
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
-from zoo_builder.landscape.surface import Layout, open_surface
-from zoo_builder.models import mlp
+from zoo_builder.landscape.opening import open_surface
+from zoo_builder.landscape.surface import Layout
+from zoo_builder.specification.models import mlp
 
 SHORT = Training(steps=5, batch_size=16)
 LOSSES = st.floats(0, 100)

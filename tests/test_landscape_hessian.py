@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from mdbench.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape import hessian, krylov
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Subject
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import cnn1d, mlp
+from zoo_builder.specification.models import cnn1d, mlp
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,8 +8,8 @@ from mdbench.errors import MdbenchError
 from zoo_builder.landscape import Data, measure
 from zoo_builder.landscape.measurement import gate
 from zoo_builder.landscape.metric import Subject
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import mlp
+from zoo_builder.landscape.opening import open_surface
+from zoo_builder.specification.models import mlp
 
 CLASSES = 3
 

@@ -9,12 +9,12 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
-from mdbench.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.memorization import METRICS, measure, membership_auc, tail_share
 from zoo_builder.landscape.metric import Subject
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import mlp
+from zoo_builder.landscape.opening import open_surface
+from zoo_builder.specification.models import mlp
 
 OF_WRONG = ["memorized_share", "corrected_share", "memorization_gap"]
 

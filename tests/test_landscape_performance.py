@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from mdbench.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape import outputs
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Subject
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.performance import METRICS, calibration_errors, measure
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import mlp
+from zoo_builder.specification.models import mlp
 
 ALL = [metric.column for metric in METRICS]
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mdbench.schema import COLUMNS, Family
+from mdbench.tables.schema import COLUMNS, Family
 from zoo_builder.landscape import prunability, spectra
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import cnn1d, mlp
+from zoo_builder.specification.models import cnn1d, mlp
 
 LENGTH, CLASSES = 20, 6
 SEEDS = st.integers(0, 2**32 - 1)

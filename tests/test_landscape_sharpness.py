@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from mdbench.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape import diversity, sharpness
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.sharpness import METRICS, Centre, average_rises, measure, worst_rises
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import cnn1d, mlp
+from zoo_builder.specification.models import cnn1d, mlp
 
 NETWORK = [metric.column for metric in METRICS if metric.of == "checkpoint"]
 GROUP = [metric.column for metric in METRICS if metric.of == "configuration"]

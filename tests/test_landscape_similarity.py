@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mdbench.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.similarity import METRICS, disagreements, linear_cka, measure, pair_mean
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import cnn1d, mlp
+from zoo_builder.specification.models import cnn1d, mlp
 
 
 def by_gram_matrices(one, other):

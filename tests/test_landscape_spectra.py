@@ -14,13 +14,13 @@ from scipy import integrate
 from scipy import stats as scipy_stats
 from torch import nn
 
-from mdbench.schema import COLUMNS, Family
+from mdbench.tables.schema import COLUMNS, Family
 from zoo_builder.landscape import spectra
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Subject
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import cnn1d, cnn2d, mlp
+from zoo_builder.specification.models import cnn1d, cnn2d, mlp
 
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTH, CLASSES = 20, 4

@@ -15,12 +15,12 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
-from mdbench.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape import topology
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.models import cnn1d, mlp
+from zoo_builder.landscape.opening import open_surface
+from zoo_builder.specification.models import cnn1d, mlp
 
 SHAPES = st.one_of(*(st.tuples(*[st.integers(2, side)] * axes) for axes, side in ((1, 12), (2, 6), (3, 4))))
 #: Few different values, so that there are ties; sixteenths, so that sums and differences are exact.

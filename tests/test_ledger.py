@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from leaderboard import ledger
-from leaderboard.ledger import Ledger, SealedScore, Verdict
+from leaderboard.sealing.sealed_score import SealedScore
+from leaderboard.verifying import ledger
+from leaderboard.verifying.ledger import Ledger, Verdict
 from mdbench.errors import MdbenchError
 
 SHA = "a" * 64

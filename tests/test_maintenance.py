@@ -9,13 +9,13 @@ from dishonest import BYSTANDER, METHOD, NAME, OTHER, SLUG, TRICKS, describe, ho
 from typer.testing import CliRunner
 
 import mdbench
-from leaderboard import maintenance
-from leaderboard.entry import ENTRY
-from leaderboard.exam import Exam
-from leaderboard.ledger import LEDGER, Ledger, append
-from leaderboard.maintenance import Unverified, verified
-from leaderboard.verify import Exams, Verified, scored
-from leaderboard.verify import verify as verify_one
+from leaderboard.entry.entry import ENTRY
+from leaderboard.entry.exam import Exam
+from leaderboard.verifying import maintenance
+from leaderboard.verifying.ledger import LEDGER, Ledger, append
+from leaderboard.verifying.maintenance import Unverified, verified
+from leaderboard.verifying.verification import Exams, Verified, scored
+from leaderboard.verifying.verification import verify as verify_one
 from mdbench.cli import app
 from mdbench.errors import MdbenchError
 
@@ -179,7 +179,7 @@ def test_when_the_data_change_entries_are_scored_anew_and_nobody_is_thrown_off(e
     assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
     before = Ledger.read(entries / LEDGER)
     # The same grid, measured again: other test errors, so other labels, and other rows that have one.
-    from mdbench.zoo import Zoo, load_zoo, zoo_home
+    from mdbench.tables.zoo import Zoo, load_zoo, zoo_home
 
     home = tmp_path / "changed"
     small_exam(home)

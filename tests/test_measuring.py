@@ -16,20 +16,22 @@ from safetensors.torch import load_file, save_file
 from tiny_zoo import Faults, Here, build_here, contents, everything, failing, here, write_spec
 
 from mdbench.errors import MdbenchError
-from mdbench.schema import COLUMNS, Family
-from mdbench.zoo import load_zoo
-from zoo_builder import landscape, measuring, show
-from zoo_builder.built import Built, Source
+from mdbench.tables.schema import COLUMNS, Family
+from mdbench.tables.zoo import load_zoo
+from zoo_builder import landscape
+from zoo_builder.building import measuring
+from zoo_builder.building.built import Built, Source
+from zoo_builder.building.plan import LIMITS
+from zoo_builder.building.store import SPEC
+from zoo_builder.building.work import material
 from zoo_builder.landscape import registry, similarity
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings
 from zoo_builder.landscape.registry import FAMILIES, chosen
-from zoo_builder.models import mlp
-from zoo_builder.network import initialised, networks
-from zoo_builder.plan import LIMITS
-from zoo_builder.spec import read_spec
-from zoo_builder.store import SPEC
-from zoo_builder.work import material
+from zoo_builder.reporting import portrait as show
+from zoo_builder.specification.models import mlp
+from zoo_builder.specification.network import initialised, networks
+from zoo_builder.specification.spec import read_spec
 
 SOME = ["performance", "similarity"]
 TABLES = ("zoo.json", "configurations.parquet", "checkpoints.parquet", "layers.parquet")
@@ -340,7 +342,7 @@ def test_what_was_measured_of_other_networks_is_not_joined(tmp_path, monkeypatch
     before = measuring.measure(folder, here, families=SOME)
     shutil.rmtree(folder / "units")
     (folder / "units").mkdir()
-    monkeypatch.setattr("zoo_builder.network.initialisation_seed", lambda seed: seed + 1000)
+    monkeypatch.setattr("zoo_builder.specification.network.initialisation_seed", lambda seed: seed + 1000)
     after = build_here(spec, folder)
     assert (after.checkpoints["sha256"] != before.checkpoints["sha256"]).all()
     assert "train_ece" not in after.checkpoints

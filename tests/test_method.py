@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mdbench.method import MethodError, as_method, find_method, load_method, named_methods
+from mdbench.methods.method import MethodError, as_method, find_method, load_method, named_methods
 
 FIT = "    def fit(self, models, labels, task): pass\n"
 PREDICT = "    def predict(self, models): return ['width'] * len(models)\n"

@@ -109,8 +109,8 @@ def test_published_rfi_is_what_the_grid_says(published):
 
 
 def test_published_grid_and_test_sides(published):
-    from mdbench.cases import load_cases
-    from mdbench.splits import split
+    from mdbench.cases.cases import load_cases
+    from mdbench.cases.splits import split
 
     clean, noisy = read_clone(published)
     assert len(clean.configurations) == len(noisy.configurations) == 1690

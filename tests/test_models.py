@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from mdbench.errors import MdbenchError
-from zoo_builder.architecture import ArchitectureSpec
-from zoo_builder.models import cnn1d, cnn2d, mlp, parameter_count, resnet18
+from zoo_builder.specification.architecture import ArchitectureSpec
+from zoo_builder.specification.models import cnn1d, cnn2d, mlp, parameter_count, resnet18
 
 #: Width → parameters of the published zoo's ResNet-18 on CIFAR-10.
 PUBLISHED = {

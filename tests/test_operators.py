@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from zoo_builder import operators
+from zoo_builder.training import operators
 
 torch.manual_seed(0)
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import mdbench
+from mdbench.cases.own import own_cases
+from mdbench.cases.splits import split
 from mdbench.cli import app
 from mdbench.errors import MdbenchError
-from mdbench.labels import Move
-from mdbench.own_cases import own_cases
 from mdbench.sources.modeldiagnosis import MOVES
-from mdbench.splits import split
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Provenance, Zoo
+from mdbench.tables.labels import Move
+from mdbench.tables.tasks import NONE, TASKS
+from mdbench.tables.zoo import Provenance, Zoo
 
 OWN = toy.own_zoo()
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo_builder.build import makespan
-from zoo_builder.datasets import Dataset
-from zoo_builder.models import cnn1d, cnn2d, mlp
-from zoo_builder.network import Batches, initialisation_seed, learning_rate_share, networks
-from zoo_builder.plan import cost, plan
-from zoo_builder.spec import parse_spec
-from zoo_builder.subsets import draw_subsets
+from zoo_builder.building.builder import makespan
+from zoo_builder.building.plan import plan
+from zoo_builder.specification.datasets import Dataset
+from zoo_builder.specification.models import cnn1d, cnn2d, mlp
+from zoo_builder.specification.network import Batches, initialisation_seed, learning_rate_share, networks
+from zoo_builder.specification.spec import parse_spec
+from zoo_builder.specification.subsets import draw_subsets
+from zoo_builder.training.cost import cost
 
 SPEC = parse_spec(
     """

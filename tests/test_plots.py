@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 
 import mdbench
 from mdbench.errors import MdbenchError
-from mdbench.plots import VERDICT_COLOURS, accuracy_against_budget, phase, phases, save
+from mdbench.showing.plots import VERDICT_COLOURS, accuracy_against_budget, phase, phases, save
 
 ZOO = toy.zoo()
 
@@ -45,8 +45,8 @@ def test_every_column_can_be_drawn(column, tmp_path):
 
 
 def test_a_grid_without_the_knobs_says_so():
-    from mdbench.labels import Move
-    from mdbench.zoo import Zoo
+    from mdbench.tables.labels import Move
+    from mdbench.tables.zoo import Zoo
 
     table = toy.table().query("width == 2 and data_fraction == 10")[["batch_size", "test_error"]]
     narrow = Zoo.from_table("n", "n", table, [Move("temperature_up", "batch_size", "down")], ZOO.provenance)
@@ -93,7 +93,7 @@ def legend_of(figure):
 
 
 def test_a_column_without_numbers_is_drawn_as_such_and_gaps_stay_gaps(tmp_path):
-    from mdbench.zoo import Zoo
+    from mdbench.tables.zoo import Zoo
 
     table = toy.table().query("data_fraction == 10").assign(output_cka=np.nan)
     table.loc[(table["width"] == 2) & (table["batch_size"] == 16), "train_loss"] = np.nan

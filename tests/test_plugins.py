@@ -110,4 +110,4 @@ def test_a_fault_is_not_taken_for_a_missing_package():
     with pytest.raises(ModuleNotFoundError), needs("zoo"):
         import mdbench.nothing  # noqa: F401
     with pytest.raises(ImportError), needs("zoo"):
-        from mdbench.zoo import nothing  # noqa: F401
+        from mdbench.tables.zoo import nothing  # noqa: F401

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import toy
 
-from mdbench.cases import load_cases
-from mdbench.prescribe import prescribe, step_gains
-from mdbench.splits import split
+from mdbench.cases.cases import load_cases
+from mdbench.cases.splits import split
+from mdbench.scoring.prescription import prescribe, step_gains
 
 CLEAN, NOISY = toy.both()
 MOVES = {

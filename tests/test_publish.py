@@ -22,11 +22,12 @@ from tiny_zoo import Faults, build_here, contents, everything, failing, here, wr
 
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import load_zoo, write_tables
-from zoo_builder import load_checkpoint, publish
-from zoo_builder.card import UNFINISHED
-from zoo_builder.measuring import measure
+from mdbench.tables.tasks import NONE, TASKS
+from mdbench.tables.zoo import load_zoo, write_tables
+from zoo_builder import load_checkpoint
+from zoo_builder.building.measuring import measure
+from zoo_builder.publishing import publication as publish
+from zoo_builder.publishing.card import UNFINISHED
 
 REPO = "lab/zoo"
 NETWORK = "data_fraction=50/width=3/batch_size=8/seed=1"

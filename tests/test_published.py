@@ -6,7 +6,7 @@ import reference
 
 import mdbench
 from mdbench.sources.modeldiagnosis import read_clone
-from mdbench.zoo import zoo_home
+from mdbench.tables.zoo import zoo_home
 
 FIVE = (
     "cifar10/optimizer/few-shot/8",

@@ -14,7 +14,7 @@ from hub import Blob, Commit, Fault
 from huggingface_hub import HfApi
 from huggingface_hub.utils import _http
 
-from leaderboard.pull_request import open_pull_request
+from leaderboard.submitting.pull_request import open_pull_request
 from mdbench.errors import MdbenchError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,7 +156,7 @@ def test_ctrl_c_opens_nothing(hub, board, folder):
     process = None
     hub.faults = [Fault("PUT", "^/lfs/", cut="nothing", then=lambda: process.send_signal(signal.SIGINT))]
     program = (
-        "import sys, pathlib; from leaderboard.pull_request import open_pull_request; "
+        "import sys, pathlib; from leaderboard.submitting.pull_request import open_pull_request; "
         "open_pull_request(pathlib.Path(sys.argv[1]), 'lab/board')"
     )
     process = subprocess.Popen(

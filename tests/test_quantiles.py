@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from mdbench import evaluate
-from mdbench.quantiles import quantiles
-from mdbench.schema import COLUMNS, QUANTILE, Family
-from mdbench.zoo import Zoo
+from mdbench.tables.quantiles import quantiles
+from mdbench.tables.schema import COLUMNS, QUANTILE, Family
+from mdbench.tables.zoo import Zoo
 
 MEASURE = "log_hessian_trace"
 #: What is rare among drawn floats: equal values, and missing ones.

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom, ttest_ind_from_stats, ttest_rel
 from scipy.stats import t as student
 
-from leaderboard import ranking
-from leaderboard.ranking import Tally, critical_difference, holm, letters, p_values, rank
-from mdbench import stats
+from leaderboard.ranking import ranking
+from leaderboard.ranking.ranking import Tally, critical_difference, holm, letters, p_values, rank
+from mdbench.scoring import stats
 
 CELLS = 40
 
@@ -31,7 +31,7 @@ def guesses(rng, methods=4, seeds=5, rows=2 * CELLS, skill=0.6, unsteady=0.0):
     return rng.random((methods, seeds, rows)) < skill + cell + unsteady * rng.normal(size=(methods, seeds, 1))
 
 
-# --- The numbers are those of mdbench.stats -----------------------------------------------------------------------------
+# --- The numbers are those of mdbench.scoring.stats -----------------------------------------------------------------------------
 
 
 def test_means_and_intervals_are_those_that_evaluating_and_tabulating_show():

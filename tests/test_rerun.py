@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from dishonest import case, small_exam
 
-from leaderboard import rerun
-from leaderboard.rerun import RUNS, judge, missing_requirements
+from leaderboard.verifying import rerun
+from leaderboard.verifying.rerun import RUNS, judge, missing_requirements
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mdbench.sandbox
-from mdbench import trial
-from mdbench.cases import load_cases
-from mdbench.dataset import bundled_zoos
+import mdbench.methods.sandbox
+from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import evaluate, evaluated, pose
-from mdbench.method import MethodError, find_method, named_methods
-from mdbench.sandbox import Sandbox, confinement
-from mdbench.trial import Answer
-from mdbench.wire import Limits
-from mdbench.workers import Order
+from mdbench.methods import trial
+from mdbench.methods.method import MethodError, find_method, named_methods
+from mdbench.methods.sandbox import Sandbox, confinement
+from mdbench.methods.trial import Answer
+from mdbench.methods.wire import Limits
+from mdbench.methods.workers import Order
+from mdbench.scoring.evaluation import evaluate, evaluated, pose
+from mdbench.tables.dataset import bundled_zoos
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not here: nothing was isolated")
 
@@ -153,17 +153,17 @@ REFUSED = {
         "it replied with more than 4 MiB",
     ),
     "forges the length of its answer": (
-        'import mdbench.inside as inside\ninside._json = lambda said: b\'{"fit_seconds": 0, "predict_seconds": 0}\'\n'
+        'import mdbench.methods.inside as inside\ninside._json = lambda said: b\'{"fit_seconds": 0, "predict_seconds": 0}\'\n'
         "Hostile.predict = lambda self, models: []\n"
-        "import mdbench.trial\nmdbench.trial._predict = lambda solver, values, question: np.zeros(3, np.int8)",
+        "import mdbench.methods.trial\nmdbench.trial._predict = lambda solver, values, question: np.zeros(3, np.int8)",
         "it replied something that is not one verdict a row",
     ),
     "forges verdicts that do not exist": (
-        "import mdbench.trial\nmdbench.trial._predict = lambda solver, values, question: np.full(len(values), 99, np.int8)",
+        "import mdbench.methods.trial\nmdbench.trial._predict = lambda solver, values, question: np.full(len(values), 99, np.int8)",
         "it replied something that is not one verdict a row",
     ),
     "forges times": (
-        "import mdbench.trial\nmdbench.trial.time.perf_counter = iter([0.0, float('nan'), 0.0, float('nan')]).__next__",
+        "import mdbench.methods.trial\nmdbench.trial.time.perf_counter = iter([0.0, float('nan'), 0.0, float('nan')]).__next__",
         "it replied something that is not an answer",
     ),
     "forges an error that clears the screen": (
@@ -263,9 +263,9 @@ libc.shmget(4711, 4096, 0o1600)
 """,
     "patches the harness": """
 import mdbench.stats, mdbench.trial, mdbench.tasks, sklearn.metrics
-mdbench.stats.accuracies = mdbench.trial.answer = mdbench.trial.check_inductive = None
-for task in mdbench.tasks.TASKS.values(): object.__setattr__(task, 'verdicts', dict(reversed(task.verdicts.items())))
-mdbench.tasks.TASKS.clear()
+mdbench.scoring.stats.accuracies = mdbench.methods.trial.answer = mdbench.methods.trial.check_inductive = None
+for task in mdbench.tables.tasks.TASKS.values(): object.__setattr__(task, 'verdicts', dict(reversed(task.verdicts.items())))
+mdbench.tables.tasks.TASKS.clear()
 self.verdict = {'temperature_too_low': 'temperature_too_high', 'temperature_too_high': 'temperature_too_low'}[self.verdict]
 """,
 }
@@ -296,7 +296,7 @@ def found():
     return False
 raise LookupError(f'found: {{found()}}')
 """
-    box = mdbench.sandbox.Box((), Limits())
+    box = mdbench.methods.sandbox.Box((), Limits())
     try:
         for source, expected in (
             (f"# {mark}\nraise LookupError", b"LookupError"),
@@ -405,16 +405,19 @@ def test_files_that_are_no_method(sandbox, tmp_path, content, expected):
         ("name = 'two\\nlines'", "printable"),
         ("track = 'sideways'", "sideways"),
         (
-            "import mdbench.inside as i; i._json = lambda said: b'[' * 10**5",
+            "import mdbench.methods.inside as i; i._json = lambda said: b'[' * 10**5",
             "it replied something that is not an answer",
         ),
-        ("import mdbench.inside as i; i._json = lambda said: b'{}'", "it replied something that is not an answer"),
         (
-            "import json, mdbench.inside as i; i._json = lambda said: json.dumps(said | {'columns': {'optimizer': ['width']}}).encode()",
+            "import mdbench.methods.inside as i; i._json = lambda said: b'{}'",
+            "it replied something that is not an answer",
+        ),
+        (
+            "import json, mdbench.methods.inside as i; i._json = lambda said: json.dumps(said | {'columns': {'optimizer': ['width']}}).encode()",
             "'width'",
         ),
         (
-            "import mdbench.schema as s, mdbench.method as m; m.check_visible = lambda *a, **k: None; columns = ['rfi_width']",
+            "import mdbench.tables.schema as s, mdbench.methods.method as m; m.check_visible = lambda *a, **k: None; columns = ['rfi_width']",
             "rfi_width",
         ),
     ],
@@ -454,7 +457,7 @@ def test_where_it_cannot_be_made_it_refuses_and_says_what_bubblewrap_said(monkey
 
 def test_nothing_is_left_when_whoever_started_it_is_killed(tmp_path):
     program = (
-        "from mdbench.sandbox import Box\nfrom mdbench.wire import Limits\n"
+        "from mdbench.methods.sandbox import Box\nfrom mdbench.methods.wire import Limits\n"
         "box = Box((), Limits()); box._begin(); print(box._process.pid, flush=True)\n"
         "box.ask({'file': 'x.py', 'source': 'import time; time.sleep(600)'}, b'', b'', seconds=600)"
     )
@@ -475,7 +478,7 @@ def test_everything_is_hidden_where_the_packages_are_installed(monkeypatch, tmp_
     command = confinement(Limits())
     shown = [command[place + 1] for place, word in enumerate(command) if word == "--ro-bind"]
     assert not any(Path(path) == bundled_zoos() for path in shown)
-    hidden = mdbench.sandbox._hidden([str(Path(mdbench.__file__).parent.parent)])
+    hidden = mdbench.methods.sandbox._hidden([str(Path(mdbench.__file__).parent.parent)])
     assert str(bundled_zoos().resolve()) in hidden
     assert "/sandbox/packages/mdbench/data" in hidden
 
@@ -485,10 +488,10 @@ def test_what_is_imported_beforehand_is_of_a_closed_list(tmp_path):
         "import sklearn.tree, scipy.optimize as o\nfrom baselines.md_tree import MDTree\n"
         f"if False:\n    import sklearn.tests.test_docstrings, os, baselines.nothing, scipy.{'a' * 10**5}\n    from . import y\n"
     )
-    wanted = mdbench.sandbox._Source.read(tmp_path / "x.py").wanted
+    wanted = mdbench.methods.sandbox._Source.read(tmp_path / "x.py").wanted
     assert wanted == {"sklearn.tree", "scipy.optimize", "baselines.md_tree"}
     for name in named_methods():
-        source = mdbench.sandbox._Source.read(find_method(name))
+        source = mdbench.methods.sandbox._Source.read(find_method(name))
         assert {module for module in source.wanted if module.startswith("baselines")} <= {
             f"baselines.{one}" for one in named_methods()
         }
@@ -511,7 +514,7 @@ def test_what_one_sandbox_uses_is_not_counted_against_another(posed, tmp_path):
 
 def test_verdicts_of_a_trial_are_the_same_question_by_question(posed):
     # What is sent apart is what would have been asked here.
-    from mdbench.method import load_method
+    from mdbench.methods.method import load_method
 
     method = load_method(find_method("md_tree"))
     asked = []

@@ -22,21 +22,24 @@ from hypothesis import strategies as st
 from tiny_zoo import Faults, failing
 from typer.testing import CliRunner
 
-from leaderboard import seal as sealing
 from leaderboard.cli import app
-from leaderboard.refused import Refused
-from leaderboard.seal import guessable, seal
-from leaderboard.sealed import Answered, Labels, Part, Sealed, answer, check_answers, score
-from leaderboard.sheet import write_table
-from mdbench import files, stats
+from leaderboard.entry.refused import Refused
+from leaderboard.entry.sheet import write_table
+from leaderboard.sealing import seal as sealing
+from leaderboard.sealing.answers import Answered, answer, check_answers
+from leaderboard.sealing.seal import guessable, seal
+from leaderboard.sealing.sealed import Labels, Part, Sealed
+from leaderboard.sealing.sealed_score import score
+from mdbench import files
+from mdbench.cases.splits import split
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import evaluated
-from mdbench.method import MethodError
-from mdbench.schema import COLUMNS, Family
+from mdbench.methods.method import MethodError
+from mdbench.scoring import stats
+from mdbench.scoring.evaluation import evaluated
 from mdbench.sources.modeldiagnosis import MOVES
-from mdbench.splits import split
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Provenance, Zoo
+from mdbench.tables.schema import COLUMNS, Family
+from mdbench.tables.tasks import NONE, TASKS
+from mdbench.tables.zoo import Provenance, Zoo
 
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")
 TREE = """

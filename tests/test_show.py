@@ -11,14 +11,14 @@ from test_tables import FRAGILE
 from tiny_zoo import build_here, everything, write_spec
 
 from mdbench.errors import MdbenchError
-from mdbench.zoo import load_zoo
-from zoo_builder import show
-from zoo_builder.built import Built, Source
+from mdbench.tables.zoo import load_zoo
+from zoo_builder.building.built import Built, Source
+from zoo_builder.building.measuring import open_subject, portion_of
 from zoo_builder.landscape import topology
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.measuring import open_subject, portion_of
+from zoo_builder.landscape.opening import open_surface
+from zoo_builder.reporting import portrait as show
 
 CONFIGURATION = "width=3/batch_size=4"
 

@@ -20,15 +20,15 @@ from markdown_it import MarkdownIt
 from sklearn.metrics import confusion_matrix
 
 import mdbench
-from leaderboard import serve, site
-from leaderboard.mistakes import mistakes
-from leaderboard.pages import EXAMPLE, Pages
-from leaderboard.site import MARKER, build
-from leaderboard.standings import MARKDOWN, STANDINGS, Standings
-from leaderboard.template import embedded
-from leaderboard.whisker import Scale
+from leaderboard.ranking.standings import MARKDOWN, STANDINGS, Standings
+from leaderboard.site import serve, site
+from leaderboard.site.mistakes import mistakes
+from leaderboard.site.pages import EXAMPLE, Pages
+from leaderboard.site.site import MARKER, build
+from leaderboard.site.template import embedded
+from leaderboard.site.whisker import Scale
 from mdbench.errors import MdbenchError
-from mdbench.stats import Interval
+from mdbench.scoring.stats import Interval
 
 ASSETS = Path(site.__file__).parent / "assets"
 NAME = "<script>alert(1)</script>"

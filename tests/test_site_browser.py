@@ -10,8 +10,8 @@ import pytest
 from boards import fake_board, two_selections
 from test_site import HOSTILE, NAME, SOURCE
 
-from leaderboard.serve import serving
-from leaderboard.site import build
+from leaderboard.site.serve import serving
+from leaderboard.site.site import build
 
 pytest.importorskip("selenium")
 from selenium import webdriver

@@ -3,8 +3,8 @@
 import pytest
 
 from mdbench.errors import MdbenchError
-from mdbench.labels import Move
-from zoo_builder.spec import parse_spec, read_spec
+from mdbench.tables.labels import Move
+from zoo_builder.specification.spec import parse_spec, read_spec
 
 GOOD = """
 name = "zoo"

@@ -9,10 +9,10 @@ import toy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mdbench.cases import all_cases, load_cases
+from mdbench.cases.cases import all_cases, load_cases
+from mdbench.cases.splits import codes, split
 from mdbench.errors import MdbenchError
-from mdbench.splits import codes, split
-from mdbench.tasks import NONE, TASKS
+from mdbench.tables.tasks import NONE, TASKS
 
 CLEAN, NOISY = toy.both()
 

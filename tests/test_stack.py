@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from mdbench.errors import MdbenchError
-from zoo_builder.models import cnn1d, cnn2d, mlp, resnet18
-from zoo_builder.program import trace
-from zoo_builder.stack import Stack
+from zoo_builder.specification.models import cnn1d, cnn2d, mlp, resnet18
+from zoo_builder.training.program import program_of
+from zoo_builder.training.stack import Stack
 
 
 class Residual(nn.Module):
@@ -260,7 +260,7 @@ def test_a_stack_leaves_its_networks_as_they_are():
     for value in (*stack.parameters.values(), *stack.buffers.values()):
         value.detach().zero_()
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert trace(network, (4,)).form == "stacked"
+    assert program_of(network, (4,)).form == "stacked"
 
 
 def test_gradients_that_a_network_stops_are_stopped():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from mdbench import stats
+from mdbench.scoring import stats
 
 
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(2, 4), st.randoms(use_true_random=False))

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from tiny_zoo import Faults, assert_sound, build_here, contents, everything, failing, tables, write_spec
 
 from mdbench.errors import MdbenchError
-from mdbench.zoo import load_zoo
-from zoo_builder.build import status
-from zoo_builder.store import Manifest, Store
+from mdbench.tables.zoo import load_zoo
+from zoo_builder.building.builder import status
+from zoo_builder.building.store import Manifest, Store
 
 ROWS = pd.DataFrame({"checkpoint": ["a", "b"], "seconds": [1.0, 2.0]})
 TENSORS = {"a/weight": torch.arange(6.0).reshape(2, 3), "b/weight": torch.ones(2, 3)}

@@ -14,10 +14,11 @@ import pytest
 from dishonest import METHOD, OTHER, honest, read, sha256, small_exam
 from typer.testing import CliRunner
 
-from leaderboard import cli, submission
-from leaderboard.checks import Refused, check, check_names, read_entries
-from leaderboard.exam import Exam
-from leaderboard.submission import UnansweredError, submit
+from leaderboard import cli
+from leaderboard.entry.checks import Refused, check, check_names, read_entries
+from leaderboard.entry.exam import Exam
+from leaderboard.submitting import submission
+from leaderboard.submitting.submission import UnansweredError, submit
 from mdbench.errors import MdbenchError
 
 FAILING = METHOD.replace("self.classes = task.classes", "raise ValueError('not ' + task.name)")
@@ -383,7 +384,7 @@ def test_the_command_opens_a_pull_request_and_does_so_again(command, entries, hu
 
 
 def test_sealed_zoos_are_answered_too(command, entries, exam, monkeypatch, tmp_path):
-    import leaderboard.sealed
+    import leaderboard.sealing.sealed
 
     asked = []
 
@@ -392,7 +393,7 @@ def test_sealed_zoos_are_answered_too(command, entries, exam, monkeypatch, tmp_p
         said = SimpleNamespace(name=public.name)
         return SimpleNamespace(sealed=said, content=b"answers", left_out={"optimizer": "it does not want to"})
 
-    monkeypatch.setattr(leaderboard.sealed, "answer", answer)
+    monkeypatch.setattr(leaderboard.sealing.sealed, "answer", answer)
     result = command("--sealed", str(tmp_path / "winter"), "--sealed", str(tmp_path / "summer"))
     assert result.exit_code == 0, result.output
     assert asked == [(METHOD, tmp_path / "winter"), (METHOD, tmp_path / "summer")]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdbench.errors import MdbenchError
-from zoo_builder.subsets import draw_subsets
+from zoo_builder.specification.subsets import draw_subsets
 
 AMOUNTS = st.integers(1, 300)
 SEEDS = st.integers(0, 2**32)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mdbench.labels import Move
 from mdbench.sources.modeldiagnosis import MOVES
-from mdbench.tasks import TASKS
-from mdbench.zoo import Provenance, Zoo
-from zoo_builder import summary
+from mdbench.tables.labels import Move
+from mdbench.tables.tasks import TASKS
+from mdbench.tables.zoo import Provenance, Zoo
 from zoo_builder.landscape.registry import FAMILIES
+from zoo_builder.reporting import summary
 
 ORIGIN = Provenance(source="a test", license="MIT", made_by="the tests")
 TEMPERATURE = (Move("temperature_up", "batch_size", "down"), Move("temperature_down", "batch_size", "up"))

@@ -13,12 +13,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from mdbench.errors import MdbenchError
-from zoo_builder.graph import UnknownLayerError
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout, open_surface
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Layout
 from zoo_builder.landscape.taped import Taped
-from zoo_builder.models import cnn1d, mlp, resnet18
+from zoo_builder.specification.models import cnn1d, mlp, resnet18
+from zoo_builder.training.graph import UnknownLayerError
 
 KINDS = {
     "stacked": lambda nets, shape: Stacked(nets, shape, dtype=torch.float64),

@@ -12,15 +12,15 @@ from markdown_it import MarkdownIt
 from test_cli import refused, run
 
 import mdbench
-from mdbench import tabulate
-from mdbench.cases import load_cases
-from mdbench.compare import compare
+from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import evaluated
-from mdbench.labels import decided
-from mdbench.markdown import code, table
-from mdbench.plots import SEEN_COLOURS, accuracy_by_panel
-from mdbench.tasks import TASKS
+from mdbench.scoring.comparison import compare
+from mdbench.scoring.evaluation import evaluated
+from mdbench.showing import tabulate
+from mdbench.showing.markdown import code, table
+from mdbench.showing.plots import SEEN_COLOURS, accuracy_by_panel
+from mdbench.tables.labels import decided
+from mdbench.tables.tasks import TASKS
 
 ZOOS = {name: toy.own_zoo(name, widths=toy.WIDTHS[::step]) for name, step in (("mnist1d-cnn", 2), ("mnist1d-mlp", 3))}
 METHODS = ["md_tree", "validation_tree", "majority", "barrier_rule"]
@@ -31,7 +31,7 @@ HOSTILE = "a|b\\|`<img src=x onerror=alert(1)>[x](javascript:y)``*c*"
 def put(home: Path, patch: pytest.MonkeyPatch) -> None:
     """Make a home with two of the three zoos that the core selection is about, and no others beside it."""
     patch.setenv("MDBENCH_HOME", str(home))
-    patch.setattr("mdbench.zoo.bundled_zoos", lambda: home / "none")
+    patch.setattr("mdbench.tables.zoo.bundled_zoos", lambda: home / "none")
     for name, zoo in ZOOS.items():
         zoo.save(home / "zoos" / name)
 

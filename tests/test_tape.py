@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from mdbench.errors import MdbenchError
-from zoo_builder import kernels, taped
-from zoo_builder.graph import UnknownLayerError
-from zoo_builder.models import resnet18
-from zoo_builder.tape import Memory, Tape
+from zoo_builder.specification.models import resnet18
+from zoo_builder.training import kernels, taped
+from zoo_builder.training.graph import UnknownLayerError
+from zoo_builder.training.tape import Memory, Tape
 
 DOUBLE = np.dtype(np.float64)
 

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from mdbench.errors import MdbenchError
-from zoo_builder import stacked, taped
-from zoo_builder.datasets import Dataset
-from zoo_builder.network import networks
-from zoo_builder.spec import parse_spec
-from zoo_builder.subsets import draw_subsets
-from zoo_builder.train import form, train
+from zoo_builder.specification.datasets import Dataset
+from zoo_builder.specification.network import networks
+from zoo_builder.specification.spec import parse_spec
+from zoo_builder.specification.subsets import draw_subsets
+from zoo_builder.training import stacked, taped
+from zoo_builder.training.trainer import form, train
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 WAYS = {

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import toy
 
-from mdbench.cases import load_cases
-from mdbench.method import MethodError, as_method
-from mdbench.schema import VISIBLE_FAMILIES, of_family
-from mdbench.splits import split
-from mdbench.trial import ask
+from mdbench.cases.cases import load_cases
+from mdbench.cases.splits import split
+from mdbench.methods.method import MethodError, as_method
+from mdbench.methods.trial import ask
+from mdbench.tables.schema import VISIBLE_FAMILIES, of_family
 
 CLEAN, NOISY = toy.both()
 ROWS = split(load_cases("cifar10/optimizer/few-shot/3")[0], CLEAN, NOISY)

@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.utils import _http
 
 from mdbench.errors import MdbenchError
-from zoo_builder.upload import upload
+from zoo_builder.publishing.hub import upload
 
 ROOT = Path(__file__).resolve().parent.parent
 ZOO = "lab/zoo"
@@ -213,7 +213,7 @@ def test_ctrl_c_leaves_nothing_half_committed(hub, folder, send):
     process = None
     hub.faults = [Fault("PUT", "^/lfs/", skip=1, cut="nothing", then=lambda: process.send_signal(signal.SIGINT))]
     program = (
-        "import sys, pathlib; from zoo_builder.upload import upload; "
+        "import sys, pathlib; from zoo_builder.publishing.hub import upload; "
         "upload(pathlib.Path(sys.argv[1]), 'lab/zoo', tag='v1', message='A zoo')"
     )
     process = subprocess.Popen(

@@ -14,11 +14,12 @@ from tiny_zoo import Here, build_here, contents, here, write_spec
 from mdbench import files
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, load_zoo, sha256_of
-from zoo_builder import executors, measuring, verify
-from zoo_builder.build import build
+from mdbench.tables.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, load_zoo, sha256_of
+from zoo_builder.building import executors, measuring
+from zoo_builder.building import verification as verify
+from zoo_builder.building.builder import build
+from zoo_builder.building.store import SPEC
 from zoo_builder.landscape.registry import FAMILIES
-from zoo_builder.store import SPEC
 
 SHIPPED = (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS, SPEC)
 DIGESTS = {CONFIGURATIONS: "sha256", CHECKPOINTS: "checkpoints_sha256", LAYERS: "layers_sha256"}
@@ -336,7 +337,7 @@ def test_a_grid_with_a_point_left_out_is_no_zoo_of_its_specification(zoo):
 
 def test_code_that_a_zoo_names_is_run_for_those_who_trust_it_alone(tmp_path, monkeypatch):
     (tmp_path / "their_net.py").write_text(
-        "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nfrom zoo_builder.models import mlp\n"
+        "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nfrom zoo_builder.specification.models import mlp\n"
         "def net(shape, classes, width):\n    return mlp(shape, classes, width, 1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

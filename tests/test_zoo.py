@@ -14,9 +14,9 @@ import pytest
 import toy
 
 from mdbench.errors import MdbenchError
-from mdbench.schema import COLUMNS, Family, check_visible, of_family
 from mdbench.sources.modeldiagnosis import MOVES
-from mdbench.zoo import (
+from mdbench.tables.schema import COLUMNS, Family, check_visible, of_family
+from mdbench.tables.zoo import (
     CHECKPOINTS,
     CONFIGURATIONS,
     MANIFEST,
@@ -318,7 +318,7 @@ def test_a_manifest_from_before_there_were_networks_stays_readable(tmp_path):
 
 def test_a_name_of_several_zoos_is_refused_and_a_case_means_the_packages(tmp_path, monkeypatch):
     bundled, here = tmp_path / "package", tmp_path / "here"
-    monkeypatch.setattr("mdbench.zoo.bundled_zoos", lambda: bundled)
+    monkeypatch.setattr("mdbench.tables.zoo.bundled_zoos", lambda: bundled)
     here.mkdir()
     monkeypatch.chdir(here)
     toy.zoo("same").save(bundled / "same")
@@ -351,7 +351,7 @@ def test_a_table_is_judged_by_what_it_says_of_itself_before_it_is_read(tmp_path,
     pq.write_table(content, folder / CONFIGURATIONS)
     rows = 1000 if content.num_rows == 1000 else 1
     _edit(folder, sha256=sha256_of(folder / CONFIGURATIONS), rows=rows)
-    monkeypatch.setattr("mdbench.zoo._LARGEST", 7999)
+    monkeypatch.setattr("mdbench.tables.zoo._LARGEST", 7999)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_: pytest.fail("it is read"))
     with pytest.raises(MdbenchError, match=message):
         load_zoo(folder)

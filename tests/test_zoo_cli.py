@@ -28,8 +28,8 @@ from tiny_zoo import (
 
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.zoo import load_zoo
-from zoo_builder import executors
+from mdbench.tables.zoo import load_zoo
+from zoo_builder.building import executors
 
 STOPPED = "stopped; finished units are kept, and the same command goes on from there\n"
 #: Networks whose training begins when it may; until then their worker leaves a mark.
@@ -144,7 +144,7 @@ def test_a_zoo_is_built_among_mdbenchs_own(mdbench, tmp_path, home):
 
 def test_a_name_of_a_build_and_of_a_zoo_of_the_package_is_refused(mdbench, tmp_path, home, monkeypatch):
     bundled = tmp_path / "package"
-    monkeypatch.setattr("mdbench.dataset.bundled_zoos", lambda: bundled)
+    monkeypatch.setattr("mdbench.tables.dataset.bundled_zoos", lambda: bundled)
     for folder in (bundled / "tiny", home / "zoos" / "tiny"):
         folder.mkdir(parents=True)
     code, _, error = mdbench("status", "tiny")

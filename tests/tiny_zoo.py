@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mdbench.zoo import Zoo
-from zoo_builder.build import build
-from zoo_builder.store import Store
+from mdbench.tables.zoo import Zoo
+from zoo_builder.building.builder import build
+from zoo_builder.building.store import Store
 
 #: What has to be the same to the last bit, however often a build was interrupted and wherever it ran.
 TABLES = ("zoo.json", "configurations.parquet", "checkpoints.parquet")

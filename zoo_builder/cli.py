@@ -12,11 +12,10 @@ import typer
 
 from mdbench.errors import MdbenchError
 from mdbench.extras import needs
-from mdbench.nursery import CORES
+from mdbench.methods import CORES
 
 if TYPE_CHECKING:
-    from zoo_builder.build import Progress
-    from zoo_builder.executors import OpenExecutor
+    from zoo_builder.building import OpenExecutor, Progress
 
 app = typer.Typer(
     no_args_is_help=True, help="Make zoos: plan, build, measure, look.", add_completion=False, rich_markup_mode=None
@@ -48,8 +47,7 @@ def plan(spec: Spec, device: Device = "auto", workers: WorkerCount = None, as_js
     """Say what a zoo will be and cost: networks, steps, parameters, time, disk. Times a few steps of each kind."""
     with needs("zoo"):
         from zoo_builder import report
-        from zoo_builder.build import forecast
-        from zoo_builder.executors import devices
+        from zoo_builder.building import devices, forecast
 
     chosen = devices(device)
     report.show_forecast(forecast(spec, chosen[0], workers or _workers(chosen)), as_json=as_json)
@@ -69,8 +67,8 @@ def build(
         with needs("zoo"):
             from mdbench.paths import zoo_home
             from zoo_builder import report
-            from zoo_builder.build import build as run
-            from zoo_builder.spec import read_spec
+            from zoo_builder.building import build as run
+            from zoo_builder.specification import read_spec
 
         folder = out or zoo_home() / read_spec(spec).name
         open_executor, kind = _open(workers, device, dask)
@@ -95,9 +93,9 @@ def measure(
     with _kept():
         with needs("zoo"):
             from zoo_builder import report
-            from zoo_builder.measuring import measure as run
+            from zoo_builder.building import measure as run
 
-        open_executor, kind = _open(workers, device, dask, "zoo_builder.measuring")
+        open_executor, kind = _open(workers, device, dask, "zoo_builder.building.measuring")
         names = [name.strip() for name in families.split(",")] if families is not None else None
         with _progress(as_json, "measuring") as progress:
             zoo = run(_home(folder), open_executor, families=names, device=kind, progress=progress)
@@ -116,7 +114,7 @@ def write(
     """Write what a zoo's tables hold: labels, seed noise, missing numbers, metrics. Markdown, with figures."""
     with needs("zoo"):
         from zoo_builder import report
-        from zoo_builder.datareport import write_report
+        from zoo_builder.reporting import write_report
 
     report.show_report(write_report(folder, out), as_json=as_json)
 
@@ -135,7 +133,7 @@ def show(
     """Draw what is around a network: loss surface, ways to the next seed, spectra, basins."""
     with needs("zoo"):
         from zoo_builder import report
-        from zoo_builder.show import show as run
+        from zoo_builder.reporting import show as run
 
     report.show_files(run(_home(folder), config, out), as_json=as_json)
 
@@ -162,7 +160,7 @@ def fetch(
     with _kept("what has arrived is kept, and the same command goes on from there"):
         with needs("zoo"):
             from zoo_builder import report
-            from zoo_builder.fetch import fetch as run
+            from zoo_builder.publishing import fetch as run
 
         with report.transfer(sys.stderr, as_json=as_json) as progress:
             path = run(repo, out, zoo=zoo, checkpoint=checkpoint, revision=revision, progress=progress)
@@ -192,12 +190,10 @@ def publish(
     with _kept("what is written and what has arrived is kept, and the same command goes on from there"):
         with needs("zoo"):
             from mdbench.paths import data_home
-            from mdbench.report import say
+            from mdbench.showing import say
             from zoo_builder import report
-            from zoo_builder.card import NOWHERE
-            from zoo_builder.publish import preview
-            from zoo_builder.publish import publish as run
-            from zoo_builder.upload import upload
+            from zoo_builder.publishing import NOWHERE, preview, upload
+            from zoo_builder.publishing import publish as run
 
         if to is None and repo is None:
             raise MdbenchError("say where to: --to FOLDER, or --repo ORG/NAME")
@@ -226,7 +222,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
     """Say how far a build is."""
     with needs("zoo"):
         from zoo_builder import report
-        from zoo_builder.build import status as look
+        from zoo_builder.building import status as look
 
     report.show_status(look(_home(folder)), as_json=as_json)
 
@@ -265,13 +261,13 @@ def verify(
     """Rebuild configurations of a zoo, chosen at random, and compare them with its tables. Exit code 1: they differ."""
     with _kept("nothing is left behind" if keep is None else _KEPT):
         with needs("zoo"):
-            from mdbench.zoo import find_zoo
+            from mdbench.tables import find_zoo
             from zoo_builder import report
-            from zoo_builder.verify import shipped_zoos
-            from zoo_builder.verify import verify as run
+            from zoo_builder.building import shipped_zoos
+            from zoo_builder.building import verify as run
 
         chosen = secrets.randbelow(2**32) if seed is None else seed
-        open_executor, kind = _open(workers, device, None, "zoo_builder.measuring")
+        open_executor, kind = _open(workers, device, None, "zoo_builder.building.measuring")
         names = [name.strip() for name in families.split(",")] if families is not None else None
         verdicts = set()
         for folder in map(find_zoo, zoos) if zoos else shipped_zoos():
@@ -297,10 +293,9 @@ def _workers(devices: list[str]) -> int:
 
 
 def _home(folder: Path) -> Path:
-    """Return the folder of a zoo or a build, which may be given as its name, as to `mdbench.zoo.find_zoo`."""
-    from mdbench.dataset import bundled_zoos
+    """Return the folder of a zoo or a build, which may be given as its name, as to `mdbench.tables.find_zoo`."""
     from mdbench.paths import zoo_home
-    from mdbench.zoo import only_one
+    from mdbench.tables import bundled_zoos, only_one
 
     if len(folder.parts) != 1 or folder.name.startswith("."):
         return folder
@@ -309,10 +304,10 @@ def _home(folder: Path) -> Path:
 
 
 def _open(
-    workers: int | None, device: str, dask: str | None, preloaded: str = "zoo_builder.work"
+    workers: int | None, device: str, dask: str | None, preloaded: str = "zoo_builder.building.work"
 ) -> tuple["OpenExecutor", str]:
     """Return what opens the workers, which have a module from the start, and the kind of their devices."""
-    from zoo_builder import executors
+    from zoo_builder.building import executors
 
     if dask is None:
         chosen = executors.devices(device)
@@ -328,7 +323,7 @@ def _kept(what: str = _KEPT) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from zoo_builder.executors import end_nursery
+        from zoo_builder.building import end_nursery
 
         end_nursery()
         typer.echo(f"stopped; {what}", err=True)

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
-from mdbench.report import say
-from mdbench.tasks import TASKS
-from mdbench.zoo import Zoo
-from zoo_builder import build
+from mdbench.showing import say
+from mdbench.tables import TASKS, Zoo
+from zoo_builder.building import Progress
+from zoo_builder.building import builder as build
+from zoo_builder.reporting import duration, size
 
 if TYPE_CHECKING:
-    from zoo_builder.fetch import Fetched
-    from zoo_builder.verify import Difference, Verification
+    from zoo_builder.building import Difference, Verification
+    from zoo_builder.publishing import Fetched
 
 #: How many differences are said one by one, and how many letters of a text.
 _WORST, _LONG = 10, 24
@@ -105,8 +107,8 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
 
 def show_measured(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
     """Print what has been measured: how many numbers of each family there are, and why others are missing."""
-    from zoo_builder.landscape.registry import FAMILIES
-    from zoo_builder.summary import families_of
+    from zoo_builder.landscape import FAMILIES
+    from zoo_builder.reporting import families_of
 
     found = families_of(zoo)
     if as_json:
@@ -218,16 +220,16 @@ def show_uploaded(address: str, *, as_json: bool = False) -> None:
     say(f"uploaded: {address}")
 
 
-def print_progress(progress: build.Progress) -> None:
+def print_progress(progress: Progress) -> None:
     """Print how far a build is, as a line of JSON."""
     _print({"event": "progress", **asdict(progress)})
 
 
 @contextmanager
-def bar(stream: TextIO, doing: str) -> Iterator[Callable[[build.Progress], None]]:
+def bar(stream: TextIO, doing: str) -> Iterator[Callable[[Progress], None]]:
     """Show a progress bar where the stream is a terminal; `doing` says what is done."""
     console = Console(file=stream, highlight=False)
-    shown = Progress(
+    shown = Bar(
         TextColumn(doing),
         BarColumn(),
         TextColumn("{task.fields[models]}"),
@@ -239,7 +241,7 @@ def bar(stream: TextIO, doing: str) -> Iterator[Callable[[build.Progress], None]
     with shown:
         task = shown.add_task("", total=None, models="", rate="")
 
-        def show(progress: build.Progress) -> None:
+        def show(progress: Progress) -> None:
             fresh = progress.models_done - progress.found
             rate = ""
             if fresh and progress.seconds:
@@ -264,28 +266,9 @@ def transfer(stream: TextIO, *, as_json: bool = False) -> "Iterator[Callable[[Fe
         return
     console = Console(file=stream, highlight=False)
     columns = TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task("", total=None)
         yield lambda there: shown.update(task, total=there.bytes, completed=there.bytes_done)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people say it."""
-    amount, unit = float(count), "B"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.3g} {unit}"
 
 
 def _show(title: str, lines: list[tuple[str, str]]) -> None:

@@ -21,8 +21,8 @@ from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
-from leaderboard import plain_json
-from leaderboard.entry import (
+from leaderboard.entry import plain_json
+from leaderboard.entry.entry import (
     ENTRY,
     FORMAT,
     METHOD,
@@ -34,11 +34,11 @@ from leaderboard.entry import (
     skeleton,
     slug_of,
 )
-from leaderboard.exam import Exam
-from leaderboard.refused import Refused
-from leaderboard.sheet import sheet_of
+from leaderboard.entry.exam import Exam
+from leaderboard.entry.refused import Refused
+from leaderboard.entry.sheet import sheet_of
 from mdbench.errors import MdbenchError, reason
-from mdbench.schema import COLUMNS, check_visible
+from mdbench.tables import COLUMNS, check_visible
 
 __all__ = [
     "Checked",

@@ -2,7 +2,7 @@
 
 An entry is a folder: ``entry.json``, ``method.py``, ``predictions.parquet`` and, where the method needs more than mdbench
 does, ``requirements.txt``; ``sealed-NAME.parquet`` where it answers a sealed zoo. The JSON Schema is
-``docs/entry.schema.json``, written by ``python -m leaderboard.entry``.
+``docs/entry.schema.json``, written by ``python -m leaderboard.entry.entry``.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from mdbench.method import Track
-from mdbench.results import Environment
+from mdbench.methods import Track
+from mdbench.scoring import Environment
 
 FORMAT: Final = 1
 ENTRY: Final = "entry.json"
@@ -122,8 +122,8 @@ class Dataset(_Strict):
     Attributes
     ----------
     version : of mdbench, which the data comes with.
-    zoos : name → digest, see `mdbench.zoo.Zoo.digest`.
-    splits : case → one digest a seed, see `mdbench.splits.CaseRows.digests`.
+    zoos : name → digest, see `mdbench.tables.Zoo.digest`.
+    splits : case → one digest a seed, see `mdbench.cases.CaseRows.digests`.
     """
 
     version: str = Field(max_length=40)

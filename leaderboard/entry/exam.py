@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Final
 
 import mdbench
-from leaderboard.entry import Dataset
+from leaderboard.entry.entry import Dataset
 from mdbench.cases import Case, load_cases
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import Posed, pose
+from mdbench.scoring import Posed, pose
 
 #: The tasks of the paper, which every method of it answers.
 PUBLISHED: Final = ("optimizer", "width_vs_optimizer", "data_vs_optimizer")

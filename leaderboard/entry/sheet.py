@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leaderboard.entry import PREDICTION_COLUMNS, PREDICTIONS, Dataset
-from leaderboard.exam import Exam
-from leaderboard.footer import FooterError, read_footer
-from leaderboard.refused import Refused
+from leaderboard.entry.entry import PREDICTION_COLUMNS, PREDICTIONS, Dataset
+from leaderboard.entry.exam import Exam
+from leaderboard.entry.footer import FooterError, read_footer
+from leaderboard.entry.refused import Refused
 from mdbench.errors import reason
 
 #: Columns of texts, and of whole numbers, of predictions.

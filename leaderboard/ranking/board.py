@@ -14,17 +14,14 @@ from typing import Final, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from leaderboard.checks import Checked, Refused, check, read_entry
-from leaderboard.entry import ENTRY, REQUIRED, SELECTIONS, Entry
-from leaderboard.exam import PUBLISHED, Exam
-from leaderboard.ledger import LEDGER, Event, Ledger, State, Verdict
-from leaderboard.ranking import Tally, rank
+from leaderboard.entry import ENTRY, PUBLISHED, REQUIRED, SELECTIONS, Checked, Entry, Exam, Refused, check, read_entry
+from leaderboard.ranking.ranking import Tally, rank
+from leaderboard.verifying import LEDGER, Event, Ledger, State, Verdict
 from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import pose
-from mdbench.nursery import CORES
-from mdbench.stats import Interval
-from mdbench.tasks import TASKS
+from mdbench.methods import CORES
+from mdbench.scoring import Interval, pose
+from mdbench.tables import TASKS
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -306,7 +303,7 @@ def _row(found: Checked, scores: Mapping[str, CaseScore], state: State) -> Row:
 
 
 def _scores(found: Mapping[str, Checked], exam: Exam) -> tuple[dict[str, Tally], dict[str, dict[str, CaseScore]]]:
-    """Score entries; the numbers are those of `mdbench.stats.accuracies`.
+    """Score entries; the numbers are those of `mdbench.scoring.stats.accuracies`.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Ranking: who is ahead over some cases, and who cannot be told apart. Functions of arrays; reads no files.
 
-Means and their intervals are those of `mdbench.stats`, from the same draws. A p-value that counts 2,000 resamples is never
-below 0.001, and Holm's correction for the pairs of eleven methods and more asks for less than that: nobody could be told
-apart. So pairs are tested by the variance of these draws and Student's distribution, see `p_values`.
+Means and their intervals are those of `mdbench.scoring.stats`, from the same draws. A p-value that counts 2,000 resamples is
+never below 0.001, and Holm's correction for the pairs of eleven methods and more asks for less than that: nobody could be
+told apart. So pairs are tested by the variance of these draws and Student's distribution, see `p_values`.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import stdtr
 from scipy.stats import rankdata, studentized_range
 
-from mdbench import stats
+from mdbench.scoring import stats
 
 LEVEL: Final = 0.05
 #: Random halves of cells and of cases.
@@ -85,7 +85,7 @@ class Tally:
 
     @property
     def intervals(self) -> list[stats.Interval]:
-        """The interval of each accuracy, that of `mdbench.stats.accuracies`."""
+        """The interval of each accuracy, that of `mdbench.scoring.stats.accuracies`."""
         return intervals(self.draws(0))
 
     def at(self, methods: tuple[str, ...]) -> np.ndarray | slice:
@@ -100,7 +100,7 @@ class Tally:
 
         Parameters
         ----------
-        place : of the test zoo among those that are resampled, see `mdbench.stats.paired_difference`.
+        place : of the test zoo among those that are resampled, see `mdbench.scoring.stats.paired_difference`.
         """
         if place not in self._draws:
             k, seeds, cells = self.right.shape
@@ -180,7 +180,7 @@ def rank(tallies: Sequence[Tally]) -> Ranking:
 
 
 def intervals(draws: np.ndarray, level: float = stats.LEVEL) -> list[stats.Interval]:
-    """Return the percentile interval of each row of `draws` (methods, resamples), as `mdbench.stats` takes it."""
+    """Return the percentile interval of each row of `draws` (methods, resamples), as `mdbench.scoring.stats` takes it."""
     known = _known(draws)
     count = known.shape[1] - 1
     at = math.floor(count * (1 - level) / 2), math.ceil(count * (1 + level) / 2)

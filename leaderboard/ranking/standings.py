@@ -5,10 +5,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from leaderboard.board import Board, Place
 from leaderboard.entry import Dataset
-from leaderboard.ledger import Outcome
-from mdbench.markdown import code, escape, table
+from leaderboard.ranking.board import Board, Place
+from leaderboard.verifying import Outcome
+from mdbench.showing import code, escape, table
 
 STANDINGS: Final = "leaderboard.json"
 MARKDOWN: Final = "LEADERBOARD.md"
@@ -47,7 +47,7 @@ class Listed(_Strict):
 
 
 class Standing(_Strict):
-    """The place of an entry in a ranking; as `leaderboard.board.Place`, with the ends of its interval."""
+    """The place of an entry in a ranking; as `leaderboard.ranking.Place`, with the ends of its interval."""
 
     slug: str
     place: int
@@ -61,7 +61,7 @@ class Standing(_Strict):
 
 
 class Ranking(_Strict):
-    """A ranking over some cases, best first; as `leaderboard.board.View`."""
+    """A ranking over some cases, best first; as `leaderboard.ranking.View`."""
 
     selection: str
     task: str
@@ -95,7 +95,7 @@ class Standings(_Strict):
     ----------
     format : of this file.
     as_of : the date that the board shows.
-    exam_sha256 : digest of the data that all scores are of, see `leaderboard.exam.Exam.digest`.
+    exam_sha256 : digest of the data that all scores are of, see `leaderboard.entry.Exam.digest`.
     dataset : these data.
     entries : those on the board.
     rankings : the headline first.
@@ -111,7 +111,7 @@ class Standings(_Strict):
     sealed: tuple[SealedRanking, ...]
 
 
-def standings(board: Board) -> Standings:
+def summarised(board: Board) -> Standings:
     """Return the standings of a board: every entry with its scores, every ranking, the sealed ones apart."""
     entries = tuple(
         Listed(

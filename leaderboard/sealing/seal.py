@@ -1,4 +1,4 @@
-"""Sealing a zoo: a public part without labels, and the labels under lock and key (see `leaderboard.sealed`).
+"""Sealing a zoo: a public part without labels, and the labels under lock and key (see `leaderboard.sealing.sealed`).
 
 The labels are still a function of the zoo's specification, for building is deterministic: whoever has it, or guesses its
 seeds, can build the zoo again. It must be kept as the labels are, and its seeds drawn from so many that trying is hopeless.
@@ -17,14 +17,12 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 import mdbench
-from leaderboard.sealed import MODELS, SEALED, UNDECIDED, Labels, Part, Sealed, is_public
+from leaderboard.sealing.sealed import MODELS, SEALED, UNDECIDED, Labels, Part, Sealed, is_public
 from mdbench import files
+from mdbench.cases import SEEDS, codes, split, taking_part
 from mdbench.errors import MdbenchError, reason
-from mdbench.own_cases import SEEDS
-from mdbench.report import say
-from mdbench.splits import codes, split, taking_part
-from mdbench.tasks import TASKS, find_task
-from mdbench.zoo import Zoo, find_zoo, load_zoo
+from mdbench.showing import say
+from mdbench.tables import TASKS, Zoo, find_task, find_zoo, load_zoo
 
 PUBLIC: Final = "public"
 LABELS: Final = "labels.fernet"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from leaderboard.board import CaseScore
-from leaderboard.whisker import Scale
-from mdbench.stats import Interval
+from leaderboard.ranking import CaseScore
+from leaderboard.site.whisker import Scale
+from mdbench.scoring import Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mdbench.evaluation import Posed
-from mdbench.tasks import TASKS
+from mdbench.scoring import Posed
+from mdbench.tables import TASKS
 
 #: The knobs over which mistakes are drawn: down and across.
 DOWN, ACROSS = "batch_size", "width"

@@ -8,17 +8,14 @@ import numpy as np
 from markupsafe import escape
 
 import mdbench
-from leaderboard.board import Board, CaseScore, Place, Row, View
-from leaderboard.lines import Scored, case_lines, method_lines, ranked, scale_of
-from leaderboard.mistakes import Figures
-from leaderboard.ranking import critical_difference
-from leaderboard.standings import MARKDOWN, STANDINGS
-from leaderboard.template import SIGNS, case_page, cells, highlighted, render, track_of
-from leaderboard.whisker import Scale
-from leaderboard.zoo_card import zoo_card
-from mdbench.evaluation import Posed
-from mdbench.schema import COLUMNS, VISIBLE_FAMILIES, Family
-from mdbench.tasks import Task
+from leaderboard.ranking import MARKDOWN, STANDINGS, Board, CaseScore, Place, Row, View, critical_difference
+from leaderboard.site.lines import Scored, case_lines, method_lines, ranked, scale_of
+from leaderboard.site.mistakes import Figures
+from leaderboard.site.template import SIGNS, case_page, cells, highlighted, render, track_of
+from leaderboard.site.whisker import Scale
+from leaderboard.site.zoo_card import zoo_card
+from mdbench.scoring import Posed
+from mdbench.tables import COLUMNS, VISIBLE_FAMILIES, Family, Task
 
 #: Lines in a figure of accuracy against budget: as many as there are colours and shapes to tell them apart.
 LINES: Final = 8

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import typer
 
-from leaderboard.board import assemble
-from leaderboard.site import build
+from leaderboard.ranking import assemble
+from leaderboard.site.site import build
 from mdbench.errors import MdbenchError, reason
 
 HOST: Final = "127.0.0.1"

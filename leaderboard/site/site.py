@@ -11,9 +11,8 @@ from typing import Final
 
 import typer
 
-from leaderboard.board import Board, assemble, no_collection
-from leaderboard.pages import Pages
-from leaderboard.standings import MARKDOWN, STANDINGS, markdown, standings
+from leaderboard.ranking import MARKDOWN, STANDINGS, Board, assemble, markdown, no_collection, summarised
+from leaderboard.site.pages import Pages
 from mdbench.errors import MdbenchError, reason
 
 #: What tells a folder of ours from any other.
@@ -36,8 +35,8 @@ license: mit
 def build(board: Board, out: Path) -> None:
     """Write the site into a folder: whole or not at all. What a build wrote there before is replaced.
 
-    Beside the pages are ``leaderboard.json`` (`leaderboard.standings.Standings`), ``LEADERBOARD.md`` and a ``README.md`` for
-    a Space. The same board gives the same bytes.
+    Beside the pages are ``leaderboard.json`` (`leaderboard.ranking.standings.Standings`), ``LEADERBOARD.md`` and, for a Space, a
+    ``README.md``. The same board gives the same bytes.
 
     Raises
     ------
@@ -71,12 +70,12 @@ def _blaming(out: Path) -> Iterator[None]:
 
 
 def _write(board: Board, folder: Path) -> None:
-    with resources.as_file(resources.files("leaderboard").joinpath("assets")) as assets:
+    with resources.as_file(resources.files("leaderboard.site").joinpath("assets")) as assets:
         copytree(assets, folder / "assets")
     table = markdown(board)
     for name, text in (
         *Pages(board),
-        (STANDINGS, standings(board).model_dump_json() + "\n"),
+        (STANDINGS, summarised(board).model_dump_json() + "\n"),
         (MARKDOWN, table),
         ("README.md", _SPACE + table),
         (MARKER, _SAYS),

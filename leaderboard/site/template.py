@@ -10,8 +10,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from leaderboard.board import Row
-from mdbench.schema import COLUMNS
+from leaderboard.ranking import Row
+from mdbench.tables import COLUMNS
 
 #: Verdict on an entry → a sign, for eyes that do not see its colour.
 SIGNS: Final = {"verified": "✓", "reproduced within noise": "≈", "self-reported": "○", "rejected": "✕"}
@@ -53,7 +53,7 @@ def case_page(name: str) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("leaderboard"),
+        loader=PackageLoader("leaderboard.site"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

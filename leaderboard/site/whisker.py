@@ -7,7 +7,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from mdbench.stats import Interval
+from mdbench.scoring import Interval
 
 #: Its size, in units of the drawing.
 WIDTH: Final = 180

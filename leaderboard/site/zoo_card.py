@@ -5,12 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.mistakes import ACROSS, DOWN
+from leaderboard.site.mistakes import ACROSS, DOWN
 from mdbench.cases import Case
-from mdbench.labels import decided
-from mdbench.schema import COLUMNS, VISIBLE_FAMILIES
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Zoo
+from mdbench.tables import COLUMNS, NONE, TASKS, VISIBLE_FAMILIES, Zoo, decided
 
 
 def zoo_card(zoo: Zoo, cases: Iterable[Case]) -> dict[str, Any]:

@@ -16,15 +16,6 @@ from typing import Any, Final
 import typer
 from pydantic import ValidationError
 
-from leaderboard.checks import (
-    check,
-    check_among,
-    check_method,
-    check_requirements,
-    families_of,
-    read_entries,
-)
-from leaderboard.cli import ENTRIES
 from leaderboard.entry import (
     ENTRY,
     METHOD,
@@ -34,24 +25,29 @@ from leaderboard.entry import (
     SELECTIONS,
     Dataset,
     Entry,
+    Exam,
     File,
     MethodFile,
     Timings,
+    check,
+    check_among,
+    check_method,
+    check_requirements,
+    families_of,
+    read_entries,
     sealed_file,
+    sheet_of,
     slug_of,
 )
-from leaderboard.exam import Exam
-from leaderboard.sheet import sheet_of
+from leaderboard.paths import ENTRIES
 from mdbench import files
 from mdbench.cases import load_cases
 from mdbench.cli import progress_bar
 from mdbench.errors import MdbenchError, reason
-from mdbench.evaluation import Evaluated, Progress, evaluated
-from mdbench.method import find_method
-from mdbench.nursery import CORES, TIMEOUT
-from mdbench.report import say, show_failures
-from mdbench.results import Environment, Failure
-from mdbench.zoo import Zoo, find_zoo
+from mdbench.methods import CORES, TIMEOUT, find_method
+from mdbench.scoring import Environment, Evaluated, Failure, Progress, evaluated
+from mdbench.showing import say, show_failures
+from mdbench.tables import Zoo, find_zoo
 
 _SCRATCH: Final = ".submitting-"
 _STALE: Final = 24 * 3600  # seconds after which nobody is writing there any more
@@ -100,7 +96,7 @@ def submit(
     selections : what is answered, `leaderboard.entry.REQUIRED` in any case; None for that, and for the published cases
         where their zoos are on this machine.
     sealed : public parts of sealed zoos, to be answered too.
-    workers, timeout, sandbox, progress : see `mdbench.evaluation.Asking`.
+    workers, timeout, sandbox, progress : see `mdbench.scoring.evaluation.Asking`.
     say : called with what is worth knowing.
 
     Returns
@@ -142,7 +138,7 @@ def submit(
             raise MdbenchError("nothing was written: the method answers none of the tasks of the board")
         on_sealed = {}
         for folder in sealed:
-            from leaderboard.sealed import answer
+            from leaderboard.sealing import answer
 
             answered = answer(file, folder, **how)
             if answered.content is not None:
@@ -199,7 +195,7 @@ def command(
         say(f"verify it:  mdbench leaderboard verify {folder.name}{elsewhere}")
         say(f"submit it:  commit {folder} and open a pull request; docs/submitting.md says how")
         return
-    from leaderboard.pull_request import open_pull_request
+    from leaderboard.submitting.pull_request import open_pull_request
 
     try:
         say(f"opened {open_pull_request(folder, pr)}")

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from leaderboard import plain_json
-from leaderboard.entry import Sha256, Slug
+from leaderboard.entry import Sha256, Slug, plain_json
+from leaderboard.sealing import SealedScore
 from mdbench import files
 from mdbench.errors import MdbenchError
 from mdbench.errors import reason as why
@@ -51,18 +51,6 @@ class Verdict(_Strict):
     reason: str
 
 
-class SealedScore(_Strict):
-    """Accuracies on a sealed zoo, in %: the mean over `tasks` with its interval; task → accuracy of all it answers."""
-
-    zoo: str
-    labels_sha256: Sha256
-    tasks: tuple[str, ...]
-    accuracy: float
-    low: float
-    high: float
-    by_task: dict[str, float]
-
-
 class Event(_Strict):
     """One line.
 
@@ -75,7 +63,7 @@ class Event(_Strict):
         ``removed``, ``sealed`` (scored on a sealed zoo).
     entry, entry_sha256 : which entry, and the digest of its ``entry.json``, which holds those of its other files.
     reason : why, in words.
-    mdbench, dataset : version, and digest of the data of the cases that it answers (`leaderboard.exam.Exam.digest_of`).
+    mdbench, dataset : version, and digest of the data of the cases that it answers (`leaderboard.entry.Exam.digest_of`).
     verdict : of a verification.
     scores : case → accuracy in %, of ``accepted`` and ``rescored``.
     by : slug of the entry that superseded it.

@@ -16,18 +16,16 @@ from rich.markup import escape
 from rich.table import Table
 
 import mdbench
-from leaderboard import ledger
-from leaderboard.checks import check, read_entries, read_entry
-from leaderboard.ledger import LEDGER, Ledger, State
-from leaderboard.seal import KEY, PUBLIC
-from leaderboard.sealed import Part
-from leaderboard.verify import Exams, Verified, record, score_sealed, scored
-from leaderboard.verify import verify as verify_one
+from leaderboard.entry import check, read_entries, read_entry
+from leaderboard.sealing import KEY, PUBLIC, Part
+from leaderboard.verifying import ledger
+from leaderboard.verifying.ledger import LEDGER, Ledger, State
+from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored
+from leaderboard.verifying.verification import verify as verify_one
 from mdbench.cli import progress_bar
 from mdbench.errors import MdbenchError
-from mdbench.report import say
-from mdbench.sandbox import Sandbox
-from mdbench.workers import Runner, Workers
+from mdbench.methods import Runner, Sandbox, Workers
+from mdbench.showing import say
 
 _COLOURS = {"verified": "green", "reproduced within noise": "cyan", "self-reported": "yellow", "rejected": "red"}
 
@@ -62,7 +60,7 @@ def verify(
     rerun : whether methods are run again.
     recorded : whether the ledger is written.
     sealed, key : labels of a sealed zoo and their key, to score the entries on it too.
-    workers, timeout, sandbox : see `mdbench.evaluation.Asking`.
+    workers, timeout, sandbox : see `mdbench.scoring.evaluation.Asking`.
 
     Raises
     ------

@@ -12,15 +12,12 @@ import numpy as np
 from packaging.requirements import Requirement
 from scipy import stats
 
-from leaderboard.checks import Checked, requirement_lines
-from leaderboard.entry import METHOD, Entry
-from leaderboard.exam import Exam
-from leaderboard.ledger import Verdict
-from mdbench.method import Method, MethodError
-from mdbench.results import Environment
-from mdbench.workers import Order, Runner
+from leaderboard.entry import METHOD, Checked, Entry, Exam, requirement_lines
+from leaderboard.verifying.ledger import Verdict
+from mdbench.methods import Method, MethodError, Order, Runner
+from mdbench.scoring import Environment
 
-#: case → what was predicted, see `leaderboard.checks.Checked`.
+#: case → what was predicted, see `leaderboard.entry.Checked`.
 Predicted = Mapping[str, np.ndarray]
 
 #: How often a method is run again whose predictions are not those submitted.

@@ -10,15 +10,13 @@ from typing import Any, Final
 import numpy as np
 
 import mdbench
-from leaderboard import ledger
-from leaderboard.checks import Checked, check, check_among, line, read_entry
-from leaderboard.entry import METHOD, SELECTIONS, Entry
-from leaderboard.exam import Exam
-from leaderboard.ledger import Ledger, SealedScore, Verdict
-from leaderboard.refused import Refused
-from leaderboard.rerun import first_difference, rerun
+from leaderboard.entry import METHOD, SELECTIONS, Checked, Entry, Exam, Refused, check, check_among, line, read_entry
+from leaderboard.sealing import Part, SealedScore, answer, check_answers, score
+from leaderboard.verifying import ledger
+from leaderboard.verifying.ledger import Ledger, Verdict
+from leaderboard.verifying.rerun import first_difference, rerun
 from mdbench.errors import MdbenchError
-from mdbench.workers import Runner
+from mdbench.methods import Runner
 
 UNTOUCHED: Final = "self-reported"
 
@@ -84,7 +82,7 @@ def verify(
     Parameters
     ----------
     folder : the entry.
-    known : the other entries, see `leaderboard.checks.read_entries`.
+    known : the other entries, see `leaderboard.entry.read_entries`.
     history : what happened before.
     exams : the exams.
     runner : runs the method; None where it is not to be run.
@@ -135,7 +133,7 @@ def record(path: Path, found: Verified, known: Mapping[str, Entry]) -> None:
     ----------
     path : the ledger.
     found : of `verify`.
-    known : all entries, see `leaderboard.checks.read_entries`; one may supersede another.
+    known : all entries, see `leaderboard.entry.read_entries`; one may supersede another.
 
     Raises
     ------
@@ -196,30 +194,28 @@ def score_sealed(found: Checked, labels: Path, key: Path, **how: Any) -> SealedS
     ----------
     found : the entry.
     labels, key : of the sealed zoo; its public part is the folder ``public`` beside them.
-    how : workers, timeout, sandbox: see `leaderboard.sealed.answer`.
+    how : workers, timeout, sandbox: see `leaderboard.sealing.answer`.
 
     Raises
     ------
     MdbenchError
         The entry has no predictions for it, or they are not those of its method.
     """
-    from leaderboard import sealed
-
     public = labels.parent / "public"
-    part = sealed.Part.read(public)
+    part = Part.read(public)
     content = found.sealed.get(part.sealed.name)
     if content is None:
         raise MdbenchError(f"{found.entry.slug} has no predictions on {part.sealed.name}")
     exam = part.exam()
-    submitted = sealed.check_answers(content, exam)
+    submitted = check_answers(content, exam)
     with tempfile.TemporaryDirectory(prefix="mdbench-verify-") as folder:
         file = Path(folder, METHOD)
         file.write_text(found.source, encoding="utf-8")
-        answered = sealed.answer(file, public, **how)
-    again = sealed.check_answers(answered.content, exam) if answered.content else {}
+        answered = answer(file, public, **how)
+    again = check_answers(answered.content, exam) if answered.content else {}
     if submitted.keys() != again.keys():
         raise MdbenchError(f"{found.entry.slug} answers other tasks on {part.sealed.name} when it is run again")
     where = first_difference(submitted, again, exam)
     if where:
         raise MdbenchError(f"{found.entry.slug}: predictions on {part.sealed.name} are not its method's: {where}")
-    return sealed.score(content, public, labels, key)
+    return score(content, public, labels, key)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mdbench.errors import MdbenchError
-from mdbench.tasks import TASKS, Task
+from mdbench.tables import TASKS, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ class Case(_Strict):
     train, test : names of the zoos.
     scenario : how train and test differ.
     about : how the training rows are drawn, in words, with the word BUDGET for the budget.
-    sample, knobs, budget : how the training rows are drawn; see `mdbench.splits.draw`.
+    sample, knobs, budget : how the training rows are drawn; see `mdbench.cases.draw`.
     seeds : one training sample for each.
     keep : knob → values that take part, in both zoos.
     train_keep, test_keep : the same, in one of them only.
@@ -153,7 +153,7 @@ def _spread(sweep: Any) -> Iterator[Any]:
 
 @cache
 def _registry() -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:
-    return read_registry(resources.files("mdbench").joinpath("cases.toml").read_text(encoding="utf-8"))
+    return read_registry(resources.files("mdbench.cases").joinpath("cases.toml").read_text(encoding="utf-8"))
 
 
 def read_registry(text: str) -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:

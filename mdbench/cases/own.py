@@ -10,11 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from mdbench.cases import Case, Range, Sweep
+from mdbench.cases.cases import Case, Range, Sweep
+from mdbench.cases.splits import taking_part
 from mdbench.errors import MdbenchError
-from mdbench.splits import taking_part
-from mdbench.tasks import TASKS, Task
-from mdbench.zoo import Zoo
+from mdbench.tables import TASKS, Task, Zoo
 
 SEEDS: Final = (42, 90, 38, 18, 72)
 #: Cells trained on by one seed, at least; as many must be left over, at least.

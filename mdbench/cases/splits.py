@@ -12,10 +12,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
-from mdbench.cases import Case, Range
+from mdbench.cases.cases import Case, Range
 from mdbench.errors import MdbenchError
-from mdbench.tasks import NONE, Task, find_task
-from mdbench.zoo import Zoo
+from mdbench.tables import NONE, Task, Zoo, find_task
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,12 @@ from typing import Final
 
 import numpy as np
 
-import mdbench
-from mdbench.method import Method
-from mdbench.paths import cache_home
-from mdbench.results import package_versions
-from mdbench.splits import CaseRows
-from mdbench.trial import Answer
-from mdbench.zoo import Zoo
+from mdbench.cases import CaseRows
+from mdbench.methods.method import Method
+from mdbench.methods.trial import Answer
+from mdbench.paths import PACKAGE, cache_home
+from mdbench.tables import Zoo
+from mdbench.version import package_versions
 
 FOLDER: Final = "answers"
 
@@ -27,7 +26,7 @@ FOLDER: Final = "answers"
 def _harness() -> dict[str, str]:
     """Return what an answer depends on beside method, case and tables: versions, and mdbench's own source."""
     source = hashlib.sha256()
-    for file in sorted(Path(mdbench.__file__).parent.rglob("*.py")):
+    for file in sorted(PACKAGE.rglob("*.py")):
         source.update(file.read_bytes())
     return {"python": platform.python_version(), "mdbench": source.hexdigest(), **package_versions()}
 

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from mdbench.wire import LENGTH, Limits, receive, send
+from mdbench.methods.wire import LENGTH, Limits, receive, send
 
 _SET_DUMPABLE: Final = 4  # prctl, linux/prctl.h
 #: Numbers of system calls that Python does not know, by kind of machine.
@@ -38,7 +38,7 @@ def main() -> None:
     limits = Limits(**json.loads(sys.argv[1]))
     work = Path.cwd()
     _drop_root(limits.uid)
-    for module in ("mdbench.trial", "pyarrow", *sys.argv[2:]):
+    for module in ("mdbench.methods.trial", "pyarrow", *sys.argv[2:]):
         with contextlib.suppress(Exception):  # a method that needs it will say so
             importlib.import_module(module)
     ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
@@ -243,8 +243,8 @@ def _answer(writes: int, limits: Limits, address_space: int) -> None:
 
 def _reply(order: dict[str, Any], train: bytes, test: bytes) -> tuple[bytes, bytes]:
     """Return what is said of a question: JSON, and the verdicts, one byte a row."""
-    from mdbench.method import MethodError, read_method
-    from mdbench.trial import solve
+    from mdbench.methods.method import MethodError, read_method
+    from mdbench.methods.trial import solve
 
     try:
         file, source = Path.cwd() / order["file"], order["source"].encode()
@@ -273,8 +273,8 @@ def _question(order: dict[str, Any], train: bytes, test: bytes) -> Any:
     import numpy as np
     import pyarrow as pa
 
-    from mdbench.tasks import find_task
-    from mdbench.trial import Question
+    from mdbench.methods.trial import Question
+    from mdbench.tables import find_task
 
     learned, asked = (pa.ipc.open_stream(io.BytesIO(content)).read_all() for content in (train, test))
     columns = tuple(order["columns"])

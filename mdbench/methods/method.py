@@ -24,10 +24,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal
 
-import mdbench
 from mdbench.errors import MdbenchError
-from mdbench.schema import check_visible
-from mdbench.tasks import TASKS, find_task
+from mdbench.paths import PACKAGE
+from mdbench.tables import TASKS, check_visible, find_task
 
 Track = Literal["inductive", "transductive"]
 TRACKS: Final = ("inductive", "transductive")
@@ -252,7 +251,7 @@ def _imported_source(module: ModuleType) -> bytes:
         for key, folder in sysconfig.get_paths().items()
         if key in {"stdlib", "platstdlib", "purelib", "platlib"}
     )
-    ours = str(Path(mdbench.__file__).resolve().parent)
+    ours = str(PACKAGE)
     seen: dict[str, bytes] = {}
     waiting = [module]
     while waiting:
@@ -287,6 +286,5 @@ def own_frames(error: BaseException, file: Path | None) -> str:
         first = next((i for i, frame in enumerate(frames) if Path(frame.filename) == file), len(frames))
         own = frames[first:]
     else:
-        ours = Path(mdbench.__file__).parent
-        own = [frame for frame in frames if ours not in Path(frame.filename).parents]
+        own = [frame for frame in frames if PACKAGE not in Path(frame.filename).resolve().parents]
     return "".join([*traceback.format_list(own), *traceback.format_exception_only(error)]).rstrip()

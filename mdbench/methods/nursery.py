@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Final
 
 #: What workers have in memory from the start: what nearly every method needs, and is slow to import.
-PRELOADED: Final = ("mdbench.workers", "scipy.optimize", "sklearn.tree")
+PRELOADED: Final = ("mdbench.methods.workers", "scipy.optimize", "sklearn.tree")
 #: Seconds a method may take for one case, all its seeds together.
 TIMEOUT: Final = 600.0
 #: Cores that this process may use: as many workers, unless told otherwise.

@@ -4,7 +4,7 @@ A method file runs under bubblewrap: namespaces of its own, no network, a system
 folder, a user that is nobody, limits on memory, processes, files and time. Of this package it sees the code; the tables, the
 labels, the other entries and everybody's files are not there. It is sent one question at a time, training rows with labels
 and test rows without, as Arrow's IPC format over a pipe, and every question is answered by a process of its own that has
-heard of no other (`mdbench.inside`). What comes back is read as data: numbers within bounds, or the text of an error.
+heard of no other (`mdbench.methods.inside`). What comes back is read as data: numbers within bounds, or the text of an error.
 
 What it does not keep from a method: the kernel's keys last as long as the sandbox, so that a method could pass on what an
 earlier question told it; no true label is among that. Faults of the kernel are beyond it.
@@ -36,10 +36,10 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mdbench.errors import MdbenchError, reason
-from mdbench.method import Method, MethodError, as_method, named_methods
-from mdbench.trial import Answer, Question, Reply, answer, check_inductive
-from mdbench.wire import LENGTH, Limits, receive, send
-from mdbench.workers import Order
+from mdbench.methods.method import Method, MethodError, as_method, named_methods
+from mdbench.methods.trial import Answer, Question, Reply, answer, check_inductive
+from mdbench.methods.wire import LENGTH, Limits, receive, send
+from mdbench.methods.workers import Order
 
 #: The only folder that can be written inside.
 WORK: Final = "/sandbox/work"
@@ -240,7 +240,7 @@ class Box:
     def __init__(self, preloaded: Iterable[str], limits: Limits) -> None:
         self.preloaded = frozenset(preloaded)
         limits = replace(limits, uid=_USERS.take())
-        program = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from mdbench.inside import main; main()"
+        program = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from mdbench.methods.inside import main; main()"
         self._limits = limits
         self._process = subprocess.Popen(
             [
@@ -265,12 +265,12 @@ class Box:
 
         Parameters
         ----------
-        order, train, test : what `mdbench.inside` reads.
+        order, train, test : what `mdbench.methods.inside` reads.
         seconds : that the answer may take.
 
         Returns
         -------
-        How the process that was asked ended, and what it wrote: see `mdbench.inside`.
+        How the process that was asked ended, and what it wrote: see `mdbench.methods.inside`.
 
         Raises
         ------
@@ -375,7 +375,7 @@ class _Source:
 
 
 class Sandbox:
-    """Runs method files in sandboxes; a `mdbench.workers.Runner`.
+    """Runs method files in sandboxes; a `mdbench.methods.Runner`.
 
     Parameters
     ----------

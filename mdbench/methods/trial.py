@@ -18,10 +18,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from mdbench.method import Method, MethodError, describe, own_frames
-from mdbench.schema import COLUMNS, Family
-from mdbench.splits import CaseRows, codes
-from mdbench.tasks import Task
+from mdbench.cases import CaseRows, codes
+from mdbench.methods.method import Method, MethodError, describe, own_frames
+from mdbench.tables import COLUMNS, Family, Task
 
 #: How the reason begins where a zoo lacks what a method looks at.
 WANTS_COLUMN: Final = "it wants column"

@@ -13,12 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from mdbench.cases import Case
-from mdbench.method import Method, MethodError, load_method
-from mdbench.nursery import worker_context
-from mdbench.splits import CaseRows, split
-from mdbench.trial import Answer, ask
-from mdbench.zoo import Zoo, load_zoo
+from mdbench.cases import Case, CaseRows, split
+from mdbench.methods.method import Method, MethodError, load_method
+from mdbench.methods.nursery import worker_context
+from mdbench.methods.trial import Answer, ask
+from mdbench.tables import Zoo, load_zoo
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture

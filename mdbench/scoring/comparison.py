@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mdbench import stats
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import Asking, Posed, Progress, choose, pose
-from mdbench.nursery import TIMEOUT
-from mdbench.results import Failure
-from mdbench.trial import Answer
+from mdbench.methods import TIMEOUT, Answer
+from mdbench.scoring import stats
+from mdbench.scoring.evaluation import Asking, Posed, Progress, choose, pose
+from mdbench.scoring.results import Failure
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ def compare(
 
     Parameters
     ----------
-    a, b, workers, timeout, cache, progress : see `mdbench.evaluation.Asking`.
-    cases, zoo : see `mdbench.evaluation.choose`.
+    a, b, workers, timeout, cache, progress : see `mdbench.scoring.evaluation.Asking`.
+    cases, zoo : see `mdbench.scoring.choose`.
 
     Raises
     ------

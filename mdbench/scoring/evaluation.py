@@ -13,14 +13,25 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from mdbench import cache as kept
-from mdbench import stats
-from mdbench.cases import Case, load_cases, select
+from mdbench.cases import Case, CaseRows, load_cases, own_cases, select, split
 from mdbench.errors import MdbenchError
-from mdbench.method import Method, MethodError, as_method, find_method
-from mdbench.nursery import TIMEOUT
-from mdbench.own_cases import own_cases
-from mdbench.results import (
+from mdbench.methods import (
+    TIMEOUT,
+    Answer,
+    Here,
+    Method,
+    MethodError,
+    Order,
+    Runner,
+    Workers,
+    as_method,
+    find_method,
+)
+from mdbench.methods import (
+    cache as kept,
+)
+from mdbench.scoring import stats
+from mdbench.scoring.results import (
     PREDICTION_COLUMNS,
     Bootstrap,
     CaseRecord,
@@ -33,11 +44,7 @@ from mdbench.results import (
     SplitRecord,
     ZooRecord,
 )
-from mdbench.schema import COLUMNS
-from mdbench.splits import CaseRows, split
-from mdbench.trial import Answer
-from mdbench.workers import Here, Order, Runner, Workers
-from mdbench.zoo import Zoo, find_zoo, load_zoo
+from mdbench.tables import COLUMNS, Zoo, find_zoo, load_zoo
 
 #: Told how many answers are there, of how many.
 Progress = Callable[[int, int], None]
@@ -78,7 +85,8 @@ class Asking:
     workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
     timeout : seconds a method may take for one case, with workers.
     cache : whether answers given before, by the same source to the same case, are used and new ones kept.
-    sandbox : whether methods run in isolation, see `mdbench.sandbox`; nothing is then taken from the cache or kept in it.
+    sandbox : whether methods run in isolation, see `mdbench.methods.sandbox`; nothing is then taken from the cache or
+        kept in it.
     progress : called with the number of answers there and wanted, after every answer.
 
     Attributes
@@ -122,7 +130,7 @@ class Asking:
     def _runner_of(self, workers: int, timeout: float, *, sandbox: bool) -> AbstractContextManager[Runner]:
         in_files = [isinstance(thing, Path) for thing in self._things]
         if sandbox:
-            from mdbench.sandbox import Sandbox
+            from mdbench.methods import Sandbox
 
             if not all(in_files):
                 raise MdbenchError("only a method's file can run in the sandbox, not an object of this process")
@@ -276,7 +284,7 @@ def choose(
     ----------
     cases : see `mdbench.cases.load_cases`; with a zoo, of its own cases: names, sweeps or patterns. None for `otherwise`,
         and with a zoo for all.
-    zoo : name or folder of a zoo to evaluate on, by the cases that it makes itself (see `mdbench.own_cases`).
+    zoo : name or folder of a zoo to evaluate on, by the cases that it makes itself (see `mdbench.cases.own`).
     otherwise : the cases where nothing is said.
 
     Raises

@@ -11,17 +11,13 @@ from typing import Final
 
 import numpy as np
 
-from mdbench import stats
 from mdbench.cases import Case
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import Asking, AtHand, Posed, Progress, pose
-from mdbench.labels import order_along
-from mdbench.method import Method
-from mdbench.nursery import TIMEOUT
-from mdbench.results import Failure
-from mdbench.tasks import TASKS, Task
-from mdbench.trial import Answer
-from mdbench.zoo import Zoo
+from mdbench.methods import TIMEOUT, Answer, Method
+from mdbench.scoring import stats
+from mdbench.scoring.evaluation import Asking, AtHand, Posed, Progress, pose
+from mdbench.scoring.results import Failure
+from mdbench.tables import TASKS, Task, Zoo, order_along
 
 RULES: Final = ("one", "random", "optimal")
 #: The task that says which way to turn the temperature, where another task's verdict leaves that open.
@@ -102,7 +98,7 @@ def prescribe(
 
     Parameters
     ----------
-    methods, workers, timeout, cache, progress : see `mdbench.evaluation.evaluate`.
+    methods, workers, timeout, cache, progress : see `mdbench.scoring.evaluate`.
     cases : cases whose verdicts are moves.
     at_hand : zoos of these cases that were loaded already.
 

@@ -1,10 +1,9 @@
 """What an evaluation leaves behind: ``result.json`` and ``predictions.parquet``.
 
 The JSON is typed and versioned: a file of an older format stays readable. Its JSON Schema is ``docs/result.schema.json``,
-written by ``python -m mdbench.results``.
+written by ``python -m mdbench.scoring.results``.
 """
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -20,17 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-import mdbench
 from mdbench.cases import Case
 from mdbench.errors import MdbenchError
 from mdbench.revision import git_revision
+from mdbench.version import __version__, package_versions
 
 FORMAT: Final = 1
 RESULT: Final = "result.json"
 PREDICTIONS: Final = "predictions.parquet"
 PREDICTION_COLUMNS: Final = ("method", "case", "seed", "row", "predicted", "true")
-#: Packages whose versions may change a prediction.
-PACKAGES: Final = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "xgboost")
 
 
 class _Strict(BaseModel):
@@ -50,7 +47,7 @@ class Environment(_Strict):
     def here(cls) -> "Environment":
         """Describe this process."""
         return cls(
-            mdbench=mdbench.__version__,
+            mdbench=__version__,
             python=platform.python_version(),
             platform=platform.platform(),
             packages=package_versions(),
@@ -243,11 +240,6 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise MdbenchError(f"{folder} holds no readable result: {error}") from error
     return result
-
-
-def package_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that may change a prediction."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def json_schema() -> str:

@@ -22,11 +22,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError
-from mdbench.results import CaseRecord, Result
-from mdbench.schema import COLUMNS, Family
-from mdbench.stats import Difference
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Zoo
+from mdbench.scoring import CaseRecord, Difference, Result
+from mdbench.tables import COLUMNS, NONE, TASKS, Family, Zoo
 
 FORMATS: Final = (".pdf", ".png", ".svg")
 #: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.

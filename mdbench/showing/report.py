@@ -11,14 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mdbench.cases import Case, selections
-from mdbench.compare import Comparison
-from mdbench.method import MethodError, load_method, named_methods
-from mdbench.prescribe import RULES, Prescription
-from mdbench.results import CaseRecord, Failure, Result, Score
-from mdbench.schema import COLUMNS, VISIBLE_FAMILIES, Family
-from mdbench.tasks import TASKS
-from mdbench.trial import WANTS_COLUMN
-from mdbench.zoo import zoo_names
+from mdbench.methods import WANTS_COLUMN, MethodError, load_method, named_methods
+from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, Prescription, Result, Score
+from mdbench.tables import COLUMNS, TASKS, VISIBLE_FAMILIES, Family, zoo_names
 
 #: Above so many cases, one line a case takes the place of one table a case.
 DETAILED = 10

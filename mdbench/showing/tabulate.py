@@ -16,18 +16,14 @@ from typing import Final
 
 import numpy as np
 
-from mdbench import files, plots, stats
+from mdbench import files
 from mdbench.cases import Case, load_cases
-from mdbench.compare import pair
 from mdbench.errors import MdbenchError
-from mdbench.evaluation import Evaluated, Posed
-from mdbench.labels import SEED_NOISE, decided
-from mdbench.markdown import code, table
-from mdbench.results import Failure
 from mdbench.revision import own_revision
-from mdbench.schema import COLUMNS, Family
-from mdbench.tasks import TASKS
-from mdbench.zoo import Zoo
+from mdbench.scoring import Evaluated, Failure, Posed, pair, stats
+from mdbench.showing import plots
+from mdbench.showing.markdown import code, table
+from mdbench.tables import COLUMNS, SEED_NOISE, TASKS, Family, Zoo, decided
 
 #: How every such document begins; a file that begins otherwise is somebody else's.
 MARK: Final = "<!-- Written by `mdbench tabulate`, which replaces this file and its figure when it is run again. -->"

@@ -1,7 +1,7 @@
 """The published benchmark of Zhou et al. (ICML 2024), read from a clone of its repository.
 
 The published names appear here and nowhere else. Only measurements are read: RFI and labels are derived again from the
-test accuracies by `mdbench.labels`.
+test accuracies by `mdbench.tables.labels`.
 """
 
 from pathlib import Path
@@ -10,10 +10,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-import mdbench
 from mdbench.errors import MdbenchError
-from mdbench.labels import Move
-from mdbench.zoo import InputFile, Provenance, Zoo, sha256_of
+from mdbench.tables import InputFile, Move, Provenance, Zoo, sha256_of
+from mdbench.version import __version__
 
 REPOSITORY = "github.com/YefanZhou/ModelDiagnosis"
 
@@ -93,7 +92,7 @@ def _read_table(path: Path, name: str, title: str) -> Zoo:
         license="MIT",
         citation="Zhou, Chen, Cao, Schürholt, Yang. MD tree: a model-diagnostic tree grown on loss landscape. ICML 2024.",
         inputs=(InputFile(path=(FOLDER / path.name).as_posix(), sha256=sha256_of(path)),),
-        made_by=f"mdbench {mdbench.__version__}",
+        made_by=f"mdbench {__version__}",
     )
     try:
         return Zoo.from_table(name, title, table, MOVES, provenance)

@@ -7,12 +7,14 @@ hold.
 from pathlib import Path
 from typing import Final
 
+from mdbench.paths import PACKAGE
+
 DATA: Final = "data"
 
 
 def dataset_path() -> str:
     """Return the folder of the dataset, for ``datasets.load_dataset(mdbench.dataset_path())``."""
-    return str(Path(__file__).parent)
+    return str(PACKAGE)
 
 
 def bundled_zoos() -> Path:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from mdbench.tasks import NONE, TASKS, Task
+from mdbench.tables.tasks import NONE, TASKS, Task
 
 #: A margin of at most so many standard errors may be chance.
 SEED_NOISE: Final = 2
@@ -128,7 +128,7 @@ def decided(table: pd.DataFrame, task: Task) -> pd.Series:
 
     Parameters
     ----------
-    table : configurations of a zoo, columns as in `mdbench.schema`.
+    table : configurations of a zoo, columns as in `mdbench.tables.schema`.
     task : the question.
 
     Returns
@@ -159,7 +159,7 @@ def derive(
 
     Returns
     -------
-    Columns ``rfi_MOVE``, ``TASK`` and ``TASK_margin`` of `mdbench.schema`, same index as `grid`. With `by_seed` also
+    Columns ``rfi_MOVE``, ``TASK`` and ``TASK_margin`` of `mdbench.tables.schema`, same index as `grid`. With `by_seed` also
     ``rfi_MOVE_se`` and ``TASK_margin_se``, in points: 0 where the two points are one, NaN where fewer than two seeds
     have both.
     """

@@ -7,7 +7,7 @@ label; it takes the other rows, though, so that only transductive methods get it
 
 import pandas as pd
 
-from mdbench.schema import COLUMNS, QUANTILE
+from mdbench.tables.schema import COLUMNS, QUANTILE
 
 
 def quantiles(table: pd.DataFrame) -> pd.DataFrame:
@@ -15,7 +15,7 @@ def quantiles(table: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : the configurations of a zoo; columns as in `mdbench.schema`.
+    table : the configurations of a zoo; columns as in `mdbench.tables.schema`.
 
     Returns
     -------

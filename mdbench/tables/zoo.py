@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
-from mdbench.dataset import bundled_zoos
 from mdbench.errors import MdbenchError, reason
-from mdbench.labels import Move, derive
 from mdbench.paths import zoo_home
-from mdbench.quantiles import quantiles
-from mdbench.schema import COLUMNS, Family, kind
+from mdbench.tables.dataset import bundled_zoos
+from mdbench.tables.labels import Move, derive
+from mdbench.tables.quantiles import quantiles
+from mdbench.tables.schema import COLUMNS, Family, kind
 
 MANIFEST = "zoo.json"
 CONFIGURATIONS = "configurations.parquet"
@@ -94,7 +94,7 @@ class Zoo:
     ----------
     name : the zoo's name, which cases refer to.
     title : one line for people.
-    configurations : one row a grid point, indexed by ``configuration``; columns as in `mdbench.schema`. RFI and label
+    configurations : one row a grid point, indexed by ``configuration``; columns as in `mdbench.tables.schema`. RFI and label
         columns are always computed from the test errors, and quantiles from what they are quantiles of, never read.
     moves : which knob can be turned, in which direction, and what that does.
     provenance : where the zoo comes from.

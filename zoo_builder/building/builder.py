@@ -12,40 +12,19 @@ import torch
 
 from mdbench import __version__, files
 from mdbench.revision import own_revision
-from mdbench.zoo import MANIFEST as ZOO_MANIFEST
-from mdbench.zoo import Zoo, sha256_of, write_tables
-from zoo_builder.executors import OpenExecutor, carry_out
-from zoo_builder.network import initialised
-from zoo_builder.plan import LIMITS, Plan, Unit, estimate, plan
-from zoo_builder.spec import ZooSpec, read_spec
-from zoo_builder.store import LANDSCAPE, SPEC, Manifest, Store
-from zoo_builder.tables import assemble
-from zoo_builder.train import form
-from zoo_builder.units import writing
-from zoo_builder.work import Order, do, material
+from mdbench.tables import MANIFEST as ZOO_MANIFEST
+from mdbench.tables import Zoo, sha256_of, write_tables
+from zoo_builder.building.executors import OpenExecutor, carry_out
+from zoo_builder.building.plan import LIMITS, Plan, Unit, estimate, plan
+from zoo_builder.building.progress import Progress
+from zoo_builder.building.store import LANDSCAPE, SPEC, Manifest, Store
+from zoo_builder.building.tables import assemble
+from zoo_builder.building.units import writing
+from zoo_builder.building.work import Order, do, material
+from zoo_builder.specification import ZooSpec, initialised, read_spec
+from zoo_builder.training import form
 
 TIMINGS = "timings.parquet"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a build is.
-
-    Attributes
-    ----------
-    models, models_done : networks, of which so many are in the store.
-    found : networks that were there when this attempt began.
-    work, work_done, work_fresh : what they cost, in arbitrary units: in all, in the store, by this attempt.
-    seconds : since this attempt began.
-    """
-
-    models: int
-    models_done: int
-    found: int
-    work: float
-    work_done: float
-    work_fresh: float
-    seconds: float
 
 
 def build(
@@ -63,7 +42,7 @@ def build(
     ----------
     spec_path : the specification, a TOML file.
     folder : where the zoo goes; one that holds the beginning of the same build is continued.
-    open_executor : opens workers; see `zoo_builder.executors`.
+    open_executor : opens workers; see `zoo_builder.building.executors`.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
     only : names of the configurations that are built; all if left out. The labels of a part of a grid mean nothing.
     progress : called at the start and after every unit.
@@ -142,7 +121,9 @@ def _finish(store: Store, spec: ZooSpec, whole: Plan) -> Zoo:
     table = store.rows([unit.key for unit in whole.units])
     zoo = assemble(spec, table, sha256_of(store.folder / SPEC), store.manifest().made_by)
     if (store.folder / LANDSCAPE).is_dir():
-        from zoo_builder.measuring import with_measurements  # imports all families, which a build has no use for
+        from zoo_builder.building.measuring import (
+            with_measurements,  # imports all families, which a build has no use for
+        )
 
         zoo = with_measurements(zoo, store.folder)
     timings = table.sort_values("checkpoint", ignore_index=True)[["checkpoint", "seconds"]]
@@ -165,7 +146,7 @@ class Forecast:
     steps, samples : optimizer steps, and examples that pass through networks, over all networks.
     parameters : of the smallest and the largest network.
     multiplications : multiply–adds of the matrix products of all training.
-    form : how its networks train, see `zoo_builder.train.form`.
+    form : how its networks train, see `zoo_builder.training.form`.
     workers, seconds : estimated wall-clock time with so many workers, of which every one is on a core or a device of its own.
     bytes : estimated size of the checkpoints.
     """

@@ -8,14 +8,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import Zoo, sha256_of
-from zoo_builder.datasets import Dataset
-from zoo_builder.network import Network, initialised
-from zoo_builder.spec import ZooSpec, read_spec
-from zoo_builder.store import SPEC, Store
-from zoo_builder.subsets import Subsets
-from zoo_builder.tables import assemble, digest_of
-from zoo_builder.work import material, material_of
+from mdbench.tables import Zoo, sha256_of
+from zoo_builder.building.store import SPEC, Store
+from zoo_builder.building.tables import assemble, digest_of
+from zoo_builder.building.work import material, material_of
+from zoo_builder.specification import Dataset, Network, Subsets, ZooSpec, initialised, read_spec
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from mdbench.errors import MdbenchError
 from mdbench.extras import install_line
-from mdbench.nursery import worker_context
+from mdbench.methods import worker_context
 
 #: Opens an executor; closing it ends its workers.
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
@@ -59,7 +59,7 @@ def devices(wanted: str) -> list[str]:
     return chosen
 
 
-def local(workers: int, devices: Sequence[str], preloaded: str = "zoo_builder.work") -> OpenExecutor:
+def local(workers: int, devices: Sequence[str], preloaded: str = "zoo_builder.building.work") -> OpenExecutor:
     """Return what opens processes on this machine, one thread each, the devices dealt out among them.
 
     Workers have the module `preloaded` from the start.

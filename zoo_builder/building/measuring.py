@@ -26,21 +26,30 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import Zoo, write_tables
-from zoo_builder.build import Progress
-from zoo_builder.built import Built, Source
-from zoo_builder.datasets import Dataset
-from zoo_builder.executors import OpenExecutor, carry_out, device_here
-from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.measurement import configuration_table, gate, joined_layers, layer_table, network_table
-from zoo_builder.landscape.metric import Settings, Subject
-from zoo_builder.landscape.registry import FAMILIES, Family, chosen
-from zoo_builder.landscape.surface import open_surface
-from zoo_builder.network import Network, networks
-from zoo_builder.plan import LIMITS, cost
-from zoo_builder.store import LANDSCAPE, Store
-from zoo_builder.tables import MEASURED
-from zoo_builder.units import Units, writing
+from mdbench.tables import Zoo, write_tables
+from zoo_builder.building.built import Built, Source
+from zoo_builder.building.executors import OpenExecutor, carry_out, device_here
+from zoo_builder.building.plan import LIMITS
+from zoo_builder.building.progress import Progress
+from zoo_builder.building.store import LANDSCAPE, Store
+from zoo_builder.building.tables import MEASURED
+from zoo_builder.building.units import Units, writing
+from zoo_builder.landscape import (
+    FAMILIES,
+    Data,
+    Family,
+    Settings,
+    Subject,
+    chosen,
+    configuration_table,
+    gate,
+    joined_layers,
+    layer_table,
+    network_table,
+    open_surface,
+)
+from zoo_builder.specification import Dataset, Network, networks
+from zoo_builder.training import cost
 
 TABLES: Final = ("networks.parquet", "configurations.parquet", "layers.parquet")
 #: Parameters that the networks of a portion have together, at most, unless one configuration has more.
@@ -144,7 +153,7 @@ def measure(
     Parameters
     ----------
     folder : a zoo's, whose networks are all there.
-    open_executor : opens workers; see `zoo_builder.executors`.
+    open_executor : opens workers; see `zoo_builder.building.executors`.
     families : names of families; all if left out. What was measured of others before is kept.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``. On another one everything is measured anew.
     settings : how much of everything.

@@ -8,15 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Final, TypedDict
 
-import torch
-from torch import Tensor, nn
-
-from zoo_builder.datasets import Dataset
-from zoo_builder.models import parameter_count
-from zoo_builder.network import Network, networks
-from zoo_builder.spec import ZooSpec
-from zoo_builder.subsets import Subsets
-from zoo_builder.train import step_seconds
+from zoo_builder.specification import Dataset, Network, Subsets, ZooSpec, networks
+from zoo_builder.training import Cost, cost, step_seconds
 
 
 class Limits(TypedDict):
@@ -60,50 +53,6 @@ class Unit:
     def samples(self) -> int:
         """Examples that pass through a network in training, over all networks."""
         return sum(one.steps * one.batch_size for one in self.networks)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one example costs a network.
-
-    Attributes
-    ----------
-    parameters : trainable parameters.
-    multiplications : multiply–adds of a forward pass, in matrix products; training takes three times as many.
-    activations : numbers that layers put out in a forward pass, unfolded inputs of convolutions included.
-    tensors : parameters and buffers, counted as tensors.
-    bytes : of these tensors and their names.
-    """
-
-    parameters: int
-    multiplications: int
-    activations: int
-    tensors: int
-    bytes: int
-
-
-def cost(network: nn.Module, shape: tuple[int, ...]) -> Cost:
-    """Count what one example costs a network, by letting one through it."""
-    multiplications = activations = 0
-
-    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal multiplications, activations
-        activations += output.numel()
-        if isinstance(module, nn.Conv1d | nn.Conv2d):
-            positions = output[0, 0].numel()
-            multiplications += module.weight.numel() * positions
-            activations += module.weight[0].numel() * positions
-        elif isinstance(module, nn.Linear):
-            multiplications += module.weight.numel()
-
-    hooks = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, *shape))
-    for hook in hooks:
-        hook.remove()
-    state = network.state_dict()
-    stored = sum(len(name) + value.numel() * value.element_size() for name, value in state.items())
-    return Cost(parameter_count(network), multiplications, activations, len(state), stored)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
     DIR/units/KEY/              a unit: networks.parquet, checkpoints.safetensors, unit.json with their SHA-256
     DIR/zoo.json, configurations.parquet, checkpoints.parquet, timings.parquet
                                 the zoo, once all units are there
-    DIR/landscape/              what was measured of its networks; see `zoo_builder.measuring`
+    DIR/landscape/              what was measured of its networks; see `zoo_builder.building.measuring`
 
 What a kill or a power cut leaves behind are folders and files of names that nobody reads, and that the next build removes.
 """
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from zoo_builder.units import Units, writing
+from zoo_builder.building.units import Units, writing
 
 FORMAT = 1
 MANIFEST = "build.json"

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from torch import Tensor
 
-from mdbench.zoo import InputFile, Provenance, Zoo
-from zoo_builder.network import Trained
-from zoo_builder.spec import ZooSpec, configuration_name
+from mdbench.tables import InputFile, Provenance, Zoo
+from zoo_builder.specification import Trained, ZooSpec, configuration_name
 
 #: What is measured on every network.
 MEASURED = ("train_error", "train_loss", "test_error", "test_loss", "generalization_gap")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import sha256_of
+from mdbench.tables import sha256_of
 
 UNIT = "unit.json"
 _UNFINISHED = ".unfinished-"

@@ -35,18 +35,27 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import stats
 
-from mdbench.dataset import bundled_zoos
 from mdbench.errors import MdbenchError
-from mdbench.schema import COLUMNS, Family
-from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, Zoo, load_zoo, sha256_of, table_digests
-from zoo_builder.architecture import ARCHITECTURES
-from zoo_builder.build import Progress, build
-from zoo_builder.executors import OpenExecutor
-from zoo_builder.landscape.registry import FAMILIES, chosen
-from zoo_builder.measuring import measure
-from zoo_builder.spec import ZooSpec, configuration_name, read_spec
-from zoo_builder.store import SPEC
-from zoo_builder.tables import MEASURED
+from mdbench.tables import (
+    CHECKPOINTS,
+    COLUMNS,
+    CONFIGURATIONS,
+    LAYERS,
+    Family,
+    Zoo,
+    bundled_zoos,
+    load_zoo,
+    sha256_of,
+    table_digests,
+)
+from zoo_builder.building.builder import build
+from zoo_builder.building.executors import OpenExecutor
+from zoo_builder.building.measuring import measure
+from zoo_builder.building.progress import Progress
+from zoo_builder.building.store import SPEC
+from zoo_builder.building.tables import MEASURED
+from zoo_builder.landscape import FAMILIES, chosen
+from zoo_builder.specification import ARCHITECTURES, ZooSpec, configuration_name, read_spec
 
 Verdict = Literal["equal", "within tolerance", "differs"]
 #: Says what is being done, and returns what shows how far it is.
@@ -159,12 +168,12 @@ def verify(
     """Rebuild some configurations of a zoo, and compare them with its tables.
 
     Of the folder only ``zoo.json``, ``spec.toml`` and the tables are read. The specification is carried out as
-    `zoo_builder.build.build` does: where its architecture is an import path, that is imported, for those who trust it alone.
+    `build` does: where its architecture is an import path, that is imported, for those who trust it alone.
 
     Parameters
     ----------
     folder : the zoo's.
-    open_executor : opens workers; see `zoo_builder.executors`.
+    open_executor : opens workers; see `zoo_builder.building.executors`.
     seed : of the choice.
     configurations : how many, all their seeds; at most all that there are.
     families : names of families to be measured; if left out, all that the zoo was measured in.

@@ -8,14 +8,12 @@ from pathlib import Path
 import torch
 
 from mdbench.errors import MdbenchError
-from zoo_builder.datasets import Dataset, load_dataset
-from zoo_builder.executors import device_here
-from zoo_builder.plan import Unit
-from zoo_builder.spec import ZooSpec
-from zoo_builder.store import Store
-from zoo_builder.subsets import Subsets, draw_subsets
-from zoo_builder.tables import rows
-from zoo_builder.train import train
+from zoo_builder.building.executors import device_here
+from zoo_builder.building.plan import Unit
+from zoo_builder.building.store import Store
+from zoo_builder.building.tables import rows
+from zoo_builder.specification import Dataset, Subsets, ZooSpec, draw_subsets, load_dataset
+from zoo_builder.training import train
 
 
 @dataclass(frozen=True)

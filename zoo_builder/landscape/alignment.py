@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from zoo_builder.graph import UnknownLayerError, trace
 from zoo_builder.landscape.surface import Layout
+from zoo_builder.training import UnknownLayerError, trace
 
 #: Of units: the unit that is to be at place i is now at place ``permutation[i]``.
 Permutation: TypeAlias = NDArray[np.int64]

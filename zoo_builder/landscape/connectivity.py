@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo_builder.graph import UnknownLayerError
 from zoo_builder.landscape.alignment import aligned, hidden_units
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Measured, Metric, Subject
 from zoo_builder.landscape.surface import Surface
-from zoo_builder.operators import Descent
+from zoo_builder.training import Descent, UnknownLayerError
 
 #: Where ways are looked at, ends aside.
 INTERIOR: Final = (0.25, 0.5, 0.75)

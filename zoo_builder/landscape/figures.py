@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
-from mdbench.plots import COLOURS, MARKERS, STYLE
+from mdbench.showing import COLOURS, MARKERS, STYLE
 from zoo_builder.landscape.spectra import Curves
 from zoo_builder.landscape.topology import MergeTree
 

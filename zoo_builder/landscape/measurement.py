@@ -14,8 +14,9 @@ from torch.nn import functional
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data, check_classes, class_numbers
 from zoo_builder.landscape.metric import Measured, Settings, Subject
+from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.registry import Family, chosen
-from zoo_builder.landscape.surface import Loss, open_surface
+from zoo_builder.landscape.surface import Loss
 
 _GATE = 64
 _TRUTH = "right labels (truth)"
@@ -57,7 +58,7 @@ def measure(
     loss : what they were trained with: ``"cross_entropy"``, or a function of outputs (n, …) and targets (n, …) that
         returns their mean loss; metrics that are about classes are then missing.
     data : training inputs (n, …), floating point, and targets (n, …): for ``"cross_entropy"`` class numbers (n,).
-    families : which families to measure, see `zoo_builder.landscape.registry.FAMILIES`; all if left out.
+    families : which families to measure, see `zoo_builder.landscape.FAMILIES`; all if left out.
     test : held-out inputs and targets.
     truth : the right labels of the training examples, (n,), where some were replaced by wrong ones on purpose.
     device, dtype : where, and in which precision.

@@ -23,7 +23,7 @@ class Metric:
 
     Attributes
     ----------
-    column : its column in a zoo's tables; `mdbench.schema.COLUMNS` says unit, meaning and paper.
+    column : its column in a zoo's tables; `mdbench.tables.COLUMNS` says unit, meaning and paper.
     of : what it is a property of. A network's is also averaged over the seeds of a configuration.
     low, high : what it lies between, both included; None where there is no bound.
     cost : what it costs in one word or two, for people: ``free`` beside others, or passes through the network.

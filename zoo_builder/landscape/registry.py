@@ -1,4 +1,4 @@
-"""The families of landscape metrics, and what each of them measures. Columns are described in `mdbench.schema`."""
+"""The families of landscape metrics, and what each of them measures. Columns are described in `mdbench.tables.schema`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

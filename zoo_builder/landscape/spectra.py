@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from mdbench.schema import COLUMNS
+from mdbench.tables import COLUMNS
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Measured, Metric, Subject
 from zoo_builder.landscape.surface import Surface
@@ -302,7 +302,7 @@ def bulk(values: Array, rows: int, columns: int) -> Bulk:
 def layer_metrics(values: Array, rows: int, columns: int) -> dict[str, Array]:
     """Return what is measured of layers, column → (…,), from the eigenvalues (…, n) of their matrices, rows × columns.
 
-    The columns, and what they are, are in `mdbench.schema.COLUMNS`. Norms are WeightWatcher's: ``log10 λ_max``, the logarithm
+    The columns, and what they are, are in `mdbench.tables.COLUMNS`. Norms are WeightWatcher's: ``log10 λ_max``, the logarithm
     of the squared spectral norm, and ``log10 Σ λ``, that of the squared Frobenius norm. ``alpha_hat`` is
     ``alpha · log10 λ_max`` (Martin, Peng and Mahoney, Predicting trends in the quality of state-of-the-art neural networks
     without access to training or testing data, Nature Communications 2021).

@@ -13,9 +13,7 @@ from torch.nn import functional
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, Loss, filled, numbers
-from zoo_builder.plan import cost
-from zoo_builder.program import Program, trace
-from zoo_builder.tape import last_linear
+from zoo_builder.training import Program, cost, last_linear, program_of
 
 #: Numbers that layers put out for one block of examples, at most, all networks together.
 _BLOCK = 2**25
@@ -35,14 +33,14 @@ class Stacked:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Stack networks for inputs of a shape; see `zoo_builder.landscape.surface.open_surface`."""
+        """Stack networks for inputs of a shape; see `zoo_builder.landscape.open_surface`."""
         if not networks:
             raise ValueError("a surface needs at least one network")
         self.module = networks[0]
         self.layout = Layout(self.module)
         self.classifies = loss is None
         self._loss: Loss = loss or functional.cross_entropy
-        self._program: Program = trace(self.module, shape)
+        self._program: Program = program_of(self.module, shape)
         self._put_out = _put_out(self.module, shape)
         self._device, self._dtype = torch.device(device), dtype
         parameters, buffers = numbers(networks, self._moved)

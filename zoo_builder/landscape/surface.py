@@ -18,7 +18,6 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from zoo_builder.graph import UnknownLayerError
 from zoo_builder.landscape.data import Data
 
 #: What to say where there is no last linear layer.
@@ -195,39 +194,3 @@ def filled(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
 
 #: Examples in a batch that normalization's statistics are taken from.
 STATISTICS_BATCH = 256
-
-
-def open_surface(
-    networks: Sequence[nn.Module],
-    shape: tuple[int, ...],
-    *,
-    loss: Loss | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Surface:
-    """Return the surfaces of some networks.
-
-    Parameters
-    ----------
-    networks : of one shape. They are copied, and not changed.
-    shape : of one input.
-    loss : mean loss of logits (n, K) and targets (n, …); the mean cross-entropy, in nats, if left out.
-    device, dtype : where and in which precision to compute.
-
-    Raises
-    ------
-    ValueError
-        There are no networks, or their parameters and buffers differ in name or shape.
-    MdbenchError
-        The network cannot be mapped over a stack.
-    """
-    from zoo_builder.landscape.stacked import Stacked
-
-    if torch.device(device).type == "cpu" and loss is None:
-        from zoo_builder.landscape.taped import Taped
-
-        try:
-            return Taped(networks, shape, dtype)
-        except UnknownLayerError:
-            pass
-    return Stacked(networks, shape, loss=loss, device=device, dtype=dtype)

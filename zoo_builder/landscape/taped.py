@@ -12,10 +12,9 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError
-from zoo_builder import kernels, taped
 from zoo_builder.landscape.data import Data, class_numbers
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled, numbers
-from zoo_builder.tape import Memory
+from zoo_builder.training import Memory, kernels, taped
 
 #: Numbers that an arena should not exceed, a few times what the second cache holds; batches are cut to that.
 _ARENA = 2**19
@@ -45,7 +44,7 @@ class Taped:
     classifies = True
 
     def __init__(self, networks: Sequence[nn.Module], shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        """Write the tape; see `zoo_builder.landscape.surface.open_surface`.
+        """Write the tape; see `zoo_builder.landscape.open_surface`.
 
         Raises
         ------

@@ -4,13 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from mdbench.cases import Case, all_cases, load_cases
+from mdbench.cases import Case, CaseRows, all_cases, load_cases, own_cases, split
 from mdbench.errors import MdbenchError
-from mdbench.own_cases import own_cases
-from mdbench.splits import CaseRows, split
-from mdbench.tasks import TASKS
-from mdbench.zoo import Zoo
-from zoo_builder.card import split_name
+from mdbench.tables import TASKS, Zoo
+from zoo_builder.publishing.card import split_name
 
 _TEXTS = pa.list_(pa.string())
 _CASES = pa.schema(

@@ -19,11 +19,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mdbench.markdown import escape, table
-from mdbench.schema import COLUMNS, QUANTILE
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Zoo, sha256_of
-from zoo_builder.summary import label_balance, size_of, within_seed_noise
+from mdbench.showing import escape, table
+from mdbench.tables import COLUMNS, NONE, QUANTILE, TASKS, Zoo, sha256_of
+from zoo_builder.reporting import label_balance, size_of, within_seed_noise
 
 if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
@@ -215,7 +213,7 @@ def card(
     """
     from jinja2 import Environment, StrictUndefined
 
-    template = resources.files("zoo_builder").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    template = resources.files("zoo_builder.publishing").joinpath(TEMPLATE).read_text(encoding="utf-8")
     # Markdown for people and the Hub, which makes it safe: nothing here becomes HTML.
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
     rows = _columns(zoos)

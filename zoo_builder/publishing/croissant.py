@@ -12,9 +12,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mdbench.schema import COLUMNS
-from mdbench.zoo import Zoo, sha256_of
-from zoo_builder.card import CITATION, NAME, NOWHERE, TAGS, Config, contents_version
+from mdbench.tables import COLUMNS, Zoo, sha256_of
+from zoo_builder.publishing.card import CITATION, NAME, NOWHERE, TAGS, Config, contents_version
 
 #: Terms that are not of schema.org, as the specification has them, all of them: readers look for just these.
 _TERMS: Final = {

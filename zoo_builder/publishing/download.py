@@ -22,19 +22,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mdbench import files
-from mdbench.dataset import DATA
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import CHECKPOINTS, MANIFEST, load_checkpoints, sha256_of, table_digests
-from zoo_builder.architecture import ARCHITECTURES
-from zoo_builder.datasets import load_dataset
-from zoo_builder.header import Entry, Read, read_header, read_tensors
-from zoo_builder.places import Folder, Place, place
-from zoo_builder.shards import INDEX, Index, Shard, read_index, shard_path
-from zoo_builder.spec import Point, ZooSpec, configuration_name, parse_spec
-from zoo_builder.store import MANIFEST as BUILD
-from zoo_builder.store import SPEC
-from zoo_builder.tables import digest_of
-from zoo_builder.units import writing
+from mdbench.tables import CHECKPOINTS, DATA, MANIFEST, load_checkpoints, sha256_of, table_digests
+from zoo_builder.building import MANIFEST as BUILD
+from zoo_builder.building import SPEC, digest_of, writing
+from zoo_builder.publishing.header import Entry, Read, read_header, read_tensors
+from zoo_builder.publishing.places import Folder, Place, place
+from zoo_builder.publishing.shards import INDEX, Index, Shard, read_index, shard_path
+from zoo_builder.specification import ARCHITECTURES, Point, ZooSpec, configuration_name, load_dataset, parse_spec
 
 _LARGEST_SPEC: Final = 2**20  # bytes
 _STEP: Final = 2**22  # bytes from one report of progress to the next

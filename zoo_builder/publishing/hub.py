@@ -15,8 +15,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 
 from mdbench.errors import MdbenchError
 from mdbench.hub import asking
-from mdbench.zoo import sha256_of
-from zoo_builder.card import is_card
+from mdbench.tables import sha256_of
+from zoo_builder.publishing.card import is_card
 
 #: What in a repository is ours, and goes when it is no longer in the folder; everything else there stays.
 OWN: Final = ("README.md", "croissant.json", "data/", "figures/", "checkpoints/")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mdbench.errors import MdbenchError, reason
-from zoo_builder.shards import INDEX, shard_path
+from zoo_builder.publishing.shards import INDEX, shard_path
 
 _CHUNK: Final = 2**22  # bytes
 #: Bytes of the largest file that is read as a whole.

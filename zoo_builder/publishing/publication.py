@@ -5,7 +5,7 @@
     data/ZOO/                            a zoo: zoo.json, its tables, spec.toml
     data/cases.parquet, splits.parquet   the benchmark on these zoos
     figures/ZOO.png                      which label stands where
-    checkpoints/ZOO/                     the networks, see `zoo_builder.shards`
+    checkpoints/ZOO/                     the networks, see `zoo_builder.publishing.shards`
 
 The card comes last. Until then there is one that describes nothing, which says that the folder is not finished, and is ours
 to go on with. Everything is a function of the zoos, so that publishing the same again gives the same bytes.
@@ -23,19 +23,27 @@ from typing import Final
 
 import matplotlib.pyplot as plt
 
-from mdbench import files, plots
-from mdbench.dataset import DATA
+from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.tasks import TASKS
-from mdbench.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, Zoo, find_zoo, load_zoo, sha256_of, write_tables
-from zoo_builder import shards
-from zoo_builder.benchmark import cases_of, cases_table, splits_table
-from zoo_builder.build import Progress
-from zoo_builder.built import Built
-from zoo_builder.card import NOWHERE, UNFINISHED, Config, card, front_matter, is_card, split_name
-from zoo_builder.croissant import croissant
-from zoo_builder.store import SPEC
-from zoo_builder.units import writing
+from mdbench.showing import plots
+from mdbench.tables import (
+    CHECKPOINTS,
+    CONFIGURATIONS,
+    DATA,
+    LAYERS,
+    MANIFEST,
+    TASKS,
+    Zoo,
+    find_zoo,
+    load_zoo,
+    sha256_of,
+    write_tables,
+)
+from zoo_builder.building import SPEC, Built, Progress, writing
+from zoo_builder.publishing import shards
+from zoo_builder.publishing.benchmark import cases_of, cases_table, splits_table
+from zoo_builder.publishing.card import NOWHERE, UNFINISHED, Config, card, front_matter, is_card, split_name
+from zoo_builder.publishing.croissant import croissant
 
 CARD: Final = "README.md"
 CROISSANT: Final = "croissant.json"

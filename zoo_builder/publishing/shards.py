@@ -21,11 +21,8 @@ from torch import Tensor
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.zoo import Zoo, sha256_of
-from zoo_builder.built import Built
-from zoo_builder.store import SPEC
-from zoo_builder.tables import digest_of
-from zoo_builder.units import writing
+from mdbench.tables import Zoo, sha256_of
+from zoo_builder.building import SPEC, Built, digest_of, writing
 
 FORMAT: Final = 1
 FOLDER: Final = "checkpoints"

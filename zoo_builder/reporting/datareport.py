@@ -18,16 +18,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mdbench import files, plots
+from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.markdown import escape, table
-from mdbench.schema import COLUMNS
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Zoo, find_zoo, load_zoo
-from zoo_builder import figures, summary
-from zoo_builder.report import duration
-from zoo_builder.spec import ZooSpec, read_spec
-from zoo_builder.store import SPEC
+from mdbench.showing import escape, plots, table
+from mdbench.tables import COLUMNS, NONE, TASKS, Zoo, find_zoo, load_zoo
+from zoo_builder.building import SPEC
+from zoo_builder.reporting import figures, summary
+from zoo_builder.reporting.quantities import duration
+from zoo_builder.specification import ZooSpec, read_spec
 
 REPORT: Final = "report.md"
 CORRELATIONS, MISSING = "correlations.csv", "missing.csv"

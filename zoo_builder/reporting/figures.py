@@ -1,4 +1,4 @@
-"""The figures of a zoo's data report. What they show is computed in `zoo_builder.summary`."""
+"""The figures of a zoo's data report. What they show is computed in `zoo_builder.reporting.summary`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mdbench.plots import STYLE, VERDICT_COLOURS
-from mdbench.tasks import NONE
+from mdbench.showing import STYLE, VERDICT_COLOURS
+from mdbench.tables import NONE
 
 #: Line height, inches.
 _LINE: Final = 0.19
@@ -24,7 +24,7 @@ def balance(found: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    found : what `zoo_builder.summary.label_balance` returned, not empty.
+    found : what `zoo_builder.reporting.label_balance` returned, not empty.
     """
     tasks = list(dict.fromkeys(found["task"]))
     bars = found["label_noise"].drop_duplicates().tolist()
@@ -84,7 +84,7 @@ def dots(found: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
 
     Parameters
     ----------
-    found : rows of what `zoo_builder.summary.correlations` returned, family by family, not empty.
+    found : rows of what `zoo_builder.reporting.summary.correlations` returned, family by family, not empty.
     titles : ``data`` or ``width`` → title of the panel.
     """
     heights, headings = _lines(found["family"].tolist())

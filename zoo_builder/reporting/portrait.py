@@ -10,13 +10,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdbench import plots
-from zoo_builder.built import Built, Source
-from zoo_builder.graph import UnknownLayerError
-from zoo_builder.landscape import alignment, connectivity, figures, hessian, krylov, spectra, topology
-from zoo_builder.landscape.metric import Settings, Subject
-from zoo_builder.measuring import open_subject, portion_of
-from zoo_builder.units import writing
+from mdbench.showing import plots
+from zoo_builder.building import Built, Source, open_subject, portion_of, writing
+from zoo_builder.landscape import (
+    Settings,
+    Subject,
+    alignment,
+    connectivity,
+    figures,
+    hessian,
+    krylov,
+    spectra,
+    topology,
+)
+from zoo_builder.training import UnknownLayerError
 
 FIGURES: Final = (
     "loss_surface",

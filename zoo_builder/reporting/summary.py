@@ -12,12 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from mdbench.labels import decided
-from mdbench.schema import COLUMNS, Family
-from mdbench.tasks import NONE, TASKS
-from mdbench.zoo import Zoo
+from mdbench.tables import COLUMNS, NONE, TASKS, Family, Zoo, decided
+from zoo_builder.building import MEASURED
 from zoo_builder.landscape import registry
-from zoo_builder.tables import MEASURED
 
 #: Below this share of a task's rows, in %, a verdict is too rare to be learned, or to be missed.
 RARE: Final = 2.0
@@ -83,7 +80,7 @@ def label_balance(zoo: Zoo) -> pd.DataFrame:
     Returns
     -------
     One row a task, label noise and verdict: ``task``, ``label_noise``, ``verdict``, ``rows``, ``share`` in % of the rows
-    with a verdict. Rows on which two verdicts share the largest RFI are counted as `mdbench.tasks.NONE`, with no share: they
+    with a verdict. Rows on which two verdicts share the largest RFI are counted as `mdbench.tables.NONE`, with no share: they
     are left out of the task. Tasks that the zoo has no labels of are left out.
     """
     rows = []
@@ -171,7 +168,7 @@ def within_seed_noise(zoo: Zoo) -> pd.DataFrame:
     -------
     One row a task and label noise: ``task``, ``label_noise``, ``rows`` with a verdict and a standard error, how many of them
     are ``within`` seed noise, their ``share`` in %, and the median ``margin`` and ``margin_se`` in points. Rows without a
-    verdict (`mdbench.tasks.NONE`) are left out of the task, and here. Empty where no standard errors are known.
+    verdict (`mdbench.tables.NONE`) are left out of the task, and here. Empty where no standard errors are known.
     """
     rows = []
     for name in TASKS:

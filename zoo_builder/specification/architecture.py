@@ -11,7 +11,7 @@ from mdbench.errors import MdbenchError
 if TYPE_CHECKING:
     from torch import nn
 
-#: The architectures of `zoo_builder.models`, known by their names.
+#: The architectures of `zoo_builder.specification.models`, known by their names.
 ARCHITECTURES: Final = ("mlp", "cnn1d", "cnn2d", "resnet18")
 
 
@@ -49,7 +49,7 @@ class ArchitectureSpec(BaseModel):
         MdbenchError
             The import path leads nowhere, or to something that cannot be called.
         """
-        path = f"zoo_builder.models:{self.name}" if self.name in ARCHITECTURES else self.name
+        path = f"zoo_builder.specification.models:{self.name}" if self.name in ARCHITECTURES else self.name
         module, _, attribute = path.partition(":")
         try:
             found: Any = getattr(importlib.import_module(module), attribute)

@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 from torch import Tensor, nn
 
-from zoo_builder.datasets import Dataset
-from zoo_builder.spec import Point, TrainingSpec, ZooSpec, configuration_name
-from zoo_builder.subsets import Subsets
+from zoo_builder.specification.datasets import Dataset
+from zoo_builder.specification.spec import Point, TrainingSpec, ZooSpec, configuration_name
+from zoo_builder.specification.subsets import Subsets
 
 # What a seed is used for: streams that share nothing.
 _INITIALISATION, _ORDER = range(2)

@@ -12,9 +12,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mdbench.errors import MdbenchError
-from mdbench.labels import Move
-from zoo_builder.architecture import ArchitectureSpec
-from zoo_builder.datasets import DatasetSpec
+from mdbench.tables import Move
+from zoo_builder.specification.architecture import ArchitectureSpec
+from zoo_builder.specification.datasets import DatasetSpec
 
 Knob = Literal[
     "width", "depth", "batch_size", "data_fraction", "label_noise", "learning_rate", "weight_decay", "epochs"

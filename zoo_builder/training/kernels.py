@@ -1,6 +1,6 @@
 """The inner loops of training and measuring on a CPU, compiled by Numba: a network's whole training is a call or two.
 
-They read a tape (`zoo_builder.tape`), forwards for logits and backwards for gradients. Everything a network puts out lies in
+They read a tape (see `tape`), forwards for logits and backwards for gradients. Everything a network puts out lies in
 one flat array, the arena, as (height, width, channels, examples): what a convolution sees from one position is then one
 contiguous block, so that it is one small matrix product a position and a row of its kernel, and nothing is ever unfolded.
 One network at a time: what a small one needs in a step stays in the nearer caches. One thread.
@@ -612,7 +612,7 @@ def train(
     values, steps : the tape: the input is its first value, the logits are the target of its last step.
     parameters, velocity, gradient : (P,); the first two are changed.
     buffers : (Q,), changed.
-    arena, saved, scratch : memory to work in, see `zoo_builder.tape.Memory`.
+    arena, saved, scratch : memory to work in, see `zoo_builder.training.Memory`.
     examples : (n, height · width · channels).
     chosen, labels : examples and their labels, int64 (steps, B).
     rates : learning rates (steps,).

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo_builder.graph import UnknownLayerError
+from zoo_builder.training.graph import UnknownLayerError
 
 _EXAMPLES = 8
 #: Relative differences that rounding explains; what a trace misses makes differences of the order of one.

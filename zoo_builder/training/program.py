@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mdbench.errors import MdbenchError, reason
-from zoo_builder import graph as graphs
-from zoo_builder.operators import convolve, normalize
-from zoo_builder.probe import Answers, Probe
+from zoo_builder.training import graph as graphs
+from zoo_builder.training.operators import convolve, normalize
+from zoo_builder.training.probe import Answers, Probe
 
 Tensors = Mapping[str, Tensor]
 
@@ -43,7 +43,7 @@ class Program(Protocol):
         """
 
 
-def trace(network: nn.Module, shape: tuple[int, ...]) -> Program:
+def program_of(network: nn.Module, shape: tuple[int, ...]) -> Program:
     """Return the program of a network for inputs of a shape: stacked where that computes the same, mapped otherwise."""
     try:
         program = _Stacked.of(network)

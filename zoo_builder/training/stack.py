@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo_builder.program import Program, trace
+from zoo_builder.training.program import Program, program_of
 
 
 class Stack:
@@ -34,7 +34,7 @@ class Stack:
         """
         if not networks:
             raise ValueError("a stack needs at least one network")
-        self.program: Program = trace(networks[0], shape)
+        self.program: Program = program_of(networks[0], shape)
         self._names = _names(networks[0])
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}

@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo_builder.datasets import Dataset
-from zoo_builder.network import Batches, Network, Trained, initialised, learning_rates
-from zoo_builder.operators import Descent, cross_entropy, gather
-from zoo_builder.spec import ZooSpec
-from zoo_builder.stack import Stack
-from zoo_builder.subsets import Subsets
+from zoo_builder.specification import Batches, Dataset, Network, Subsets, Trained, ZooSpec, initialised, learning_rates
+from zoo_builder.training.operators import Descent, cross_entropy, gather
+from zoo_builder.training.stack import Stack
 
 #: Steps whose batches are drawn and brought to the device at once.
 _BLOCK = 64
@@ -59,7 +56,7 @@ def train(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> list[Trained]:
-    """Train networks of one shape and batch size together; see `zoo_builder.train.train`."""
+    """Train networks of one shape and batch size together; see `zoo_builder.training.train`."""
     run = _Run(spec, dataset, subsets, networks, device, dtype)
     trained: dict[str, Trained] = {}
     while run.networks:

@@ -1,4 +1,4 @@
-"""A network as a tape of steps that the compiled loops of `zoo_builder.kernels` read.
+"""A network as a tape of steps that the compiled loops of `zoo_builder.training.kernels` read.
 
 Every value that the network puts out has its place in one flat arena, as (height, width, channels, examples); one-dimensional
 signals have height 1, vectors have channels alone. Parameters and buffers lie in one vector each, rearranged so that the
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo_builder import kernels
-from zoo_builder.graph import Layer, UnknownLayerError, trace
+from zoo_builder.training import kernels
+from zoo_builder.training.graph import Layer, UnknownLayerError, trace
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,21 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from mdbench.errors import MdbenchError
-from zoo_builder import kernels
-from zoo_builder.datasets import Dataset
-from zoo_builder.graph import ONE_VALUE, UnknownLayerError
-from zoo_builder.network import Batches, Network, Trained, initialised, learning_rates
-from zoo_builder.probe import Answers, Probe
-from zoo_builder.spec import TrainingSpec, ZooSpec
-from zoo_builder.subsets import Subsets
-from zoo_builder.tape import Memory, Tape
+from zoo_builder.specification import (
+    Batches,
+    Dataset,
+    Network,
+    Subsets,
+    Trained,
+    TrainingSpec,
+    ZooSpec,
+    initialised,
+    learning_rates,
+)
+from zoo_builder.training import kernels
+from zoo_builder.training.graph import ONE_VALUE, UnknownLayerError
+from zoo_builder.training.probe import Answers, Probe
+from zoo_builder.training.tape import Memory, Tape
 
 #: Numbers put out and multiplied before training or measuring can be interrupted: some tenths of a second.
 _BLOCK = 2**28
@@ -34,7 +41,7 @@ def train(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> list[Trained]:
-    """Train networks of one shape and batch size; see `zoo_builder.train.train`.
+    """Train networks of one shape and batch size; see `zoo_builder.training.train`.
 
     Raises
     ------
@@ -77,7 +84,7 @@ def write(
 
     Parameters
     ----------
-    network, shape, lasting : see `zoo_builder.tape.Tape`.
+    network, shape, lasting : see `zoo_builder.training.tape.Tape`.
     dtype : what to compute in.
 
     Raises

@@ -6,13 +6,10 @@ from typing import Literal
 import torch
 from torch import nn
 
-from zoo_builder import stacked, taped
-from zoo_builder.datasets import Dataset
-from zoo_builder.graph import UnknownLayerError
-from zoo_builder.network import Network, Trained
-from zoo_builder.program import trace
-from zoo_builder.spec import ZooSpec
-from zoo_builder.subsets import Subsets
+from zoo_builder.specification import Dataset, Network, Subsets, Trained, ZooSpec
+from zoo_builder.training import stacked, taped
+from zoo_builder.training.graph import UnknownLayerError
+from zoo_builder.training.program import program_of
 
 
 def train(
@@ -80,7 +77,7 @@ def form(
             pass
         else:
             return "taped"
-    return trace(network, shape).form
+    return program_of(network, shape).form
 
 
 def _on_cpu(device: str | torch.device) -> bool:

@@ -1,0 +1,11 @@
+from .board import (
+    Board as Board,
+    CaseScore as CaseScore,
+    Place as Place,
+    Row as Row,
+    View as View,
+    assemble as assemble,
+    no_collection as no_collection,
+)
+from .ranking import critical_difference as critical_difference
+from .standings import MARKDOWN as MARKDOWN, STANDINGS as STANDINGS, markdown as markdown, summarised as summarised

@@ -1,0 +1,103 @@
+"""Answers to a sealed zoo, scored by whoever has its labels."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from cryptography.fernet import Fernet, InvalidToken
+from pydantic import BaseModel, ConfigDict
+
+from leaderboard.entry import (
+    PUBLISHED,
+    Sha256,
+)
+from leaderboard.sealing.answers import check_answers
+from leaderboard.sealing.sealed import SEALED, Labels, Part
+from mdbench.errors import MdbenchError, reason
+from mdbench.scoring import stats
+
+
+class SealedScore(BaseModel):
+    """Accuracies on a sealed zoo, in %: the mean over `tasks` with its interval; task → accuracy of all it answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    zoo: str
+    labels_sha256: Sha256
+    tasks: tuple[str, ...]
+    accuracy: float
+    low: float
+    high: float
+    by_task: dict[str, float]
+
+
+def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
+    """Score predictions on a sealed zoo.
+
+    Parameters
+    ----------
+    content : the predictions, see `Answered`.
+    public : the public part.
+    labels, key : the other part.
+
+    Returns
+    -------
+    Accuracy over the rows that have a verdict, and the mean, with its interval, over the three tasks of the paper; of a
+    method that does not answer all of these, over what it answers.
+
+    Raises
+    ------
+    MdbenchError
+        A file cannot be read, or the parts do not belong together; of predictions `Refused`, see `check_answers`.
+    """
+    part = Part.read(public)
+    truth = unlock(labels, key, part)
+    exam = part.exam()
+    cells = np.array(truth.cells)
+    pairs = {}
+    for name, said in check_answers(content, exam).items():
+        task = exam.posed[name].rows.task.name
+        codes = truth.codes(task)
+        known = codes >= 0
+        right = (said[:, known] == codes[known]).astype(float)
+        pairs[task] = stats.Pair(right, cells[known], int(cells.max()) + 1, part.sealed.name)
+    # Means over other tasks cannot be compared: whoever answers those of the paper is ranked by these.
+    tasks = PUBLISHED if set(PUBLISHED) <= set(pairs) else tuple(pairs)
+    # As the difference from a method that is never right: all tasks then share the draws of cells and of training samples.
+    mean = stats.paired_difference([pairs[task] for task in tasks])
+    return SealedScore(
+        zoo=part.sealed.name,
+        labels_sha256=part.sealed.labels_sha256,
+        tasks=tasks,
+        accuracy=mean.estimate,
+        low=mean.interval.low,
+        high=mean.interval.high,
+        by_task={task: float(100 * pair.gain.mean()) for task, pair in pairs.items()},
+    )
+
+
+def unlock(labels: Path, key: Path, part: Part) -> Labels:
+    """Return the labels of a sealed zoo.
+
+    Raises
+    ------
+    MdbenchError
+        The key does not open them, or they are not those that the public part was published with.
+    """
+    try:
+        content = Fernet(key.read_bytes().strip()).decrypt(labels.read_bytes())
+    except OSError as error:
+        raise MdbenchError(f"{error.filename} cannot be read: {reason(error)}") from error
+    except (InvalidToken, ValueError) as error:
+        raise MdbenchError(
+            f"{key} does not open {labels}: it is the key of other labels, or one of the two is damaged"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != part.sealed.labels_sha256:
+        raise MdbenchError(
+            f"{labels} does not hold the labels that {part.folder / SEALED} was published with: they are of another zoo, or "
+            "one of the two has been changed since"
+        )
+    found = Labels.model_validate_json(content)
+    if found.public_sha256 != part.sealed.digest:
+        raise MdbenchError(f"{part.folder} is not the public part that {labels} was sealed with; fetch it anew")
+    return found

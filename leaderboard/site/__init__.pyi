@@ -1,0 +1,1 @@
+from . import serve as serve, site as site

@@ -1,0 +1,1 @@
+from . import submission as submission

@@ -1,0 +1,16 @@
+from .cases import (
+    Case as Case,
+    all_cases as all_cases,
+    load_cases as load_cases,
+    select as select,
+    selections as selections,
+)
+from .own import SEEDS as SEEDS, own_cases as own_cases
+from .splits import (
+    CaseRows as CaseRows,
+    Rows as Rows,
+    codes as codes,
+    draw as draw,
+    split as split,
+    taking_part as taking_part,
+)

@@ -1,0 +1,14 @@
+from . import cache as cache
+from .method import (
+    Method as Method,
+    MethodError as MethodError,
+    Track as Track,
+    as_method as as_method,
+    find_method as find_method,
+    load_method as load_method,
+    named_methods as named_methods,
+)
+from .nursery import CORES as CORES, TIMEOUT as TIMEOUT, worker_context as worker_context
+from .sandbox import Sandbox as Sandbox
+from .trial import Answer as Answer, WANTS_COLUMN as WANTS_COLUMN, given_columns as given_columns
+from .workers import Here as Here, Order as Order, Runner as Runner, Workers as Workers

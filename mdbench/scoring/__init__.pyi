@@ -1,0 +1,21 @@
+from . import stats as stats
+from .comparison import Comparison as Comparison, compare as compare, pair as pair
+from .evaluation import (
+    Evaluated as Evaluated,
+    Posed as Posed,
+    Progress as Progress,
+    choose as choose,
+    evaluate as evaluate,
+    evaluated as evaluated,
+    pose as pose,
+)
+from .prescription import Prescription as Prescription, RULES as RULES, prescribe as prescribe
+from .results import (
+    CaseRecord as CaseRecord,
+    Environment as Environment,
+    Failure as Failure,
+    Result as Result,
+    Score as Score,
+    load_result as load_result,
+)
+from .stats import Difference as Difference, Interval as Interval

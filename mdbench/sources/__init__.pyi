@@ -1,0 +1,1 @@
+from .modeldiagnosis import read_clone as read_clone

@@ -1,0 +1,1 @@
+from .publishing import load_checkpoint as load_checkpoint

@@ -1,0 +1,23 @@
+from . import (
+    alignment as alignment,
+    connectivity as connectivity,
+    figures as figures,
+    hessian as hessian,
+    krylov as krylov,
+    registry as registry,
+    spectra as spectra,
+    topology as topology,
+)
+from .data import Data as Data
+from .measurement import (
+    Measurements as Measurements,
+    configuration_table as configuration_table,
+    gate as gate,
+    joined_layers as joined_layers,
+    layer_table as layer_table,
+    measure as measure,
+    network_table as network_table,
+)
+from .metric import Settings as Settings, Subject as Subject
+from .opening import open_surface as open_surface
+from .registry import FAMILIES as FAMILIES, Family as Family, chosen as chosen
