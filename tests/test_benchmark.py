@@ -50,7 +50,7 @@ def test_the_cases_are_those_of_the_zoos_that_are_there(zoos, posed):
 def test_a_case_says_what_is_asked(posed):
     table = cases_table(posed).to_pandas().set_index("case")
     core = {case.name for case in load_cases("core")}
-    sweeps = tomllib.loads(resources.files("mdbench").joinpath("cases.toml").read_text())["sweep"]
+    sweeps = tomllib.loads(resources.files("mdbench.cases").joinpath("cases.toml").read_text())["sweep"]
     assert list(table.index) == [one.case.name for one in posed]
     assert {name for name, row in table.iterrows() if row["core"]} == core & set(table.index)
     for name, row in table.iterrows():

@@ -41,7 +41,8 @@ HOST = """
 import json, multiprocessing, os, signal, sys
 import tiny_zoo
 from mdbench.cli import main
-from zoo_builder import build, cli, executors, report
+from zoo_builder import cli, report
+from zoo_builder.building import executors
 
 def run(words, log, die_at):
     os.setsid()

@@ -155,15 +155,15 @@ REFUSED = {
     "forges the length of its answer": (
         'import mdbench.methods.inside as inside\ninside._json = lambda said: b\'{"fit_seconds": 0, "predict_seconds": 0}\'\n'
         "Hostile.predict = lambda self, models: []\n"
-        "import mdbench.methods.trial\nmdbench.trial._predict = lambda solver, values, question: np.zeros(3, np.int8)",
+        "import mdbench.methods.trial\nmdbench.methods.trial._predict = lambda solver, values, question: np.zeros(3, np.int8)",
         "it replied something that is not one verdict a row",
     ),
     "forges verdicts that do not exist": (
-        "import mdbench.methods.trial\nmdbench.trial._predict = lambda solver, values, question: np.full(len(values), 99, np.int8)",
+        "import mdbench.methods.trial\nmdbench.methods.trial._predict = lambda solver, values, question: np.full(len(values), 99, np.int8)",
         "it replied something that is not one verdict a row",
     ),
     "forges times": (
-        "import mdbench.methods.trial\nmdbench.trial.time.perf_counter = iter([0.0, float('nan'), 0.0, float('nan')]).__next__",
+        "import mdbench.methods.trial\nmdbench.methods.trial.time.perf_counter = iter([0.0, float('nan'), 0.0, float('nan')]).__next__",
         "it replied something that is not an answer",
     ),
     "forges an error that clears the screen": (
@@ -262,7 +262,7 @@ if libc.shmget(4711, 0, 0) >= 0: raise Found('what an earlier question left')
 libc.shmget(4711, 4096, 0o1600)
 """,
     "patches the harness": """
-import mdbench.stats, mdbench.trial, mdbench.tasks, sklearn.metrics
+import mdbench.scoring.stats, mdbench.methods.trial, mdbench.tables.tasks, sklearn.metrics
 mdbench.scoring.stats.accuracies = mdbench.methods.trial.answer = mdbench.methods.trial.check_inductive = None
 for task in mdbench.tables.tasks.TASKS.values(): object.__setattr__(task, 'verdicts', dict(reversed(task.verdicts.items())))
 mdbench.tables.tasks.TASKS.clear()

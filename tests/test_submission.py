@@ -384,8 +384,6 @@ def test_the_command_opens_a_pull_request_and_does_so_again(command, entries, hu
 
 
 def test_sealed_zoos_are_answered_too(command, entries, exam, monkeypatch, tmp_path):
-    import leaderboard.sealing.sealed
-
     asked = []
 
     def answer(file, public, **how):
@@ -393,7 +391,7 @@ def test_sealed_zoos_are_answered_too(command, entries, exam, monkeypatch, tmp_p
         said = SimpleNamespace(name=public.name)
         return SimpleNamespace(sealed=said, content=b"answers", left_out={"optimizer": "it does not want to"})
 
-    monkeypatch.setattr(leaderboard.sealing.sealed, "answer", answer)
+    monkeypatch.setattr(submission, "answer", answer)
     result = command("--sealed", str(tmp_path / "winter"), "--sealed", str(tmp_path / "summer"))
     assert result.exit_code == 0, result.output
     assert asked == [(METHOD, tmp_path / "winter"), (METHOD, tmp_path / "summer")]

@@ -40,6 +40,7 @@ from leaderboard.entry import (
     slug_of,
 )
 from leaderboard.paths import ENTRIES
+from leaderboard.sealing import answer
 from mdbench import files
 from mdbench.cases import load_cases
 from mdbench.cli import progress_bar
@@ -138,8 +139,6 @@ def submit(
             raise MdbenchError("nothing was written: the method answers none of the tasks of the board")
         on_sealed = {}
         for folder in sealed:
-            from leaderboard.sealing import answer
-
             answered = answer(file, folder, **how)
             if answered.content is not None:
                 on_sealed[answered.sealed.name] = answered.content
