@@ -9,7 +9,6 @@ The order is found by weight matching: Ainsworth, Hayase and Srinivasa, Git Re-B
 symmetries (ICLR 2023), section 3.2.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -21,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from zoo_builder.landscape.surface import Layout
-from zoo_builder.training import UnknownLayerError, trace
+from zoo_builder.training import UnknownLayerError, copied, trace
 
 #: Of units: the unit that is to be at place i is now at place ``permutation[i]``.
 Permutation: TypeAlias = NDArray[np.int64]
@@ -130,7 +129,7 @@ def hidden_units(network: nn.Module, shape: tuple[int, ...]) -> tuple[Units, ...
 def _try(network: nn.Module, shape: tuple[int, ...], units: Sequence[Units]) -> None:
     """Move all units of such a network, with numbers drawn at random, by one place, and see whether anybody notices."""
     chance = torch.Generator().manual_seed(0)
-    network = copy.deepcopy(network).cpu().double().eval()
+    network = copied(network).cpu().double().eval()
     state = {}
     for name, value in network.state_dict().items():
         numbers = torch.randn(value.shape, generator=chance).double()
@@ -276,6 +275,6 @@ def shuffled(network: nn.Module, shape: tuple[int, ...], rng: np.random.Generato
         The network has layers that are not known here.
     """
     units = hidden_units(network, shape)
-    other = copy.deepcopy(network)
+    other = copied(network)
     other.load_state_dict(permuted(network.state_dict(), units, [rng.permutation(one.count) for one in units]))
     return other

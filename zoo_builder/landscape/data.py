@@ -1,13 +1,38 @@
 """What a loss is a mean over: examples with their targets."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mdbench.errors import MdbenchError
+
+#: What a network is given: a tensor (n, …), or several as positional or as keyword arguments.
+Inputs: TypeAlias = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
+#: Which examples: a slice, or numbers (b,).
+Rows: TypeAlias = slice | Tensor
+
+
+def of_each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """Return inputs whose tensors were changed, each by itself."""
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: change(value) for name, value in inputs.items()}
+    return tuple(change(value) for value in inputs)
+
+
+def named(inputs: Inputs) -> dict[str, Tensor]:
+    """Return the tensors of inputs by what to call them in a message: the argument, its number, or nothing."""
+    if isinstance(inputs, Tensor):
+        return {"": inputs}
+    if isinstance(inputs, Mapping):
+        return {f" {name!r}": value for name, value in inputs.items()}
+    return {f" {at}": value for at, value in enumerate(inputs)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,18 +41,20 @@ class Data:
 
     Attributes
     ----------
-    inputs : (n, …), floating point.
+    inputs : (n, …): floating point, or integers such as token ids; or a tuple or a mapping of such tensors, which the network
+        is given as its arguments.
     targets : (n, …): class numbers, int64 (n,), or whatever a loss of one's own wants.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
 
     def __post_init__(self) -> None:
-        if not len(self.inputs) or len(self.inputs) != len(self.targets):
-            raise MdbenchError(
-                f"there are {len(self.inputs)} inputs and {len(self.targets)} targets; there must be one target an input"
-            )
+        for name, value in named(self.inputs).items():
+            if not len(value) or len(value) != len(self.targets):
+                raise MdbenchError(
+                    f"there are {len(value)} inputs{name} and {len(self.targets)} targets; there must be one target an input"
+                )
 
     @classmethod
     def of(cls, inputs: np.ndarray, targets: np.ndarray) -> "Data":
@@ -35,44 +62,68 @@ class Data:
         return cls(torch.as_tensor(inputs), torch.as_tensor(targets))
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.targets)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The inputs, where they are one tensor."""
+        assert isinstance(self.inputs, Tensor)
+        return self.inputs
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return tuple(self.inputs.shape[1:])
+        """Shape of one input, where they are one tensor."""
+        return tuple(self.tensor.shape[1:])
+
+    def given(self, rows: Rows) -> Inputs:
+        """Return the inputs of some examples."""
+        return of_each(self.inputs, lambda value: value[rows])
+
+    def some(self, rows: Rows) -> "Data":
+        """Return some of the examples."""
+        return Data(self.given(rows), self.targets[rows])
+
+    def spread(self, most: int) -> "Data":
+        """Return so many examples from all over the data, or all where there are fewer."""
+        return self if most >= len(self) else self.some(torch.linspace(0, len(self) - 1, most).long())
 
     def classified(self, what: str) -> "Data":
         """Return the examples with their targets as class numbers; see `class_numbers`."""
         return Data(self.inputs, class_numbers(self.targets, f"{what} targets"))
 
-    def check(self, what: str, shape: tuple[int, ...]) -> None:
-        """Make sure that networks for inputs of a shape can be given these.
+    def check(self, what: str, like: "Data") -> None:
+        """Make sure that networks for the inputs of other examples can be given these.
 
         Raises
         ------
         MdbenchError
-            The inputs have another shape, are no floating point numbers, or not finite.
+            The inputs have another form or shape, are no numbers, or not finite.
         """
-        if not self.inputs.is_floating_point():
+        mine, theirs = named(self.inputs), named(like.inputs)
+        if mine.keys() != theirs.keys():
             raise MdbenchError(
-                f"the {what} inputs are {self.inputs.dtype}; they must be floating point, scaled as in training: "
-                "inputs.float()"
+                f"the {what} inputs are {_listed(self.inputs)}; they must be {_listed(like.inputs)}, like the training inputs"
             )
-        if self.shape != shape:
-            raise MdbenchError(
-                f"the {what} inputs have shape {self.shape} each; they must be {shape}, like the training inputs"
-            )
-        bad = ~torch.isfinite(self.inputs).reshape(len(self), -1).all(1)
-        if bad.any():
-            raise MdbenchError(
-                f"the {what} inputs hold numbers that are not finite, first in example {int(bad.int().argmax())}: "
-                "leave such examples out, or fill in what is missing"
-            )
+        for name, value in mine.items():
+            if value.is_complex() or value.is_quantized:
+                raise MdbenchError(
+                    f"the {what} inputs{name} are {value.dtype}; they must be floating point, or integers"
+                )
+            shape, wanted = tuple(value.shape[1:]), tuple(theirs[name].shape[1:])
+            if shape != wanted:
+                raise MdbenchError(
+                    f"the {what} inputs{name} have shape {shape} each; they must be {wanted}, like the training inputs"
+                )
+            bad = ~torch.isfinite(value).reshape(len(self), -1).all(1)
+            if bad.any():
+                raise MdbenchError(
+                    f"the {what} inputs{name} hold numbers that are not finite, first in example {int(bad.int().argmax())}: "
+                    "leave such examples out, or fill in what is missing"
+                )
 
     def first(self, n: int) -> "Data":
         """Return the first n examples, or all where there are fewer."""
-        return self if n >= len(self) else self._firsts.setdefault(n, Data(self.inputs[:n], self.targets[:n]))
+        return self if n >= len(self) else self._firsts.setdefault(n, self.some(slice(n)))
 
     @cached_property
     def _firsts(self) -> dict[int, "Data"]:
@@ -81,8 +132,16 @@ class Data:
     @cached_property
     def laid_out(self) -> np.ndarray:
         """The inputs as the compiled loops read them: (n, … · channels), channels last."""
-        values = self.inputs.detach().cpu().numpy()
+        values = self.tensor.detach().cpu().numpy()
         return np.ascontiguousarray(np.moveaxis(values, 1, -1).reshape(len(values), -1))
+
+
+def _listed(inputs: Inputs) -> str:
+    if isinstance(inputs, Tensor):
+        return "one tensor"
+    if isinstance(inputs, Mapping):
+        return f"tensors called {', '.join(map(repr, inputs))}"
+    return f"{len(inputs)} tensors"
 
 
 def class_numbers(labels: Tensor, what: str) -> Tensor:

@@ -1,25 +1,28 @@
-"""Measuring networks: a gate, then family after family."""
+"""Measuring networks: what is given, a gate, then family after family."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from rich.progress import Progress
+from torch import Tensor
 
 from mdbench.errors import MdbenchError
-from zoo_builder.landscape.data import Data, check_classes, class_numbers
+from zoo_builder.landscape.data import check_classes, class_numbers
+from zoo_builder.landscape.given import GivenData, GivenModels, data_of, models_of
 from zoo_builder.landscape.metric import Measured, Settings, Subject
-from zoo_builder.landscape.opening import open_surface
+from zoo_builder.landscape.module import Output, Which, main_output, plain_attention, trained
+from zoo_builder.landscape.objective import CrossEntropy, GivenLoss, objective_of
+from zoo_builder.landscape.opening import fitting_surface, own_outputs
 from zoo_builder.landscape.registry import Family, chosen
-from zoo_builder.landscape.surface import Loss
 
 _GATE = 64
 _TRUTH = "right labels (truth)"
+_PRECISIONS: Final = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -31,72 +34,112 @@ class Measurements:
     models : one row a network, in the order given; a column a metric, and a column ``FAMILY_reason``.
     together : what is a property of all of them together (means over pairs, an ensemble), and ``FAMILY_reason``.
     layers : one row a layer of a network: ``model``, ``layer``, a column a metric.
+    notes : what is worth knowing about how it was measured, a sentence each.
     """
 
     models: pd.DataFrame
     together: "pd.Series[Any]"
     layers: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def measure(
-    models: Sequence[nn.Module],
-    loss: Loss | Literal["cross_entropy"],
-    data: Data | tuple[Tensor, Tensor],
+    models: GivenModels,
+    loss: GivenLoss,
+    data: GivenData,
     *,
     families: Sequence[str] | None = None,
-    test: Data | tuple[Tensor, Tensor] | None = None,
+    test: GivenData | None = None,
     truth: Tensor | None = None,
+    output: Output = main_output,
+    parameters: Which = "trained",
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     settings: Settings | None = None,
+    progress: bool = False,
 ) -> Measurements:
-    """Measure the loss landscape around networks that differ by their seed alone.
+    """Measure the loss landscape around networks.
 
     Parameters
     ----------
-    models : the networks, of one shape. They are not changed, and measured in evaluation mode.
-    loss : what they were trained with: ``"cross_entropy"``, or a function of outputs (n, …) and targets (n, …) that
-        returns their mean loss; metrics that are about classes are then missing.
-    data : training inputs (n, …), floating point, and targets (n, …): for ``"cross_entropy"`` class numbers (n,).
+    models : a network, or several whose parameters have the same names and shapes. They are not changed, and measured in
+        evaluation mode. What is said of all of them together supposes that they differ by their seed alone.
+    loss : what they were trained with: ``"cross_entropy"``, a module such as ``nn.CrossEntropyLoss(weight=…)``, or a function
+        of outputs (n, …) and targets (n, …) that returns their mean, their sum, or one loss an example. Metrics that are
+        about classes are missing unless outputs are (n, K) and targets class numbers (n,).
+    data : training inputs (n, …) and targets (n, …): a pair of tensors or arrays, a ``Dataset``, a ``DataLoader`` (read once,
+        in its order), or batches. Inputs may be a tuple or a mapping of tensors, which are the network's arguments.
     families : which families to measure, see `zoo_builder.landscape.FAMILIES`; all if left out.
     test : held-out inputs and targets.
     truth : the right labels of the training examples, (n,), where some were replaced by wrong ones on purpose.
-    device, dtype : where, and in which precision.
+    output : what a network puts out → the tensor that the loss sees. If left out, a tensor is that itself; of a mapping or an
+        object it is ``logits`` or ``out``; of a tuple, the first.
+    parameters : over which parameters the landscape is: those that require gradients, or all.
+    device, dtype : where, and in which precision, float32 or float64, whatever the networks are in.
     settings : how much of everything.
+    progress : whether a bar shows how far it is.
 
     Raises
     ------
     MdbenchError
-        There are no models; a family does not exist; inputs or targets are not what the models and the loss want; the models
-        draw random numbers or give no finite outputs.
+        Something that was given cannot be used; a family does not exist; the models draw random numbers, give no finite
+        outputs, or give an example another output when others are beside it.
     """
-    if not models:
-        raise MdbenchError("there are no models to measure")
-    wanted, own = chosen(families), _own(loss)
-    train, held_out = _data(data), None if test is None else _data(test)
-    right = wrong = None
-    if own is None:
-        train, held_out = train.classified("training"), None if held_out is None else held_out.classified("test")
-        right = None if truth is None else class_numbers(truth, _TRUTH).numpy()
-        wrong = None if right is None else _differ(right, train.targets.numpy())
-    try:
-        surface = open_surface(models, train.shape, loss=own, device=device, dtype=dtype)
-    except ValueError as error:
-        raise MdbenchError(str(error)) from error
-    subject = Subject(surface, train, held_out, wrong=wrong, truth=right, settings=settings)
-    gate(subject)
-    found = [(family, family.measure(subject)) for family in wanted]
-    rows = list(range(len(models)))
+    wanted, networks = chosen(families), models_of(models)
+    if dtype not in _PRECISIONS:
+        raise MdbenchError(
+            f"dtype is {dtype}; landscapes are computed in torch.float32 or torch.float64, whatever networks are in"
+        )
+    (train, note), held_out = data_of(data, "training"), None if test is None else data_of(test, "test")
+    notes = [note, held_out[1] if held_out else None, _frozen(networks[0], parameters)]
+    subject_data = {"training": train} | ({"test": held_out[0]} if held_out else {})
+    for what, one in subject_data.items():
+        one.check(what, train)
+    with plain_attention():
+        outputs = own_outputs(networks, train, output=output, device=device, dtype=dtype)
+        some = train.spread(len(outputs[0]))
+        objective = objective_of(loss, outputs[0], some.targets.to(outputs.device))
+        right = wrong = None
+        if isinstance(objective, CrossEntropy) and objective.classifies:
+            if truth is not None:
+                right = class_numbers(torch.as_tensor(truth), _TRUTH).numpy()
+                wrong = _differ(right, train.targets.numpy())
+            counted = {what: one.targets != objective.ignore_index for what, one in subject_data.items()}
+            subject_data = {
+                what: one.classified(what)
+                if counted[what].all()
+                else one.some(counted[what].nonzero()[:, 0]).classified(what)
+                for what, one in subject_data.items()
+            }
+            if right is not None and wrong is not None:
+                right, wrong = right[counted["training"].numpy()], wrong[counted["training"].numpy()]
+        train = subject_data["training"]
+        surface = fitting_surface(
+            networks, train, objective, outputs, output=output, which=parameters, device=device, dtype=dtype
+        )
+        subject = Subject(surface, train, subject_data.get("test"), wrong=wrong, truth=right, settings=settings)
+        gate(subject)
+        with Progress(disable=not progress, transient=True) as bar:
+            found = [(family, family.measured(subject)) for family in bar.track(wanted, description="measuring")]
+    rows = list(range(len(networks)))
     together = pd.concat([configuration_table(family, some, ["together"]) for family, some in found], axis=1)
     return Measurements(
         pd.concat([network_table(family, some, rows) for family, some in found], axis=1).rename_axis("model"),
         pd.Series(together.loc["together"]),
         joined_layers([layer_table(some, rows) for _, some in found]).rename(columns={"checkpoint": "model"}),
+        tuple(said for said in notes if said),
     )
 
 
-def _data(given: Data | tuple[Tensor, Tensor]) -> Data:
-    return given if isinstance(given, Data) else Data(*given)
+def _frozen(network: Any, which: Which) -> str | None:
+    """Return what is worth knowing about parameters that do not train."""
+    every, counted = [name for name, _ in network.named_parameters()], trained(network, which)
+    if len(every) == len(counted):
+        return None
+    return (
+        f"{len(every) - len(counted)} of {len(every)} parameters do not require gradients, and are taken as constants; "
+        "parameters='all' measures the landscape over all"
+    )
 
 
 def _differ(right: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -106,23 +149,6 @@ def _differ(right: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.b
             f"there are {len(right)} {_TRUTH} for {len(labels)} training examples; there must be one each"
         )
     return np.asarray(right != labels)
-
-
-def _own(loss: Loss | Literal["cross_entropy"]) -> Loss | None:
-    """Return a loss, or None for the cross-entropy without weights, smoothing or ignored classes of its own."""
-    plain = nn.CrossEntropyLoss()
-    settings = ("weight", "ignore_index", "reduction", "label_smoothing")
-    if loss is functional.cross_entropy or (
-        type(loss) is nn.CrossEntropyLoss and all(getattr(loss, name) == getattr(plain, name) for name in settings)
-    ):
-        return None
-    if isinstance(loss, str):
-        if loss != "cross_entropy":
-            raise MdbenchError(
-                f"there is no loss {loss!r}: it is 'cross_entropy', or a function of outputs and targets"
-            )
-        return None
-    return loss
 
 
 def gate(subject: Subject) -> None:
@@ -135,7 +161,7 @@ def gate(subject: Subject) -> None:
     """
     parts = {"training": subject.train} | ({} if subject.test is None else {"test": subject.test})
     for what, data in parts.items():
-        data.check(what, subject.train.shape)
+        data.check(what, subject.train)
     some = subject.train.first(_GATE)
     once, again = subject.surface.logits(some), subject.surface.logits(some)
     bad = ~torch.isfinite(once).flatten(1).all(1)

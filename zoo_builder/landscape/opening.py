@@ -1,14 +1,35 @@
-"""Which way of computing a surface fits some networks: compiled loops where they know them, PyTorch elsewhere."""
+"""Which way of computing a surface fits some networks: the fastest of those that give what the networks themselves give.
 
-from collections.abc import Sequence
+A ladder, tried from the top: compiled loops; PyTorch on a stack; each network alone, its gradient differentiated forwards,
+then backwards, then by differences in double precision. A way is trusted when, on a few examples, its outputs are each
+network's own and its Hessian is symmetric and agrees with differences of the gradient.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mdbench.errors import MdbenchError, reason
+from zoo_builder.landscape.alone import Alone
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.module import Output, Which, main_output, trained
+from zoo_builder.landscape.objective import CrossEntropy, Loss, Objective, Own
 from zoo_builder.landscape.stacked import Stacked
-from zoo_builder.landscape.surface import Loss, Surface
+from zoo_builder.landscape.surface import Surface
 from zoo_builder.landscape.taped import Taped
 from zoo_builder.training import UnknownLayerError
+
+#: Examples that networks are asked about, and that second derivatives are tried on.
+_EXAMPLES: Final = 64
+_FEW: Final = 8
+#: By what share of the largest output two ways of computing it may differ: rounding.
+_ROUNDING: Final = {torch.float32: 1e-4, torch.float64: 1e-8}
+#: Asymmetry of a Hessian that rounding explains, as a share of its size along random directions.
+_ASYMMETRY: Final = {torch.float32: 1e-2, torch.float64: 1e-4}
+#: By what share a product may differ from differences of the gradient.
+_DIFFERENCE: Final = 0.02
 
 
 def open_surface(
@@ -19,7 +40,7 @@ def open_surface(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Surface:
-    """Return the surfaces of some networks.
+    """Return the surfaces of networks that are known to compute the same function, without trying what they compute.
 
     Parameters
     ----------
@@ -40,4 +61,200 @@ def open_surface(
             return Taped(networks, shape, dtype)
         except UnknownLayerError:
             pass
-    return Stacked(networks, shape, loss=loss, device=device, dtype=dtype)
+    objective = None if loss is None else Own(loss, "mean")
+    return Stacked(networks, shape, objective=objective, device=device, dtype=dtype)
+
+
+def own_outputs(
+    networks: Sequence[nn.Module],
+    data: Data,
+    *,
+    output: Output = main_output,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return what each network itself puts out on examples from all over the data, (S, n, …), n up to 64.
+
+    Raises
+    ------
+    MdbenchError
+        A network fails, or gives no finite outputs; it gives other outputs when asked twice, or when other examples stand
+        beside the one in question; networks give outputs of several shapes.
+    """
+    some = data.spread(_EXAMPLES)
+    found = []
+    for at, network in enumerate(networks):
+        alone = Alone([network], CrossEntropy(), output=output, device=device, dtype=dtype)
+        found.append(_sound(alone, some, f"network {at}"))
+        if found[-1].shape != found[0].shape:
+            raise MdbenchError(
+                f"network {at} puts out shape {tuple(found[-1].shape[1:])} an example, network 0 "
+                f"{tuple(found[0].shape[1:])}: measure them apart"
+            )
+    return torch.stack(found)
+
+
+def _sound(alone: Alone, some: Data, what: str) -> Tensor:
+    """Return a network's outputs (n, …) after making sure that they are a function of its parameters and of one example."""
+    try:
+        once = alone.logits(some)[0]
+    except MdbenchError:
+        raise
+    except Exception as error:
+        raise MdbenchError(f"{what} fails on the training inputs: {type(error).__name__}: {reason(error)}") from error
+    if not once.is_floating_point() or len(once) != len(some) or once.dim() < 1:
+        raise MdbenchError(
+            f"{what} puts out {once.dtype}, shape {tuple(once.shape)}, for {len(some)} examples: the first axis must be "
+            "theirs, and the numbers floating point; give output=, a function that returns such a tensor"
+        )
+    bad = ~torch.isfinite(once)
+    if bad.any():
+        raise MdbenchError(f"{what} has outputs that are not finite: leave out networks that diverged")
+    if not torch.equal(once, alone.logits(some)[0]):
+        raise MdbenchError(
+            f"{what} gives other outputs when asked twice: it draws random numbers in evaluation mode, and has no landscape"
+        )
+    size = float(once.abs().max())
+    for many in (1, 2):
+        if many >= len(some):
+            break
+        try:
+            few = alone.logits(some.first(many))[0]
+            same = few.shape[1:] == once.shape[1:] and _close(few, once[:many], size)
+        except Exception:  # noqa: BLE001 - whatever a network does with one example alone
+            same = False
+        if not same:
+            raise MdbenchError(
+                f"{what} gives an example other outputs when other examples are with it: something in it looks at the batch "
+                "(normalization without running statistics, a mean over the batch), so that there is no loss of an example"
+            )
+    return once
+
+
+def _close(one: Tensor, other: Tensor, size: float) -> bool:
+    """Tell whether outputs agree, but for rounding."""
+    return bool((one - other).abs().max() <= _ROUNDING[one.dtype] * max(size, 1e-30))
+
+
+def fitting_surface(
+    networks: Sequence[nn.Module],
+    data: Data,
+    objective: Objective,
+    outputs: Tensor,
+    *,
+    output: Output = main_output,
+    which: Which = "trained",
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Surface:
+    """Return the surfaces of networks by the fastest way that gives what they themselves give.
+
+    Parameters
+    ----------
+    networks : whose parameters have the same names and shapes. They are copied, and not changed.
+    data : training examples.
+    objective : the loss.
+    outputs : see `own_outputs`.
+    output : what a network puts out → what the loss sees.
+    which : parameters that the surface is over.
+    device, dtype : where and in which precision to compute.
+
+    Raises
+    ------
+    MdbenchError
+        The networks' parameters differ in name or shape, or in whether they train; or none of the ways fits.
+    """
+    names = trained(networks[0], which)
+    if any(trained(network, which) != names for network in networks):
+        raise MdbenchError(
+            "the networks' parameters differ in name, or in which of them train: measure them apart, or give parameters='all'"
+        )
+    some = data.spread(_EXAMPLES)
+    why = ""
+    for make in _ways(networks, data, objective, names, output, device, dtype):
+        try:
+            surface = make()
+            if surface is None or not _agrees(surface, some, outputs):
+                continue
+            why = _doubtful(surface, some.first(_FEW))
+        except ValueError as error:
+            raise MdbenchError(str(error)) from error
+        except (UnknownLayerError, MdbenchError, RuntimeError, NotImplementedError, TypeError) as error:
+            why = reason(error)
+            continue
+        if not why:
+            return surface
+    alone = Alone(networks, objective, names=names, output=output, device=device, dtype=dtype)
+    alone.without_hessian = why
+    return alone
+
+
+def _ways(
+    networks: Sequence[nn.Module],
+    data: Data,
+    objective: Objective,
+    names: Sequence[str],
+    output: Output,
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> Iterator[Callable[[], Surface | None]]:
+    """Yield the ways of computing, the fastest first."""
+    floating = isinstance(data.inputs, Tensor) and data.inputs.is_floating_point()
+    if floating and output is main_output and _puts_out_a_tensor(networks[0], data, device):
+        plain = isinstance(objective, CrossEntropy) and objective.plain
+        if plain and torch.device(device).type == "cpu" and len(names) == len(list(networks[0].parameters())):
+            yield lambda: Taped(networks, data.shape, dtype)
+        yield lambda: Stacked(networks, data.shape, objective=objective, names=names, device=device, dtype=dtype)
+    for way in ("forward", "backward", "differences"):
+        yield lambda way=way: Alone(  # type: ignore[misc]
+            networks, objective, names=names, output=output, device=device, dtype=dtype, way=way
+        )
+
+
+def _puts_out_a_tensor(network: nn.Module, data: Data, device: str | torch.device) -> bool:
+    seen = []
+
+    def see(given: object) -> Tensor:
+        seen.append(isinstance(given, Tensor))
+        return main_output(given)
+
+    Alone([network], CrossEntropy(), output=see, device=device).logits(data.first(2))
+    return all(seen)
+
+
+def _agrees(surface: Surface, some: Data, outputs: Tensor) -> bool:
+    """Tell whether a surface gives what each network itself gives."""
+    found = surface.logits(some).to(outputs)
+    return found.shape == outputs.shape and all(
+        _close(one, own, float(own.abs().max())) for one, own in zip(found, outputs, strict=True)
+    )
+
+
+def _doubtful(surface: Surface, few: Data) -> str:
+    """Return why products with the Hessians cannot be trusted, or nothing."""
+    chance = torch.Generator().manual_seed(0)
+    size, length = surface.points.shape
+    vectors = torch.randn(size, 2, length, generator=chance).to(surface.points)
+    products = surface.curvature(few)(vectors)
+    if not torch.isfinite(products).all():
+        return "the Hessian is not finite"
+    across = torch.einsum("sap,sbp->sab", vectors.double(), products.double())
+    wide = products.double().norm(dim=2).amax(1) + torch.finfo(torch.float32).tiny
+    if ((across[:, 0, 1] - across[:, 1, 0]).abs() > _ASYMMETRY[surface.points.dtype] * wide).any():
+        return "PyTorch's second derivatives of it are not symmetric"
+    if isinstance(surface, Taped) or (isinstance(surface, Alone) and surface.way == "differences"):
+        return ""
+    checked = Alone(
+        [surface.network(0)],
+        surface.objective,
+        names=tuple(surface.layout.shapes),
+        output=surface.output if isinstance(surface, Alone) else main_output,
+        device=surface.points.device,
+        way="differences",
+    )
+    truth = checked.curvature(few)(vectors[:1].float().to(surface.points.device))[0].double()
+    off = (products[0].double() - truth).norm(dim=1)
+    # A gradient may jump within a step of differences, at the kink of a ReLU: seldom, and not along both directions.
+    if (off > _DIFFERENCE * truth.norm(dim=1) + 1e-9 * wide[0]).all():
+        return "PyTorch's second derivatives of it are not those of its gradient"
+    return ""

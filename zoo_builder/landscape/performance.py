@@ -4,11 +4,13 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from zoo_builder.landscape import outputs
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Measured, Metric, Subject
 from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, Missing
+from zoo_builder.landscape.objective import CrossEntropy
 
 #: Bins of confidence, as in Guo et al., On calibration of modern neural networks (ICML 2017), table 1.
 BINS: Final = 15
@@ -70,13 +72,22 @@ def measure(subject: Subject) -> Measured:
     return Measured(networks=missing.fill(found, columns), network_reasons=missing.reasons)
 
 
+def _losses(subject: Subject, logits: Tensor, targets: Tensor) -> NDArray[np.float64]:
+    """Return the losses (S,) of outputs (S, n, K), in float64."""
+    objective = subject.surface.objective
+    if isinstance(objective, CrossEntropy) and objective.plain:
+        return np.asarray(outputs.cross_entropies(logits, targets).mean(1).cpu().numpy())
+    totals = [float(objective.total(own, targets)) for own in logits.double()]
+    return np.array(totals) / objective.normalizer(targets)
+
+
 def _of_classifiers(subject: Subject, part: str, data: Data) -> dict[str, ArrayLike]:
     logits = subject.train_logits if part == "train" else subject.test_logits
     right = (logits.argmax(2).cpu() == data.targets.cpu()).numpy()
     sure = outputs.confidences(logits).cpu().numpy()
     found: dict[str, NDArray[np.float64]] = {
         f"{part}_error": 100 * (~right).mean(1),
-        f"{part}_loss": outputs.cross_entropies(logits, data.targets).mean(1).cpu().numpy(),
+        f"{part}_loss": _losses(subject, logits, data.targets),
         f"{part}_ece": calibration_errors(sure, right),
         f"{part}_confidence": 100 * sure.mean(1),
     }

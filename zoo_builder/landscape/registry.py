@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mdbench.errors import MdbenchError
+import numpy as np
+
+from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape import (
     connectivity,
     hessian,
@@ -43,9 +45,28 @@ class Family:
         """The column that says what could not be measured, and why."""
         return f"{self.name}_reason"
 
+    def measured(self, subject: Subject) -> Measured:
+        """Measure a subject. What the family raises is why all its columns are missing: other families' numbers stay."""
+        try:
+            return self.measure(subject)
+        except Exception as error:  # noqa: BLE001 - whatever a network of somebody's does in it
+            why = f"{', '.join(self.columns('checkpoint', 'configuration'))}: {_said(error)}"
+            size, groups = len(subject.surface), len(subject.groups)
+            return Measured(
+                networks={column: np.full(size, np.nan) for column in self.columns("checkpoint")},
+                configurations={column: np.full(groups, np.nan) for column in self.columns("configuration")},
+                network_reasons=dict.fromkeys(range(size), why),
+                configuration_reasons=dict.fromkeys(range(groups), why),
+            )
+
     def columns(self, *of: str) -> list[str]:
         """Return the columns of a checkpoint, a configuration or a layer."""
         return [metric.column for metric in self.metrics if metric.of in of]
+
+
+def _said(error: Exception) -> str:
+    """Return in one line why a family was not measured."""
+    return reason(error) if isinstance(error, MdbenchError) else f"{type(error).__name__}: {reason(error)}"
 
 
 #: Name → family, in the order in which they are measured.

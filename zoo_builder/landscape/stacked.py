@@ -1,19 +1,21 @@
-"""Loss surfaces by PyTorch: any network, any device, any loss; networks of one shape as one stack."""
+"""Loss surfaces by PyTorch: networks of one shape and one function as one stack, on any device, with any loss."""
 
 import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from functools import cached_property, partial
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from mdbench.errors import MdbenchError
+from zoo_builder.landscape.alone import last_seen
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, Loss, filled, numbers
-from zoo_builder.training import Program, cost, last_linear, program_of
+from zoo_builder.landscape.module import normalizations, normalizing
+from zoo_builder.landscape.objective import CrossEntropy, Objective
+from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, filled, numbers
+from zoo_builder.training import Program, copied, cost, program_of
 
 #: Numbers that layers put out for one block of examples, at most, all networks together.
 _BLOCK = 2**25
@@ -29,22 +31,37 @@ class Stacked:
         networks: Sequence[nn.Module],
         shape: tuple[int, ...],
         *,
-        loss: Loss | None = None,
+        objective: Objective | None = None,
+        names: Sequence[str] | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Stack networks for inputs of a shape; see `zoo_builder.landscape.open_surface`."""
+        """Stack networks for inputs of a shape.
+
+        Parameters
+        ----------
+        networks : of one shape.
+        shape : of one input, floating point.
+        objective : the loss; the mean cross-entropy, in nats, if left out.
+        names : of the parameters that surfaces are over; all if left out. The others stay as they are.
+        device, dtype : where and in which precision to compute.
+        """
         if not networks:
             raise ValueError("a surface needs at least one network")
         self.module = networks[0]
-        self.layout = Layout(self.module)
-        self.classifies = loss is None
-        self._loss: Loss = loss or functional.cross_entropy
-        self._program: Program = program_of(self.module, shape)
+        self.layout = Layout(self.module, names)
+        self.objective: Objective = objective or CrossEntropy()
+        self._program: Program = program_of(self.module, shape, normalizing)
         self._put_out = _put_out(self.module, shape)
-        self._device, self._dtype = torch.device(device), dtype
+        self._device, self._dtype, self._shape = torch.device(device), dtype, shape
         parameters, buffers = numbers(networks, self._moved)
         self.points, self._buffers = self.layout.points(parameters), buffers
+        self._frozen = {name: value for name, value in parameters.items() if name not in self.layout.shapes}
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the loss is one of classes, one an example."""
+        return self.objective.classifies
 
     def _moved(self, value: Tensor) -> Tensor:
         return value.detach().to(self._device, self._dtype if value.is_floating_point() else None)
@@ -57,26 +74,35 @@ class Stacked:
         other.points, other._buffers = points, buffers
         return other
 
+    def _parameters(self, points: Tensor) -> dict[str, Tensor]:
+        """Return all parameters of the networks at points (S, P), name → (S, …)."""
+        return {**self.layout.tensors(points), **self._frozen}
+
     def part(self, rows: Sequence[int]) -> Self:
         """Return the surfaces of some of the networks."""
         chosen = torch.as_tensor(rows, dtype=torch.int64, device=self._device)
-        return self._with(self.points[chosen], {name: value[chosen] for name, value in self._buffers.items()})
+        other = self._with(self.points[chosen], {name: value[chosen] for name, value in self._buffers.items()})
+        other._frozen = {name: value[chosen] for name, value in self._frozen.items()}
+        return other
 
     def network(self, row: int) -> nn.Module:
         """Return a copy of one network."""
         buffers = {name: value[row] for name, value in self._buffers.items()}
-        return filled(self.module, {**self.layout.tensors(self.points[row]), **buffers})
+        frozen = {name: value[row] for name, value in self._frozen.items()}
+        return filled(self.module, {**self.layout.tensors(self.points[row]), **frozen, **buffers})
 
     def _run(self, points: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, *, training: bool = False) -> Tensor:
         """Return logits (S, B, K) of inputs (1 or S, B, …)."""
         x = self._moved(inputs).movedim(1, -1)
-        return self._program(self.layout.tensors(points), buffers, x, training).movedim(-1, 1)
+        return self._program(self._parameters(points), buffers, x, training).movedim(-1, 1)
 
-    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return mean losses (S,) of logits (S, B, K) and targets (1 or S, B, …)."""
-        targets = targets.to(self._device).expand(len(logits), *targets.shape[1:])
-        losses: Tensor = torch.func.vmap(self._loss)(logits, targets)
-        return losses
+    def _totals(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the numerators of losses, (S,), of logits (S, B, K) and targets (1 or S, B, …)."""
+        targets = self._moved(targets)
+        shared = len(targets) == 1
+        over = torch.func.vmap(self.objective.total, in_dims=(0, None if shared else 0))
+        totals: Tensor = over(logits, targets[0] if shared else targets)
+        return totals
 
     def _blocks(self, data: Data, networks: int, examples: int | None = None) -> list[slice]:
         """Return examples in blocks that memory holds for so many networks."""
@@ -89,51 +115,38 @@ class Stacked:
         points = self.points if points is None else points
         with torch.no_grad():
             parts = [
-                self._run(points, self._buffers, data.inputs[block][None]) for block in self._blocks(data, len(self))
+                self._run(points, self._buffers, data.tensor[block][None]) for block in self._blocks(data, len(self))
             ]
         return torch.cat(parts, 1)
 
     def features(self, data: Data) -> Tensor:
-        """Return what the last linear layer sees, (S, n, F)."""
-        last = last_linear(self.module)
-        if last is None:
-            raise MdbenchError(NO_LINEAR)
-        seen: list[Tensor] = []
-
-        def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[:] = [inputs[0].detach().flatten(1)]
-
+        """Return what the linear layer sees that is used last, (S, n, F)."""
         found = []
         for row in range(len(self)):
             module = self.network(row).to(self._device, self._dtype)
-            module.get_submodule(last).register_forward_pre_hook(see)
-            parts = []
             with torch.no_grad():
-                for block in self._blocks(data, 1):
-                    seen.clear()
-                    module(self._moved(data.inputs[block]))
-                    parts += seen
-            if not parts:
-                raise MdbenchError(
-                    f"the network does not use {last}, its last linear layer; there is no penultimate one"
-                )
+                parts = [
+                    last_seen(module, partial(module, self._moved(data.tensor[block])), block.stop - block.start)
+                    for block in self._blocks(data, 1)
+                ]
             found.append(torch.cat(parts))
         return torch.stack(found)
 
     def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean losses and errors in %, (S, M) each, at points (S, M, P)."""
+        """Return losses and errors in %, (S, M) each, at points (S, M, P)."""
         size, many = points.shape[:2]
         losses, errors = torch.zeros(size, many, dtype=torch.float64), torch.full((size, many), torch.nan).double()
+        whole = self.objective.normalizer(data.targets)
         with torch.no_grad():
             for at in range(many):
                 loss, wrong = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
                 for block in self._blocks(data, size):
-                    logits = self._run(points[:, at], self._buffers, data.inputs[block][None])
+                    logits = self._run(points[:, at], self._buffers, data.tensor[block][None])
                     targets = data.targets[block][None]
-                    loss += self._losses(logits, targets).double().cpu() * logits.shape[1]
+                    loss += self._totals(logits, targets).double().cpu()
                     if self.classifies:
                         wrong += (logits.argmax(2) != targets.to(self._device)).double().sum(1).cpu()
-                losses[:, at] = loss / len(data)
+                losses[:, at] = loss / whole
                 if self.classifies:
                     errors[:, at] = 100 * wrong / len(data)
         return losses, errors
@@ -141,36 +154,42 @@ class Stacked:
     def gradients(
         self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Return mean losses (S,) and gradients (S, P), at points (S, P)."""
+        """Return losses (S,) and gradients (S, P), at points (S, P)."""
         size = len(points)
         examples = len(data) if chosen is None else chosen.shape[1]
         where = points.detach().clone().requires_grad_()
         total, slope = torch.zeros(size, dtype=torch.float64), torch.zeros_like(points)
         blocks = [slice(0, examples)] if training else self._blocks(data, size, examples)
         buffers = {name: value.clone() for name, value in self._buffers.items()} if training else self._buffers
+        wholes = self._normalizers(data, chosen)
         for block in blocks:
             if chosen is None:
-                inputs, targets = data.inputs[block][None], data.targets[block][None]
+                inputs, targets = data.tensor[block][None], data.targets[block][None]
             else:
-                inputs, targets = data.inputs[chosen[:, block].cpu()], data.targets[chosen[:, block].cpu()]
-            losses = self._losses(self._run(where, buffers, inputs, training=training), targets)
-            share = (block.stop - block.start) / examples
-            slope += torch.autograd.grad(losses.sum() * share, where)[0]
-            total += losses.detach().double().cpu() * share
+                inputs, targets = data.tensor[chosen[:, block].cpu()], data.targets[chosen[:, block].cpu()]
+            shares = self._totals(self._run(where, buffers, inputs, training=training), targets) / wholes.to(points)
+            slope += torch.autograd.grad(shares.sum(), where)[0]
+            total += shares.detach().double().cpu()
         return total, slope
 
+    def _normalizers(self, data: Data, chosen: Tensor | None) -> Tensor:
+        """Return what each network's numerators are divided by, float64 (S,) or (1,)."""
+        if chosen is None:
+            return torch.tensor([self.objective.normalizer(data.targets)], dtype=torch.float64)
+        found = [self.objective.normalizer(data.targets[some]) for some in chosen.cpu()]
+        return torch.tensor(found, dtype=torch.float64)
+
     def curvature(self, data: Data) -> Curvature:
-        """Return the Hessians of the mean losses where the networks are (Pearlmutter, Neural Computation 1994)."""
-        blocks = self._blocks(data, len(self))
+        """Return the Hessians of the losses where the networks are (Pearlmutter, Neural Computation 1994)."""
+        blocks, whole = self._blocks(data, len(self)), self.objective.normalizer(data.targets)
 
         def products(vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
             some = self if rows is None else self.part(rows)
             out = torch.zeros_like(vectors)
             for block in blocks:
                 where = some.points.detach().clone().requires_grad_()
-                logits = self._run(where, some._buffers, data.inputs[block][None])
-                share = logits.shape[1] / len(data)
-                losses = self._losses(logits, data.targets[block][None]).sum() * share
+                logits = some._run(where, some._buffers, data.tensor[block][None])
+                losses = self._totals(logits, data.targets[block][None]).sum() / whole
                 (slope,) = torch.autograd.grad(losses, where, create_graph=True)
                 for at in range(vectors.shape[1]):
                     (product,) = torch.autograd.grad(
@@ -183,32 +202,34 @@ class Stacked:
 
     def renormalized(self, data: Data, points: Tensor) -> Self:
         """Return the surfaces at other points, normalization's statistics taken anew there."""
-        kinds = nn.modules.batchnorm._BatchNorm
-        normalizations = {name: module for name, module in self.module.named_modules() if isinstance(module, kinds)}
-        # Normalizations keep old + momentum · (batch's − old): from zero, that is momentum · batch's.
-        shares = {
-            f"{name}.{statistic}": 1.0 if module.momentum is None else module.momentum
-            for name, module in normalizations.items()
-            for statistic in ("running_mean", "running_var")
-            if module.track_running_stats
-        }
-        if not shares:
+        layers = normalizations(self.module)
+        if not layers:
             return self._with(points, self._buffers)
+        kept = [f"{path}.{name}" if path else name for path in layers for name in ("running_mean", "running_var")]
         size = min(STATISTICS_BATCH, len(data))
-        sums: dict[str, Any] = dict.fromkeys(shares, 0.0)
+        sums: dict[str, Any] = dict.fromkeys(kept, 0.0)
         times = len(data) // size
         with torch.no_grad():
             for at in range(times):
-                empty = {name: torch.zeros_like(value) for name, value in self._buffers.items()}
-                self._run(points, empty, data.inputs[at * size : (at + 1) * size][None], training=True)
-                for name, share in shares.items():
-                    sums[name] = sums[name] + empty[name] / (share * times)
+                own = {name: value.clone() for name, value in self._buffers.items()}
+                x = self._moved(data.tensor[at * size : (at + 1) * size][None]).movedim(1, -1)
+                self._replacing(self._parameters(points), own, x, True)
+                for name in kept:
+                    sums[name] = sums[name] + own[name] / times
         return self._with(points, {**self._buffers, **sums})
+
+    @cached_property
+    def _replacing(self) -> Program:
+        """The networks' program with normalization whose running statistics are those of the last batch."""
+        module = copied(self.module)
+        for layer in normalizations(module).values():
+            layer.momentum = cast(Any, 1.0)
+        return program_of(module, self._shape, normalizing)
 
 
 def _put_out(network: nn.Module, shape: tuple[int, ...]) -> int:
     """Return how many numbers an example makes in a network, itself included."""
     inputs = max(1, math.prod(shape))
     with suppress(Exception):  # layers that give several tensors, and whatever else anybody's network does with zeros
-        return inputs + cost(copy.deepcopy(network).to("cpu", torch.float32), shape).activations
+        return inputs + cost(copied(network).to("cpu", torch.float32), shape).activations
     return inputs * (1 + _UNCOUNTED)

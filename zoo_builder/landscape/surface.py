@@ -5,13 +5,13 @@ flattened; what is asked of a surface is asked of all its networks at once, so t
 Networks are in evaluation mode (normalization uses the statistics it has kept) unless `training` is said, and then nothing
 is kept.
 
-Two kinds compute the same: `zoo_builder.landscape.stacked.Stacked`, by PyTorch, any network on any device, and
-`zoo_builder.landscape.taped.Taped`, in compiled loops on a CPU. `open_surface` chooses.
+Three kinds compute the same: `zoo_builder.landscape.taped.Taped`, in compiled loops on a CPU, the layers that these know;
+`zoo_builder.landscape.stacked.Stacked`, by PyTorch, all networks as one, on any device; `zoo_builder.landscape.alone.Alone`,
+by PyTorch, one network after the other, whatever they are. `zoo_builder.landscape.opening` chooses.
 """
 
-import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -19,12 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.objective import Objective
+from zoo_builder.training import copied
 
 #: What to say where there is no last linear layer.
 NO_LINEAR = "the network has no linear layer, and so no penultimate one"
-
-#: Logits (n, K) and targets (n, …) of one network → the mean loss, a scalar.
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,11 @@ class Layout:
     layers : the modules that have parameters, in order.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.shapes = {name: tuple(value.shape) for name, value in network.named_parameters()}
+    def __init__(self, network: nn.Module, names: Collection[str] | None = None) -> None:
+        """Lay out a network's parameters: those of these names, or all."""
+        self.shapes = {
+            name: tuple(value.shape) for name, value in network.named_parameters() if names is None or name in names
+        }
         self.slices: dict[str, slice] = {}
         at = 0
         for name, shape in self.shapes.items():
@@ -94,13 +96,19 @@ class Surface(Protocol):
     module : the first of them, for its structure; its numbers are not to be used.
     layout : where parameters lie in a point.
     points : (S, P), where the networks are.
-    classifies : whether the loss is the cross-entropy of classes, so that there are errors.
     """
 
     module: nn.Module
     layout: Layout
     points: Tensor
-    classifies: bool
+
+    @property
+    def objective(self) -> Objective:
+        """The loss."""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the loss is one of classes, one an example, so that there are errors."""
 
     def __len__(self) -> int:
         """Return S."""
@@ -115,7 +123,7 @@ class Surface(Protocol):
         """Return outputs (S, n, K), at points (S, P) or where the networks are."""
 
     def features(self, data: Data) -> Tensor:
-        """Return what the last linear layer sees, in the order of ``named_modules``: (S, n, F).
+        """Return what the linear layer sees that is used last: (S, n, F).
 
         Raises
         ------
@@ -124,7 +132,7 @@ class Surface(Protocol):
         """
 
     def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean losses and errors in %, (S, M) and (S, M) float64 on the CPU, at points (S, M, P).
+        """Return losses and errors in %, (S, M) and (S, M) float64 on the CPU, at points (S, M, P).
 
         Errors are NaN where the surface does not classify.
         """
@@ -132,25 +140,32 @@ class Surface(Protocol):
     def gradients(
         self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Return mean losses (S,) float64 on the CPU and their gradients (S, P), at points (S, P).
+        """Return losses (S,) float64 on the CPU and their gradients (S, P), at points (S, P).
 
         Parameters
         ----------
         data : examples.
         points : one for each network.
-        chosen : int64 (S, B), the examples that each network's loss is a mean over; all if left out.
+        chosen : int64 (S, B), the examples that each network's loss is of; all if left out.
         training : whether normalization uses the statistics of the batch. Then all chosen examples are one batch.
         """
 
     def curvature(self, data: Data) -> Curvature:
-        """Return the Hessians of the mean losses on all the data where the networks are."""
+        """Return the Hessians of the losses on all the data where the networks are.
+
+        Raises
+        ------
+        MdbenchError
+            The loss has no second derivatives that can be trusted.
+        """
 
     def renormalized(self, data: Data, points: Tensor) -> Self:
         """Return the surfaces at other points (S, P), normalization's statistics taken anew there.
 
         They are means over batches of 256 (all of the data where it is fewer; what is left over is left out), as in
         `torch.optim.swa_utils.update_bn` and Garipov et al., Loss surfaces, mode connectivity, and fast ensembling of
-        DNNs (NeurIPS 2018), appendix A.1. Without normalization only the points change.
+        DNNs (NeurIPS 2018), appendix A.1. Whatever else a network keeps stays as it is; without normalization only the points
+        change.
         """
 
 
@@ -184,7 +199,7 @@ def filled(network: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
     network : what to copy.
     values : by their names in ``named_parameters`` and ``named_buffers``: one name a tensor, however many share it.
     """
-    module = copy.deepcopy(network).cpu()
+    module = copied(network).cpu()
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     with torch.no_grad():
         for name, value in values.items():

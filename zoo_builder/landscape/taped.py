@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data, class_numbers
+from zoo_builder.landscape.objective import CrossEntropy
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled, numbers
 from zoo_builder.training import Memory, kernels, taped
 
@@ -41,8 +42,6 @@ def _one_thread() -> AbstractContextManager[object]:
 class Taped:
     """The loss surfaces of networks that tapes know; see `zoo_builder.landscape.surface.Surface`."""
 
-    classifies = True
-
     def __init__(self, networks: Sequence[nn.Module], shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Write the tape; see `zoo_builder.landscape.open_surface`.
 
@@ -55,6 +54,7 @@ class Taped:
             raise ValueError("a surface needs at least one network")
         self.module = networks[0]
         self.layout = Layout(self.module)
+        self.objective = CrossEntropy()
         parameters, _ = numbers(networks, lambda value: value.detach().to("cpu", dtype))
         self._tape = taped.write(self.module, shape, dtype, lasting=True)
         self._kind = torch.empty(0, dtype=dtype).numpy().dtype
@@ -63,6 +63,11 @@ class Taped:
         self._buffers = np.stack([self._tape.buffers(network, self._kind) for network in networks])
         self._batch = int(np.clip(_ARENA // self._tape.size // 16 * 16, _FEWEST, _MOST))
         self._memories: dict[tuple[int, bool], Memory] = {}
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the loss is one of classes, one an example: it is."""
+        return True
 
     def __len__(self) -> int:
         return len(self.points)
@@ -130,7 +135,7 @@ class Taped:
         return torch.from_numpy(self._shown(data, self.points if points is None else points, row, channels))
 
     def features(self, data: Data) -> Tensor:
-        """Return what the last linear layer sees, (S, n, F)."""
+        """Return what the linear layer sees that is used last, (S, n, F)."""
         if self._tape.features is None:
             raise MdbenchError(NO_LINEAR)
         row, order = self._tape.features

@@ -5,7 +5,6 @@ is therefore tried on a few examples before it is trusted: loss, gradients and b
 mode.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo_builder.training.copies import copied
 from zoo_builder.training.graph import UnknownLayerError
 
 _EXAMPLES = 8
@@ -60,11 +60,11 @@ class Probe:
         UnknownLayerError
             It does not give (examples, classes).
         """
-        network = copy.deepcopy(network).to("cpu", dtype).requires_grad_()
+        network = copied(network).to("cpu", dtype).requires_grad_()
         inputs = torch.randn(_EXAMPLES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             logits = network.train()(inputs)
-            if logits.dim() != 2:
+            if not isinstance(logits, Tensor) or logits.dim() != 2:
                 raise UnknownLayerError
             labels = torch.arange(_EXAMPLES) % logits.shape[1]
             loss = functional.cross_entropy(logits, labels)

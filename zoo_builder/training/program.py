@@ -4,7 +4,6 @@ Every layer that has a stacked form here is replaced by it. A network with a lay
 else than its layers say, still runs: as a whole, through `torch.func.vmap`, which is slower on a CPU.
 """
 
-import copy
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch.nn import functional
 
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.training import graph as graphs
+from zoo_builder.training.copies import emptied
 from zoo_builder.training.operators import convolve, normalize
 from zoo_builder.training.probe import Answers, Probe
 
@@ -43,13 +43,22 @@ class Program(Protocol):
         """
 
 
-def program_of(network: nn.Module, shape: tuple[int, ...]) -> Program:
-    """Return the program of a network for inputs of a shape: stacked where that computes the same, mapped otherwise."""
+def program_of(
+    network: nn.Module, shape: tuple[int, ...], training: Callable[[nn.Module, bool], nn.Module] = nn.Module.train
+) -> Program:
+    """Return the program of a network for inputs of a shape: stacked where that computes the same, mapped otherwise.
+
+    Parameters
+    ----------
+    network : the network.
+    shape : of one input.
+    training : puts a network into training mode, or takes it out; as PyTorch does, or else.
+    """
     try:
         program = _Stacked.of(network)
         _try(program, network, shape)
     except graphs.UnknownLayerError:
-        return _Mapped(network)
+        return _Mapped(network, training)
     return program
 
 
@@ -207,11 +216,11 @@ class _Mapped:
 
     form: Literal["stacked", "mapped"] = "mapped"
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = _without_numbers(network)
+    def __init__(self, network: nn.Module, training: Callable[[nn.Module, bool], nn.Module]) -> None:
+        self._network, self._training = emptied(network), training
 
     def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, training: bool) -> Tensor:
-        self._network.train(training)
+        self._training(self._network, training)
 
         def one(own_parameters: Tensors, own_buffers: Tensors, own_x: Tensor) -> Tensor:
             logits: Tensor = torch.func.functional_call(self._network, ({**own_parameters, **own_buffers},), (own_x,))
@@ -234,15 +243,3 @@ class _Mapped:
                 ) from error
             raise MdbenchError(f"the architecture cannot be mapped over a stack: {reason(error)}") from error
         return logits.movedim(1, -1)
-
-
-def _without_numbers(network: nn.Module) -> nn.Module:
-    """Return a copy whose parameters and buffers hold nothing, so that one that is not filled in is noticed.
-
-    What is one tensor by several names stays one, unlike in ``.to("meta")``.
-    """
-    empty: dict[int, Any] = {
-        id(value): nn.Parameter(value.detach().to("meta"), value.requires_grad) for value in network.parameters()
-    }
-    empty.update((id(value), value.detach().to("meta")) for value in network.buffers())
-    return copy.deepcopy(network, empty)

@@ -43,8 +43,8 @@ class Tape:
     steps : `kernels.STEP` (N,), the last of which gives the logits.
     size : numbers an example that the arena holds; of these, `outputs` are values, the others their gradients.
     multiplications : multiply–adds of a forward pass, an example.
-    features : of what the last linear layer sees: its row in `values`, and position here → feature in PyTorch; None
-        without such a layer.
+    features : of what the linear layer sees that is used last: its row in `values`, and position here → feature in
+        PyTorch; None without such a layer.
     saved : numbers that normalizations keep of a batch.
     fewest : values that the normalization with the fewest takes its statistics from, an example; None without any.
     """
@@ -85,12 +85,6 @@ class Tape:
         """Return vectors as the tensors of a ``state_dict``, after so many steps of training."""
         counters = {name: torch.tensor(before + taken) for name, before in self._counters.items()}
         return {**_unpack(self._parameters, parameters), **_unpack(self._buffers, buffers), **counters}
-
-
-def last_linear(network: nn.Module) -> str | None:
-    """Return the path of a network's last linear layer, in the order of its modules."""
-    every = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    return every[-1] if every else None
 
 
 class Memory:
@@ -162,7 +156,6 @@ class _Writer:
         self.counts: list[int] = []
         #: What the last linear layer of the network sees, in the order of its modules.
         self.features: tuple[int, np.ndarray] | None = None
-        self._last_linear = last_linear(network)
         self._values: list[_Value] = []
         self._steps: list[dict[str, int | float]] = []
         channels, *sides = shape
@@ -343,8 +336,7 @@ class _Writer:
         """Return a linear layer's output: a convolution where there is but one position."""
         if source.axes or source.channels != module.in_features:
             raise UnknownLayerError
-        if name == self._last_linear:
-            self.features = source.row, _order(source)
+        self.features = source.row, _order(source)  # of the last one that is used
         target = self._value(1, 1, module.out_features, 0, None, needs_slope=True)
         self.multiplications += module.weight.numel()
         order = np.arange(module.weight.numel()).reshape(module.weight.shape)[:, _order(source)]

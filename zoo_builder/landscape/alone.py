@@ -1,0 +1,419 @@
+"""Loss surfaces of any networks, one after the other, each as the module that it is."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import Any, Final, Literal, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from mdbench.errors import MdbenchError, reason
+from zoo_builder.landscape.data import Data, Inputs, Rows, of_each
+from zoo_builder.landscape.module import Output, called, main_output, normalizations, normalizing
+from zoo_builder.landscape.objective import Objective
+from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
+from zoo_builder.training import copied
+
+#: How a Hessian is multiplied by vectors: differentiating the gradient forwards, backwards once more, or by its differences.
+Way = Literal["forward", "backward", "differences"]
+
+#: Numbers that a network puts out for one block of examples, at most.
+_BLOCK: Final = 2**25
+#: Length of the step of differences, as a share of the length of a point, or of 1 where it is shorter.
+_STEP: Final = 1e-5
+
+
+class Alone:
+    """The loss surfaces of networks that are each called as they are; see `zoo_builder.landscape.surface.Surface`.
+
+    They need not compute the same function: what they share are the names and shapes of their parameters.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        objective: Objective,
+        *,
+        names: Sequence[str] | None = None,
+        output: Output = main_output,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        way: Way = "backward",
+    ) -> None:
+        """Copy networks.
+
+        Parameters
+        ----------
+        networks : whose parameters have the same names and shapes.
+        objective : the loss.
+        names : of the parameters that surfaces are over; all if left out. The others stay as they are.
+        output : what a network puts out → what the loss sees.
+        device, dtype : where and in which precision to compute.
+        way : how Hessians are multiplied by vectors.
+
+        Raises
+        ------
+        ValueError
+            There are no networks, or their parameters differ in name or shape.
+        MdbenchError
+            A network cannot be copied.
+        """
+        if not networks:
+            raise ValueError("a surface needs at least one network")
+        self.objective, self.way, self.output = objective, way, output
+        self._device, self._dtype = torch.device(device), dtype
+        try:
+            self._modules = [copied(network).to(device, dtype).eval() for network in networks]
+        except (RuntimeError, TypeError) as error:
+            raise MdbenchError(f"the network cannot be copied: {reason(error)}") from error
+        for module in self._modules:
+            module.requires_grad_(False)
+        self.module = self._modules[0]
+        self.layout = Layout(self.module, names)
+        if any(Layout(module, names).shapes != self.layout.shapes for module in self._modules):
+            raise ValueError("networks that are measured together must have parameters of the same names and shapes")
+        self.points = torch.stack([self._point(module) for module in self._modules])
+        self._buffers = [self._kept(module) for module in self._modules]
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the loss is one of classes, one an example."""
+        return self.objective.classifies
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def _own(self, module: nn.Module) -> list[nn.Parameter]:
+        """Return the parameters that the surface is over, in order."""
+        every = dict(module.named_parameters())
+        return [every[name] for name in self.layout.shapes]
+
+    def _point(self, module: nn.Module) -> Tensor:
+        return torch.cat([value.detach().reshape(-1) for value in self._own(module)])
+
+    @staticmethod
+    def _kept(module: nn.Module) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in module.named_buffers()}
+
+    def part(self, rows: Sequence[int]) -> Self:
+        """Return the surfaces of some of the networks."""
+        other = copy.copy(self)
+        other.__dict__.pop("_doubled", None)
+        other._modules, other._buffers = [self._modules[row] for row in rows], [self._buffers[row] for row in rows]
+        other.points = self.points[torch.as_tensor(rows, dtype=torch.int64, device=self.points.device)]
+        return other
+
+    def network(self, row: int) -> nn.Module:
+        """Return a copy of one network."""
+        return filled(self._modules[row], {**self.layout.tensors(self.points[row]), **self._buffers[row]})
+
+    def _at(self, row: int, point: Tensor, *, differentiated: bool = False) -> nn.Module:
+        """Return a network with its parameters at a point, and its buffers as they were."""
+        module = self._modules[row]
+        with torch.no_grad():
+            for value, wanted in zip(self._own(module), self.layout.tensors(point).values(), strict=True):
+                value.copy_(wanted)
+            for name, kept in self._buffers[row].items():
+                module.get_buffer(name).copy_(kept)
+        for value in self._own(module):
+            value.requires_grad_(differentiated)
+        return module
+
+    def _moved(self, inputs: Inputs) -> Inputs:
+        """Return inputs where and as they are computed with; copies, for a network may change what it is given."""
+        return of_each(
+            inputs,
+            lambda value: value.detach().to(
+                self._device, self._dtype if value.is_floating_point() else None, copy=True
+            ),
+        )
+
+    def _outputs(self, module: nn.Module, data: Data, rows: Rows) -> Tensor:
+        return self.output(called(module, self._moved(data.given(rows))))
+
+    def _targets(self, data: Data, rows: Rows) -> Tensor:
+        targets = data.targets[rows].to(self._device)
+        return targets.to(self._dtype) if targets.is_floating_point() else targets
+
+    def _blocks(self, data: Data, examples: int | None = None) -> list[slice]:
+        """Return examples in blocks that memory holds."""
+        many = len(data) if examples is None else examples
+        size = max(1, _BLOCK // self._put_out(data))
+        return [slice(start, min(start + size, many)) for start in range(0, many, size)]
+
+    def _put_out(self, data: Data) -> int:
+        """Return how many numbers an example makes in a network, itself included."""
+        if self._numbers is None:
+            pair = slice(2)  # normalization over a batch wants two
+            count = sum(value[pair].numel() for value in _tensors(data.inputs))
+
+            def add(_: nn.Module, __: Any, output: Any) -> None:
+                nonlocal count
+                count += sum(value.numel() for value in _tensors(output))
+
+            module = self._at(0, self.points[0])
+            hooks = [one.register_forward_hook(add) for one in module.modules() if not list(one.children())]
+            try:
+                with self._asking(data):
+                    self._outputs(module, data, pair)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            self._numbers = max(1, count // min(2, len(data)))
+        return self._numbers
+
+    #: Why there are no second derivatives, where there are none.
+    without_hessian: str = ""
+    _numbers: int | None = None
+    _without_gradients: bool | None = None
+
+    def _silent(self, data: Data) -> bool:
+        """Return whether the network can be asked without gradients: physics-informed ones take derivatives themselves."""
+        if self._without_gradients is None:
+            module = self._at(0, self.points[0])
+            try:
+                with torch.no_grad():
+                    self._outputs(module, data, slice(2))
+                self._without_gradients = True
+            except RuntimeError:
+                self._without_gradients = False
+        return self._without_gradients
+
+    @contextmanager
+    def _asking(self, data: Data) -> Iterator[None]:
+        with torch.set_grad_enabled(not self._silent(data)):
+            yield
+
+    def logits(self, data: Data, points: Tensor | None = None) -> Tensor:
+        """Return outputs (S, n, K)."""
+        points = self.points if points is None else points
+        found = []
+        with self._asking(data):
+            for row, point in enumerate(points):
+                module = self._at(row, point)
+                found.append(torch.cat([self._outputs(module, data, block).detach() for block in self._blocks(data)]))
+        return torch.stack(found)
+
+    def features(self, data: Data) -> Tensor:
+        """Return what the linear layer sees that is used last, (S, n, F)."""
+        found = []
+        with self._asking(data):
+            for row, point in enumerate(self.points):
+                module = self._at(row, point)
+                found.append(
+                    torch.cat(
+                        [
+                            last_seen(module, partial(self._outputs, module, data, block), block.stop - block.start)
+                            for block in self._blocks(data)
+                        ]
+                    )
+                )
+        return torch.stack(found)
+
+    def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return losses and errors in %, (S, M) each, at points (S, M, P)."""
+        losses = torch.zeros(points.shape[:2], dtype=torch.float64)
+        errors = torch.full(points.shape[:2], torch.nan, dtype=torch.float64)
+        whole = self.objective.normalizer(data.targets)
+        with self._asking(data):
+            for row, at in ((row, at) for row in range(len(points)) for at in range(points.shape[1])):
+                module, wrong = self._at(row, points[row, at]), 0
+                for block in self._blocks(data):
+                    outputs, targets = self._outputs(module, data, block), self._targets(data, block)
+                    losses[row, at] += float(self.objective.total(outputs, targets)) / whole
+                    if self.classifies:
+                        wrong += int((outputs.argmax(1) != targets).sum())
+                if self.classifies:
+                    errors[row, at] = 100 * wrong / len(data)
+        return losses, errors
+
+    def gradients(
+        self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return losses (S,) and gradients (S, P), at points (S, P)."""
+        losses, slopes = torch.zeros(len(points), dtype=torch.float64), torch.zeros_like(points)
+        for row, point in enumerate(points):
+            some = data if chosen is None else data.some(chosen[row].cpu())
+            whole = self.objective.normalizer(some.targets)
+            module = normalizing(self._at(row, point, differentiated=True), training)
+            try:
+                for block in [slice(len(some))] if training else self._blocks(some):
+                    loss, slope = self._slope(module, some, block, whole)
+                    losses[row] += float(loss)
+                    slopes[row] += _flat(slope)
+            finally:
+                module.eval()
+        return losses, slopes
+
+    def _slope(
+        self, module: nn.Module, data: Data, block: Rows, whole: float, *, again: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return a block's share of the loss and its gradient, by parameter; `again`: to be differentiated once more."""
+        own = self._own(module)
+        with torch.enable_grad():
+            loss = self.objective.total(self._outputs(module, data, block), self._targets(data, block)) / whole
+            if not loss.requires_grad:
+                return loss.detach(), [torch.zeros_like(value) for value in own]
+            found = torch.autograd.grad(loss, own, create_graph=again, allow_unused=True, materialize_grads=True)
+        return loss.detach(), list(found)
+
+    def curvature(self, data: Data) -> Curvature:
+        """Return the Hessians of the losses where the networks are."""
+        if self.without_hessian:
+            raise MdbenchError(f"the loss has no second derivatives here: {self.without_hessian}")
+        whole, blocks = self.objective.normalizer(data.targets), self._blocks(data)
+        product = {"forward": self._forwards, "backward": self._backwards, "differences": self._differences}[self.way]
+
+        def products(vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+            out = torch.zeros_like(vectors)
+            for at, row in enumerate(range(len(self)) if rows is None else rows):
+                for block in blocks:
+                    product(row, data, block, whole, vectors[at], out[at])
+            return out
+
+        return products
+
+    def _forwards(self, row: int, data: Data, block: slice, whole: float, vectors: Tensor, out: Tensor) -> None:
+        """Add a block's products, the gradient differentiated forwards (Pearlmutter, Neural Computation 1994)."""
+        module = self._at(row, self.points[row])
+        inputs, targets = self._moved(data.given(block)), self._targets(data, block)
+
+        def loss(own: dict[str, Tensor]) -> Tensor:
+            def network(*args: Any, **kwargs: Any) -> Any:
+                return torch.func.functional_call(module, own, args, kwargs)
+
+            return self.objective.total(self.output(called(network, inputs)), targets) / whole
+
+        point = self.layout.tensors(self.points[row])
+        for at, vector in enumerate(vectors):
+            product = torch.func.jvp(torch.func.grad(loss), (point,), (self.layout.tensors(vector),))[1]
+            out[at] += _flat([product[name] for name in self.layout.shapes])
+
+    def _backwards(self, row: int, data: Data, block: slice, whole: float, vectors: Tensor, out: Tensor) -> None:
+        """Add a block's products, the gradient differentiated backwards."""
+        module = self._at(row, self.points[row], differentiated=True)
+        own = self._own(module)
+        _, slope = self._slope(module, data, block, whole, again=True)
+        if not any(value.requires_grad for value in slope):
+            return
+        for at, vector in enumerate(vectors):
+            directions = list(self.layout.tensors(vector).values())
+            pairs = [(value, way) for value, way in zip(slope, directions, strict=True) if value.requires_grad]
+            found = torch.autograd.grad(
+                [value for value, _ in pairs],
+                own,
+                [way for _, way in pairs],
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            out[at] += _flat(found)
+
+    def _differences(self, row: int, data: Data, block: slice, whole: float, vectors: Tensor, out: Tensor) -> None:
+        """Add a block's products, differences of gradients in double precision: (g(w + h v) − g(w − h v)) / 2h.
+
+        Their error is of the order of h², and of rounding / h; where the gradient jumps within the step, they are wrong.
+        """
+        other = self._doubled[row]
+        point = self.points[row].double()
+        for at, vector in enumerate(vectors.double()):
+            length = vector.norm()
+            if not length > 0:
+                continue
+            step = _STEP * torch.clamp(point.norm(), min=1.0) / length
+            ends = []
+            for side in (step, -step):
+                module = other._at(0, point + side * vector, differentiated=True)
+                ends.append(_flat(other._slope(module, data, block, whole)[1]))
+            out[at] += ((ends[0] - ends[1]) / (2 * step)).to(out)
+
+    @cached_property
+    def _doubled(self) -> "list[Alone]":
+        """The networks in double precision."""
+        return [
+            Alone(
+                [self.network(row)],
+                self.objective,
+                names=tuple(self.layout.shapes),
+                output=self.output,
+                device=self._device,
+                dtype=torch.float64,
+            )
+            for row in range(len(self))
+        ]
+
+    def renormalized(self, data: Data, points: Tensor) -> Self:
+        """Return the surfaces at other points, normalization's statistics taken anew there."""
+        other = copy.copy(self)
+        other.__dict__.pop("_doubled", None)
+        other.points, other._buffers = (
+            points,
+            [{**kept, **self._statistics(row, data, points[row])} for row, kept in enumerate(self._buffers)],
+        )
+        return other
+
+    def _statistics(self, row: int, data: Data, point: Tensor) -> dict[str, Tensor]:
+        module, size = self._at(row, point), min(STATISTICS_BATCH, len(data))
+        layers, times = normalizations(module), len(data) // size
+        sums: dict[str, Any] = {}
+        if not layers:
+            return {}
+        momenta = {path: layer.momentum for path, layer in layers.items()}
+        try:
+            for layer in layers.values():
+                layer.momentum = cast(Any, 1.0)  # what is kept is then the batch's
+            normalizing(module)
+            with self._asking(data):
+                for at in range(times):
+                    self._outputs(module, data, slice(at * size, (at + 1) * size))
+                    for path, layer in layers.items():
+                        for name in ("running_mean", "running_var"):
+                            own, before = f"{path}.{name}" if path else name, getattr(layer, name)
+                            sums[own] = sums.get(own, 0.0) + before / times
+        finally:
+            for path, layer in layers.items():
+                layer.momentum = cast(Any, momenta[path])
+            module.eval()
+        return sums
+
+
+def last_seen(network: nn.Module, run: Callable[[], Any], examples: int) -> Tensor:
+    """Return what the linear layer sees that is used last while a network runs on n examples, (n, F).
+
+    Raises
+    ------
+    MdbenchError
+        It uses none.
+    """
+    seen: list[Tensor] = []
+
+    def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen[:] = [inputs[0].detach()]
+
+    hooks = [one.register_forward_pre_hook(see) for one in network.modules() if isinstance(one, nn.Linear)]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen:
+        raise MdbenchError(NO_LINEAR)
+    return seen[0].reshape(examples, -1)
+
+
+def _flat(values: Sequence[Tensor]) -> Tensor:
+    return torch.cat([value.detach().reshape(-1) for value in values])
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a layer puts out."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _tensors(one)
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from _tensors(one)

@@ -1,0 +1,181 @@
+"""What people have, as what is measured: networks, and examples in any of the forms in which PyTorch knows them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from mdbench.errors import MdbenchError, reason
+from zoo_builder.landscape.data import Data, Inputs, named, of_each
+from zoo_builder.landscape.module import check_module
+
+Array: TypeAlias = np.ndarray[Any, Any]
+#: Networks: one, or several of one shape.
+GivenModels: TypeAlias = nn.Module | Iterable[nn.Module]
+#: Examples: inputs and targets, or what yields them batch by batch.
+GivenData: TypeAlias = Data | tuple[Any, Any] | Mapping[str, Any] | Dataset[Any] | Iterable[Any]
+
+#: What targets are called in a batch that is a mapping.
+TARGETS: Final = ("labels", "label", "targets", "target")
+#: Examples that a data set is asked for at a time.
+_BATCH: Final = 256
+_FORMS: Final = (
+    "inputs and targets as a pair of tensors or arrays, a torch Dataset, a DataLoader, or batches of either; inputs may be a "
+    f"tensor, a tuple or a mapping of tensors; targets in a mapping are called {', '.join(TARGETS)}"
+)
+
+
+def models_of(given: GivenModels) -> list[nn.Module]:
+    """Return networks as a list.
+
+    Raises
+    ------
+    MdbenchError
+        There are none, or one of them is no network that can be measured.
+    """
+    if isinstance(given, nn.Module) and not isinstance(given, nn.ModuleList):
+        given = [given]
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise MdbenchError(
+            f"the models are a {type(given).__name__}; they must be a torch.nn.Module, or several in a list"
+        )
+    models = list(given)
+    if not models:
+        raise MdbenchError("there are no models to measure")
+    for at, model in enumerate(models):
+        check_module(model, f"model {at}")
+    return models
+
+
+def data_of(given: GivenData, what: str) -> tuple[Data, str | None]:
+    """Return examples, and what is worth knowing about how they were read.
+
+    Parameters
+    ----------
+    given : see `GivenData`. A loader is read once, in its order.
+    what : they are, for messages.
+
+    Raises
+    ------
+    MdbenchError
+        They are something else, or their parts do not fit together.
+    """
+    if isinstance(given, Data):
+        return given, None
+    if isinstance(given, tuple | list) and len(given) == 2 and _is_inputs(given[0]) and _is_values(given[1]):
+        return _pair(given[0], given[1], what), None
+    if isinstance(given, Mapping):
+        return _pair(*_parted(given, what), what), None
+    note = None
+    if isinstance(given, DataLoader):
+        if isinstance(given.sampler, RandomSampler):
+            note = (
+                f"the {what} loader shuffles: it was read once, and the order of that pass is the order of the examples"
+            )
+    elif isinstance(given, Dataset):
+        try:
+            given = DataLoader(given, batch_size=_BATCH)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise MdbenchError(f"the {what} data cannot be read: {reason(error)}") from error
+    elif isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise MdbenchError(f"the {what} data are a {type(given).__name__}; they must be {_FORMS}")
+    return _joined(list(_batches(given, what)), what), note
+
+
+def _is_values(part: Any) -> bool:
+    """Tell whether something is the values of many examples: an array, or a list of numbers."""
+    if isinstance(part, list):
+        return bool(part) and not isinstance(part[0], Tensor | Mapping | tuple) and not hasattr(part[0], "__array__")
+    return hasattr(part, "__array__")
+
+
+def _is_inputs(part: Any) -> bool:
+    several = list(part.values()) if isinstance(part, Mapping) else list(part) if isinstance(part, tuple) else [part]
+    return bool(several) and all(map(_is_values, several))
+
+
+def _batches(given: Iterable[Any], what: str) -> Iterator[tuple[Any, Any]]:
+    """Yield inputs and targets, batch by batch."""
+    try:
+        for batch in given:
+            if isinstance(batch, Mapping):
+                yield _parted(batch, what)
+            elif isinstance(batch, tuple | list) and len(batch) == 2:
+                yield batch[0], batch[1]
+            elif isinstance(batch, tuple | list) and len(batch) > 2:
+                yield tuple(batch[:-1]), batch[-1]
+            else:
+                raise MdbenchError(f"a batch of the {what} data is a {_form(batch)}; the data must be {_FORMS}")
+    except MdbenchError:
+        raise
+    except Exception as error:
+        raise MdbenchError(f"the {what} data cannot be read: {type(error).__name__}: {reason(error)}") from error
+
+
+def _form(batch: Any) -> str:
+    return f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__
+
+
+def _parted(batch: Mapping[str, Any], what: str) -> tuple[Any, Any]:
+    """Return a mapping's inputs, by name, and its targets."""
+    found = [name for name in TARGETS if name in batch]
+    if len(found) != 1:
+        raise MdbenchError(
+            f"the {what} data have {', '.join(map(repr, batch))}; one, and only one, must be called {', '.join(TARGETS)}"
+        )
+    return {name: value for name, value in batch.items() if name != found[0]}, batch[found[0]]
+
+
+def _pair(inputs: Any, targets: Any, what: str) -> Data:
+    """Return inputs and targets as examples."""
+    seen: Inputs
+    if isinstance(inputs, Mapping):
+        seen = {str(name): _tensor(value, f"{what} inputs {name!r}") for name, value in inputs.items()}
+    elif isinstance(inputs, tuple | list):
+        seen = tuple(_tensor(value, f"{what} inputs {at}") for at, value in enumerate(inputs))
+    else:
+        seen = _tensor(inputs, f"{what} inputs")
+    return Data(seen, _tensor(targets, f"{what} targets"))
+
+
+def _tensor(value: Any, what: str) -> Tensor:
+    """Return values of many examples as a tensor."""
+    if not isinstance(value, Tensor):
+        try:
+            value = torch.as_tensor(np.asarray(value))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise MdbenchError(
+                f"the {what} are a {type(value).__name__}; they must be a tensor or an array of numbers"
+            ) from error
+    if not value.dim():
+        raise MdbenchError(f"the {what} are a single number; the first axis must be that of the examples")
+    found: Tensor = value.detach()
+    return found
+
+
+def _joined(parts: Sequence[tuple[Any, Any]], what: str) -> Data:
+    """Return batches as examples."""
+    if not parts:
+        raise MdbenchError(f"the {what} data hold no batch")
+    every = [_pair(inputs, targets, what) for inputs, targets in parts]
+    first = every[0]
+    for at, one in enumerate(every):
+        for (name, mine), theirs in zip(named(one.inputs).items(), named(first.inputs).values(), strict=False):
+            if mine.shape[1:] != theirs.shape[1:] or len(named(one.inputs)) != len(named(first.inputs)):
+                raise MdbenchError(
+                    f"batch {at} of the {what} data has inputs{name} of shape {tuple(mine.shape[1:])} each, the first one of "
+                    f"{tuple(theirs.shape[1:])}: pad them to one shape, and mask what was added in the loss"
+                )
+        if one.targets.shape[1:] != first.targets.shape[1:]:
+            raise MdbenchError(
+                f"batch {at} of the {what} data has targets of shape {tuple(one.targets.shape[1:])} each, the first one of "
+                f"{tuple(first.targets.shape[1:])}: pad them to one shape"
+            )
+    if len(every) == 1:
+        return first
+    columns = {name: torch.cat([named(one.inputs)[name] for one in every]) for name in named(first.inputs)}
+    joined = iter(columns.values())
+    return Data(of_each(first.inputs, lambda _: next(joined)), torch.cat([one.targets for one in every]))
