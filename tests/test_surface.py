@@ -41,7 +41,7 @@ class Odd(nn.Module):
 
 
 class Branches(nn.Module):
-    """Two linear layers that are added; the one that is called first is the last by name."""
+    """Two linear layers that are added; the one that is called last is the first by name."""
 
     def __init__(self):
         super().__init__()
@@ -307,12 +307,14 @@ def test_the_last_linear_layer_need_not_be_the_last_layer(name):
     nets, data = trained(BEHIND[name], shape)
     surfaces = [kind(nets, shape) for kind in KINDS.values()]
     for row, network in enumerate(nets):
-        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
         seen = []
-        with last.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].detach())):
-            network(data.inputs)
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].detach()))
+        network(data.inputs)
+        last = seen[-1]
         for surface in surfaces:
-            torch.testing.assert_close(surface.features(data)[row], seen[0], rtol=1e-9, atol=1e-11)
+            torch.testing.assert_close(surface.features(data)[row], last, rtol=1e-9, atol=1e-11)
 
 
 def test_without_a_linear_layer_there_are_no_features():
@@ -321,8 +323,11 @@ def test_without_a_linear_layer_there_are_no_features():
         with pytest.raises(MdbenchError, match="no linear layer"):
             kind(nets, (2, 4)).features(data)
     nets, data = trained(Unused, (6,))
-    with pytest.raises(MdbenchError, match="does not use more"):
-        open_surface(nets, (6,), dtype=torch.float64).features(data)
+    for surface in (
+        open_surface(nets, (6,), dtype=torch.float64),
+        KINDS["stacked"](nets, (6,)),
+    ):  # that of the one it uses
+        torch.testing.assert_close(surface.features(data), data.inputs.expand(len(nets), -1, -1), rtol=1e-12, atol=0)
 
 
 def test_where_memory_is_short_nothing_is_kept_and_products_are_the_same(monkeypatch):

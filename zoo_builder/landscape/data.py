@@ -83,6 +83,10 @@ class Data:
         """Return some of the examples."""
         return Data(self.given(rows), self.targets[rows])
 
+    def only(self, which: Tensor) -> "Data":
+        """Return the examples that are chosen, bool (n,); all of them are these themselves."""
+        return self if which.all() else self.some(which.nonzero()[:, 0])
+
     def spread(self, most: int) -> "Data":
         """Return so many examples from all over the data, or all where there are fewer."""
         return self if most >= len(self) else self.some(torch.linspace(0, len(self) - 1, most).long())
@@ -108,6 +112,10 @@ class Data:
             if value.is_complex() or value.is_quantized:
                 raise MdbenchError(
                     f"the {what} inputs{name} are {value.dtype}; they must be floating point, or integers"
+                )
+            if theirs[name].is_floating_point() and not value.is_floating_point():
+                raise MdbenchError(
+                    f"the {what} inputs{name} are {value.dtype}; they must be floating point, like the training inputs"
                 )
             shape, wanted = tuple(value.shape[1:]), tuple(theirs[name].shape[1:])
             if shape != wanted:

@@ -1,6 +1,6 @@
 """Measuring networks: what is given, a gate, then family after family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from mdbench.errors import MdbenchError
-from zoo_builder.landscape.data import check_classes, class_numbers
+from zoo_builder.landscape.data import Data, check_classes, class_numbers
 from zoo_builder.landscape.given import GivenData, GivenModels, data_of, models_of
 from zoo_builder.landscape.metric import Measured, Settings, Subject
 from zoo_builder.landscape.module import Output, Which, main_output, plain_attention, trained
@@ -92,32 +92,33 @@ def measure(
         )
     (train, note), held_out = data_of(data, "training"), None if test is None else data_of(test, "test")
     notes = [note, held_out[1] if held_out else None, _frozen(networks[0], parameters)]
-    subject_data = {"training": train} | ({"test": held_out[0]} if held_out else {})
-    for what, one in subject_data.items():
+    parts = {"training": train} | ({"test": held_out[0]} if held_out else {})
+    for what, one in parts.items():
         one.check(what, train)
+    if isinstance(loss, str):
+        if loss != "cross_entropy":
+            raise MdbenchError(
+                f"there is no loss {loss!r}: it is 'cross_entropy', or a function of outputs and targets"
+            )
+        parts = {what: one.classified(what) for what, one in parts.items()}
     with plain_attention():
         outputs = own_outputs(networks, train, output=output, device=device, dtype=dtype)
         some = train.spread(len(outputs[0]))
         objective = objective_of(loss, outputs[0], some.targets.to(outputs.device))
         right = wrong = None
         if isinstance(objective, CrossEntropy) and objective.classifies:
+            counts = {what: objective.counts(one.targets) for what, one in parts.items()}
+            parts = {what: one.only(counts[what]).classified(what) for what, one in parts.items()}
             if truth is not None:
                 right = class_numbers(torch.as_tensor(truth), _TRUTH).numpy()
-                wrong = _differ(right, train.targets.numpy())
-            counted = {what: one.targets != objective.ignore_index for what, one in subject_data.items()}
-            subject_data = {
-                what: one.classified(what)
-                if counted[what].all()
-                else one.some(counted[what].nonzero()[:, 0]).classified(what)
-                for what, one in subject_data.items()
-            }
-            if right is not None and wrong is not None:
-                right, wrong = right[counted["training"].numpy()], wrong[counted["training"].numpy()]
-        train = subject_data["training"]
+                wrong = _differ(right, train.targets.numpy())[counts["training"].numpy()]
+                right = right[counts["training"].numpy()]
+            _check_labels(parts, right, outputs.shape[2])
+        train = parts["training"]
         surface = fitting_surface(
             networks, train, objective, outputs, output=output, which=parameters, device=device, dtype=dtype
         )
-        subject = Subject(surface, train, subject_data.get("test"), wrong=wrong, truth=right, settings=settings)
+        subject = Subject(surface, train, parts.get("test"), wrong=wrong, truth=right, settings=settings)
         gate(subject)
         with Progress(disable=not progress, transient=True) as bar:
             found = [(family, family.measured(subject)) for family in bar.track(wanted, description="measuring")]
@@ -177,18 +178,17 @@ def gate(subject: Subject) -> None:
             f"network {row} gives other outputs when asked twice ({subject.names[row]}): "
             "it draws random numbers in evaluation mode, and has no landscape"
         )
-    if not subject.surface.classifies:
-        return
-    if once.dim() != 3:
-        raise MdbenchError(
-            f"the networks' outputs have shape {tuple(once.shape[2:])} an example; cross-entropy wants a number a class: "
-            "give any other loss as a function"
-        )
+    if subject.surface.classifies:
+        _check_labels(parts, subject.truth, once.shape[2])
+
+
+def _check_labels(parts: Mapping[str, Data], truth: NDArray[np.int64] | None, classes: int) -> None:
+    """Make sure that labels are classes: the compiled loops do not ask."""
     labels = {f"{what} targets": data.targets for what, data in parts.items()}
-    if subject.truth is not None:
-        labels[_TRUTH] = torch.as_tensor(subject.truth)
+    if truth is not None:
+        labels[_TRUTH] = torch.as_tensor(truth)
     for what, numbers in labels.items():
-        check_classes(class_numbers(numbers, what), what, once.shape[2])
+        check_classes(class_numbers(numbers, what), what, classes)
 
 
 def network_table(family: Family, found: Measured, names: Sequence[Any]) -> pd.DataFrame:

@@ -57,7 +57,7 @@ class CrossEntropy:
     ----------
     classifies : whether there is one class an example; otherwise one a position, or probabilities.
     weight : (K,), of classes; None for ones.
-    ignore_index : class number of examples that do not count.
+    ignore_index : class number of examples that do not count; None where there is none.
     smoothing : label smoothing ε, 0 to 1: targets are (1 − ε) of themselves and ε of the uniform distribution.
     summed : whether losses are added up, and not averaged.
     of_logits : whether outputs are logits; otherwise log-probabilities.
@@ -65,7 +65,7 @@ class CrossEntropy:
 
     classifies: bool = True
     weight: Tensor | None = None
-    ignore_index: int = -100
+    ignore_index: int | None = None
     smoothing: float = 0.0
     summed: bool = False
     of_logits: bool = True
@@ -80,11 +80,9 @@ class CrossEntropy:
         weight = None if self.weight is None else self.weight.to(outputs)
         if targets.is_floating_point():
             return functional.cross_entropy(outputs, targets, weight, reduction="sum", label_smoothing=self.smoothing)
-        if not self.of_logits:
-            return functional.nll_loss(outputs, targets, weight, ignore_index=self.ignore_index, reduction="sum")
-        counts = targets != self.ignore_index
-        labels = torch.where(counts, targets, 0)
-        others = negative_log_likelihoods(outputs.movedim(1, -1), labels)
+        counts = self.counts(targets)
+        labels, scores = torch.where(counts, targets, 0).long(), outputs.movedim(1, -1)
+        others = negative_log_likelihoods(scores, labels) if self.of_logits else -scores
         own = others.gather(-1, labels[..., None])[..., 0]
         scale = counts.to(outputs) if weight is None else weight[labels] * counts
         found = (1 - self.smoothing) * (scale * own).sum()
@@ -99,10 +97,14 @@ class CrossEntropy:
             return 1.0
         if targets.is_floating_point():
             return targets.numel() / targets.shape[1]
-        counts = targets != self.ignore_index
+        counts = self.counts(targets)
         if self.weight is None:
             return float(counts.sum())
-        return float((self.weight.double().to(targets.device)[torch.where(counts, targets, 0)] * counts).sum())
+        return float((self.weight.double().to(targets.device)[torch.where(counts, targets, 0).long()] * counts).sum())
+
+    def counts(self, targets: Tensor) -> Tensor:
+        """Return which class numbers (n, …) count."""
+        return torch.ones_like(targets, dtype=torch.bool) if self.ignore_index is None else targets != self.ignore_index
 
 
 def negative_log_likelihoods(logits: Tensor, labels: Tensor) -> Tensor:
@@ -160,11 +162,12 @@ def objective_of(loss: GivenLoss, outputs: Tensor, targets: Tensor) -> Objective
         There is no such loss; it fails; it does not return numbers, or its parts do not add up.
     """
     if isinstance(loss, str):
-        if loss != "cross_entropy":
+        if outputs.dim() != 2:
             raise MdbenchError(
-                f"there is no loss {loss!r}: it is 'cross_entropy', or a function of outputs and targets"
+                f"the networks' outputs have shape {tuple(outputs.shape[1:])} an example; cross-entropy wants a number a "
+                "class: give nn.CrossEntropyLoss() where there is a class a position, and any other loss as a function"
             )
-        loss = functional.cross_entropy
+        return CrossEntropy()
     read = _read(loss, targets)
     if read is not None:
         _check_classes_axis(outputs, targets)
@@ -214,8 +217,8 @@ def _check_classes_axis(outputs: Tensor, targets: Tensor) -> None:
         raise MdbenchError(
             f"the outputs have shape (n, {', '.join(map(str, outputs.shape[1:]))}) and the targets shape "
             f"({', '.join(['n', *map(str, targets.shape[1:])])}), {targets.dtype}; cross-entropy wants outputs "
-            "(n, classes, …) and class numbers, integers (n, …): turn one-hot targets into numbers by argmax(1), move classes to axis 1 in a "
-            "function given as output=, and give any other loss as a function"
+            "(n, classes, …) and class numbers, integers (n, …): turn one-hot targets into numbers by argmax(1), move "
+            "classes to axis 1 in a function given as output=, and give any other loss as a function"
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.alone import Alone
-from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.data import Data, named
 from zoo_builder.landscape.module import Output, Which, main_output, trained
 from zoo_builder.landscape.objective import CrossEntropy, Loss, Objective, Own
 from zoo_builder.landscape.stacked import Stacked
@@ -101,7 +101,9 @@ def _sound(alone: Alone, some: Data, what: str) -> Tensor:
     except MdbenchError:
         raise
     except Exception as error:
-        raise MdbenchError(f"{what} fails on the training inputs: {type(error).__name__}: {reason(error)}") from error
+        raise MdbenchError(
+            f"{what} fails on the training inputs: {type(error).__name__}: {reason(error)}{_of_integers(some)}"
+        ) from error
     if not once.is_floating_point() or len(once) != len(some) or once.dim() < 1:
         raise MdbenchError(
             f"{what} puts out {once.dtype}, shape {tuple(once.shape)}, for {len(some)} examples: the first axis must be "
@@ -129,6 +131,15 @@ def _sound(alone: Alone, some: Data, what: str) -> Tensor:
                 "(normalization without running statistics, a mean over the batch), so that there is no loss of an example"
             )
     return once
+
+
+def _of_integers(some: Data) -> str:
+    kinds = [value.dtype for value in named(some.inputs).values()]
+    if any(kind.is_floating_point for kind in kinds):
+        return ""
+    return (
+        f"; the training inputs are {kinds[0]}; they must be floating point unless they are token ids: inputs.float()"
+    )
 
 
 def _close(one: Tensor, other: Tensor, size: float) -> bool:

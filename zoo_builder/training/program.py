@@ -43,8 +43,14 @@ class Program(Protocol):
         """
 
 
+def _as_in_training(network: nn.Module, wanted: bool) -> nn.Module:
+    return network.train(wanted)
+
+
 def program_of(
-    network: nn.Module, shape: tuple[int, ...], training: Callable[[nn.Module, bool], nn.Module] = nn.Module.train
+    network: nn.Module,
+    shape: tuple[int, ...],
+    training: Callable[[nn.Module, bool], nn.Module] = _as_in_training,
 ) -> Program:
     """Return the program of a network for inputs of a shape: stacked where that computes the same, mapped otherwise.
 
