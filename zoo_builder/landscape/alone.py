@@ -17,7 +17,13 @@ from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature
 from zoo_builder.training import copied
 
 #: How a Hessian is multiplied by vectors: differentiating the gradient forwards, backwards once more, or by its differences.
-Way = Literal["forward", "backward", "differences"]
+Products = Literal["forward", "backward", "differences"]
+
+_WORDS: Final[dict[Products, str]] = {
+    "forward": "the gradient differentiated forwards",
+    "backward": "the gradient differentiated backwards",
+    "differences": "differences of the gradient in double precision",
+}
 
 #: Numbers that a network puts out for one block of examples, at most.
 _BLOCK: Final = 2**25
@@ -40,7 +46,7 @@ class Alone:
         output: Output = main_output,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
-        way: Way = "backward",
+        products: Products = "backward",
     ) -> None:
         """Copy networks.
 
@@ -51,7 +57,7 @@ class Alone:
         names : of the parameters that surfaces are over; all if left out. The others stay as they are.
         output : what a network puts out → what the loss sees.
         device, dtype : where and in which precision to compute.
-        way : how Hessians are multiplied by vectors.
+        products : how Hessians are multiplied by vectors.
 
         Raises
         ------
@@ -62,7 +68,7 @@ class Alone:
         """
         if not networks:
             raise ValueError("a surface needs at least one network")
-        self.objective, self.way, self.output = objective, way, output
+        self.objective, self.products, self.output = objective, products, output
         self._device, self._dtype = torch.device(device), dtype
         try:
             self._modules = [copied(network).to(device, dtype).eval() for network in networks]
@@ -81,6 +87,13 @@ class Alone:
     def classifies(self) -> bool:
         """Whether the loss is one of classes, one an example."""
         return self.objective.classifies
+
+    @property
+    def way(self) -> str:
+        """How it is computed, in words."""
+        if self.without_hessian:
+            return "one by one, without second derivatives"
+        return f"one by one, {_WORDS[self.products]}"
 
     def __len__(self) -> int:
         return len(self.points)
@@ -264,7 +277,9 @@ class Alone:
         if self.without_hessian:
             raise MdbenchError(f"the loss has no second derivatives here: {self.without_hessian}")
         whole, blocks = self.objective.normalizer(data.targets), self._blocks(data)
-        product = {"forward": self._forwards, "backward": self._backwards, "differences": self._differences}[self.way]
+        product = {"forward": self._forwards, "backward": self._backwards, "differences": self._differences}[
+            self.products
+        ]
 
         def products(vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
             out = torch.zeros_like(vectors)

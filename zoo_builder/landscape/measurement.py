@@ -34,12 +34,14 @@ class Measurements:
     models : one row a network, in the order given; a column a metric, and a column ``FAMILY_reason``.
     together : what is a property of all of them together (means over pairs, an ensemble), and ``FAMILY_reason``.
     layers : one row a layer of a network: ``model``, ``layer``, a column a metric.
-    notes : what is worth knowing about how it was measured, a sentence each.
+    way : how it was computed, in words.
+    notes : what is worth knowing about what was measured, a sentence each.
     """
 
     models: pd.DataFrame
     together: "pd.Series[Any]"
     layers: pd.DataFrame
+    way: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -128,6 +130,7 @@ def measure(
         pd.concat([network_table(family, some, rows) for family, some in found], axis=1).rename_axis("model"),
         pd.Series(together.loc["together"]),
         joined_layers([layer_table(some, rows) for _, some in found]).rename(columns={"checkpoint": "model"}),
+        surface.way,
         tuple(said for said in notes if said),
     )
 

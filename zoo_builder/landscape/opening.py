@@ -6,13 +6,14 @@ network's own and its Hessian is symmetric and agrees with differences of the gr
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
-from zoo_builder.landscape.alone import Alone
+from zoo_builder.landscape.alone import Alone, Products
 from zoo_builder.landscape.data import Data, named
 from zoo_builder.landscape.module import Output, Which, main_output, trained
 from zoo_builder.landscape.objective import CrossEntropy, Loss, Objective, Own
@@ -216,9 +217,16 @@ def _ways(
         if plain and torch.device(device).type == "cpu" and len(names) == len(list(networks[0].parameters())):
             yield lambda: Taped(networks, data.shape, dtype)
         yield lambda: Stacked(networks, data.shape, objective=objective, names=names, device=device, dtype=dtype)
-    for way in ("forward", "backward", "differences"):
-        yield lambda way=way: Alone(  # type: ignore[misc]
-            networks, objective, names=names, output=output, device=device, dtype=dtype, way=way
+    for products in ("forward", "backward", "differences"):
+        yield partial(
+            Alone,
+            networks,
+            objective,
+            names=names,
+            output=output,
+            device=device,
+            dtype=dtype,
+            products=cast(Products, products),
         )
 
 
@@ -253,7 +261,7 @@ def _doubtful(surface: Surface, few: Data) -> str:
     wide = products.double().norm(dim=2).amax(1) + torch.finfo(torch.float32).tiny
     if ((across[:, 0, 1] - across[:, 1, 0]).abs() > _ASYMMETRY[surface.points.dtype] * wide).any():
         return "PyTorch's second derivatives of it are not symmetric"
-    if isinstance(surface, Taped) or (isinstance(surface, Alone) and surface.way == "differences"):
+    if isinstance(surface, Taped) or (isinstance(surface, Alone) and surface.products == "differences"):
         return ""
     checked = Alone(
         [surface.network(0)],
@@ -261,7 +269,7 @@ def _doubtful(surface: Surface, few: Data) -> str:
         names=tuple(surface.layout.shapes),
         output=surface.output if isinstance(surface, Alone) else main_output,
         device=surface.points.device,
-        way="differences",
+        products="differences",
     )
     truth = checked.curvature(few)(vectors[:1].float().to(surface.points.device))[0].double()
     off = (products[0].double() - truth).norm(dim=1)

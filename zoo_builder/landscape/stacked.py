@@ -63,6 +63,11 @@ class Stacked:
         """Whether the loss is one of classes, one an example."""
         return self.objective.classifies
 
+    @property
+    def way(self) -> str:
+        """How it is computed, in words."""
+        return f"a stack, {'layer by layer' if self._program.form == 'stacked' else 'mapped as a whole'}"
+
     def _moved(self, value: Tensor) -> Tensor:
         return value.detach().to(self._device, self._dtype if value.is_floating_point() else None)
 

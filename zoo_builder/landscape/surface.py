@@ -110,6 +110,10 @@ class Surface(Protocol):
     def classifies(self) -> bool:
         """Whether the loss is one of classes, one an example, so that there are errors."""
 
+    @property
+    def way(self) -> str:
+        """How it is computed, in words."""
+
     def __len__(self) -> int:
         """Return S."""
 

@@ -69,6 +69,11 @@ class Taped:
         """Whether the loss is one of classes, one an example: it is."""
         return True
 
+    @property
+    def way(self) -> str:
+        """How it is computed, in words."""
+        return "compiled loops"
+
     def __len__(self) -> int:
         return len(self.points)
 
