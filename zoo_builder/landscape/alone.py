@@ -1,6 +1,7 @@
 """Loss surfaces of any networks, one after the other, each as the module that it is."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
-from zoo_builder.landscape.data import Data, Inputs, Rows, of_each
+from zoo_builder.landscape.data import Data, Inputs, Rows, named, of_each
 from zoo_builder.landscape.module import Output, called, main_output, normalizations, normalizing
 from zoo_builder.landscape.objective import Objective
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
@@ -144,7 +145,15 @@ class Alone:
         )
 
     def _outputs(self, module: nn.Module, data: Data, rows: Rows) -> Tensor:
-        return self.output(called(module, self._moved(data.given(rows))))
+        some = data.given(rows)
+        found = self.output(called(module, self._moved(some)))
+        many = len(next(iter(named(some).values())))
+        if not found.is_floating_point() or not found.dim() or len(found) != many:
+            raise MdbenchError(
+                f"a network puts out {found.dtype}, shape {tuple(found.shape)}, for {many} examples: the first axis must be theirs, "
+                "and the numbers floating point; give output=, a function that returns such a tensor"
+            )
+        return found
 
     def _targets(self, data: Data, rows: Rows) -> Tensor:
         targets = data.targets[rows].to(self._device)
@@ -235,7 +244,7 @@ class Alone:
                 module, wrong = self._at(row, points[row, at]), 0
                 for block in self._blocks(data):
                     outputs, targets = self._outputs(module, data, block), self._targets(data, block)
-                    losses[row, at] += float(self.objective.total(outputs, targets)) / whole
+                    losses[row, at] += float(self.objective.total(outputs, targets).detach()) / whole
                     if self.classifies:
                         wrong += int((outputs.argmax(1) != targets).sum())
                 if self.classifies:
@@ -302,9 +311,13 @@ class Alone:
             return self.objective.total(self.output(called(network, inputs)), targets) / whole
 
         point = self.layout.tensors(self.points[row])
-        for at, vector in enumerate(vectors):
-            product = torch.func.jvp(torch.func.grad(loss), (point,), (self.layout.tensors(vector),))[1]
-            out[at] += _flat([product[name] for name in self.layout.shapes])
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # what PyTorch 2.13 says of its own code at the first call
+            for at, vector in enumerate(vectors):
+                product = torch.func.jvp(torch.func.grad(loss), (point,), (self.layout.tensors(vector),))[1]
+                out[at] += _flat([product[name] for name in self.layout.shapes])
 
     def _backwards(self, row: int, data: Data, block: slice, whole: float, vectors: Tensor, out: Tensor) -> None:
         """Add a block's products, the gradient differentiated backwards."""

@@ -86,9 +86,9 @@ def data_of(given: GivenData, what: str) -> tuple[Data, str | None]:
 
 
 def _is_values(part: Any) -> bool:
-    """Tell whether something is the values of many examples: an array, or a list of numbers."""
+    """Tell whether something is the values of many examples: an array, or a list of numbers or of lists of them."""
     if isinstance(part, list):
-        return bool(part) and not isinstance(part[0], Tensor | Mapping | tuple) and not hasattr(part[0], "__array__")
+        return bool(part) and (isinstance(part[0], int | float) or (isinstance(part[0], list) and _is_values(part[0])))
     return hasattr(part, "__array__")
 
 
@@ -134,7 +134,7 @@ def _pair(inputs: Any, targets: Any, what: str) -> Data:
     seen: Inputs
     if isinstance(inputs, Mapping):
         seen = {str(name): _tensor(value, f"{what} inputs {name!r}") for name, value in inputs.items()}
-    elif isinstance(inputs, tuple | list):
+    elif isinstance(inputs, tuple) or (isinstance(inputs, list) and not _is_values(inputs)):
         seen = tuple(_tensor(value, f"{what} inputs {at}") for at, value in enumerate(inputs))
     else:
         seen = _tensor(inputs, f"{what} inputs")

@@ -22,7 +22,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 GivenLoss = Loss | Literal["cross_entropy"]
 
 #: By what share of itself a loss of one's own may differ from the sum of its parts: rounding in single precision.
-_TOLERANCE: Final = 1e-4
+_TOLERANCE: Final = 1e-5
 #: What to give instead of a loss whose parts do not add up.
 _INSTEAD: Final = (
     "give it as a function that returns one loss an example, shape (n,), whose mean is then taken; of nn.CrossEntropyLoss "
@@ -233,7 +233,7 @@ def _kind(loss: Loss, outputs: Tensor, targets: Tensor) -> Literal["mean", "sum"
             )
         return "each"
     mean, total = True, True
-    for one, other in _splits(targets):
+    for one, other in _splits(outputs, targets):
         first, second = (float(_tried(loss, outputs[some], targets[some])) for some in (one, other))
         share = len(one) / len(outputs)
         slack = _TOLERANCE * max(abs(first), abs(second), abs(float(whole)))
@@ -247,15 +247,14 @@ def _kind(loss: Loss, outputs: Tensor, targets: Tensor) -> Literal["mean", "sum"
     return "mean" if mean else "sum"
 
 
-def _splits(targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield parts of examples (n,): by place, by turns, and by their targets, where weights of classes show."""
+def _splits(outputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield parts of examples (n,) that differ: by place, by their targets, where weights of classes show, by their outputs."""
     many = len(targets)
     if many < 2:
         return
-    by_target = targets.flatten(1).double().sum(1).argsort() if targets.dim() > 1 else targets.double().argsort()
-    for order, first in ((torch.arange(many), max(1, many // 3)), (by_target, many // 2)):
-        yield order[:first], order[first:]
-    yield torch.arange(0, many, 2), torch.arange(1, many, 2)
+    by_target, by_output = (values.reshape(many, -1).double().sum(1).argsort() for values in (targets, outputs))
+    for order in (torch.arange(many), by_target.cpu(), by_output.cpu()):
+        yield order[: many // 2], order[many // 2 :]
 
 
 def _tried(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:

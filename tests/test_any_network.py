@@ -1,0 +1,437 @@
+"""Measuring networks that nobody here built: the right number, or a reason. Against plain PyTorch on all data at once."""
+
+import copy
+
+import any_networks
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from mdbench.errors import MdbenchError
+from zoo_builder.landscape import measure
+from zoo_builder.landscape.measurement import Measurements
+
+X, Y = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+
+
+def net(seed: int = 0, between: nn.Module | None = None, width: int = 7) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, width), between or nn.Tanh(), nn.Linear(width, 3))
+
+
+def measured(models, loss="cross_entropy", data=(X, Y), families=("performance",), **more) -> Measurements:
+    return measure(models, loss, data, families=families, **more)
+
+
+def refused(said: str, *given, **more) -> None:
+    with pytest.raises(MdbenchError, match=said):
+        measured(*given, **more)
+
+
+@pytest.mark.parametrize("name", any_networks.NAMES)
+def test_loss_eigenvalue_and_trace_are_those_of_the_dense_hessian(name):
+    given = any_networks.make(name)
+    found = measured(given.network, given.loss, given.data, ["performance", "hessian"])
+    row = found.models.iloc[0]
+    hessian = any_networks.dense_hessian(given)
+    values = torch.linalg.eigvalsh(hessian)
+    half = 1e-3 if name == "half precision" else 0
+    assert row["train_loss"] == pytest.approx(float(given.plain(given.network.double()).detach()), rel=1e-5 + half)
+    assert row["hessian_top_eigenvalue"] == pytest.approx(float(values[-1]), rel=1e-2)
+    assert abs(row["hessian_trace"] - float(values.sum())) <= 4.5 * row["hessian_trace_se"]
+    assert row["hessian_reason"] is None
+
+
+@pytest.mark.parametrize("name", ["LSTM", "physics-informed", "a class a pixel, some ignored", "language model"])
+def test_all_families_give_numbers_or_reasons(name):
+    given = any_networks.make(name)
+    before = copy.deepcopy(given.network.state_dict())
+    found = measure([given.network, any_networks.make(name).network], given.loss, given.data)
+    for table in (found.models, found.together.to_frame().T):
+        for column in table:
+            if not column.endswith("_reason"):
+                reasons = " ".join(str(table[name].iloc[0]) for name in table if name.endswith("_reason"))
+                assert np.isfinite(float(table[column].iloc[0])) or column in reasons, column
+    assert all(torch.equal(value, before[key]) for key, value in given.network.state_dict().items())
+
+
+def test_a_network_with_kinks_in_its_second_derivative_goes_down_the_ladder():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 8)), nn.Tanh(), nn.Linear(8, 3))
+    assert "differences" in measured(network).way
+    assert measured(net()).way == "a stack, mapped as a whole"
+    assert measured(net(between=nn.ReLU())).way == "compiled loops"
+
+
+class Scaled(nn.Module):
+    """Temperature scaling, as calibration leaves it: a plain number, or a plain tensor."""
+
+    def __init__(self, temperature):
+        super().__init__()
+        self.net, self.temperature = net(1, nn.ReLU()), temperature
+
+    def forward(self, x):
+        return self.net(x) / self.temperature
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [net(1, nn.ReLU()), net(1, nn.Tanh()), net(1, nn.GELU())],
+        [net(1, nn.LeakyReLU(0.1)), net(1, nn.LeakyReLU(0.2))],
+        [Scaled(1.0), Scaled(3.0)],
+        [Scaled(torch.tensor(1.0)), Scaled(torch.tensor(2.0))],
+    ],
+    ids=["activations", "slopes", "temperatures", "plain tensors"],
+)
+def test_networks_of_equal_shapes_are_measured_each_as_it_is(models):
+    found = measured(models, families=["performance", "hessian"]).models
+    for row, model in enumerate(models):
+        alone = measured(model, families=["performance", "hessian"]).models
+        expected = float(functional.cross_entropy(model(X), Y).detach())
+        assert found["train_loss"][row] == pytest.approx(expected, rel=1e-6)
+        assert found["hessian_top_eigenvalue"][row] == pytest.approx(alone["hessian_top_eigenvalue"][0], rel=1e-3)
+
+
+WEIGHT = torch.tensor([1.0, 5.0, 0.2])
+IGNORED = Y.clone()
+IGNORED[::4] = -100
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "plain"),
+    [
+        (nn.CrossEntropyLoss(weight=WEIGHT), Y, {"weight": WEIGHT}),
+        (nn.CrossEntropyLoss(), IGNORED, {}),
+        (nn.CrossEntropyLoss(ignore_index=1), Y, {"ignore_index": 1}),
+        (nn.CrossEntropyLoss(label_smoothing=0.2), Y, {"label_smoothing": 0.2}),
+        (
+            nn.CrossEntropyLoss(WEIGHT, label_smoothing=0.2, ignore_index=2),
+            Y,
+            {"weight": WEIGHT, "label_smoothing": 0.2, "ignore_index": 2},
+        ),
+        (nn.CrossEntropyLoss(WEIGHT, reduction="sum"), IGNORED, {"weight": WEIGHT, "reduction": "sum"}),
+        (nn.CrossEntropyLoss(), functional.one_hot(Y, 3) * 0.7 + 0.1, {}),
+        (nn.CrossEntropyLoss(reduction="none"), Y, {}),
+    ],
+    ids=["weights", "ignored", "a class ignored", "smoothed", "all", "sum", "probabilities", "none"],
+)
+def test_known_losses_are_read_and_blocks_do_not_show(loss, targets, plain, monkeypatch):
+    model = net(between=nn.GELU())
+    order = targets.argsort() if targets.dim() == 1 else torch.arange(60)
+    data = X[order], targets[order]  # sorted by class, so that blocks have weights of their own
+    expected = float(functional.cross_entropy(model(data[0]), data[1], **plain).detach())
+    slope = torch.autograd.grad(functional.cross_entropy(model(data[0]), data[1], **plain), list(model.parameters()))
+    for way in ("stacked", "alone"):
+        for block in (2**25, 64):
+            monkeypatch.setattr(f"zoo_builder.landscape.{way}._BLOCK", block)
+            models = [model, net(1, nn.GELU())] if way == "stacked" else [model, net(1, nn.SiLU())]
+            found = measured(models, loss, data, ["performance", "sharpness"]).models
+            assert found["train_loss"][0] == pytest.approx(expected, rel=1e-5)
+            # A rise over a short way is at least that along the gradient.
+            length = float(torch.cat([value.flatten() for value in slope]).norm())
+            assert found["sharpness_worst"][0] >= 0.1 * length - 1e-4
+
+
+def test_a_loss_of_ones_own_whose_parts_do_not_add_up_is_refused():
+    def weighted(outputs, targets):
+        return functional.cross_entropy(outputs, targets, WEIGHT)
+
+    def per_example(outputs, targets):
+        return functional.cross_entropy(outputs, targets, WEIGHT, reduction="none")
+
+    refused("neither a mean nor a sum", net(), weighted)
+    refused("neither a mean nor a sum", net(), lambda outputs, targets: (outputs - WEIGHT).square().mean().sqrt())
+    order = Y.argsort()
+    refused("one loss an example", net(), weighted, (X[order], Y[order]))
+    found = measured(net(), per_example).models["train_loss"][0]
+    assert found == pytest.approx(float(per_example(net()(X), Y).mean().detach()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("hinge", "there is no loss 'hinge'"),
+        (3.0, "the loss is a float"),
+        (lambda outputs, targets: None, "the loss returns a NoneType"),
+        (lambda outputs, targets: outputs.argmax(), r"the loss returns torch\.int64"),
+        (lambda outputs, targets: outputs @ targets.float(), "the loss fails"),
+        (lambda outputs, targets: outputs.mean(0), r"the loss returns shape \(3,\) for 60 examples"),
+    ],
+)
+def test_what_is_no_loss_is_refused(loss, said):
+    refused(said, net(), loss)
+
+
+class Centring(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.BatchNorm1d(7, track_running_stats=False), Centring(), nn.Sequential(nn.Tanh(), Centring())],
+    ids=["no running statistics", "centring", "centring later"],
+)
+def test_outputs_that_depend_on_the_company_are_refused(between):
+    refused("gives an example other outputs when other examples are with it", net(between=between).eval())
+
+
+def test_random_outputs_are_refused():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net()
+
+        def forward(self, x):
+            return self.net(x) + torch.randn(3)
+
+    refused("draws random numbers", Noisy())
+
+
+class Offset(nn.Module):
+    """A constant of its own in front of normalization: state that is not normalization's."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("code", torch.linspace(-3, 3, 5))
+
+    def forward(self, x):
+        return x + self.code
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.0, 1.0, None])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_only_normalization_moves_on_the_way_between_networks(activation, momentum):
+    """The same constants folded into the data give the same function of the same parameters."""
+
+    def trained(first, x, seed):
+        torch.manual_seed(seed)
+        network = nn.Sequential(first, nn.Linear(5, 6), nn.BatchNorm1d(6), activation(), nn.Linear(6, 3))
+        for _ in range(20):
+            network.train()(x)
+        network[2].momentum = momentum
+        return network.eval()
+
+    code = Offset().code
+    with_constants = [trained(Offset(), X, seed) for seed in (0, 1)]
+    without = [trained(nn.Identity(), X + code, seed) for seed in (0, 1)]
+    columns = ["mode_connectivity_loss", "linear_barrier_loss"]
+    found = measured(with_constants, families=["connectivity"]).together[columns].astype(float)
+    expected = measured(without, data=(X + code, Y), families=["connectivity"]).together[columns].astype(float)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_parameters_that_do_not_train_are_constants_unless_told_otherwise():
+    model = net(between=nn.ReLU())
+    every = measured(model, families=["hessian"])
+    model[0].requires_grad_(False)
+    last = measured(model, families=["hessian"])
+    features = torch.relu(model[0](X)).detach().double()
+    head = model[2].double()
+    hessian = torch.func.hessian(
+        lambda weight, bias: functional.cross_entropy(features @ weight.T + bias, Y), argnums=(0, 1)
+    )(head.weight.detach(), head.bias.detach())
+    size = head.weight.numel()
+    dense = torch.cat(
+        [torch.cat([hessian[i][j].reshape((size, 3)[i], (size, 3)[j]) for j in (0, 1)], 1) for i in (0, 1)]
+    )
+    top = float(torch.linalg.eigvalsh(dense)[-1])
+    model.float()
+    assert last.models["hessian_top_eigenvalue"][0] == pytest.approx(top, rel=1e-2)
+    assert list(last.layers["layer"]) == ["2"]
+    assert "2 of 4 parameters do not require gradients" in last.notes[0]
+    whole = measured(model, families=["hessian"], parameters="all")
+    assert whole.notes == ()
+    assert whole.models["hessian_top_eigenvalue"][0] == pytest.approx(every.models["hessian_top_eigenvalue"][0])
+
+
+FORMS = {
+    "arrays": lambda: (X.numpy(), Y.numpy()),
+    "lists": lambda: (X.tolist(), Y.tolist()),
+    "data set": lambda: TensorDataset(X, Y),
+    "loader": lambda: DataLoader(TensorDataset(X, Y), 7),
+    "two batches": lambda: DataLoader(TensorDataset(X, Y), 30),
+    "list of batches": lambda: [(X[:30], Y[:30]), (X[30:], Y[30:])],
+    "generator": lambda: ((X[at : at + 20], Y[at : at + 20]) for at in (0, 20, 40)),
+    "mappings": lambda: [{"images": X[:9], "labels": Y[:9]}, {"images": X[9:], "labels": Y[9:]}],
+    "mapping": lambda: {"images": X, "targets": Y},
+    "tuple of inputs": lambda: ((X,), Y),
+    "batches of three": lambda: [(X[:9], torch.zeros(9), Y[:9]), (X[9:], torch.zeros(51), Y[9:])],
+}
+
+
+class Wide(nn.Module):
+    """Takes its input by position or by name, and perhaps another."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, images, other=None):
+        return self.net(images)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_data_come_in_any_form(form):
+    expected = measured(Wide()).models["train_loss"][0]
+    assert measured(Wide(), data=FORMS[form]()).models["train_loss"][0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_shuffling_loader_is_read_once_and_said():
+    found = measured(net(), data=DataLoader(TensorDataset(X, Y), 7, shuffle=True))
+    assert "shuffles" in found.notes[0]
+    assert found.models["train_loss"][0] == pytest.approx(measured(net()).models["train_loss"][0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (X, "data are a Tensor|inputs and targets"),
+        ("train.npz", "the training data are a str"),
+        (7, "the training data are a int"),
+        ([], "hold no batch"),
+        ((X, Y[:-1]), "60 inputs and 59 targets"),
+        ({"x": X}, "must be called labels"),
+        ([(X[:9], Y[:9]), (X[:9, :4], Y[:9])], r"batch 1 .* shape \(4,\) each, the first one of \(5,\)"),
+        ([(X[:9], Y[:9]), (X[:9], Y[:9, None])], r"batch 1 .* targets of shape \(1,\)"),
+        ((X, np.array(["a"] * 60)), "must be a tensor or an array of numbers"),
+        ((X[:0], Y[:0]), "there must be one target an input"),
+        ((X[:, :4], Y), "network 0 fails on the training inputs: RuntimeError"),
+        ((torch.randint(0, 9, (60, 5)), Y), "they must be floating point unless they are token ids"),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused_in_a_sentence(data, said):
+    refused(said, net(), data=data)
+
+
+def test_a_data_set_that_fails_says_why():
+    class Broken(torch.utils.data.Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, at):
+            raise FileNotFoundError("image 3 is gone")
+
+    refused("the training data cannot be read: FileNotFoundError: image 3 is gone", net(), data=Broken())
+
+
+class Wrapped(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.net, self.wrap = net(), wrap
+
+    def forward(self, x):
+        return self.wrap(self.net(x))
+
+
+class Answer:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+@pytest.mark.parametrize(
+    ("wrap", "output"),
+    [
+        (lambda out: (out, out + 1), None),
+        (lambda out: {"loss": None, "logits": out}, None),
+        (lambda out: {"out": out, "aux": out + 1}, None),
+        (Answer, None),
+        (lambda out: {"score": out}, lambda given: given["score"]),
+        (lambda out: [out + 1, out], lambda given: given[1]),
+    ],
+)
+def test_outputs_come_in_any_form(wrap, output):
+    more = {} if output is None else {"output": output}
+    expected = measured(net(), families=["performance", "hessian"]).models.iloc[0]
+    found = measured(Wrapped(wrap), families=["performance", "hessian"], **more).models.iloc[0]
+    for column in ("train_loss", "hessian_top_eigenvalue"):
+        assert found[column] == pytest.approx(expected[column], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda out: {"score": out}, r"a dict with 'score', .* give output="),
+        (lambda out: "three", "puts out a str"),
+        (lambda out: out.argmax(1), r"puts out torch\.int64.* give output="),
+        (lambda out: out.mean(), "the first axis must be"),
+        (lambda out: out * torch.nan, "outputs that are not finite"),
+    ],
+)
+def test_outputs_that_cannot_be_used_are_refused(wrap, said):
+    refused(said, Wrapped(wrap))
+
+
+def quantized():
+    return torch.ao.quantization.quantize_dynamic(net(), {nn.Linear}, dtype=torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        (list, "there are no models"),
+        (lambda: "resnet18", "the models are a str"),
+        (lambda: None, "the models are a NoneType"),
+        (lambda: net().state_dict(), "the models are a OrderedDict"),
+        (lambda: [net().state_dict()], r"model 0 is a OrderedDict, and must be a torch\.nn\.Module"),
+        (lambda: [net(), 3], "model 1 is a int"),
+        (lambda: net().to("meta"), "is on the device 'meta'"),
+        (lambda: nn.Sequential(nn.LazyLinear(3)), "has no shape yet"),
+        (quantized, "model 0 is quantized"),
+        (nn.ReLU, "model 0 has no parameters"),
+        (lambda: [net(), net(width=8)], "parameters of the same names and shapes"),
+    ],
+)
+def test_models_that_cannot_be_measured_are_refused_in_a_sentence(models, said):
+    refused(said, models())
+
+
+def test_precision_is_single_or_double():
+    refused("landscapes are computed in", net(), dtype=torch.float16)
+
+
+def test_models_may_be_one_or_yielded_one_by_one():
+    expected = measured([net(0), net(1)]).models
+    assert measured(net(seed) for seed in (0, 1)).models.equals(expected)
+    assert measured(nn.ModuleList([net(0), net(1)])).models.equals(expected)
+    assert measured(net(0)).models["train_loss"][0] == expected["train_loss"][0]
+
+
+def test_families_fail_apart(monkeypatch):
+    def broken(subject):
+        raise RuntimeError("the abacus is broken\nand more")
+
+    from zoo_builder.landscape import registry
+
+    spectra = registry.FAMILIES["spectra"]
+    monkeypatch.setitem(registry.FAMILIES, "spectra", type(spectra)("spectra", spectra.metrics, broken))
+    found = measured(net(), families=["performance", "spectra"]).models
+    assert found["train_loss"].notna().all()
+    assert found["alpha_mean"].isna().all()
+    assert found["spectra_reason"][0].endswith("RuntimeError: the abacus is broken")
+
+
+def test_sure_networks_keep_their_curvature_in_single_precision():
+    """Logits lead by 18: in the plain form of cross-entropy a third of the trace is lost to rounding."""
+    x, y = torch.eye(3).repeat(10, 1), torch.arange(30) % 3
+
+    def sure():
+        network = nn.Sequential(nn.Linear(3, 3), nn.Softplus(), nn.Linear(3, 3))
+        with torch.no_grad():
+            for layer, scale in ((network[0], 2.0), (network[2], 12.0)):
+                layer.weight.copy_(scale * torch.eye(3))
+                layer.bias.zero_()
+        return network
+
+    given = any_networks.Given(sure(), None, None, lambda own: functional.cross_entropy(own(x.double()), y))
+    values = torch.linalg.eigvalsh(any_networks.dense_hessian(given))
+    for dtype in (torch.float32, torch.float64):
+        row = measured(sure(), data=(x, y), families=["hessian"], dtype=dtype).models.iloc[0]
+        assert row["hessian_trace"] == pytest.approx(float(values.sum()), rel=2e-2)
+        assert row["hessian_top_eigenvalue"] == pytest.approx(float(values[-1]), rel=1.1e-2)
+        assert row["hessian_negative_mass"] < 0.01
