@@ -150,8 +150,8 @@ class Alone:
         many = len(next(iter(named(some).values())))
         if not found.is_floating_point() or not found.dim() or len(found) != many:
             raise MdbenchError(
-                f"a network puts out {found.dtype}, shape {tuple(found.shape)}, for {many} examples: the first axis must be theirs, "
-                "and the numbers floating point; give output=, a function that returns such a tensor"
+                f"a network puts out {found.dtype}, shape {tuple(found.shape)}, for {many} examples: the first axis must be "
+                "theirs, and the numbers floating point; give output=, a function that returns such a tensor"
             )
         return found
 

@@ -248,7 +248,7 @@ def _kind(loss: Loss, outputs: Tensor, targets: Tensor) -> Literal["mean", "sum"
 
 
 def _splits(outputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield parts of examples (n,) that differ: by place, by their targets, where weights of classes show, by their outputs."""
+    """Yield parts of examples (n,) that differ: by place, by their targets, where class weights show, by their outputs."""
     many = len(targets)
     if many < 2:
         return
