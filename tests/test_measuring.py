@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from tiny_zoo import Faults, Here, build_here, contents, everything, failing, here, write_spec
 
 from mdbench.errors import MdbenchError
+from mdbench.tables.loading import load_zoo
 from mdbench.tables.schema import COLUMNS, Family
-from mdbench.tables.zoo import load_zoo
 from zoo_builder import landscape
 from zoo_builder.building import measuring
 from zoo_builder.building.built import Built, Source

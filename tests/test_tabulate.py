@@ -31,7 +31,7 @@ HOSTILE = "a|b\\|`<img src=x onerror=alert(1)>[x](javascript:y)``*c*"
 def put(home: Path, patch: pytest.MonkeyPatch) -> None:
     """Make a home with two of the three zoos that the core selection is about, and no others beside it."""
     patch.setenv("MDBENCH_HOME", str(home))
-    patch.setattr("mdbench.tables.zoo.bundled_zoos", lambda: home / "none")
+    patch.setattr("mdbench.tables.loading.bundled_zoos", lambda: home / "none")
     for name, zoo in ZOOS.items():
         zoo.save(home / "zoos" / name)
 

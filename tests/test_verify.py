@@ -14,7 +14,8 @@ from tiny_zoo import Here, build_here, contents, here, write_spec
 from mdbench import files
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, load_zoo, sha256_of
+from mdbench.tables.loading import load_zoo
+from mdbench.tables.manifest import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, sha256_of
 from zoo_builder.building import executors, measuring
 from zoo_builder.building import verification as verify
 from zoo_builder.building.builder import build
