@@ -9,7 +9,7 @@ import pytest
 import toy
 from hypothesis import HealthCheck, settings
 
-from mdbench.tables.zoo import zoo_home
+from mdbench.paths import zoo_home
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))  # the plain procedure is an independent reference

@@ -179,7 +179,9 @@ def test_when_the_data_change_entries_are_scored_anew_and_nobody_is_thrown_off(e
     assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
     before = Ledger.read(entries / LEDGER)
     # The same grid, measured again: other test errors, so other labels, and other rows that have one.
-    from mdbench.tables.zoo import Zoo, load_zoo, zoo_home
+    from mdbench.paths import zoo_home
+    from mdbench.tables.loading import load_zoo
+    from mdbench.tables.zoo import Zoo
 
     home = tmp_path / "changed"
     small_exam(home)

@@ -28,7 +28,7 @@ from tiny_zoo import (
 
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo
+from mdbench.tables.loading import load_zoo
 from zoo_builder.building import executors
 
 STOPPED = "stopped; finished units are kept, and the same command goes on from there\n"
