@@ -1,0 +1,16 @@
+from .passes import (
+    ADDITION as ADDITION,
+    CONVOLUTION as CONVOLUTION,
+    MEAN as MEAN,
+    NORMALIZATION as NORMALIZATION,
+    RELU as RELU,
+    STEP as STEP,
+    VALUE as VALUE,
+    differentiate as differentiate,
+    evaluate as evaluate,
+    logits as logits,
+    multiply_hessian as multiply_hessian,
+    statistics as statistics,
+    strip as strip,
+    train as train,
+)
