@@ -5,24 +5,17 @@ one flat array, the arena, as (height, width, channels, examples): what a convol
 contiguous block, so that it is one small matrix product a position and a row of its kernel, and nothing is ever unfolded.
 One network at a time: what a small one needs in a step stays in the nearer caches. One thread.
 
-All of it is one file: what Numba keeps of a compiled function it checks against that function's own file alone.
+All of it is one file; the next commit parts it.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
-from numba.np.linalg import _BLAS, ensure_blas, get_blas_kind
-from numba.np.numpy_support import as_dtype
 
-from mdbench.errors import MdbenchError, reason
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-#: Sums may be taken in any order, which lets them be vectorised. NaN and infinity keep their meaning: divergence must show.
-_REASSOCIATED = {"reassoc", "contract", "arcp", "nsz"}
+from zoo_builder.training.kernels.compilation import compiled
+from zoo_builder.training.kernels.internals import BLAS, ensure_blas, get_blas_kind
 
 #: A value of a tape. `at`, `slope`: where it and its gradient begin in the arena (−1: it needs none), in numbers an example.
 #: `above`, `beside`: rows and columns of zeros around it, which are what padded convolutions see.
@@ -71,17 +64,6 @@ _COLUMNS: Final = 64
 _STRIP: Final = 2048
 
 
-def _compiled(function: F) -> F:
-    try:
-        compiled: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath=_REASSOCIATED)(function)
-    except RuntimeError as error:
-        raise MdbenchError(
-            f"compiled loops have no place to be kept ({reason(error)}); "
-            "set NUMBA_CACHE_DIR to a folder that can be written"
-        ) from error
-    return cast(F, compiled)
-
-
 def _multiply(
     m: int,
     n: int,
@@ -117,9 +99,9 @@ def _multiply_by_blas(
 ) -> Callable[..., None]:
     """Call the BLAS that SciPy brings, as Numba's own linear algebra does."""
     ensure_blas()
-    gemm = _BLAS().numba_xxgemm(a.dtype)
+    gemm = BLAS().numba_xxgemm(a.dtype)
     kind = ord(get_blas_kind(a.dtype, "multiply"))
-    nothing, one = np.zeros(1, as_dtype(a.dtype)), np.ones(1, as_dtype(a.dtype))
+    nothing, one = np.zeros(1, str(a.dtype)), np.ones(1, str(a.dtype))
     plain, turned = ord("n"), ord("t")
 
     def multiply(
@@ -144,27 +126,27 @@ def _multiply_by_blas(
     return multiply
 
 
-@_compiled
+@compiled
 def _portion(size: int, batch: int, most: int) -> int:
     """Return how many examples to multiply at once: a few from the nearest cache, or all where no product is small."""
     small = _SMALL // size
     return batch if small < _FEWEST else min(small, most, batch)
 
 
-@_compiled
+@compiled
 def strip(batch: int) -> int:
     """Return how many channels normalization works on at once."""
     return max(1, _STRIP // batch)
 
 
-@_compiled
+@compiled
 def _place(value: Any, row: int, column: int) -> int:
     """Return where a position's channels begin, counted from the value's own begin, in numbers an example."""
     wide = value.width + 2 * value.beside
     return ((row + value.above) * wide + column + value.beside) * value.channels  # type: ignore[no-any-return]
 
 
-@_compiled
+@compiled
 def _convolve(x: Any, y: Any, step: Any, parameters: np.ndarray, arena: np.ndarray, batch: int) -> None:
     out, span = y.channels, step.kernel_width * x.channels
     columns = _portion(out * span, batch, _COLUMNS)
@@ -187,7 +169,7 @@ def _convolve(x: Any, y: Any, step: Any, parameters: np.ndarray, arena: np.ndarr
                     _multiply(out, n, span, weight, span, False, seen, batch, False, put, batch, keep)
 
 
-@_compiled
+@compiled
 def _convolve_backward(
     x: Any, y: Any, step: Any, parameters: np.ndarray, gradient: np.ndarray, arena: np.ndarray, batch: int
 ) -> None:
@@ -224,7 +206,7 @@ def _convolve_backward(
                     _multiply(span, n, out, parameters[at:], span, True, slope, batch, False, back, batch, True)
 
 
-@_compiled
+@compiled
 def _row(arena: np.ndarray, start: int, value: Any, h: int, w: int, first: int, n: int, batch: int) -> np.ndarray:
     """Return n numbers at a position, from channel `first` on: of a value, or of its gradient, as `start` says."""
     at = (start + _place(value, h, w) + first) * batch
@@ -234,26 +216,26 @@ def _row(arena: np.ndarray, start: int, value: Any, h: int, w: int, first: int, 
 # Rows are sliced out before anything loops over them: the compiler then knows that no index is negative, and vectorises.
 
 
-@_compiled
+@compiled
 def _add_to(x: np.ndarray, sums: np.ndarray) -> None:
     for j in range(len(x)):
         sums[j] += x[j]
 
 
-@_compiled
+@compiled
 def _add_squares_to(x: np.ndarray, center: np.ndarray, sums: np.ndarray) -> None:
     for j in range(len(x)):
         distance = x[j] - center[j]
         sums[j] += distance * distance
 
 
-@_compiled
+@compiled
 def _scale(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
     for j in range(len(x)):
         out[j] = x[j] * scale[j] + shift[j]
 
 
-@_compiled
+@compiled
 def _rectify(x: np.ndarray, out: np.ndarray) -> None:
     zero = out.dtype.type(0)
     for j in range(len(x)):
@@ -261,7 +243,7 @@ def _rectify(x: np.ndarray, out: np.ndarray) -> None:
         out[j] = zero if value <= 0 else value  # NaN is not ≤ 0, and stays
 
 
-@_compiled
+@compiled
 def _stop_where_rectified(out: np.ndarray, slope: np.ndarray) -> None:
     zero = slope.dtype.type(0)
     for j in range(len(out)):
@@ -269,7 +251,7 @@ def _stop_where_rectified(out: np.ndarray, slope: np.ndarray) -> None:
         slope[j] = zero if out[j] <= 0 else passed
 
 
-@_compiled
+@compiled
 def _weigh(slope: np.ndarray, x: np.ndarray, center: np.ndarray, plain: np.ndarray, weighted: np.ndarray) -> None:
     for j in range(len(x)):
         passed = slope[j]
@@ -277,7 +259,7 @@ def _weigh(slope: np.ndarray, x: np.ndarray, center: np.ndarray, plain: np.ndarr
         weighted[j] += passed * (x[j] - center[j])
 
 
-@_compiled
+@compiled
 def _pull(
     slope: np.ndarray,
     x: np.ndarray,
@@ -296,7 +278,7 @@ def _pull(
             out[j] += scale[j] * slope[j] - level[j] - (x[j] - center[j]) * tilt[j]
 
 
-@_compiled
+@compiled
 def _pass_on(slope: np.ndarray, share: float, out: np.ndarray, opens: int) -> None:
     part = out.dtype.type(share)
     if opens:
@@ -307,19 +289,19 @@ def _pass_on(slope: np.ndarray, share: float, out: np.ndarray, opens: int) -> No
             out[j] += slope[j] * part
 
 
-@_compiled
+@compiled
 def _channel_sums(sums: np.ndarray, batch: int, out: np.ndarray) -> None:
     for c in range(len(sums) // batch):
         out[c] = sums[c * batch : (c + 1) * batch].sum()
 
 
-@_compiled
+@compiled
 def _repeat(values: np.ndarray, batch: int, out: np.ndarray) -> None:
     for c in range(len(out) // batch):
         out[c * batch : (c + 1) * batch] = values[c]
 
 
-@_compiled
+@compiled
 def _normalize(
     x: Any,
     y: Any,
@@ -380,7 +362,7 @@ def _normalize(
                     _rectify(out, out)
 
 
-@_compiled
+@compiled
 def _normalize_backward(
     x: Any,
     y: Any,
@@ -437,7 +419,7 @@ def _normalize_backward(
                 )
 
 
-@_compiled
+@compiled
 def _forward_elsewhere(x: Any, other: Any, y: Any, step: Any, arena: np.ndarray, batch: int) -> None:
     """ReLU, addition, and the mean over positions."""
     n = x.channels * batch
@@ -458,7 +440,7 @@ def _forward_elsewhere(x: Any, other: Any, y: Any, step: Any, arena: np.ndarray,
                 _pass_on(_row(arena, other.at, other, h, w, 0, n, batch), 1, out, 0)
 
 
-@_compiled
+@compiled
 def _backward_elsewhere(x: Any, y: Any, step: Any, opens: int, arena: np.ndarray, batch: int) -> None:
     """Pass a gradient back through ReLU, addition, and the mean over positions, to one source."""
     n = x.channels * batch
@@ -475,7 +457,7 @@ def _backward_elsewhere(x: Any, y: Any, step: Any, opens: int, arena: np.ndarray
             _pass_on(slope, 1, out, opens)
 
 
-@_compiled
+@compiled
 def _gather(examples: np.ndarray, chosen: np.ndarray, x: Any, arena: np.ndarray) -> None:
     """Lay out a batch: examples (n, height · width · channels), chosen (B,)."""
     batch, long = len(chosen), x.width * x.channels
@@ -489,7 +471,7 @@ def _gather(examples: np.ndarray, chosen: np.ndarray, x: Any, arena: np.ndarray)
                     column[b] = examples[some[b], h * long + j]
 
 
-@_compiled
+@compiled
 def _forward(
     values: np.ndarray,
     steps: np.ndarray,
@@ -512,7 +494,7 @@ def _forward(
             _forward_elsewhere(x, values[step.other], y, step, arena, batch)
 
 
-@_compiled
+@compiled
 def _backward(
     values: np.ndarray,
     steps: np.ndarray,
@@ -538,7 +520,7 @@ def _backward(
                 _backward_elsewhere(values[step.other], y, step, step.opens_other, arena, batch)
 
 
-@_compiled
+@compiled
 def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, whole: int, each: np.ndarray) -> float:
     """Return the summed cross-entropy of logits, and leave in their slope its gradient, divided by `whole`.
 
@@ -571,7 +553,7 @@ def _cross_entropy(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, wh
     return total
 
 
-@_compiled
+@compiled
 def _own_from_others(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int) -> None:
     """Write the slope of each example's own logit anew: what the others have, with the other sign.
 
@@ -586,7 +568,7 @@ def _own_from_others(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int) 
                 slope[labels[b], b] -= slope[k, b]
 
 
-@_compiled
+@compiled
 def train(
     values: np.ndarray,
     steps: np.ndarray,
@@ -635,7 +617,7 @@ def train(
             parameters[i] -= rate * speed
 
 
-@_compiled
+@compiled
 def evaluate(
     values: np.ndarray,
     steps: np.ndarray,
@@ -679,7 +661,7 @@ def evaluate(
     return loss, wrong
 
 
-@_compiled
+@compiled
 def logits(
     values: np.ndarray,
     steps: np.ndarray,
@@ -714,7 +696,7 @@ def logits(
                 out[first + b, k] = seen[k, b]
 
 
-@_compiled
+@compiled
 def statistics(
     values: np.ndarray,
     steps: np.ndarray,
@@ -751,7 +733,7 @@ def statistics(
         mean[i] /= mean.dtype.type(times)
 
 
-@_compiled
+@compiled
 def differentiate(
     values: np.ndarray,
     steps: np.ndarray,
@@ -803,7 +785,7 @@ def differentiate(
 # derivatives of what the first one holds. Values that do not depend on parameters have none: their `slope` is −1.
 
 
-@_compiled
+@compiled
 def _convolve_along(
     x: Any,
     y: Any,
@@ -839,7 +821,7 @@ def _convolve_along(
                         _multiply(out, n, span, parameters[at:], span, False, seen, batch, False, put, batch, True)
 
 
-@_compiled
+@compiled
 def _convolve_backward_along(
     x: Any,
     y: Any,
@@ -886,7 +868,7 @@ def _convolve_backward_along(
                     _multiply(span, n, out, direction[at:], span, True, slope, batch, False, back, batch, True)
 
 
-@_compiled
+@compiled
 def _move(
     x: np.ndarray,
     moved: np.ndarray,
@@ -900,7 +882,7 @@ def _move(
         out[j] = scale[j] * moved[j] + (x[j] - center[j]) * tilt[j] + level[j]
 
 
-@_compiled
+@compiled
 def _weigh_along(
     pull: np.ndarray,
     slope: np.ndarray,
@@ -915,7 +897,7 @@ def _weigh_along(
         weighted[j] += pull[j] * (x[j] - center[j]) + slope[j] * moved[j]
 
 
-@_compiled
+@compiled
 def _pull_along(
     pull: np.ndarray, slope: np.ndarray, scale: np.ndarray, tilt: np.ndarray, out: np.ndarray, opens: int
 ) -> None:
@@ -927,7 +909,7 @@ def _pull_along(
             out[j] += scale[j] * pull[j] + tilt[j] * slope[j]
 
 
-@_compiled
+@compiled
 def _normalize_along(
     x: Any,
     y: Any,
@@ -965,7 +947,7 @@ def _normalize_along(
                     _stop_where_rectified(_row(arena, y.at, y, h, w, first, n, batch), out)
 
 
-@_compiled
+@compiled
 def _normalize_backward_along(
     x: Any,
     y: Any,
@@ -1013,7 +995,7 @@ def _normalize_backward_along(
             product[step.weight + first + c] += each[4, c] * saved[step.saved + x.channels + first + c]
 
 
-@_compiled
+@compiled
 def _rectify_along(
     x: Any, y: Any, opens: int, backward: bool, arena: np.ndarray, along: np.ndarray, batch: int
 ) -> None:
@@ -1031,7 +1013,7 @@ def _rectify_along(
                 _stop_where_rectified(after, moved)
 
 
-@_compiled
+@compiled
 def _cross_entropy_along(
     y: Any, labels: np.ndarray, arena: np.ndarray, along: np.ndarray, batch: int, whole: int, mean: np.ndarray
 ) -> None:
@@ -1058,7 +1040,7 @@ def _cross_entropy_along(
     _own_from_others(y, labels, along, batch)
 
 
-@_compiled
+@compiled
 def multiply_hessian(
     values: np.ndarray,
     steps: np.ndarray,
