@@ -20,6 +20,32 @@ from zoo_builder.training.kernels.compilation import compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: A ReLU and a linear layer, evaluated on two examples; the loss, and whether the loop was there already.
+EVALUATE = """
+import numpy as np
+from zoo_builder.training import kernels
+
+values, steps = np.zeros(3, kernels.VALUE), np.zeros(2, kernels.STEP)
+values["at"], values["slope"], values["channels"] = [0, 3, 6], -1, [3, 3, 2]
+values["height"] = values["width"] = 1
+steps["kind"], steps["source"], steps["target"] = [kernels.RELU, kernels.CONVOLUTION], [0, 1], [1, 2]
+steps["bias"] = -1
+for name in ("kernel_height", "kernel_width", "stride_height", "stride_width"):
+    steps[name] = 1
+weight, inputs = np.array([0.1, 0.2, 0.3, -0.1, 0.5, 0.2]), np.array([[1, -2, 3], [-1, 0.5, -2]])
+room = np.zeros(0), np.zeros(16), np.zeros(0), np.zeros((6, 2))
+loss, _ = kernels.evaluate(values, steps, weight, *room, inputs, np.arange(2), np.array([0, 1]), 2)
+print(loss, bool(kernels.evaluate.stats.cache_hits))
+"""
+
+
+def expected(rectified: float) -> float:
+    """The loss of `EVALUATE`, with a ReLU that puts out this number where its input is negative."""
+    inputs, weight = np.array([[1, -2, 3], [-1, 0.5, -2]]), np.array([[0.1, 0.2, 0.3], [-0.1, 0.5, 0.2]])
+    logits = np.where(inputs > 0, inputs, rectified) @ weight.T
+    return float((np.log(np.exp(logits).sum(1)) - logits[[0, 1], [0, 1]]).sum())
+
+
 #: The smallest of all loops: where it is kept, and whether it was there already.
 STRIP = """
 from zoo_builder.training import kernels
@@ -50,6 +76,18 @@ def answer(process):
     said, _ = process.communicate()
     assert process.returncode == 0
     return said.split()
+
+
+def test_a_callee_in_another_file_that_changed_runs_as_it_is_now(copy, tmp_path):
+    callee = copy / "zoo_builder" / "training" / "kernels" / "relu.py"
+    before = callee.read_text()
+    after = before.replace("zero = out.dtype.type(0)", "zero = out.dtype.type(7)")
+    assert after != before
+    for text, rectified, kept in ((before, 0, "False"), (after, 7, "False"), (before, 0, "True")):
+        callee.write_text(text)
+        loss, hit = answer(start(EVALUATE, copy, NUMBA_CACHE_DIR=str(tmp_path / "kept")))
+        assert float(loss) == pytest.approx(expected(rectified), rel=1e-12)
+        assert hit == kept
 
 
 def test_a_package_that_cannot_be_written_keeps_its_loops_with_the_user(copy, tmp_path):

@@ -1,4 +1,6 @@
-from .passes import (
+from .derivatives import differentiate as differentiate, multiply_hessian as multiply_hessian
+from .evaluation import evaluate as evaluate, logits as logits, statistics as statistics
+from .layout import (
     ADDITION as ADDITION,
     CONVOLUTION as CONVOLUTION,
     MEAN as MEAN,
@@ -6,11 +8,6 @@ from .passes import (
     RELU as RELU,
     STEP as STEP,
     VALUE as VALUE,
-    differentiate as differentiate,
-    evaluate as evaluate,
-    logits as logits,
-    multiply_hessian as multiply_hessian,
-    statistics as statistics,
-    strip as strip,
-    train as train,
 )
+from .normalization import strip as strip
+from .training import train as train
