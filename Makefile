@@ -58,12 +58,12 @@ test: .venv/test
 
 .venv/demo: pyproject.toml constraints.txt
 	$(MAKE_VENV)
-	@$(INSTALL) --editable ".[data]" $(QUIETLY)
+	@$(INSTALL) --editable ".[data,xgboost]" $(QUIETLY)
 	@touch $@
 
 .venv/test: pyproject.toml constraints.txt
 	$(MAKE_VENV)
-	@$(INSTALL) --editable ".[dev,zoo,dask,leaderboard]" $(QUIETLY)
+	@$(INSTALL) --editable ".[dev,zoo,dask,leaderboard,xgboost]" $(QUIETLY)
 	@$(INSTALL) --no-deps $(COMPARED) $(QUIETLY)
 	@touch $@ .venv/demo
 
