@@ -1,12 +1,17 @@
 """Data sets: each source against files and values that the test makes itself; subsets against their definition."""
 
 import gzip
+import hashlib
+import pickle
 import random
 import struct
 import subprocess
 import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.io import savemat
 
 from mdbench.errors import MdbenchError
 from mdbench.paths import cache_home
@@ -508,6 +514,75 @@ def test_what_torchvision_cannot_read_is_said(torchvision):
         MdbenchError, match=r"cifar100: torchvision cannot read it from there: Dataset not found or corrupted\.$"
     ):
         load_dataset(DatasetSpec(name="cifar100", folder="there"))
+
+
+def written(path: Path, content: bytes) -> str:
+    """Write a file, and return the checksum by which torchvision knows it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return hashlib.md5(content).hexdigest()
+
+
+def write_cifar(kind: type, folder: Path, images: np.ndarray, labels: np.ndarray, *, train: int, monkeypatch) -> None:
+    """Write images as CIFAR's authors publish theirs: batches, each a dictionary of rows and labels; the first ones train."""
+    key = "fine_labels" if kind.__name__ == "CIFAR100" else "labels"
+    cuts = [0, train // 3, train, len(images)]
+    batches = []
+    for number, (start, stop) in enumerate(pairwise(cuts)):
+        batch = {"data": images[start:stop].reshape(stop - start, -1), key: labels[start:stop].tolist()}
+        batches.append([f"batch-{number}", written(folder / kind.base_folder / f"batch-{number}", pickle.dumps(batch))])
+    names = pickle.dumps({kind.meta["key"]: [str(label) for label in range(10)]})
+    meta = kind.meta | {"md5": written(folder / kind.base_folder / kind.meta["filename"], names)}
+    for attribute, value in (("train_list", batches[:2]), ("test_list", batches[2:]), ("meta", meta)):
+        monkeypatch.setattr(kind, attribute, value)
+
+
+def write_svhn(kind: type, folder: Path, images: np.ndarray, labels: np.ndarray, *, train: int, monkeypatch) -> None:
+    """Write images as SVHN's authors publish theirs: a MATLAB file a split, in which the digit 0 has the label 10."""
+    files = {}
+    for split, part in (("train", slice(train)), ("test", slice(train, None))):
+        matrix = BytesIO()
+        digits = np.where(labels[part] == 0, 10, labels[part]).astype(np.uint8)
+        savemat(matrix, {"X": images[part].transpose(2, 3, 1, 0), "y": digits[:, None]})
+        name = f"{split}_32x32.mat"
+        files[split] = ["http://127.0.0.1:9", name, written(folder / name, matrix.getvalue())]
+    monkeypatch.setattr(kind, "split_list", files)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "write"),
+    [("cifar10", "CIFAR10", write_cifar), ("cifar100", "CIFAR100", write_cifar), ("svhn", "SVHN", write_svhn)],
+)
+def test_the_real_torchvision_reads_the_files_of_the_data_set(name, kind, write, tmp_path, monkeypatch):
+    library = pytest.importorskip(
+        "torchvision.datasets", reason="torchvision is not installed: its own readers were not tried"
+    )
+    images = RNG.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8)
+    labels = np.concatenate([RNG.permutation(np.arange(20) % 10), RNG.permutation(10)])
+    folder = tmp_path / "files"
+    write(getattr(library, kind), folder, images, labels, train=20, monkeypatch=monkeypatch)
+    parts = {
+        "train_inputs": images[:20],
+        "train_labels": labels[:20],
+        "test_inputs": images[20:],
+        "test_labels": labels[20:],
+    }
+    np.savez(tmp_path / "mine.npz", **parts)
+    read, expected = load_dataset(DatasetSpec(name=name, folder=str(folder))), mine(tmp_path)
+
+    def examples(split: str, data: Dataset) -> list[tuple[bytes, int]]:
+        """The examples in an order of the test's own; the data set has one of its own too."""
+        inputs, said = getattr(data, f"{split}_inputs"), getattr(data, f"{split}_labels")
+        return sorted((image.tobytes(), int(label)) for image, label in zip(inputs, said, strict=True))
+
+    assert (read.shape, read.classes) == ((3, 32, 32), 10)
+    assert all(examples(split, read) == examples(split, expected) for split in ("train", "test"))
+    damaged = max(folder.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(
+        MdbenchError, match=f"{name}: torchvision cannot read it from {folder}: .*not found or corrupted"
+    ):
+        load_dataset(DatasetSpec(name=name, folder=str(folder)))
 
 
 def test_without_hub_and_torchvision_the_ways_out_are_said(hub, monkeypatch):

@@ -10,7 +10,6 @@ What it does not keep from a method: the kernel's keys last as long as the sandb
 earlier question told it; no true label is among that. Faults of the kernel are beyond it.
 """
 
-import ast
 import hashlib
 import threading
 import time
@@ -30,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mdbench.errors import reason
 from mdbench.methods.box import Box, BrokenBoxError
 from mdbench.methods.confinement import find_bubblewrap
-from mdbench.methods.method import Method, MethodError, as_method, named_methods
+from mdbench.methods.method import Method, MethodError, as_method, imported_names, named_methods
 from mdbench.methods.trial import Answer, Question, Reply, answer, check_inductive
 from mdbench.methods.wire import LENGTH, Limits
 from mdbench.methods.workers import Order
@@ -82,13 +81,7 @@ class _Source:
     @cached_property
     def wanted(self) -> frozenset[str]:
         """The modules of `_PRELOADED` that it imports."""
-        try:
-            statements = list(ast.walk(ast.parse(self.text)))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # running it will say so
-            return frozenset()
-        named = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
-        named |= {one.module or "" for one in statements if isinstance(one, ast.ImportFrom) and not one.level}
-        return frozenset(named) & (_PRELOADED | {f"baselines.{name}" for name in named_methods()})
+        return imported_names(self.text) & (_PRELOADED | {f"baselines.{name}" for name in named_methods()})
 
     @classmethod
     def read(cls, file: Path) -> "_Source":
