@@ -16,6 +16,14 @@ METHODS := md_tree md_tree_exact md_tree_quantile barrier_rule landscape_tree ra
 ZOOS := mnist1d-cnn fashion-cnn mnist1d-mlp
 # What landscape metrics are compared with. Without what they ask for besides (torchvision, transformers): not needed here, large.
 COMPARED := pyhessian==0.1 weightwatcher==0.7.7
+define MAKE_VENV
+@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+@echo "installing into .venv: a minute or two, and what the downloads take"
+@$(PYTHON) -m venv .venv
+endef
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# Behind a command: what it says is shown where it fails, and then in full.
+QUIETLY := >.venv/install.log 2>&1 || { cat .venv/install.log >&2; exit 1; }
 
 .PHONY: demo test zoos results entries clean
 
@@ -48,15 +56,15 @@ test: .venv/test
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
-.venv/demo: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[data]"
+.venv/demo: pyproject.toml constraints.txt
+	$(MAKE_VENV)
+	@$(INSTALL) --editable ".[data,xgboost]" $(QUIETLY)
 	@touch $@
 
-.venv/test: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,zoo,dask,leaderboard]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(COMPARED)
+.venv/test: pyproject.toml constraints.txt
+	$(MAKE_VENV)
+	@$(INSTALL) --editable ".[dev,zoo,dask,leaderboard,xgboost]" $(QUIETLY)
+	@$(INSTALL) --no-deps $(COMPARED) $(QUIETLY)
 	@touch $@ .venv/demo
 
 clean:

@@ -19,7 +19,9 @@ import pandas as pd
 import pyarrow as pa
 
 from mdbench import files, load_zoo
-from mdbench.tables.zoo import CONFIGURATIONS, arrow_tables, zoo_names
+from mdbench.tables.loading import zoo_names
+from mdbench.tables.manifest import CONFIGURATIONS
+from mdbench.tables.zoo import arrow_tables
 
 ROWS = 5_000
 RUNS = 7

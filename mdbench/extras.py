@@ -3,13 +3,22 @@
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from mdbench.errors import MdbenchError
+
+#: Packages that a method may import without naming them as requirements, though mdbench does without, and the extra of each.
+OPTIONAL: Final = {"xgboost": "xgboost"}
 
 
 def install_line(extra: str) -> str:
     """Return the shell command that installs an extra."""
     return f"pip install 'model-diagnosis-bench[{extra}]'"
+
+
+def missing(package: str, extra: str) -> str:
+    """Say that a package is missing, and how to get it."""
+    return f"the package {package} is missing; run {install_line(extra)}"
 
 
 @contextmanager
@@ -31,4 +40,4 @@ def needs(extra: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if not package or importlib.util.find_spec(package):
             raise
-        raise MdbenchError(f"the package {package} is missing; run {install_line(extra)}") from error
+        raise MdbenchError(missing(package, extra)) from error

@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import pytest
 import toy
 from hypothesis import HealthCheck, settings
 
-from mdbench.tables.zoo import zoo_home
+from mdbench.paths import zoo_home
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and programs inherit that. Tests that
+# send it need it heard: here and, since a handler of one's own is reset to the default on exec, in every program they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))  # the plain procedure is an independent reference

@@ -22,9 +22,9 @@ import toy
 
 from leaderboard.entry.exam import Exam
 from mdbench.cases.cases import Case
+from mdbench.paths import zoo_home
 from mdbench.scoring.evaluation import evaluated
 from mdbench.scoring.results import Environment
-from mdbench.tables.zoo import zoo_home
 
 METHOD = '''\
 """Above the median of the training error of one verdict, or below it."""

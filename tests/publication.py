@@ -4,7 +4,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from mdbench.tables.zoo import Zoo, load_zoo, write_tables
+from mdbench.tables.loading import load_zoo
+from mdbench.tables.zoo import Zoo, write_tables
 from zoo_builder.publishing import shards
 
 

@@ -17,8 +17,8 @@ from leaderboard.ranking.board import assemble
 from leaderboard.verifying import ledger
 from leaderboard.verifying.ledger import LEDGER, Verdict
 from mdbench.errors import MdbenchError
+from mdbench.paths import zoo_home
 from mdbench.scoring import stats
-from mdbench.tables.zoo import zoo_home
 
 SOURCE = '''\
 """On which side of a quantile of the training error a verdict is."""

@@ -29,7 +29,7 @@ from tiny_zoo import (
 )
 
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo
+from mdbench.tables.loading import load_zoo
 from zoo_builder.building import executors
 from zoo_builder.building.builder import build, makespan, status
 from zoo_builder.building.store import Store

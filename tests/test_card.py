@@ -16,8 +16,9 @@ import yaml
 from markdown_it import MarkdownIt
 from tiny_zoo import build_here, write_spec
 
+from mdbench.tables.loading import load_zoo
 from mdbench.tables.schema import COLUMNS, QUANTILE
-from mdbench.tables.zoo import load_zoo, write_tables
+from mdbench.tables.zoo import write_tables
 from zoo_builder.publishing.card import UNFINISHED, is_card, split_name
 from zoo_builder.publishing.publication import publish
 

@@ -175,11 +175,9 @@ def test_ctrl_c_ends_at_once_and_keeps_what_was_answered(method_file, home):
     slow = GOOD.replace("self.l = l.mode()[0]", "import time; self.l = l.mode()[0]; time.sleep(60 * (len(l) > 60))")
     file = method_file(slow, "slow.py")
     cases = "cifar10/optimizer/few-shot/1,cifar10/optimizer/few-shot/24"
-    # As a terminal would have it: in a session of its own, whose whole group the signal reaches, and not ignored, as it is by
-    # whatever a shell without job control has put into the background.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import mdbench.__main__ as m; m.main()"
+    # As a terminal would have it: in a session of its own, whose whole group the signal reaches.
     process = subprocess.Popen(
-        [sys.executable, "-c", heard, "evaluate", str(file), "--cases", cases, "--beside", ""],
+        [sys.executable, "-m", "mdbench", "evaluate", str(file), "--cases", cases, "--beside", ""],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

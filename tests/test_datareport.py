@@ -17,7 +17,8 @@ from mdbench.cli import main
 from mdbench.errors import MdbenchError
 from mdbench.showing.plots import VERDICT_COLOURS
 from mdbench.tables.labels import Move
-from mdbench.tables.zoo import Zoo, load_zoo
+from mdbench.tables.loading import load_zoo
+from mdbench.tables.zoo import Zoo
 from zoo_builder.reporting import figures, summary
 from zoo_builder.reporting.datareport import MARK, compose, write_report
 

@@ -21,7 +21,9 @@ from mdbench import evaluate, files
 from mdbench.cases.cases import load_cases
 from mdbench.cases.splits import split
 from mdbench.tables.dataset import bundled_zoos, dataset_path
-from mdbench.tables.zoo import MANIFEST, arrow_tables, find_zoo
+from mdbench.tables.loading import find_zoo
+from mdbench.tables.manifest import MANIFEST
+from mdbench.tables.zoo import arrow_tables
 from zoo_builder.publishing.benchmark import cases_table, splits_table
 from zoo_builder.publishing.publication import publish
 

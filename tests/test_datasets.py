@@ -1,11 +1,17 @@
 """Data sets: each source against files and values that the test makes itself; subsets against their definition."""
 
 import gzip
+import hashlib
+import pickle
 import random
 import struct
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,11 +19,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.io import savemat
 
 from mdbench.errors import MdbenchError
 from mdbench.paths import cache_home
-from zoo_builder.specification import datasets
 from zoo_builder.specification.datasets import Dataset, DatasetSpec, load_dataset
+from zoo_builder.specification.datasets.dataset import _downscale, _keep
+from zoo_builder.specification.datasets.hub import _decode
+from zoo_builder.specification.datasets.idx import read_idx_folder
+from zoo_builder.specification.datasets.mnist1d import _draw, _keep_file, _read_kept
+from zoo_builder.specification.datasets.raw import Part
+from zoo_builder.specification.datasets.sources import DEBIAN_FASHION_MNIST
 
 RNG = np.random.default_rng(0)
 IMAGES = {
@@ -107,12 +119,12 @@ def test_mnist1d_is_what_the_package_makes(mnist1d):
 
 
 def test_mnist1d_draws_fewer_examples_as_the_first_of_more(mnist1d):
-    more, fewer = datasets._draw_mnist1d("train", 25, 3), datasets._draw_mnist1d("train", 13, 3)
+    more, fewer = _draw("train", 25, 3), _draw("train", 13, 3)
     np.testing.assert_array_equal(more[:13], fewer)
 
 
 def test_mnist1d_training_and_test_examples_are_disjoint_and_seeds_differ(mnist1d):
-    drawn = [datasets._draw_mnist1d(split, 20, seed) for split in ("train", "test") for seed in (0, 1)]
+    drawn = [_draw(split, 20, seed) for split in ("train", "test") for seed in (0, 1)]
     assert len(np.unique(np.concatenate(drawn), axis=0)) == 80
 
 
@@ -132,7 +144,7 @@ def test_mnist1d_is_the_same_in_another_process_and_from_the_cache(mnist1d, monk
     kept = sorted(cache_home().rglob("*.npz"))
     assert len(kept) == 2
     with monkeypatch.context() as without_generator:
-        without_generator.setattr(datasets, "_draw_mnist1d", None)
+        without_generator.setattr("zoo_builder.specification.datasets.mnist1d._draw", None)
         from_cache = load_dataset(spec)
     for path in kept:
         path.unlink()
@@ -157,12 +169,12 @@ def test_a_damaged_cache_file_is_made_anew(mnist1d, damage):
 
 def test_whatever_bit_of_a_cache_file_flips_it_is_whole_or_not_there(tmp_path):
     path, array = tmp_path / "kept.npz", np.arange(8, dtype=np.float32).reshape(2, 1, 4)
-    datasets._keep_file(path, array)
+    _keep_file(path, array)
     whole = path.read_bytes()
     for position in range(len(whole)):
         for bit in range(8):
             path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :])
-            found = datasets._read_kept(path, array.shape)
+            found = _read_kept(path, array.shape)
             assert found is None or np.array_equal(found, array)
 
 
@@ -174,9 +186,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(mnist1d, home):
 
 def test_mnist1d_that_is_not_installed_names_the_extra(monkeypatch):
     def absent(package):
-        raise datasets.import_module("importlib.metadata").PackageNotFoundError(package)
+        raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(datasets, "version", absent)
+    monkeypatch.setattr("zoo_builder.specification.datasets.mnist1d.version", absent)
     with pytest.raises(MdbenchError, match=r"mnist1d is not installed: pip install 'model-diagnosis-bench\[zoo\]'"):
         load_dataset(DatasetSpec(name="mnist1d"))
 
@@ -262,11 +274,9 @@ def test_a_missing_idx_file_is_named(idx_folder):
         load_dataset(DatasetSpec(name="fashion_mnist", folder=str(idx_folder)))
 
 
-@pytest.mark.skipif(
-    not datasets.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's Fashion-MNIST is not installed: not read"
-)
+@pytest.mark.skipif(not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's Fashion-MNIST is not installed: not read")
 def test_debians_fashion_mnist_is_the_published_one():
-    raw = datasets._read_idx_folder(datasets.DEBIAN_FASHION_MNIST)
+    raw = read_idx_folder(DEBIAN_FASHION_MNIST)
     assert raw.train.inputs.shape == (60000, 1, 28, 28)
     assert raw.test.inputs.shape == (10000, 1, 28, 28)
     assert np.bincount(raw.train.labels).tolist() == [6000] * 10
@@ -422,7 +432,7 @@ def test_an_image_that_is_none_is_refused(hub):
         features=library.Features({"image": library.Image(), "label": library.ClassLabel(num_classes=2)}),
     )
     with pytest.raises(MdbenchError, match="here: an image cannot be read"):
-        datasets._decode(table["image"], "here")
+        _decode(table["image"], "here")
 
 
 @pytest.mark.parametrize(
@@ -435,7 +445,7 @@ def test_an_image_that_is_none_is_refused(hub):
     ],
 )
 def test_known_data_sets_come_from_the_hub(hub, monkeypatch, tmp_path, name, repository, config, columns):
-    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", tmp_path / "nothing")
+    monkeypatch.setattr("zoo_builder.specification.datasets.sources.DEBIAN_FASHION_MNIST", tmp_path / "nothing")
     calls = hub(columns=columns, extra="coarse_label" if name == "cifar100" else None)
     assert load_dataset(DatasetSpec(name=name)).shape == (3, 6, 6)
     assert calls[0] == (repository, config, None, "train", False)
@@ -452,7 +462,7 @@ def test_the_order_of_a_known_data_set_is_its_own(hub):
 
 
 def test_fashion_mnist_out_of_reach_says_where_to_get_it(hub, monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", tmp_path / "nothing")
+    monkeypatch.setattr("zoo_builder.specification.datasets.sources.DEBIAN_FASHION_MNIST", tmp_path / "nothing")
     hub(error=ConnectionError("no network"))
     with pytest.raises(MdbenchError, match=r"no network.*package dataset-fashion-mnist, or give the folder"):
         load_dataset(DatasetSpec(name="fashion_mnist"))
@@ -504,6 +514,75 @@ def test_what_torchvision_cannot_read_is_said(torchvision):
         MdbenchError, match=r"cifar100: torchvision cannot read it from there: Dataset not found or corrupted\.$"
     ):
         load_dataset(DatasetSpec(name="cifar100", folder="there"))
+
+
+def written(path: Path, content: bytes) -> str:
+    """Write a file, and return the checksum by which torchvision knows it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return hashlib.md5(content).hexdigest()
+
+
+def write_cifar(kind: type, folder: Path, images: np.ndarray, labels: np.ndarray, *, train: int, monkeypatch) -> None:
+    """Write images as CIFAR's authors publish theirs: batches, each a dictionary of rows and labels; the first ones train."""
+    key = "fine_labels" if kind.__name__ == "CIFAR100" else "labels"
+    cuts = [0, train // 3, train, len(images)]
+    batches = []
+    for number, (start, stop) in enumerate(pairwise(cuts)):
+        batch = {"data": images[start:stop].reshape(stop - start, -1), key: labels[start:stop].tolist()}
+        batches.append([f"batch-{number}", written(folder / kind.base_folder / f"batch-{number}", pickle.dumps(batch))])
+    names = pickle.dumps({kind.meta["key"]: [str(label) for label in range(10)]})
+    meta = kind.meta | {"md5": written(folder / kind.base_folder / kind.meta["filename"], names)}
+    for attribute, value in (("train_list", batches[:2]), ("test_list", batches[2:]), ("meta", meta)):
+        monkeypatch.setattr(kind, attribute, value)
+
+
+def write_svhn(kind: type, folder: Path, images: np.ndarray, labels: np.ndarray, *, train: int, monkeypatch) -> None:
+    """Write images as SVHN's authors publish theirs: a MATLAB file a split, in which the digit 0 has the label 10."""
+    files = {}
+    for split, part in (("train", slice(train)), ("test", slice(train, None))):
+        matrix = BytesIO()
+        digits = np.where(labels[part] == 0, 10, labels[part]).astype(np.uint8)
+        savemat(matrix, {"X": images[part].transpose(2, 3, 1, 0), "y": digits[:, None]})
+        name = f"{split}_32x32.mat"
+        files[split] = ["http://127.0.0.1:9", name, written(folder / name, matrix.getvalue())]
+    monkeypatch.setattr(kind, "split_list", files)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "write"),
+    [("cifar10", "CIFAR10", write_cifar), ("cifar100", "CIFAR100", write_cifar), ("svhn", "SVHN", write_svhn)],
+)
+def test_the_real_torchvision_reads_the_files_of_the_data_set(name, kind, write, tmp_path, monkeypatch):
+    library = pytest.importorskip(
+        "torchvision.datasets", reason="torchvision is not installed: its own readers were not tried"
+    )
+    images = RNG.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8)
+    labels = np.concatenate([RNG.permutation(np.arange(20) % 10), RNG.permutation(10)])
+    folder = tmp_path / "files"
+    write(getattr(library, kind), folder, images, labels, train=20, monkeypatch=monkeypatch)
+    parts = {
+        "train_inputs": images[:20],
+        "train_labels": labels[:20],
+        "test_inputs": images[20:],
+        "test_labels": labels[20:],
+    }
+    np.savez(tmp_path / "mine.npz", **parts)
+    read, expected = load_dataset(DatasetSpec(name=name, folder=str(folder))), mine(tmp_path)
+
+    def examples(split: str, data: Dataset) -> list[tuple[bytes, int]]:
+        """The examples in an order of the test's own; the data set has one of its own too."""
+        inputs, said = getattr(data, f"{split}_inputs"), getattr(data, f"{split}_labels")
+        return sorted((image.tobytes(), int(label)) for image, label in zip(inputs, said, strict=True))
+
+    assert (read.shape, read.classes) == ((3, 32, 32), 10)
+    assert all(examples(split, read) == examples(split, expected) for split in ("train", "test"))
+    damaged = max(folder.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(
+        MdbenchError, match=f"{name}: torchvision cannot read it from {folder}: .*not found or corrupted"
+    ):
+        load_dataset(DatasetSpec(name=name, folder=str(folder)))
 
 
 def test_without_hub_and_torchvision_the_ways_out_are_said(hub, monkeypatch):
@@ -633,7 +712,7 @@ def test_fewer_examples_are_chosen_without_repetition_and_nested(npz, tmp_path):
     assert not same(mine(tmp_path, train=6, seed=1), mine(tmp_path, train=6, seed=2))
     before = set()
     for amount in range(1, 13):
-        labels = datasets._keep(datasets._Part(order, np.arange(12)), amount, 0, "here").labels.tolist()
+        labels = _keep(Part(order, np.arange(12)), amount, 0, "here").labels.tolist()
         assert len(labels) == amount
         assert labels == sorted(set(labels))
         assert before <= set(labels)
@@ -661,7 +740,7 @@ def test_images_are_scaled_down_by_averaging_areas():
     images = RNG.integers(0, 256, (4, 3, 12, 18), dtype=np.uint8)
     for size in (6, 3, 2, 1):
         reference = torch.nn.functional.interpolate(torch.from_numpy(images).double(), (size, size), mode="area")
-        np.testing.assert_allclose(datasets._downscale(images, size, ""), reference.numpy(), rtol=1e-6)
+        np.testing.assert_allclose(_downscale(images, size, ""), reference.numpy(), rtol=1e-6)
 
 
 @given(old=st.integers(1, 12), new=st.integers(1, 12))
@@ -671,7 +750,7 @@ def test_where_areas_do_not_divide_pixels_count_with_their_shares(old, new):
     image = RNG.integers(0, 256, (1, 1, old, old), dtype=np.uint8)
     # Each pixel repeated `new` times, so that a new pixel is a block of old × old whole ones.
     fine = image.repeat(new, axis=2).repeat(new, axis=3).reshape(new, old, new, old)
-    np.testing.assert_allclose(datasets._downscale(image, new, "")[0, 0], fine.mean(axis=(1, 3)), rtol=1e-6)
+    np.testing.assert_allclose(_downscale(image, new, "")[0, 0], fine.mean(axis=(1, 3)), rtol=1e-6)
 
 
 def test_statistics_are_taken_after_scaling(npz, tmp_path):

@@ -187,7 +187,7 @@ def test_an_answer_is_not_asked_for_twice(counted):
 def test_a_changed_table_asks_again(counted):
     import toy
 
-    from mdbench.tables.zoo import zoo_home
+    from mdbench.paths import zoo_home
 
     file, asked = counted
     mdbench.evaluate(file, CASE)

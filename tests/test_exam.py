@@ -10,7 +10,8 @@ from dishonest import case, small_exam
 from leaderboard.entry.exam import Exam
 from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo, zoo_home
+from mdbench.paths import zoo_home
+from mdbench.tables.loading import load_zoo
 
 FIRST, SECOND, THIRD = (f"own/{task}/few-shot/3" for task in ("optimizer", "width_vs_optimizer", "data_vs_optimizer"))
 

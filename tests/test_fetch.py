@@ -28,7 +28,7 @@ from tiny_zoo import build_here, contents, everything, write_spec
 import zoo_builder
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo
+from mdbench.tables.loading import load_zoo
 from zoo_builder.building.built import Built, Source
 from zoo_builder.publishing import places
 from zoo_builder.publishing.download import Fetched, fetch, load_checkpoint

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,9 @@ def test_when_the_data_change_entries_are_scored_anew_and_nobody_is_thrown_off(e
     assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
     before = Ledger.read(entries / LEDGER)
     # The same grid, measured again: other test errors, so other labels, and other rows that have one.
-    from mdbench.tables.zoo import Zoo, load_zoo, zoo_home
+    from mdbench.paths import zoo_home
+    from mdbench.tables.loading import load_zoo
+    from mdbench.tables.zoo import Zoo
 
     home = tmp_path / "changed"
     small_exam(home)
@@ -248,6 +251,20 @@ def test_what_is_not_installed_here_is_self_reported(entries):
     assert isinstance(one, Verified)
     assert one.verdict.outcome == "self-reported"
     assert "no-package-of-this-name>=2 is not installed here" in one.verdict.reason
+
+
+def test_a_package_that_is_apart_from_mdbench_is_not_held_against_an_entry(entries, monkeypatch):
+    """An entry need not list it among its requirements, so that only its source tells."""
+    monkeypatch.setitem(sys.modules, "xgboost", None)  # as if it were not installed
+    file = entries / SLUG / "method.py"
+    file.write_text(file.read_text() + "\n\ndef never():\n    from xgboost.sklearn import XGBClassifier\n")
+    describe(entries / SLUG)
+    (one,) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=False)
+    assert isinstance(one, Verified)
+    assert (one.verdict.outcome, one.verdict.reason) == (
+        "self-reported",
+        "not run again: xgboost is not installed here",
+    )
 
 
 def test_cases_that_are_not_here_are_no_verdict(entries, monkeypatch):

@@ -16,12 +16,14 @@ from safetensors.torch import load_file, save_file
 from tiny_zoo import Faults, Here, build_here, contents, everything, failing, here, write_spec
 
 from mdbench.errors import MdbenchError
+from mdbench.tables.loading import load_zoo
 from mdbench.tables.schema import COLUMNS, Family
-from mdbench.tables.zoo import load_zoo
 from zoo_builder import landscape
 from zoo_builder.building import measuring
 from zoo_builder.building.built import Built, Source
+from zoo_builder.building.measured import with_measurements
 from zoo_builder.building.plan import LIMITS
+from zoo_builder.building.portions import portion_of
 from zoo_builder.building.store import SPEC
 from zoo_builder.building.work import material
 from zoo_builder.landscape import registry, similarity
@@ -286,7 +288,7 @@ def test_a_new_edition_of_a_family_is_measured_anew(zoo, monkeypatch):
     other = registry.Family("similarity", similarity.METRICS, similarity.measure, edition=2)
     monkeypatch.setitem(FAMILIES, "similarity", other)
     # Until it is measured, the old numbers are not shown as the new ones.
-    assert "output_cka" not in measuring.with_measurements(before, zoo).configurations
+    assert "output_cka" not in with_measurements(before, zoo).configurations
     measuring.measure(zoo, here, families=["similarity"])
     assert load_zoo(zoo).configurations["output_cka"].equals(before.configurations["output_cka"])
 
@@ -364,7 +366,7 @@ def test_measuring_in_another_way_leaves_what_there_is_until_its_end(zoo):
 
     with pytest.raises(KeyboardInterrupt):
         measuring.measure(zoo, stopping, families=SOME, settings=Settings(train_sample=20))
-    pd.testing.assert_frame_equal(measuring.with_measurements(before, zoo).configurations, before.configurations)
+    pd.testing.assert_frame_equal(with_measurements(before, zoo).configurations, before.configurations)
     measuring.measure(zoo, here, families=SOME, settings=Settings(train_sample=20))
     units = json.loads((zoo / "landscape" / "similarity.json").read_text())["units"]
     assert sorted(path.name for path in (zoo / "landscape" / "similarity").iterdir()) == sorted(units)
@@ -400,7 +402,7 @@ def test_whatever_fails_on_the_way_the_same_command_ends_well(built, tmp_path):
 def test_a_near_tie_may_fall_the_other_way(built, monkeypatch, flips, refused):
     """On another kind of machine; of 30 test examples, two are 6.7 points."""
     opened = Built.open(built)
-    portion = measuring.portion_of(opened, opened.zoo.configurations.index[0])
+    portion = portion_of(opened, opened.zoo.configurations.index[0])
     errors = tuple(error + 100 * flips / 30 for error in portion.test_errors)
     portion = dataclasses.replace(portion, test_errors=errors)
     if refused:
@@ -421,7 +423,7 @@ def test_units_that_are_damaged_are_named(zoo):
     manifest = zoo / "landscape" / "performance.json"
     manifest.write_text("{}")
     with pytest.raises(MdbenchError, match=r"performance\.json cannot be read"):
-        measuring.with_measurements(load_zoo(zoo), zoo)
+        with_measurements(load_zoo(zoo), zoo)
 
 
 def test_an_unfinished_build_is_not_measured(zoo, tmp_path):

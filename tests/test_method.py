@@ -1,11 +1,16 @@
 """Method files: what is found in them, and what is refused."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+import toy
 from sklearn.linear_model import LogisticRegression
 
-from mdbench.methods.method import MethodError, as_method, find_method, load_method, named_methods
+from mdbench.cases import load_cases, split
+from mdbench.methods.method import MethodError, as_method, find_method, imported_names, load_method, named_methods
+from mdbench.methods.trial import ask
 
 FIT = "    def fit(self, models, labels, task): pass\n"
 PREDICT = "    def predict(self, models): return ['width'] * len(models)\n"
@@ -139,8 +144,6 @@ def test_the_digest_covers_what_a_method_imports(method_file, tmp_path):
     method_file("LIMIT = 1\n", "helper_for_digest.py")
     text = "from helper_for_digest import LIMIT\nimport helper_for_digest\nfrom sklearn.svm import SVC\nmethod = SVC(C=LIMIT)\n"
     first = load_method(method_file(text, "first.py")).source_sha256
-    import sys
-
     method_file("LIMIT = 2  # changed\n", "helper_for_digest.py")
     del sys.modules["helper_for_digest"]
     assert load_method(method_file(text, "second.py")).source_sha256 != first
@@ -148,7 +151,39 @@ def test_the_digest_covers_what_a_method_imports(method_file, tmp_path):
 
 def test_a_file_beside_a_method_does_not_hide_the_standard_library(method_file):
     method_file("raise RuntimeError('the wrong one')", "tomllib.py")
-    import sys
-
     sys.modules.pop("tomllib", None)
     load_method(method_file(f"import tomllib\nclass Mine:\n{FIT}{PREDICT}"))
+
+
+def test_a_missing_package_of_an_extra_is_named_with_the_way_to_get_it(method_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)  # as if it were not installed
+    said = "ModuleNotFoundError: the package xgboost is missing; run pip install 'model-diagnosis-bench\\[xgboost\\]'$"
+    with pytest.raises(MethodError, match=f"^xgboost.py cannot be loaded: {said}"):
+        load_method(named_methods()["xgboost"])
+    lazy = f"class Mine:\n    def fit(self, models, labels): from xgboost import XGBClassifier\n{PREDICT}"
+    method = load_method(method_file(lazy))
+    with pytest.raises(MethodError, match=f"^it raised {said}"):
+        ask(method, split(load_cases("cifar10/optimizer/few-shot/8")[0], *toy.both()))
+
+
+def test_a_method_of_a_package_does_not_hide_the_library_of_its_name(monkeypatch):
+    """``baselines/xgboost.py`` imports xgboost: were its folder searched, it would find itself where that is not installed."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    files = named_methods().values()
+    for file in files:
+        load_method(file)
+    assert not {str(file.parent) for file in files} & set(sys.path)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import numpy as np, os.path\nfrom scipy import stats", {"numpy", "os.path", "scipy"}),
+        ("def f():\n    try:\n        from a.b import c\n    except ImportError:\n        import d", {"a.b", "d"}),
+        ("from . import a\nfrom .b import c", set()),
+        ("import a\n)", set()),
+        ("import a\0", set()),
+    ],
+)
+def test_what_a_source_imports_is_read_without_running_it(source, expected):
+    assert imported_names(source) == expected

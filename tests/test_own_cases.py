@@ -18,8 +18,9 @@ from mdbench.cli import app
 from mdbench.errors import MdbenchError
 from mdbench.sources.modeldiagnosis import MOVES
 from mdbench.tables.labels import Move
+from mdbench.tables.manifest import Provenance
 from mdbench.tables.tasks import NONE, TASKS
-from mdbench.tables.zoo import Provenance, Zoo
+from mdbench.tables.zoo import Zoo
 
 OWN = toy.own_zoo()
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")

@@ -22,8 +22,9 @@ from tiny_zoo import Faults, build_here, contents, everything, failing, here, wr
 
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
+from mdbench.tables.loading import load_zoo
 from mdbench.tables.tasks import NONE, TASKS
-from mdbench.tables.zoo import load_zoo, write_tables
+from mdbench.tables.zoo import write_tables
 from zoo_builder import load_checkpoint
 from zoo_builder.building.measuring import measure
 from zoo_builder.publishing import publication as publish

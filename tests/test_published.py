@@ -5,8 +5,8 @@ import pytest
 import reference
 
 import mdbench
+from mdbench.paths import zoo_home
 from mdbench.sources.modeldiagnosis import read_clone
-from mdbench.tables.zoo import zoo_home
 
 FIVE = (
     "cifar10/optimizer/few-shot/8",

@@ -4,6 +4,7 @@ from dishonest import case, small_exam
 
 from leaderboard.verifying import rerun
 from leaderboard.verifying.rerun import RUNS, judge, missing_requirements
+from mdbench.scoring.results import Environment
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,12 @@ def test_another_method_of_the_same_accuracy_is_not_a_run_of_a_random_one(exam):
 )
 def test_requirements_that_are_not_here(text, expected):
     assert missing_requirements(text) == expected
+
+
+def test_a_package_that_one_of_two_environments_lacks_is_no_difference_between_them():
+    here = Environment.here()
+    other = here.packages | {"numpy": "1.0", "no-package-of-this-name": "2.0"}
+    del other["scipy"]
+    assert rerun._differences(here.model_copy(update={"packages": other})) == [
+        f"numpy 1.0, here {here.packages['numpy']}"
+    ]

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mdbench.methods.sandbox
+import mdbench
 from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.methods import trial
+from mdbench.methods.box import Box
+from mdbench.methods.confinement import _hidden, confinement
 from mdbench.methods.method import MethodError, find_method, named_methods
-from mdbench.methods.sandbox import Sandbox, confinement
+from mdbench.methods.sandbox import Sandbox, _Source
 from mdbench.methods.trial import Answer
 from mdbench.methods.wire import Limits
 from mdbench.methods.workers import Order
@@ -296,7 +298,7 @@ def found():
     return False
 raise LookupError(f'found: {{found()}}')
 """
-    box = mdbench.methods.sandbox.Box((), Limits())
+    box = Box((), Limits())
     try:
         for source, expected in (
             (f"# {mark}\nraise LookupError", b"LookupError"),
@@ -457,7 +459,7 @@ def test_where_it_cannot_be_made_it_refuses_and_says_what_bubblewrap_said(monkey
 
 def test_nothing_is_left_when_whoever_started_it_is_killed(tmp_path):
     program = (
-        "from mdbench.methods.sandbox import Box\nfrom mdbench.methods.wire import Limits\n"
+        "from mdbench.methods.box import Box\nfrom mdbench.methods.wire import Limits\n"
         "box = Box((), Limits()); box._begin(); print(box._process.pid, flush=True)\n"
         "box.ask({'file': 'x.py', 'source': 'import time; time.sleep(600)'}, b'', b'', seconds=600)"
     )
@@ -478,7 +480,7 @@ def test_everything_is_hidden_where_the_packages_are_installed(monkeypatch, tmp_
     command = confinement(Limits())
     shown = [command[place + 1] for place, word in enumerate(command) if word == "--ro-bind"]
     assert not any(Path(path) == bundled_zoos() for path in shown)
-    hidden = mdbench.methods.sandbox._hidden([str(Path(mdbench.__file__).parent.parent)])
+    hidden = _hidden([str(Path(mdbench.__file__).parent.parent)])
     assert str(bundled_zoos().resolve()) in hidden
     assert "/sandbox/packages/mdbench/data" in hidden
 
@@ -488,10 +490,10 @@ def test_what_is_imported_beforehand_is_of_a_closed_list(tmp_path):
         "import sklearn.tree, scipy.optimize as o\nfrom baselines.md_tree import MDTree\n"
         f"if False:\n    import sklearn.tests.test_docstrings, os, baselines.nothing, scipy.{'a' * 10**5}\n    from . import y\n"
     )
-    wanted = mdbench.methods.sandbox._Source.read(tmp_path / "x.py").wanted
+    wanted = _Source.read(tmp_path / "x.py").wanted
     assert wanted == {"sklearn.tree", "scipy.optimize", "baselines.md_tree"}
     for name in named_methods():
-        source = mdbench.methods.sandbox._Source.read(find_method(name))
+        source = _Source.read(find_method(name))
         assert {module for module in source.wanted if module.startswith("baselines")} <= {
             f"baselines.{one}" for one in named_methods()
         }

@@ -37,9 +37,10 @@ from mdbench.methods.method import MethodError
 from mdbench.scoring import stats
 from mdbench.scoring.evaluation import evaluated
 from mdbench.sources.modeldiagnosis import MOVES
+from mdbench.tables.manifest import Provenance
 from mdbench.tables.schema import COLUMNS, Family
 from mdbench.tables.tasks import NONE, TASKS
-from mdbench.tables.zoo import Provenance, Zoo
+from mdbench.tables.zoo import Zoo
 
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")
 TREE = """

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tiny_zoo import FEATURES, Faults, build_here, contents, everything, failing, write_spec
 
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo
+from mdbench.tables.loading import load_zoo
 from zoo_builder.publishing import shards
 
 PLACE = "checkpoints/tiny"

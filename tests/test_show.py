@@ -11,9 +11,10 @@ from test_tables import FRAGILE
 from tiny_zoo import build_here, everything, write_spec
 
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo
+from mdbench.tables.loading import load_zoo
 from zoo_builder.building.built import Built, Source
-from zoo_builder.building.measuring import open_subject, portion_of
+from zoo_builder.building.measuring import open_subject
+from zoo_builder.building.portions import portion_of
 from zoo_builder.landscape import topology
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject

@@ -40,7 +40,7 @@ HOSTILE = fake_entry(
     families=('landscape"><b>',),
     supersedes="<i>old</i>",
 )
-SOURCE = '"""</script></pre><script>alert(5)</script>"""\nx = "<!--"  # ]]> \u2028 &lt;\n'
+SOURCE = '"""</script></pre><script>alert(5)</script>"""\nx = "<!--"  # ]]> \u2028 &lt;\nimport xgboost\n'
 
 
 class Page(HTMLParser):
@@ -137,6 +137,11 @@ def test_nothing_else_is_asked_for(out, pages):
                 assert attributes["type"] == "application/json"
     for sheet in (out / "assets").rglob("*.css"):
         assert not re.search(r"@import|url\((?!['\"]?data:)", sheet.read_text("utf-8")), sheet
+
+
+def test_a_method_is_reproduced_with_the_extras_that_it_needs(pages):
+    assert 'pip install --editable ".[leaderboard,xgboost]"' in pages["methods/hostile.html"].text
+    assert 'pip install --editable ".[leaderboard]"' in pages["methods/md-tree.html"].text
 
 
 def test_what_somebody_wrote_is_text(pages, board):

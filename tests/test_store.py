@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny_zoo import Faults, assert_sound, build_here, contents, everything, failing, tables, write_spec
 
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo
+from mdbench.tables.loading import load_zoo
 from zoo_builder.building.builder import status
 from zoo_builder.building.store import Manifest, Store
 

@@ -12,8 +12,9 @@ from scipy import stats
 
 from mdbench.sources.modeldiagnosis import MOVES
 from mdbench.tables.labels import Move
+from mdbench.tables.manifest import Provenance
 from mdbench.tables.tasks import TASKS
-from mdbench.tables.zoo import Provenance, Zoo
+from mdbench.tables.zoo import Zoo
 from zoo_builder.landscape.registry import FAMILIES
 from zoo_builder.reporting import summary
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from tiny_zoo import CLASSES, FEATURES, TRAIN, build_here, write_spec
 
 from mdbench.cli import main
+from mdbench.tables.loading import load_zoo
 from mdbench.tables.schema import COLUMNS
-from mdbench.tables.zoo import load_zoo
 
 #: Relative and absolute: what single networks' numbers in the file are rounded to, and what that makes of spreads.
 SINGLE = (1e-5, 1e-4)

@@ -18,6 +18,7 @@ from mdbench.scoring.comparison import compare
 from mdbench.scoring.evaluation import evaluated
 from mdbench.showing import tabulate
 from mdbench.showing.markdown import code, table
+from mdbench.showing.means import mean, outside_noise
 from mdbench.showing.plots import SEEN_COLOURS, accuracy_by_panel
 from mdbench.tables.labels import decided
 from mdbench.tables.tasks import TASKS
@@ -31,7 +32,7 @@ HOSTILE = "a|b\\|`<img src=x onerror=alert(1)>[x](javascript:y)``*c*"
 def put(home: Path, patch: pytest.MonkeyPatch) -> None:
     """Make a home with two of the three zoos that the core selection is about, and no others beside it."""
     patch.setenv("MDBENCH_HOME", str(home))
-    patch.setattr("mdbench.tables.zoo.bundled_zoos", lambda: home / "none")
+    patch.setattr("mdbench.tables.loading.bundled_zoos", lambda: home / "none")
     for name, zoo in ZOOS.items():
         zoo.save(home / "zoos" / name)
 
@@ -170,15 +171,15 @@ def test_decided_rows_are_those_above_two_standard_errors_and_no_others(found):
     # Without its decided rows right, a method loses everything that counts there, and no more.
     one = next(one for one in found.posed if one.rows.case.name == "mnist1d-cnn/optimizer/cross-noise/20")
     name = one.rows.case.name
-    sure = tabulate.outside_noise(one)
+    sure = outside_noise(one)
     assert 0 < sure.sum() < len(sure)
     truth = one.rows.test.codes
     said = np.where(sure, truth, 1 - truth)[None].repeat(5, axis=0)
     answers = {**found.answers, ("majority", name): replace(found.answers["majority", name], predicted=said)}
     made_up = replace(found, answers=answers)
-    assert tabulate.mean(made_up, [name], "majority", only_decided=True).estimate == 100
-    assert tabulate.mean(made_up, [name], "majority").estimate == pytest.approx(100 * sure.mean())
-    assert tabulate.mean(made_up, [name], "majority", only_decided=True).interval.low == 100
+    assert mean(made_up, [name], "majority", only_decided=True).estimate == 100
+    assert mean(made_up, [name], "majority").estimate == pytest.approx(100 * sure.mean())
+    assert mean(made_up, [name], "majority", only_decided=True).interval.low == 100
 
 
 def test_labels_within_seed_noise_are_counted(found):
@@ -233,9 +234,7 @@ def test_code_holds_anything(text):
 
 def test_the_figure_shows_the_scores(found):
     panels = {
-        ("cross-noise", "optimizer"): {
-            m: tabulate.mean(found, ["mnist1d-cnn/optimizer/cross-noise/20"], m) for m in METHODS
-        }
+        ("cross-noise", "optimizer"): {m: mean(found, ["mnist1d-cnn/optimizer/cross-noise/20"], m) for m in METHODS}
     }
     sees = {
         "md_tree": ["landscape"],

@@ -14,6 +14,7 @@ from mdbench.errors import MdbenchError
 from zoo_builder.specification.models import resnet18
 from zoo_builder.training import kernels, taped
 from zoo_builder.training.graph import UnknownLayerError
+from zoo_builder.training.kernels.compilation import compiled
 from zoo_builder.training.tape import Memory, Tape
 
 DOUBLE = np.dtype(np.float64)
@@ -329,4 +330,4 @@ def test_what_the_loops_do_not_know_is_left_to_pytorch(make, shape):
 def test_loops_that_cannot_be_kept_say_where_they_could_be(monkeypatch):
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
     with pytest.raises(MdbenchError, match=r"no locator available .* set NUMBA_CACHE_DIR"):
-        kernels._compiled(lambda x: x)
+        compiled(lambda x: x)

@@ -14,11 +14,15 @@ from tiny_zoo import Here, build_here, contents, here, write_spec
 from mdbench import files
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, load_zoo, sha256_of
+from mdbench.tables.loading import load_zoo
+from mdbench.tables.manifest import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, sha256_of
 from zoo_builder.building import executors, measuring
-from zoo_builder.building import verification as verify
 from zoo_builder.building.builder import build
+from zoo_builder.building.comparison import Comparison, compare
+from zoo_builder.building.pairs import read_tables, side_by_side
 from zoo_builder.building.store import SPEC
+from zoo_builder.building.tolerance import by_tolerance
+from zoo_builder.building.verification import Verification, verify
 from zoo_builder.landscape.registry import FAMILIES
 
 SHIPPED = (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS, SPEC)
@@ -76,17 +80,17 @@ def shifted(column: str, by: float, *rows: str):
     return change
 
 
-def run(folder: Path, **options) -> verify.Verification:
-    return verify.verify(folder, here, **{"seed": 0, "configurations": 8, "families": [], **options})
+def run(folder: Path, **options) -> Verification:
+    return verify(folder, here, **{"seed": 0, "configurations": 8, "families": [], **options})
 
 
 @pytest.fixture
 def again(whole):
     """Compare with a rebuild of everything, which is there already."""
 
-    rebuilt = verify.read_tables(whole.parent / "built")
+    rebuilt = read_tables(whole.parent / "built")
     names = list(load_zoo(whole).configurations.index)
-    return lambda folder, families: verify.compare(verify.read_tables(folder), rebuilt, names, families)
+    return lambda folder, families: compare(read_tables(folder), rebuilt, names, families)
 
 
 def test_what_a_network_is_does_not_depend_on_what_is_rebuilt_beside_it(whole):
@@ -243,8 +247,8 @@ def tables(seed: int, configurations: int = 20, seeds: int = 5, **changes) -> di
     return {CONFIGURATIONS: table, CHECKPOINTS: networks}
 
 
-def compared(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> verify.Comparison:
-    return verify.compare(one, other, list(one[CONFIGURATIONS].index), ["performance", "similarity"])
+def compared(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> Comparison:
+    return compare(one, other, list(one[CONFIGURATIONS].index), ["performance", "similarity"])
 
 
 def test_another_machine_is_within_tolerance():
@@ -261,7 +265,7 @@ def test_tolerances_are_those_of_students_t():
     from scipy import stats
 
     one, other = tables(0), tables(1)
-    tests = {(t.row, t.column): t for t in verify._tests(list(verify._pairs(one, other, ["performance"])))}
+    tests = {(t.row, t.column): t for t in by_tolerance(list(side_by_side(one, other, ["performance"])))}
     for name in ("width=0", "width=7"):
         values = [
             some[CHECKPOINTS].loc[some[CHECKPOINTS]["configuration"] == name, "test_error"] for some in (other, one)

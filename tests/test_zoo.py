@@ -14,20 +14,12 @@ import pytest
 import toy
 
 from mdbench.errors import MdbenchError
+from mdbench.paths import zoo_home
 from mdbench.sources.modeldiagnosis import MOVES
+from mdbench.tables.loading import find_zoo, load_zoo
+from mdbench.tables.manifest import CHECKPOINTS, CONFIGURATIONS, MANIFEST, Provenance, sha256_of
 from mdbench.tables.schema import COLUMNS, Family, check_visible, of_family
-from mdbench.tables.zoo import (
-    CHECKPOINTS,
-    CONFIGURATIONS,
-    MANIFEST,
-    Provenance,
-    Zoo,
-    find_zoo,
-    load_zoo,
-    sha256_of,
-    write_tables,
-    zoo_home,
-)
+from mdbench.tables.zoo import Zoo, write_tables
 
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")
 
@@ -318,7 +310,7 @@ def test_a_manifest_from_before_there_were_networks_stays_readable(tmp_path):
 
 def test_a_name_of_several_zoos_is_refused_and_a_case_means_the_packages(tmp_path, monkeypatch):
     bundled, here = tmp_path / "package", tmp_path / "here"
-    monkeypatch.setattr("mdbench.tables.zoo.bundled_zoos", lambda: bundled)
+    monkeypatch.setattr("mdbench.tables.loading.bundled_zoos", lambda: bundled)
     here.mkdir()
     monkeypatch.chdir(here)
     toy.zoo("same").save(bundled / "same")
@@ -351,7 +343,7 @@ def test_a_table_is_judged_by_what_it_says_of_itself_before_it_is_read(tmp_path,
     pq.write_table(content, folder / CONFIGURATIONS)
     rows = 1000 if content.num_rows == 1000 else 1
     _edit(folder, sha256=sha256_of(folder / CONFIGURATIONS), rows=rows)
-    monkeypatch.setattr("mdbench.tables.zoo._LARGEST", 7999)
+    monkeypatch.setattr("mdbench.tables.loading._LARGEST", 7999)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_: pytest.fail("it is read"))
     with pytest.raises(MdbenchError, match=message):
         load_zoo(folder)

@@ -28,7 +28,7 @@ from tiny_zoo import (
 
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
-from mdbench.tables.zoo import load_zoo
+from mdbench.tables.loading import load_zoo
 from zoo_builder.building import executors
 
 STOPPED = "stopped; finished units are kept, and the same command goes on from there\n"
@@ -311,12 +311,11 @@ class Command:
     """``mdbench zoo build`` at work, with two workers."""
 
     def __init__(self, spec: Path, folder: Path, log: Path) -> None:
-        program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import mdbench.__main__ as m; m.main()"
         words = ["zoo", "build", spec, "--out", folder, "--workers", "2", "--device", "cpu", "--json"]
         self._log = log.with_suffix(".out"), log.with_suffix(".err")
         with self._log[0].open("wb") as out, self._log[1].open("wb") as error:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, *words],
+                [sys.executable, "-m", "mdbench", *words],
                 stdout=out,
                 stderr=error,
                 stdin=subprocess.DEVNULL,

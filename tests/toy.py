@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from mdbench.sources.modeldiagnosis import MOVES, TABLES
-from mdbench.tables.zoo import Provenance, Zoo
+from mdbench.tables.manifest import Provenance
+from mdbench.tables.zoo import Zoo
 
 WIDTHS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128)
 BATCHES = (16, 24, 32, 44, 64, 92, 128, 180, 256, 364, 512, 724, 1024)

@@ -30,7 +30,7 @@ from leaderboard.entry import (
 from mdbench.cases import Case, CaseRows, Rows, draw, taking_part
 from mdbench.errors import MdbenchError, reason
 from mdbench.scoring import Posed
-from mdbench.tables import COLUMNS, TASKS, Family, find_task, zoo
+from mdbench.tables import COLUMNS, TASKS, Family, Provenance, Zoo, find_task, find_zoo, load_zoo, read_table
 
 FORMAT: Final = 1
 SEALED: Final = "sealed.json"
@@ -162,7 +162,7 @@ class Part:
             sealed = Sealed.model_validate_json((folder / SEALED).read_bytes())
         except (OSError, ValidationError) as error:
             raise MdbenchError(f"{folder / SEALED} cannot be read: {reason(error)}; fetch the folder anew") from error
-        table = zoo.read_table(folder / MODELS, sealed.models_sha256, sealed.rows, described=SEALED)
+        table = read_table(folder / MODELS, sealed.models_sha256, sealed.rows, described=SEALED)
         for name in map(str, table):
             if name != "configuration" and not (is_public(name) and is_numeric_dtype(table[name])):
                 raise MdbenchError(
@@ -181,14 +181,14 @@ class Part:
         MdbenchError
             The zoo to learn from is not on this machine, or is not as it was.
         """
-        sealed, folder = self.sealed, zoo.find_zoo(self.sealed.train, of_case=True)
-        known = zoo.load_zoo(folder, layers=False)
+        sealed, folder = self.sealed, find_zoo(self.sealed.train, of_case=True)
+        known = load_zoo(folder, layers=False)
         if known.digest != sealed.train_sha256:
             raise MdbenchError(
                 f"zoo {known.name} is not as it was when {sealed.name} was sealed; use mdbench {sealed.mdbench}"
             )
-        provenance = zoo.Provenance(source=str(self.folder), license="", made_by="mdbench leaderboard seal")
-        asked = zoo.Zoo(sealed.name, "without labels", self.models, (), provenance)
+        provenance = Provenance(source=str(self.folder), license="", made_by="mdbench leaderboard seal")
+        asked = Zoo(sealed.name, "without labels", self.models, (), provenance)
         posed = {}
         for case in sealed.cases:
             train = taking_part(known, find_task(case.task))

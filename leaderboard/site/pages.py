@@ -14,6 +14,8 @@ from leaderboard.site.mistakes import Figures
 from leaderboard.site.template import SIGNS, case_page, cells, highlighted, render, track_of
 from leaderboard.site.whisker import Scale
 from leaderboard.site.zoo_card import zoo_card
+from mdbench.extras import OPTIONAL
+from mdbench.methods import optional_imports
 from mdbench.scoring import Posed
 from mdbench.tables import COLUMNS, VISIBLE_FAMILIES, Family, Task
 
@@ -309,6 +311,7 @@ class Pages:
             "scale": scale_of(scores.values(), (self._bests[case] for case in scores)),
             "source": highlighted(row.source),
             "figures": self._figures.of(slug),
+            "extras": ["leaderboard", *(OPTIONAL[package] for package in optional_imports(row.source))],
         }
 
     # --- Zoos ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A method run again, and what it says compared with what was submitted, prediction by prediction."""
 
 import importlib.metadata
+import importlib.util
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from scipy import stats
 
 from leaderboard.entry import METHOD, Checked, Entry, Exam, requirement_lines
 from leaderboard.verifying.ledger import Verdict
-from mdbench.methods import Method, MethodError, Order, Runner
+from mdbench.methods import Method, MethodError, Order, Runner, optional_imports
 from mdbench.scoring import Environment
 
 #: case → what was predicted, see `leaderboard.entry.Checked`.
@@ -47,9 +48,10 @@ def rerun(checked: Checked, exam: Exam, runner: Runner) -> Verdict:
     Returns
     -------
     ``verified`` where every prediction is the same; ``reproduced within noise`` where they differ no more than the method
-    does from itself, see `judge`; ``self-reported`` where what it requires is not installed here; else ``rejected``.
+    does from itself, see `judge`; ``self-reported`` where what it requires or imports is not installed here; else
+    ``rejected``.
     """
-    absent = missing_requirements(checked.requirements)
+    absent = [*missing_requirements(checked.requirements), *missing_packages(checked.source)]
     if absent:
         return Verdict(outcome="self-reported", reason=f"not run again: {', '.join(absent)} is not installed here")
     with tempfile.TemporaryDirectory(prefix="mdbench-verify-") as folder:
@@ -84,6 +86,11 @@ def missing_requirements(text: str | None) -> list[str]:
             if not wanted.specifier.contains(version, prereleases=True):
                 absent.append(said)
     return absent
+
+
+def missing_packages(source: str) -> list[str]:
+    """Return the packages that a method's file imports, need not name as requirements, and does not find here."""
+    return [package for package in optional_imports(source) if importlib.util.find_spec(package) is None]
 
 
 def check_declared(entry: Entry, method: Method) -> None:
@@ -199,12 +206,12 @@ def _answers(checked: Checked, method: Method, exam: Exam, runner: Runner) -> di
 
 
 def _differences(environment: Environment) -> list[str]:
-    """Return in what an environment differs from this one, of what may change a prediction."""
+    """Return in what an environment differs from this one, of what may change a prediction and is in both."""
     here = Environment.here()
     found = [
-        f"{name} {environment.packages.get(name, 'unknown')}, here {version}"
+        f"{name} {environment.packages[name]}, here {version}"
         for name, version in here.packages.items()
-        if environment.packages.get(name) != version
+        if environment.packages.get(name, version) != version
     ]
     if environment.python != here.python:
         found.append(f"Python {environment.python}, here {here.python}")

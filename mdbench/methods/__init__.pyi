@@ -7,6 +7,7 @@ from .method import (
     find_method as find_method,
     load_method as load_method,
     named_methods as named_methods,
+    optional_imports as optional_imports,
 )
 from .nursery import CORES as CORES, TIMEOUT as TIMEOUT, worker_context as worker_context
 from .sandbox import Sandbox as Sandbox

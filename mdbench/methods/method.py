@@ -9,6 +9,7 @@ scikit-learn estimator or pipeline is one as it stands. Beside it, as attributes
 ``zero_shot``  ``True`` where it is not trained at all; it then needs no ``fit``
 """
 
+import ast
 import copy
 import hashlib
 import importlib.metadata
@@ -25,6 +26,7 @@ from types import ModuleType
 from typing import Any, Final, Literal
 
 from mdbench.errors import MdbenchError
+from mdbench.extras import OPTIONAL, missing
 from mdbench.paths import PACKAGE
 from mdbench.tables import TASKS, check_visible, find_task
 
@@ -190,8 +192,20 @@ def load_method(file: Path) -> Method:
         source = file.read_bytes()
     except OSError as error:
         raise MethodError(f"{file}: {error.strerror or error}") from error
+    _let_import_beside(file)
     method, module = read_method(file, source)
     return replace(method, source_sha256=hashlib.sha256(source + _imported_source(module)).hexdigest())
+
+
+def _let_import_beside(file: Path) -> None:
+    """Let a method import the files beside its own.
+
+    Those of a package name it in front of each other; without, its ``xgboost.py`` would pass for the library that is missing.
+    """
+    folder = str(file.parent)
+    if folder not in sys.path and file not in named_methods().values():
+        # Last, so that a file next to the method never hides a module of the standard library.
+        sys.path.append(folder)
 
 
 def read_method(file: Path, source: bytes) -> tuple[Method, ModuleType]:
@@ -208,10 +222,6 @@ def _run(file: Path, source: bytes) -> ModuleType:
     module = ModuleType(f"mdbench_method_{file.stem}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module
-    folder = str(file.parent)
-    if folder not in sys.path:
-        # Last, so that a file next to the method never hides a module of the standard library.
-        sys.path.append(folder)
     try:
         # Not by Python's importer: what runs is then what the digest says, never a compiled file of a second ago.
         exec(compile(source, str(file), "exec"), vars(module))  # noqa: S102 - running it is what this is for
@@ -244,6 +254,24 @@ def _find_in(module: ModuleType) -> Any:
     raise MethodError("there is no method: nothing with fit(models, labels, task) and predict(models)")
 
 
+def imported_names(source: str) -> frozenset[str]:
+    """Return the names of the modules that a Python source imports, anywhere in it; none where it cannot be read."""
+    try:
+        statements = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # running it will say so
+        return frozenset()
+    named = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
+    return frozenset(
+        named | {one.module or "" for one in statements if isinstance(one, ast.ImportFrom) and not one.level}
+    )
+
+
+def optional_imports(source: str) -> list[str]:
+    """Return the packages that a Python source imports and that only an extra of mdbench installs."""
+    tops = {name.partition(".")[0] for name in imported_names(source)}
+    return [package for package in OPTIONAL if package in tops]
+
+
 def _imported_source(module: ModuleType) -> bytes:
     """Return the source of what a method's file imports, packages of this Python and mdbench itself left out."""
     installed = tuple(
@@ -268,7 +296,9 @@ def _imported_source(module: ModuleType) -> bytes:
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception as one line."""
+    """Return an exception as one line; where an extra installs what is missing, with the way to get it."""
+    if isinstance(error, ModuleNotFoundError) and error.name in OPTIONAL:
+        return f"{type(error).__name__}: {missing(error.name, OPTIONAL[error.name])}"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

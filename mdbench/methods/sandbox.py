@@ -10,22 +10,13 @@ What it does not keep from a method: the kernel's keys last as long as the sandb
 earlier question told it; no true label is among that. Faults of the kernel are beyond it.
 """
 
-import ast
 import hashlib
-import importlib.util
-import json
-import os
-import select
-import shutil
-import site
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -35,17 +26,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mdbench.errors import MdbenchError, reason
-from mdbench.methods.method import Method, MethodError, as_method, named_methods
+from mdbench.errors import reason
+from mdbench.methods.box import Box, BrokenBoxError
+from mdbench.methods.confinement import find_bubblewrap
+from mdbench.methods.method import Method, MethodError, as_method, imported_names, named_methods
 from mdbench.methods.trial import Answer, Question, Reply, answer, check_inductive
-from mdbench.methods.wire import LENGTH, Limits, receive, send
+from mdbench.methods.wire import LENGTH, Limits
 from mdbench.methods.workers import Order
 
-#: The only folder that can be written inside.
-WORK: Final = "/sandbox/work"
-_PACKAGES: Final = "/sandbox/packages"
-#: Packages of this distribution that a method may import; of mdbench without its tables.
-_OURS: Final = ("mdbench", "baselines")
 #: What is imported before the first question where a method names it, beside the baselines: that takes seconds.
 _PRELOADED: Final = frozenset(
     {"scipy.optimize", "scipy.stats", "xgboost"}
@@ -56,23 +44,6 @@ _PRELOADED: Final = frozenset(
     | {f"sklearn.{name}" for name in ("discriminant_analysis", "impute", "pipeline", "preprocessing", "svm", "tree")}
     | {"sklearn.model_selection"}
 )
-#: Of the system, as far as they are there.
-_SYSTEM: Final = (
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/etc/localtime",
-)
-#: Users of those who run as root: numbers that Debian and systemd leave free.
-_UIDS: Final = range(65520, 65534)
-#: Seconds for starting, and for taking back an answer, beside the method's own.
-_START: Final = 120.0
-_GRACE: Final = 5.0
 _BYTES: Final = 1 << 20  # of a method's file
 
 T = TypeVar("T", bound=BaseModel)
@@ -99,250 +70,6 @@ class _Seconds(_Strict):
     predict_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def find_bubblewrap() -> str:
-    """Return the program that makes sandboxes.
-
-    Raises
-    ------
-    MdbenchError
-        It is not installed.
-    """
-    found = shutil.which("bwrap")
-    if found is None:
-        raise MdbenchError(
-            "the sandbox needs bubblewrap, which is not here (Debian, Ubuntu: apt install bubblewrap; Linux only); "
-            "--no-sandbox runs methods without isolation, which is for code that you trust"
-        )
-    return found
-
-
-def confinement(limits: Limits) -> list[str]:
-    """Return the command line of bubblewrap, without the program to run inside.
-
-    Parameters
-    ----------
-    limits : of which the size of the working folder is set here.
-    """
-    root = os.geteuid() == 0
-    command = [
-        find_bubblewrap(),
-        "--unshare-ipc",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-    ]
-    # Root becomes somebody else inside, for which it needs to be root; everybody else has a namespace in which to be nobody.
-    command += (
-        ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        if root
-        else ["--unshare-user", "--disable-userns", "--uid", str(limits.uid), "--gid", str(limits.uid)]
-    )
-    command += ["--as-pid-1", "--new-session", "--hostname", "sandbox", "--clearenv", "--chdir", WORK]
-    for name, value in {
-        "PATH": "/usr/bin:/bin",
-        "HOME": WORK,
-        "TMPDIR": WORK,
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
-    }.items():
-        command += ["--setenv", name, value]
-    shown = _shown()
-    for folder in dict.fromkeys(
-        parent for path in (*shown, f"{_PACKAGES}/x", f"{WORK}/x") for parent in _parents(path)
-    ):
-        command += ["--dir", folder]
-    for name in shown:
-        command += ["--symlink", str(Path(name).readlink())] if Path(name).is_symlink() else ["--ro-bind", name]
-        command.append(name)
-    for package, source in _packages().items():
-        command += ["--ro-bind", str(source), f"{_PACKAGES}/{package}"]
-    for hidden in _hidden(shown):
-        command += ["--tmpfs", hidden, "--remount-ro", hidden]
-    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
-    return [*command, "--perms", "0777", "--size", str(limits.disk), "--tmpfs", WORK]
-
-
-def _shown() -> list[str]:
-    """Return what is seen inside: the system's programs and libraries, and this Python with its packages; outermost first."""
-    paths = [path for path in _SYSTEM if Path(path).exists()]
-    pythons = {sys.prefix, sys.base_prefix, *site.getsitepackages(), str(Path(sys.executable).resolve().parent.parent)}
-    for path in sorted(str(Path(python)) for python in pythons):
-        if Path(path).is_dir() and not any(Path(path).is_relative_to(seen) for seen in paths):
-            paths.append(path)
-    return paths
-
-
-def _parents(path: str) -> list[str]:
-    """Return the folders above a path, outermost first, without the root."""
-    return [str(parent) for parent in reversed(Path(path).parents)][1:]
-
-
-def _packages() -> dict[str, Path]:
-    """Return our own packages that a method may import, name → folder."""
-    found = {name: importlib.util.find_spec(name) for name in _OURS}
-    return {name: Path(spec.origin).resolve().parent for name, spec in found.items() if spec and spec.origin}
-
-
-def _hidden(shown: Sequence[str]) -> list[str]:
-    """Return the folders of what is seen inside that are to be empty there: tables, zoos, entries."""
-    hidden = [f"{_PACKAGES}/mdbench/data"]
-    for name, within in (("mdbench", "data"), ("leaderboard", ""), ("zoo_builder", "")):
-        spec = importlib.util.find_spec(name)
-        folder = Path(spec.origin).resolve().parent / within if spec and spec.origin else None
-        if folder and folder.is_dir() and any(folder.is_relative_to(path) for path in shown):
-            hidden.append(str(folder))
-    return hidden
-
-
-class _Users:
-    """Users that nobody has: each sandbox of root runs as one of its own, for the kernel counts processes by user."""
-
-    def __init__(self) -> None:
-        self._taken: set[int] = set()
-        self._lock = threading.Lock()
-
-    def take(self) -> int:
-        with self._lock:
-            free = [uid for uid in _UIDS if uid not in self._taken]
-            uid = free[0] if free else _UIDS[-1]
-            self._taken.add(uid)
-            return uid
-
-    def give_back(self, uid: int) -> None:
-        with self._lock:
-            self._taken.discard(uid)
-
-
-_USERS: Final = _Users()
-
-
-class BrokenBoxError(Exception):
-    """A sandbox ended, or was ended, before it answered."""
-
-
-class Box:
-    """A sandbox that runs.
-
-    Parameters
-    ----------
-    preloaded : modules that are imported before the first question.
-    limits : what a method may use.
-
-    Raises
-    ------
-    MdbenchError
-        There is no bubblewrap, or it cannot make a sandbox here.
-    """
-
-    def __init__(self, preloaded: Iterable[str], limits: Limits) -> None:
-        self.preloaded = frozenset(preloaded)
-        limits = replace(limits, uid=_USERS.take())
-        program = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from mdbench.methods.inside import main; main()"
-        self._limits = limits
-        self._process = subprocess.Popen(
-            [
-                *confinement(limits),
-                sys.executable,
-                "-P",
-                "-s",
-                "-c",
-                program,
-                json.dumps(asdict(limits)),
-                *self.preloaded,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
-        self._ready = False
-
-    def ask(self, order: dict[str, Any], train: bytes, test: bytes, *, seconds: float) -> tuple[str, bytes]:
-        """Put a question.
-
-        Parameters
-        ----------
-        order, train, test : what `mdbench.methods.inside` reads.
-        seconds : that the answer may take.
-
-        Returns
-        -------
-        How the process that was asked ended, and what it wrote: see `mdbench.methods.inside`.
-
-        Raises
-        ------
-        TimeoutError
-            It took longer. The sandbox is then gone.
-        BrokenBoxError
-            The sandbox ended without an answer.
-        MdbenchError
-            It never began.
-        """
-        self._begin()
-        try:
-            send(self._in, json.dumps(order).encode(), train, test)
-            ended, state, reply = self._receive(3, seconds)
-        except (BrokenPipeError, EOFError, ValueError) as error:
-            self.close()
-            raise BrokenBoxError(reason(error)) from error
-        if state != b"clean":
-            self.close()
-        return ended.decode("ascii", "replace"), reply
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended."""
-        return self._process.returncode is not None
-
-    def close(self) -> None:
-        """End the sandbox and everything in it."""
-        if self.closed:
-            return
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:
-                pipe.close()
-        try:  # process 1 inside ends when nobody is left to ask it
-            self._process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        _USERS.give_back(self._limits.uid)
-
-    @property
-    def _in(self) -> int:
-        assert self._process.stdin
-        return self._process.stdin.fileno()
-
-    def _begin(self) -> None:
-        if self._ready:
-            return
-        try:
-            self._receive(1, _START)
-        except (EOFError, ValueError, TimeoutError) as error:
-            said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
-            self.close()
-            raise MdbenchError(
-                f"the sandbox cannot be made here: {said.splitlines()[-1] if said else reason(error)}; bubblewrap needs "
-                "the kernel's user namespaces, or root; --no-sandbox runs methods without isolation, which is for code that "
-                "you trust"
-            ) from error
-        self._ready = True
-
-    def _receive(self, parts: int, seconds: float) -> list[bytes]:
-        """Read what process 1 says, which is ours and brief: once it has begun to speak, it does not stop half-way."""
-        assert self._process.stdout
-        descriptor = self._process.stdout.fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        if not poll.poll(seconds * 1000):
-            self.close()
-            raise TimeoutError
-        return receive(descriptor, parts, limit=self._limits.reply)
-
-
 @dataclass(frozen=True)
 class _Source:
     """A method's file: what is sent, and its digest."""
@@ -354,13 +81,7 @@ class _Source:
     @cached_property
     def wanted(self) -> frozenset[str]:
         """The modules of `_PRELOADED` that it imports."""
-        try:
-            statements = list(ast.walk(ast.parse(self.text)))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # running it will say so
-            return frozenset()
-        named = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
-        named |= {one.module or "" for one in statements if isinstance(one, ast.ImportFrom) and not one.level}
-        return frozenset(named) & (_PRELOADED | {f"baselines.{name}" for name in named_methods()})
+        return imported_names(self.text) & (_PRELOADED | {f"baselines.{name}" for name in named_methods()})
 
     @classmethod
     def read(cls, file: Path) -> "_Source":

@@ -1,7 +1,7 @@
 """A method asked one case: the only place where a method meets data, and where the rules of fair play are held.
 
 What a method sees is shuffled and opaquely named for each case and seed, holds the columns it declared and no other, and
-carries labels for training rows alone (rules 1, 2 and 5 of docs/design.md).
+carries labels for training rows alone (rules 1, 2 and 4 of docs/design.md).
 """
 
 import copy

@@ -8,21 +8,29 @@ is a time, or of the machine, except that kinds of processors may round differen
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from mdbench import files
 from mdbench.cases import Case, load_cases
 from mdbench.errors import MdbenchError
 from mdbench.revision import own_revision
-from mdbench.scoring import Evaluated, Failure, Posed, pair, stats
+from mdbench.scoring import Evaluated, Failure, stats
 from mdbench.showing import plots
 from mdbench.showing.markdown import code, table
+from mdbench.showing.means import (
+    balanced_of,
+    comparable,
+    grouped,
+    mean,
+    methods_of,
+    ordered,
+    outside_noise,
+    posed_of,
+    ranks_of,
+)
 from mdbench.tables import COLUMNS, SEED_NOISE, TASKS, Family, Zoo, decided
 
 #: How every such document begins; a file that begins otherwise is somebody else's.
@@ -119,78 +127,6 @@ def compose(found: Evaluated, parts: Sequence[str], command: str, picture: str |
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-# --- Numbers ------------------------------------------------------------------------------------------------------------
-
-
-def mean(
-    found: Evaluated, cases: Iterable[str], method: str, minus: str | None = None, *, only_decided: bool = False
-) -> stats.Difference | None:
-    """Return a mean accuracy over cases, in %, or the mean difference of two, in points, with its interval.
-
-    Parameters
-    ----------
-    found : holds the answers.
-    cases : names; each has the same weight.
-    method, minus : names of the method, and of the one that is subtracted.
-    only_decided : score only the rows whose label is outside seed noise; cases without such rows are left out.
-
-    Returns
-    -------
-    None where a method did not answer one of the cases, or there is nothing to score.
-    """
-    pairs = []
-    for one in _posed(found, cases):
-        name = one.rows.case.name
-        said = [found.answers.get((who, name)) for who in (method, minus) if who is not None]
-        if any(answer is None for answer in said):
-            return None
-        whole = pair(one, *said)  # type: ignore[arg-type]
-        chosen = outside_noise(one) if only_decided else np.ones(len(whole.cells), dtype=bool)
-        if chosen.any():
-            pairs.append(replace(whole, gain=whole.gain[:, chosen], cells=whole.cells[chosen]))
-    return stats.paired_difference(pairs) if pairs else None
-
-
-def outside_noise(one: Posed) -> np.ndarray:
-    """Return which test rows of a case have a label outside seed noise; shape (rows,), bool."""
-    return decided(one.rows.test.table, one.rows.task).to_numpy()
-
-
-def comparable(found: Evaluated, cases: Sequence[Case]) -> list[tuple[tuple[str, ...], list[str], list[str]]]:
-    """Return the means over some cases that can be compared: over the same tasks, for all who answered all of these.
-
-    Returns
-    -------
-    For each set of tasks that is all that some method answers: the tasks, the names of their cases, and the methods, the
-    largest set first.
-    """
-    tasks = tuple(dict.fromkeys(case.task for case in cases))
-    answers = {
-        method: tuple(
-            task for task in tasks if all((method, case.name) in found.answers for case in cases if case.task == task)
-        )
-        for method in _methods(found)
-    }
-    sets = sorted(set(answers.values()) - {()}, key=lambda some: (-len(some), [tasks.index(task) for task in some]))
-    return [
-        (
-            some,
-            [case.name for case in cases if case.task in some],
-            [method for method, all_of_it in answers.items() if set(some) <= set(all_of_it)],
-        )
-        for some in sets
-    ]
-
-
-def _methods(found: Evaluated) -> list[str]:
-    return [method.name for method in found.result.methods]
-
-
-def _posed(found: Evaluated, cases: Iterable[str]) -> list[Posed]:
-    wanted = set(cases)
-    return [one for one in found.posed if one.rows.case.name in wanted]
-
-
 def _headliners(found: Evaluated) -> list[Case]:
     core = {case.name for case in load_cases(HEADLINE)}
     return [one.rows.case for one in found.posed if one.rows.case.name in core]
@@ -205,20 +141,9 @@ def _by_part(cases: Sequence[Case], parts: Sequence[str]) -> dict[str, list[Case
     return {part: cases for part, cases in by_part.items() if cases}
 
 
-def _grouped(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
-    """Return cases by scenario and task, in the order in which they come."""
-    groups: dict[tuple[str, str], list[Case]] = {}
-    for scenario in dict.fromkeys(case.scenario for case in cases):
-        for case in sorted(
-            (case for case in cases if case.scenario == scenario), key=lambda case: list(TASKS).index(case.task)
-        ):
-            groups.setdefault((scenario, case.task), []).append(case)
-    return groups
-
-
 def _sees(found: Evaluated) -> dict[str, tuple[str, ...]]:
     """Return the families of columns that each method was given, over all cases."""
-    sees: dict[str, dict[str, None]] = {method: {} for method in _methods(found)}
+    sees: dict[str, dict[str, None]] = {method: {} for method in methods_of(found)}
     for score in found.result.scores:
         sees[score.method] |= dict.fromkeys(score.families)
     return {method: tuple(sorted(families)) for method, families in sees.items()}
@@ -227,13 +152,10 @@ def _sees(found: Evaluated) -> dict[str, tuple[str, ...]]:
 def _panels(found: Evaluated) -> dict[tuple[str, str], dict[str, stats.Difference]]:
     """Return scenario and task → method → mean accuracy over their cases of the headline."""
     panels = {}
-    for group, cases in _grouped(_headliners(found)).items():
-        means = {method: mean(found, [case.name for case in cases], method) for method in _methods(found)}
+    for group, cases in grouped(_headliners(found)).items():
+        means = {method: mean(found, [case.name for case in cases], method) for method in methods_of(found)}
         panels[group] = {method: accuracy for method, accuracy in means.items() if accuracy}
     return {group: means for group, means in panels.items() if means}
-
-
-# --- Words --------------------------------------------------------------------------------------------------------------
 
 
 def _made(found: Evaluated, command: str) -> list[str]:
@@ -286,9 +208,9 @@ def _headline(found: Evaluated, picture: str | None) -> list[str]:
     sees = _sees(found)
     records = {method.name: method for method in found.result.methods}
     for tasks, names, methods in comparable(found, cases):
-        ranks, balanced = _ranks(found, names, methods), _balanced(found, names)
+        ranks, balanced = ranks_of(found, names, methods), balanced_of(found, names)
         rows = []
-        for method, accuracy in _ordered(found, names, methods):
+        for method, accuracy in ordered(found, names, methods):
             record = records[method]
             rows.append(
                 (
@@ -302,7 +224,7 @@ def _headline(found: Evaluated, picture: str | None) -> list[str]:
                     "not trained" if record.zero_shot else record.track,
                 )
             )
-        chosen = [outside_noise(one) for one in _posed(found, names)]
+        chosen = [outside_noise(one) for one in posed_of(found, names)]
         some = sum(int(mask.sum()) for mask in chosen)
         left_out = sum(not mask.any() for mask in chosen)
         every = len(tasks) == len({case.task for case in cases})
@@ -356,14 +278,14 @@ def _zoos(found: Evaluated) -> list[Zoo]:
 
 
 def _advantage(found: Evaluated, by_part: dict[str, list[Case]]) -> list[str]:
-    methods = _methods(found)
+    methods = methods_of(found)
     rivals = [rival for rival in RIVALS if rival in methods]
     if SUBJECT not in methods or not rivals:
         return []
     rows, sums = [], []
     sentences: dict[str, list[str]] = {rival: [] for rival in rivals if rival in (rivals[0], FLOOR)}
     for part, cases in by_part.items():
-        groups = {group: [case.name for case in some] for group, some in _grouped(cases).items()}
+        groups = {group: [case.name for case in some] for group, some in grouped(cases).items()}
         groups = {group: names for group, names in groups.items() if mean(found, names, SUBJECT)}
         against = {
             group: {rival: mean(found, names, SUBJECT, rival) for rival in rivals} for group, names in groups.items()
@@ -418,7 +340,7 @@ def _counts(differences: Sequence[stats.Difference | None]) -> tuple[int, int, i
 
 def _part(found: Evaluated, name: str, cases: Sequence[Case]) -> list[str]:
     blocks = [f"### {code(name)}"]
-    groups = _grouped(cases)
+    groups = grouped(cases)
     for scenario, keys in groupby(groups, key=lambda key: key[0]):
         mine = [groups[key] for key in keys]
         count = sum(map(len, mine))
@@ -432,17 +354,17 @@ def _part(found: Evaluated, name: str, cases: Sequence[Case]) -> list[str]:
 def _case_table(found: Evaluated, cases: Sequence[Case]) -> str:
     """Return one line a method and one column a case: methods have long names, and there are more of them than cases."""
     names = [case.name for case in cases]
-    methods = [method for method in _methods(found) if any((method, name) in found.answers for name in names)]
+    methods = [method for method in methods_of(found) if any((method, name) in found.answers for name in names)]
     means = {method: mean(found, names, method) for method in methods}
     columns = [_case_column(found, name, methods) for name in names]
-    complete = [method for method, _ in _ordered(found, names, [m for m in methods if means[m]])]
+    complete = [method for method, _ in ordered(found, names, [m for m in methods if means[m]])]
     rows = []
     for method in [*complete, *(method for method in methods if not means[method])]:
         over_all = means[method]
         ends = (" ".join(_with_interval(over_all)).strip(),) if len(names) > 1 else ()
         rows.append((code(method), *(column.get(method, "–") for column in columns), *ends))
     heads = [
-        f"{_zoos_of(case)}<br>{_budget(case)}<br>{len(_posed(found, [case.name])[0].rows.test):,} rows"
+        f"{_zoos_of(case)}<br>{_budget(case)}<br>{len(posed_of(found, [case.name])[0].rows.test):,} rows"
         for case in cases
     ]
     ends = ("mean",) if len(names) > 1 else ()
@@ -470,30 +392,6 @@ def _budget(case: Case) -> str:
         return f"{case.budget_text} {case.sample if case.budget > 1 else case.sample[:-1]}"
     unit = COLUMNS[case.knobs[0]].unit
     return f"{case.knobs[0].replace('_', ' ')} ≤ {case.budget_text}{'' if unit == '1' else f' {unit}'}"
-
-
-def _ordered(found: Evaluated, cases: Sequence[str], methods: Iterable[str]) -> list[tuple[str, stats.Difference]]:
-    """Return methods that answered all these cases, with their means, the best first."""
-    means = {method: mean(found, cases, method) for method in methods}
-    known = [(method, accuracy) for method, accuracy in means.items() if accuracy]
-    return sorted(known, key=lambda one: -one[1].estimate)
-
-
-def _ranks(found: Evaluated, cases: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
-    """Return the mean rank of each method among these, over cases that they all answered."""
-    scores = {(score.method, score.case): score.accuracy for score in found.result.scores}
-    table = np.array([[scores[method, case] for case in cases] for method in methods])
-    ranks = 1 + (table[None] > table[:, None]).sum(axis=1)
-    return dict(zip(methods, ranks.mean(axis=1).tolist(), strict=True))
-
-
-def _balanced(found: Evaluated, cases: Sequence[str]) -> dict[str, float]:
-    return {
-        method: float(
-            np.mean([s.balanced_accuracy for s in found.result.scores if s.method == method and s.case in cases])
-        )
-        for method in {score.method for score in found.result.scores if score.case in cases}
-    }
 
 
 def _families(families: Sequence[str]) -> str:

@@ -1,6 +1,23 @@
-from . import zoo as zoo
 from .dataset import DATA as DATA, bundled_zoos as bundled_zoos, dataset_path as dataset_path
 from .labels import Move as Move, SEED_NOISE as SEED_NOISE, decided as decided, order_along as order_along
+from .loading import (
+    find_zoo as find_zoo,
+    load_checkpoints as load_checkpoints,
+    load_zoo as load_zoo,
+    only_one as only_one,
+    read_table as read_table,
+    zoo_names as zoo_names,
+)
+from .manifest import (
+    CHECKPOINTS as CHECKPOINTS,
+    CONFIGURATIONS as CONFIGURATIONS,
+    InputFile as InputFile,
+    LAYERS as LAYERS,
+    MANIFEST as MANIFEST,
+    Provenance as Provenance,
+    sha256_of as sha256_of,
+    table_digests as table_digests,
+)
 from .schema import (
     COLUMNS as COLUMNS,
     Family as Family,
@@ -9,20 +26,4 @@ from .schema import (
     check_visible as check_visible,
 )
 from .tasks import NONE as NONE, TASKS as TASKS, Task as Task, find_task as find_task
-from .zoo import (
-    CHECKPOINTS as CHECKPOINTS,
-    CONFIGURATIONS as CONFIGURATIONS,
-    InputFile as InputFile,
-    LAYERS as LAYERS,
-    MANIFEST as MANIFEST,
-    Provenance as Provenance,
-    Zoo as Zoo,
-    find_zoo as find_zoo,
-    load_checkpoints as load_checkpoints,
-    load_zoo as load_zoo,
-    only_one as only_one,
-    sha256_of as sha256_of,
-    table_digests as table_digests,
-    write_tables as write_tables,
-    zoo_names as zoo_names,
-)
+from .zoo import Zoo as Zoo, write_tables as write_tables

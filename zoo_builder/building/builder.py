@@ -121,9 +121,8 @@ def _finish(store: Store, spec: ZooSpec, whole: Plan) -> Zoo:
     table = store.rows([unit.key for unit in whole.units])
     zoo = assemble(spec, table, sha256_of(store.folder / SPEC), store.manifest().made_by)
     if (store.folder / LANDSCAPE).is_dir():
-        from zoo_builder.building.measuring import (
-            with_measurements,  # imports all families, which a build has no use for
-        )
+        # It imports all families, which a build has no use for.
+        from zoo_builder.building.measured import with_measurements
 
         zoo = with_measurements(zoo, store.folder)
     timings = table.sort_values("checkpoint", ignore_index=True)[["checkpoint", "seconds"]]

@@ -3,33 +3,27 @@
     DIR/landscape/FAMILY.json          what a family was last measured in, to the end
     DIR/landscape/FAMILY/KEY/          a unit: networks.parquet, configurations.parquet, layers.parquet, unit.json
 
-A unit holds whole configurations whose networks have one shape and were trained on the same examples. Families are kept
-apart: one more of them, or a new edition of one, leaves the others as they are.
+A unit holds what was measured of a portion (`zoo_builder.building.portions`). Families are kept apart: one more of them, or
+a new edition of one, leaves the others as they are.
 """
 
-import hashlib
-import io
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench import files
-from mdbench.errors import MdbenchError, reason
+from mdbench.errors import MdbenchError
 from mdbench.tables import Zoo, write_tables
 from zoo_builder.building.built import Built, Source
 from zoo_builder.building.executors import OpenExecutor, carry_out, device_here
-from zoo_builder.building.plan import LIMITS
+from zoo_builder.building.measured import TABLES, Manifest, networks_digest, with_measurements
+from zoo_builder.building.portions import Portion, cut
 from zoo_builder.building.progress import Progress
 from zoo_builder.building.store import LANDSCAPE, Store
 from zoo_builder.building.tables import MEASURED
@@ -43,70 +37,16 @@ from zoo_builder.landscape import (
     chosen,
     configuration_table,
     gate,
-    joined_layers,
     layer_table,
     network_table,
     open_surface,
 )
-from zoo_builder.specification import Dataset, Network, networks
-from zoo_builder.training import cost
+from zoo_builder.specification import Dataset
 
-TABLES: Final = ("networks.parquet", "configurations.parquet", "layers.parquet")
-#: Parameters that the networks of a portion have together, at most, unless one configuration has more.
-_PARAMETERS: Final = 2**22
 #: By how much a test error may differ from what it was after training, on another kind of machine: points, and examples.
 _POINTS, _EXAMPLES = 0.1, 2
-#: Why nothing is measured.
-DIVERGED: Final = "diverged"
+#: Why nothing is measured of a configuration.
 ALL_DIVERGED: Final = "all networks diverged"
-
-
-@dataclass(frozen=True)
-class Portion:
-    """Configurations that are measured together.
-
-    Attributes
-    ----------
-    networks : theirs that did not diverge, a configuration's one behind the other.
-    shards : where the networks' tensors are, relative to the zoo's folder.
-    digests : of the networks' tensors.
-    test_errors : measured after training, %.
-    configurations : their names, also of those of which no network is left.
-    weight : roughly what measuring costs, in arbitrary units.
-    """
-
-    networks: tuple[Network, ...]
-    shards: tuple[str, ...]
-    digests: tuple[str, ...]
-    test_errors: tuple[float, ...]
-    configurations: tuple[str, ...]
-    weight: float
-
-    @classmethod
-    def of(cls, group: Sequence[Network], names: Sequence[str], table: pd.DataFrame, each: float) -> "Portion":
-        """Return the portion of some configurations' networks; `table` is the zoo's, `each` a network's weight."""
-        alive = [one for one in group if not table.loc[one.name, "diverged"]]
-        rows = table.loc[[one.name for one in alive]]
-        return cls(
-            networks=tuple(alive),
-            shards=tuple(rows["shard"]),
-            digests=tuple(rows["sha256"]),
-            test_errors=tuple(map(float, rows["test_error"])),
-            configurations=tuple(names),
-            weight=len(alive) * each,
-        )
-
-    @property
-    def alive(self) -> list[str]:
-        """The configurations of which a network is left."""
-        left = {one.configuration for one in self.networks}
-        return [name for name in self.configurations if name in left]
-
-    def key(self, family: Family, settings: Settings, data: str) -> str:
-        """Return the unit's key: a digest of everything that its numbers depend on."""
-        said = [family.name, family.edition, asdict(settings), data, self.configurations]
-        said += [[one.name, one.examples, one.label_noise] for one in self.networks] + [self.digests]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
@@ -127,16 +67,6 @@ class Order:
     portion: Portion
     families: Mapping[str, str]
     settings: Settings
-
-
-class _Manifest(BaseModel):
-    """What a family was measured in: its edition, the networks (a digest of all of theirs), the units."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    edition: int
-    networks: str
-    units: tuple[str, ...]
 
 
 def measure(
@@ -214,11 +144,11 @@ def _tidy(folder: Path, shelves: Iterable[Units]) -> None:
 
 def _finish(built: Built, wanted: Sequence[Family], keys: Sequence[Mapping[str, str]]) -> Zoo:
     """Say what the families were measured in, write the zoo's tables, and return the zoo."""
-    folder, digest = built.store.folder, _digest(built.zoo)
+    folder, digest = built.store.folder, networks_digest(built.zoo)
     with writing(folder / LANDSCAPE):
         (folder / LANDSCAPE).mkdir(exist_ok=True)
         manifests = {
-            folder / LANDSCAPE / f"{family.name}.json": _Manifest(
+            folder / LANDSCAPE / f"{family.name}.json": Manifest(
                 edition=family.edition, networks=digest, units=tuple(own[family.name] for own in keys)
             )
             for family in wanted
@@ -230,13 +160,6 @@ def _finish(built: Built, wanted: Sequence[Family], keys: Sequence[Mapping[str, 
     with writing(folder):
         write_tables(zoo, folder)
     return zoo
-
-
-def _digest(zoo: Zoo) -> str:
-    """Return a digest of which networks a zoo has, and of all their numbers."""
-    assert zoo.checkpoints is not None
-    said = "\n".join(f"{name} {digest}" for name, digest in sorted(zoo.checkpoints["sha256"].items()))
-    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _carry_out(
@@ -261,68 +184,6 @@ def _carry_out(
     for key in carry_out(open_executor, do, orders, there, found=len(found)):
         left.discard(key)
         yield report()
-
-
-def cut(built: Built, device: str) -> list[Portion]:
-    """Cut a zoo's configurations into portions, the most expensive first."""
-    spec, dataset, table = built.spec, built.dataset, _checkpoints(built)
-    groups: dict[tuple[Any, ...], dict[str, list[Network]]] = {}
-    for one in networks(spec, built.subsets):
-        if one.name in table.index:  # a part of the grid may have been built
-            same = one.width, one.depth, one.data_fraction, one.label_noise
-            groups.setdefault(same, {}).setdefault(one.configuration, []).append(one)
-    build = spec.architecture.build
-    shapes = {(width, depth) for width, depth, *_ in groups}
-    costs = {
-        (width, depth): cost(build(dataset.shape, dataset.classes, width, depth), dataset.shape)
-        for width, depth in sorted(shapes, key=str)
-    }
-    portions = []
-    for (width, depth, *_), group in groups.items():
-        each = costs[width, depth]
-        most = min(LIMITS[device]["stack"], _PARAMETERS // each.parameters)
-        size = max(1, most // max(len(many) for many in group.values()))
-        names = list(group)
-        for start in range(0, len(names), size):
-            some = names[start : start + size]
-            own = [one for name in some for one in group[name]]
-            weight = 2000 + each.activations + each.multiplications / 10
-            portions.append(Portion.of(own, some, table, weight))
-    return sorted(portions, key=lambda portion: portion.weight, reverse=True)
-
-
-def _checkpoints(built: Built) -> pd.DataFrame:
-    assert built.zoo.checkpoints is not None
-    return built.zoo.checkpoints
-
-
-def portion_of(built: Built, name: str) -> Portion:
-    """Return a network, and the next seed's of its configuration where there is one, to be measured.
-
-    Parameters
-    ----------
-    built : the zoo.
-    name : a configuration, whose first network is meant, or a network.
-
-    Raises
-    ------
-    MdbenchError
-        There is no such configuration or network, or it diverged.
-    """
-    table = _checkpoints(built)
-    own = table[(table["configuration"] == name) | (table.index == name)]
-    if own.empty:
-        near = get_close_matches(name, [*table["configuration"].unique(), *table.index], n=3, cutoff=0.3)
-        known = ", ".join(near) or table["configuration"].iloc[0]
-        raise MdbenchError(f"the zoo has no configuration or network {name!r}; it has, for instance, {known}")
-    configuration = own["configuration"].iloc[0]
-    group = [one for one in networks(built.spec, built.subsets) if one.configuration == configuration]
-    alive = [one for one in group if not table.loc[one.name, "diverged"]]
-    meant = [at for at, one in enumerate(alive) if name in (configuration, one.name)]
-    if not meant:
-        raise MdbenchError(f"{name} diverged: there is no landscape around it")
-    around = [*alive[meant[0] :], *alive[: meant[0]]]
-    return Portion.of(around[:2], [configuration], table, 1.0)
 
 
 def do(order: Order) -> str:
@@ -419,96 +280,3 @@ def _tables(
         together.rename_axis("configuration").reset_index(),
         layer_table(found, names),
     )
-
-
-def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
-    """Return a zoo with everything that was measured of it to the end, in the place of what it had before."""
-    assert zoo.checkpoints is not None
-    configurations, checkpoints, layers = zoo.configurations, zoo.checkpoints, []
-    networks_there = _digest(zoo)
-    for family in FAMILIES.values():
-        found = _measured(family, folder, networks_there)
-        stale = [
-            name for name in (*family.columns("checkpoint", "configuration"), family.reason) if name not in MEASURED
-        ]
-        spread = [f"{name}_std" for name in stale]
-        configurations = configurations.drop(columns=[*stale, *spread], errors="ignore")
-        checkpoints = checkpoints.drop(columns=stale, errors="ignore")
-        if found is None:
-            continue
-        own, together, of_layers = found
-        own = own.set_index("checkpoint").reindex(checkpoints.index)
-        own.loc[checkpoints["diverged"].astype(bool), family.reason] = DIVERGED
-        checkpoints = checkpoints.join(own)
-        numbers = own.drop(columns=family.reason).groupby(checkpoints["configuration"])
-        means, spreads = (some.reindex(configurations.index) for some in (numbers.mean(), numbers.std(ddof=1)))
-        together = together.set_index("configuration").reindex(configurations.index)
-        together[family.reason] = _reasons(together[family.reason], checkpoints)
-        configurations = pd.concat([configurations, means, spreads.add_suffix("_std"), together], axis=1)
-        layers.append(of_layers)
-    whole = joined_layers(layers)
-    order = {name: at for at, name in enumerate(checkpoints.index)}
-    whole = whole.sort_values("checkpoint", key=lambda names: names.map(order), kind="stable", ignore_index=True)
-    return Zoo.from_table(
-        zoo.name,
-        zoo.title,
-        configurations.reset_index(),
-        zoo.moves,
-        zoo.provenance,
-        checkpoints=checkpoints.reset_index(),
-        layers=whole if len(whole) else None,
-    )
-
-
-def _reasons(of_configurations: "pd.Series[Any]", checkpoints: pd.DataFrame) -> list[str | None]:
-    """Return what is missing of configurations, and of how many of their networks."""
-    missing = checkpoints[of_configurations.name].dropna().groupby(checkpoints["configuration"])
-    of_networks = {
-        str(name): [f"{count} of its networks: {why}" for why, count in some.value_counts(sort=False).items()]
-        for name, some in missing
-    }
-    reasons = []
-    for name, own in of_configurations.items():
-        said = [*([own] if isinstance(own, str) else []), *of_networks.get(str(name), [])]
-        reasons.append("; ".join(said) or None)
-    return reasons
-
-
-def _measured(
-    family: Family, folder: Path, networks_there: str
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None:
-    """Return a family's tables of networks, configurations and layers; None where these networks were not measured.
-
-    Raises
-    ------
-    MdbenchError
-        A unit cannot be read.
-    """
-    path = folder / LANDSCAPE / f"{family.name}.json"
-    try:
-        manifest = _Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise MdbenchError(f"{path} cannot be read: {reason(error)}; remove it, and measure again") from error
-    shelf = Units(folder / LANDSCAPE / family.name)
-    if (manifest.edition, manifest.networks) != (family.edition, networks_there) or not all(
-        shelf.has(key) for key in manifest.units
-    ):
-        return None
-    tables = []
-    for name in TABLES:
-        parts = [_read(shelf.home(key) / name) for key in manifest.units]
-        filled = [part for part in parts if len(part)]
-        tables.append(pd.concat(filled, ignore_index=True) if filled else parts[0])
-    return tables[0], tables[1], tables[2]
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table: pd.DataFrame = pq.ParquetFile(io.BytesIO(path.read_bytes())).read().to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise MdbenchError(
-            f"{path} cannot be read: {reason(error)}; move {path.parent} away, and measure again"
-        ) from error
-    return table

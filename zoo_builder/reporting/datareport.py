@@ -24,7 +24,7 @@ from mdbench.showing import escape, plots, table
 from mdbench.tables import COLUMNS, NONE, TASKS, Zoo, find_zoo, load_zoo
 from zoo_builder.building import SPEC
 from zoo_builder.reporting import figures, summary
-from zoo_builder.reporting.quantities import duration
+from zoo_builder.reporting.quantities import duration, part_of, signed, span
 from zoo_builder.specification import ZooSpec, read_spec
 
 REPORT: Final = "report.md"
@@ -139,10 +139,10 @@ def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
             share = 100 * size.diverged / size.networks
             said.append(("diverged", f"{size.diverged:,} networks ({share:.1f} %)"))
     if "parameter_count" in zoo.configurations:
-        said.append(("parameters", _range(zoo.configurations["parameter_count"])))
+        said.append(("parameters", span(zoo.configurations["parameter_count"])))
     if "data_amount" in zoo.configurations:
-        said.append(("training examples", _range(zoo.configurations["data_amount"])))
-    said.append(("test error", _range(zoo.configurations["test_error"], ".1f", " %")))
+        said.append(("training examples", span(zoo.configurations["data_amount"])))
+    said.append(("test error", span(zoo.configurations["test_error"], ".1f", " %")))
     said += _made(spec) if spec else []
     origin = zoo.provenance
     said += [("source", origin.source), ("licence", origin.license), ("citation", origin.citation)]
@@ -242,7 +242,7 @@ def _sides(zoo: Zoo) -> list[str]:
         rows = [
             (
                 _noise(row["label_noise"]),
-                *(_of(row[key], row["cells"]) for key in ("inside", "lower", "upper")),
+                *(part_of(row[key], row["cells"]) for key in ("inside", "lower", "upper")),
                 row["cells"],
             )
             for _, row in own.iterrows()
@@ -252,17 +252,19 @@ def _sides(zoo: Zoo) -> list[str]:
     for move, own in growth.groupby("move", sort=False):
         whole = own.iloc[0]
         stopped = whole["rows"] - whole["helps"]
-        sides = f"it no longer does in {_of(stopped, whole['rows'])}" if stopped else "the grid shows **one side only**"
+        sides = (
+            f"it no longer does in {part_of(stopped, whole['rows'])}" if stopped else "the grid shows **one side only**"
+        )
         blocks.append(
             f"**{_words(str(move)).capitalize()}.** Where the grid has more of it, more of it helps in "
-            f"{_of(whole['helps'], whole['rows'])} of {whole['rows']:,} rows; {sides}."
+            f"{part_of(whole['helps'], whole['rows'])} of {whole['rows']:,} rows; {sides}."
         )
         rows = [
             (
                 _noise(row["label_noise"]),
                 row["rows"],
-                _of(row["helps"], row["rows"]),
-                "not known" if np.isnan(row["clearly"]) else _of(row["clearly"], row["rows"]),
+                part_of(row["helps"], row["rows"]),
+                "not known" if np.isnan(row["clearly"]) else part_of(row["clearly"], row["rows"]),
             )
             for _, row in own.iterrows()
         ]
@@ -291,7 +293,7 @@ def _seed_noise(zoo: Zoo) -> list[str]:
             f"`{row['task']}`" if np.isnan(row["label_noise"]) else "",
             _noise(row["label_noise"]),
             row["rows"],
-            _of(row["within"], row["rows"]),
+            part_of(row["within"], row["rows"]),
             f"{row['margin']:.2f}",
             f"{row['margin_se']:.2f}",
         )
@@ -327,7 +329,7 @@ def _missing(zoo: Zoo, folder: Path) -> list[str]:
         (
             row["family"],
             escape(row["reason"]),
-            f"{_of(row['rows'], whole[row['of']])} {row['of']}s",
+            f"{part_of(row['rows'], whole[row['of']])} {row['of']}s",
             _some(row["columns"].split(", ")),
         )
         for _, row in found.iterrows()
@@ -397,8 +399,8 @@ def _correlation(row: "pd.Series[float]", fixed: str) -> tuple[str, str, str]:
     low, high = row[f"{fixed}_low"], row[f"{fixed}_high"]
     each = row[f"{fixed}_rows"] / levels
     return (
-        _signed(row[f"{fixed}_mean"]),
-        f"{_signed(low)}\u00a0…\u00a0{_signed(high)}",
+        signed(row[f"{fixed}_mean"]),
+        f"{signed(low)}\u00a0…\u00a0{signed(high)}",
         f"{levels}\u00a0×\u00a0{each:.4g}",
     )
 
@@ -486,24 +488,6 @@ def _noise(noise: float) -> str:
 
 def _at_noise(noise: Any) -> str:
     return "" if np.isnan(noise) else f" at {noise:g} % label noise"
-
-
-def _of(count: float, whole: float) -> str:
-    return f"{count:,.0f} ({100 * count / whole:.1f} %)" if whole else f"{count:,.0f}"
-
-
-def _signed(value: float) -> str:
-    """Return a number between −1 and 1 with a sign of its own, and without one at zero."""
-    text = f"{value:+.2f}".replace("-", "−")
-    return "0.00" if text[1:] == "0.00" else text
-
-
-def _range(values: "pd.Series[float]", form: str = ",.0f", unit: str = "") -> str:
-    known = values.dropna()
-    if known.empty:
-        return "not known"
-    few, many = (f"{value:{form}}" for value in (known.min(), known.max()))
-    return f"{few}{unit}" if few == many else f"{few} to {many}{unit}"
 
 
 def _some(names: Sequence[str]) -> str:

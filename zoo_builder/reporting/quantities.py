@@ -1,4 +1,9 @@
-"""Times and amounts as people say them."""
+"""Times, amounts and shares as people say them."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def duration(seconds: float) -> str:
@@ -18,3 +23,23 @@ def size(count: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{amount:.3g} {unit}"
+
+
+def part_of(count: float, whole: float) -> str:
+    """Return a number and, where there is a whole, its share of that: 3 (25.0 %)."""
+    return f"{count:,.0f} ({100 * count / whole:.1f} %)" if whole else f"{count:,.0f}"
+
+
+def signed(value: float) -> str:
+    """Return a number between −1 and 1 with a sign of its own, and without one at zero."""
+    text = f"{value:+.2f}".replace("-", "−")
+    return "0.00" if text[1:] == "0.00" else text
+
+
+def span(values: "pd.Series[float]", form: str = ",.0f", unit: str = "") -> str:
+    """Return the smallest and the largest of some values, which may be one number, or not known."""
+    known = values.dropna()
+    if known.empty:
+        return "not known"
+    few, many = (f"{value:{form}}" for value in (known.min(), known.max()))
+    return f"{few}{unit}" if few == many else f"{few} to {many}{unit}"

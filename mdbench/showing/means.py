@@ -1,0 +1,117 @@
+"""Means over cases, and which methods can be compared by them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mdbench.cases import Case
+from mdbench.scoring import Evaluated, Posed, pair, stats
+from mdbench.tables import TASKS, decided
+
+
+def mean(
+    found: Evaluated, cases: Iterable[str], method: str, minus: str | None = None, *, only_decided: bool = False
+) -> stats.Difference | None:
+    """Return a mean accuracy over cases, in %, or the mean difference of two, in points, with its interval.
+
+    Parameters
+    ----------
+    found : holds the answers.
+    cases : names; each has the same weight.
+    method, minus : names of the method, and of the one that is subtracted.
+    only_decided : score only the rows whose label is outside seed noise; cases without such rows are left out.
+
+    Returns
+    -------
+    None where a method did not answer one of the cases, or there is nothing to score.
+    """
+    pairs = []
+    for one in posed_of(found, cases):
+        name = one.rows.case.name
+        said = [found.answers.get((who, name)) for who in (method, minus) if who is not None]
+        if any(answer is None for answer in said):
+            return None
+        whole = pair(one, *said)  # type: ignore[arg-type]
+        chosen = outside_noise(one) if only_decided else np.ones(len(whole.cells), dtype=bool)
+        if chosen.any():
+            pairs.append(replace(whole, gain=whole.gain[:, chosen], cells=whole.cells[chosen]))
+    return stats.paired_difference(pairs) if pairs else None
+
+
+def outside_noise(one: Posed) -> np.ndarray:
+    """Return which test rows of a case have a label outside seed noise; shape (rows,), bool."""
+    return decided(one.rows.test.table, one.rows.task).to_numpy()
+
+
+def comparable(found: Evaluated, cases: Sequence[Case]) -> list[tuple[tuple[str, ...], list[str], list[str]]]:
+    """Return the means over some cases that can be compared: over the same tasks, for all who answered all of these.
+
+    Returns
+    -------
+    For each set of tasks that is all that some method answers: the tasks, the names of their cases, and the methods, the
+    largest set first.
+    """
+    tasks = tuple(dict.fromkeys(case.task for case in cases))
+    answers = {
+        method: tuple(
+            task for task in tasks if all((method, case.name) in found.answers for case in cases if case.task == task)
+        )
+        for method in methods_of(found)
+    }
+    sets = sorted(set(answers.values()) - {()}, key=lambda some: (-len(some), [tasks.index(task) for task in some]))
+    return [
+        (
+            some,
+            [case.name for case in cases if case.task in some],
+            [method for method, all_of_it in answers.items() if set(some) <= set(all_of_it)],
+        )
+        for some in sets
+    ]
+
+
+def methods_of(found: Evaluated) -> list[str]:
+    """Return the names of the methods, in the order in which they were asked."""
+    return [method.name for method in found.result.methods]
+
+
+def posed_of(found: Evaluated, cases: Iterable[str]) -> list[Posed]:
+    """Return what was posed of these cases."""
+    wanted = set(cases)
+    return [one for one in found.posed if one.rows.case.name in wanted]
+
+
+def grouped(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
+    """Return cases by scenario and task, in the order in which they come."""
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for scenario in dict.fromkeys(case.scenario for case in cases):
+        for case in sorted(
+            (case for case in cases if case.scenario == scenario), key=lambda case: list(TASKS).index(case.task)
+        ):
+            groups.setdefault((scenario, case.task), []).append(case)
+    return groups
+
+
+def ordered(found: Evaluated, cases: Sequence[str], methods: Iterable[str]) -> list[tuple[str, stats.Difference]]:
+    """Return methods that answered all these cases, with their means, the best first."""
+    means = {method: mean(found, cases, method) for method in methods}
+    known = [(method, accuracy) for method, accuracy in means.items() if accuracy]
+    return sorted(known, key=lambda one: -one[1].estimate)
+
+
+def ranks_of(found: Evaluated, cases: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
+    """Return the mean rank of each method among these, over cases that they all answered."""
+    scores = {(score.method, score.case): score.accuracy for score in found.result.scores}
+    table = np.array([[scores[method, case] for case in cases] for method in methods])
+    ranks = 1 + (table[None] > table[:, None]).sum(axis=1)
+    return dict(zip(methods, ranks.mean(axis=1).tolist(), strict=True))
+
+
+def balanced_of(found: Evaluated, cases: Sequence[str]) -> dict[str, float]:
+    """Return the mean balanced accuracy of each method, over those of these cases that it answered."""
+    return {
+        method: float(
+            np.mean([s.balanced_accuracy for s in found.result.scores if s.method == method and s.case in cases])
+        )
+        for method in {score.method for score in found.result.scores if score.case in cases}
+    }

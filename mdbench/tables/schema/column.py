@@ -1,0 +1,83 @@
+"""What a column is, and the columns that follow from one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Family(StrEnum):
+    """What kind of knowledge a column is. The family decides who may see it.
+
+    `ID` holds names and the record of the runs, the only columns that need not be numbers.
+    """
+
+    ID = "id"
+    KNOB = "knob"
+    CONFIGURATION = "configuration"
+    VALIDATION = "validation"
+    LANDSCAPE = "landscape"
+    RFI = "rfi"
+    LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a zoo table.
+
+    Attributes
+    ----------
+    name : the column's name in every table, file and message.
+    unit : unit of the values; ``"1"`` for pure numbers, ``""`` for text.
+    family : what kind of knowledge it is.
+    meaning : one sentence.
+    source : the paper or formula it comes from.
+    reveals_label : whether a batch of test rows with this column gives the labels away, because a label is a
+        function of the test error over the whole grid, whose spread over seeds goes with it. Transductive methods do
+        not get such columns.
+    relative : whether it places a row among all rows of its zoo. Only transductive methods get such columns.
+    of_layer : whether it stands in the table of layers alone.
+    """
+
+    name: str
+    unit: str
+    family: Family
+    meaning: str
+    source: str = ""
+    reveals_label: bool = False
+    relative: bool = False
+    of_layer: bool = False
+
+
+def with_std(*columns: Column) -> Iterator[Column]:
+    """Yield what is measured of every network: a configuration has the mean over its seeds, and their standard deviation."""
+    for column in columns:
+        yield replace(column, meaning=f"{column.meaning}; mean over seeds")
+        yield Column(
+            f"{column.name}_std",
+            "points" if column.unit == "%" else column.unit,
+            column.family,
+            f"standard deviation over seeds of {column.name}",
+            reveals_label=column.reveals_label,
+        )
+
+
+def over_layers(*columns: Column) -> Iterator[Column]:
+    """Yield what is measured of every layer: a network has its mean over the layers, its extremes and its imbalance.
+
+    Layers without the number are left out.
+    """
+    for column in columns:
+        said = {
+            "mean": "mean over the layers that have it of",
+            "min": "smallest over the layers that have it of",
+            "max": "largest over the layers that have it of",
+            "imbalance": "standard deviation over the layers that have it"
+            f"{', divided by the mean,' if column.unit == '1' else ''} of",
+        }
+        yield replace(column, of_layer=True)
+        yield from with_std(
+            *(
+                replace(column, name=f"{column.name}_{over}", meaning=f"{meaning} {column.name}")
+                for over, meaning in said.items()
+            )
+        )

@@ -1,0 +1,42 @@
+"""Columns of the diversity of the seeds, as an ensemble."""
+
+from typing import Final
+
+from mdbench.tables.schema.column import Column, Family
+from mdbench.tables.schema.papers import LAKSHMINARAYANAN_2017, LU_2024_SHARPBALANCE, THEISEN_2023
+
+COLUMNS: Final = (
+    Column(
+        "ensemble_test_error",
+        "%",
+        Family.VALIDATION,
+        "test error of the mean over seeds of the predicted probabilities",
+        LAKSHMINARAYANAN_2017,
+        reveals_label=True,
+    ),
+    Column(
+        "ensemble_gain",
+        "points",
+        Family.VALIDATION,
+        "mean test error of the seeds − ensemble_test_error: absolute, and of averaged probabilities (Theisen et al.'s "
+        "improvement rate is relative to the mean error, and of majority votes)",
+        THEISEN_2023,
+        reveals_label=True,
+    ),
+    Column(
+        "ensemble_diversity",
+        "1",
+        Family.VALIDATION,
+        "disagreement-error ratio: test_disagreement / mean test error of the seeds",
+        THEISEN_2023,
+        reveals_label=True,
+    ),
+    Column(
+        "ensemble_variance",
+        "1",
+        Family.VALIDATION,
+        "mean over test inputs of the variance over seeds of the predicted probabilities, summed over classes",
+        LU_2024_SHARPBALANCE,
+        reveals_label=True,
+    ),
+)

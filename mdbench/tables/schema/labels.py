@@ -1,0 +1,37 @@
+"""Columns of what follows from the test errors over the grid: room for improvement (RFI), labels and margins."""
+
+from typing import Final
+
+from mdbench.tables.schema.column import Column, Family
+from mdbench.tables.schema.papers import ZHOU_2024
+
+COLUMNS: Final = (
+    Column(
+        "rfi_temperature_up", "points", Family.RFI, "test accuracy to gain by raising the temperature alone", ZHOU_2024
+    ),
+    Column(
+        "rfi_temperature_down",
+        "points",
+        Family.RFI,
+        "test accuracy to gain by lowering the temperature alone",
+        ZHOU_2024,
+    ),
+    Column("rfi_width", "points", Family.RFI, "test accuracy to gain by widening the model alone", ZHOU_2024),
+    Column("rfi_data", "points", Family.RFI, "test accuracy to gain by training on more data alone", ZHOU_2024),
+    *(
+        Column(f"rfi_{move}_se", "points", Family.RFI, f"standard error over paired seeds of rfi_{move}")
+        for move in ("temperature_up", "temperature_down", "width", "data")
+    ),
+    Column("optimizer", "", Family.LABEL, "is the temperature of learning too high or too low?", ZHOU_2024),
+    Column("optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    Column("width_vs_optimizer", "", Family.LABEL, "would width or the optimizer have helped more?", ZHOU_2024),
+    Column("width_vs_optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    Column("data_vs_optimizer", "", Family.LABEL, "would data or the optimizer have helped more?", ZHOU_2024),
+    Column("data_vs_optimizer_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    Column("failure_source", "", Family.LABEL, "which knob, moved alone, would have helped most?"),
+    Column("failure_source_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+    *(
+        Column(f"{task}_margin_se", "points", Family.LABEL, f"standard error over paired seeds of {task}_margin")
+        for task in ("optimizer", "width_vs_optimizer", "data_vs_optimizer", "failure_source")
+    ),
+)

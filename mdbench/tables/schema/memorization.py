@@ -1,0 +1,57 @@
+"""Columns of memorization.
+
+What needs to know which labels are wrong is no method's to see: where it is missing, label_noise is 0.
+"""
+
+from typing import Final
+
+from mdbench.tables.schema.column import Column, Family, with_std
+from mdbench.tables.schema.papers import LIU_2020, YEOM_2018
+
+COLUMNS: Final = (
+    *with_std(
+        Column(
+            "memorized_share",
+            "%",
+            Family.ID,
+            "share of the training examples with deliberately wrong labels whose wrong label is predicted",
+            LIU_2020,
+        ),
+        Column(
+            "corrected_share",
+            "%",
+            Family.ID,
+            "share of the training examples with deliberately wrong labels whose right label is predicted",
+            LIU_2020,
+        ),
+        Column(
+            "memorization_gap",
+            "points",
+            Family.ID,
+            "accuracy on training examples whose label was left alone − memorized_share",
+            LIU_2020,
+        ),
+        Column(
+            "membership_auc",
+            "1",
+            Family.VALIDATION,
+            "probability that a training example, with the label it was trained with, has a smaller loss than a test example",
+            YEOM_2018,
+            reveals_label=True,
+        ),
+        Column(
+            "membership_auc_clean",
+            "1",
+            Family.ID,
+            "probability that a training example whose label was left alone has a smaller loss than a test example",
+            YEOM_2018,
+        ),
+        Column("train_loss_p99", "nats", Family.LANDSCAPE, "99th percentile of the losses of the training examples"),
+        Column(
+            "train_loss_tail_share",
+            "%",
+            Family.LANDSCAPE,
+            "share of the sum of all training losses that the largest 1 % of them carry",
+        ),
+    ),
+)

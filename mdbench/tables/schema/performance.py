@@ -1,0 +1,85 @@
+"""Columns of the performance: errors and losses, calibration and margins."""
+
+from typing import Final
+
+from mdbench.tables.schema.column import Column, Family, with_std
+from mdbench.tables.schema.papers import GUO_2017, JIANG_2020
+
+#: What training measures.
+TRAINED: Final = (
+    Column("test_error", "%", Family.VALIDATION, "100 − test accuracy, mean over seeds", reveals_label=True),
+    Column(
+        "test_error_std",
+        "points",
+        Family.VALIDATION,
+        "standard deviation over seeds of the test error",
+        reveals_label=True,
+    ),
+    Column(
+        "test_loss", "nats", Family.VALIDATION, "mean cross-entropy on test data, mean over seeds", reveals_label=True
+    ),
+    Column(
+        "test_loss_std", "nats", Family.VALIDATION, "standard deviation over seeds of the test loss", reveals_label=True
+    ),
+    Column("generalization_gap", "points", Family.VALIDATION, "test error − training error", reveals_label=True),
+    Column(
+        "generalization_gap_std",
+        "points",
+        Family.VALIDATION,
+        "standard deviation over seeds of the generalization gap",
+        reveals_label=True,
+    ),
+    Column("train_error", "%", Family.LANDSCAPE, "100 − training accuracy, mean over seeds"),
+    Column("train_error_std", "points", Family.LANDSCAPE, "standard deviation over seeds of the training error"),
+    Column("train_loss", "nats", Family.LANDSCAPE, "mean cross-entropy on training data, mean over seeds"),
+    Column("train_loss_std", "nats", Family.LANDSCAPE, "standard deviation over seeds of the training loss"),
+)
+
+COLUMNS: Final = (
+    *with_std(
+        Column(
+            "train_ece",
+            "%",
+            Family.LANDSCAPE,
+            "expected calibration error on training data: mean |accuracy − confidence| over 15 equal bins of confidence",
+            GUO_2017,
+        ),
+        Column(
+            "train_confidence",
+            "%",
+            Family.LANDSCAPE,
+            "mean probability of the predicted class on training data",
+            GUO_2017,
+        ),
+        Column(
+            "train_margin",
+            "1",
+            Family.LANDSCAPE,
+            "mean over training examples of the label's logit minus the largest other",
+            JIANG_2020,
+        ),
+        Column(
+            "train_margin_p10",
+            "1",
+            Family.LANDSCAPE,
+            "10th percentile over training examples of the label's logit minus the largest other",
+            JIANG_2020,
+        ),
+        Column(
+            "test_ece",
+            "%",
+            Family.VALIDATION,
+            "expected calibration error on test data: mean |accuracy − confidence| over 15 equal bins of confidence",
+            GUO_2017,
+            reveals_label=True,
+        ),
+        Column(
+            "test_confidence",
+            "%",
+            Family.VALIDATION,
+            "mean probability of the predicted class on test data",
+            GUO_2017,
+            reveals_label=True,
+        ),
+    ),
+)

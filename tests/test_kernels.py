@@ -1,0 +1,174 @@
+"""Compiled loops are kept from process to process, and never run as they were before one of their files changed."""
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import config, njit
+from numba.core import caching
+from numba.np import linalg
+
+from mdbench.errors import MdbenchError
+from zoo_builder.training import kernels
+from zoo_builder.training.kernels import cache, internals
+from zoo_builder.training.kernels.compilation import compiled
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: A ReLU and a linear layer, evaluated on two examples; the loss, and whether the loop was there already.
+EVALUATE = """
+import numpy as np
+from zoo_builder.training import kernels
+
+values, steps = np.zeros(3, kernels.VALUE), np.zeros(2, kernels.STEP)
+values["at"], values["slope"], values["channels"] = [0, 3, 6], -1, [3, 3, 2]
+values["height"] = values["width"] = 1
+steps["kind"], steps["source"], steps["target"] = [kernels.RELU, kernels.CONVOLUTION], [0, 1], [1, 2]
+steps["bias"] = -1
+for name in ("kernel_height", "kernel_width", "stride_height", "stride_width"):
+    steps[name] = 1
+weight, inputs = np.array([0.1, 0.2, 0.3, -0.1, 0.5, 0.2]), np.array([[1, -2, 3], [-1, 0.5, -2]])
+room = np.zeros(0), np.zeros(16), np.zeros(0), np.zeros((6, 2))
+loss, _ = kernels.evaluate(values, steps, weight, *room, inputs, np.arange(2), np.array([0, 1]), 2)
+print(loss, bool(kernels.evaluate.stats.cache_hits))
+"""
+
+
+def expected(rectified: float) -> float:
+    """The loss of `EVALUATE`, with a ReLU that puts out this number where its input is negative."""
+    inputs, weight = np.array([[1, -2, 3], [-1, 0.5, -2]]), np.array([[0.1, 0.2, 0.3], [-0.1, 0.5, 0.2]])
+    logits = np.where(inputs > 0, inputs, rectified) @ weight.T
+    return float((np.log(np.exp(logits).sum(1)) - logits[[0, 1], [0, 1]]).sum())
+
+
+#: The smallest of all loops: where it is kept, and whether it was there already.
+STRIP = """
+from zoo_builder.training import kernels
+
+assert kernels.strip(64) == 32
+print(kernels.strip.stats.cache_path, bool(kernels.strip.stats.cache_hits))
+"""
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the packages, whose files can be edited."""
+    for package in ("mdbench", "zoo_builder"):
+        unwanted = shutil.ignore_patterns("__pycache__", "data")
+        shutil.copytree(ROOT / package, tmp_path / "copy" / package, ignore=unwanted)
+    return tmp_path / "copy"
+
+
+def start(script, copy, **environment):
+    # Bytecode of its own would be Python's second opinion on which files changed.
+    own = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_OPT": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, **own}, cwd=copy, stdout=subprocess.PIPE, text=True
+    )
+
+
+def answer(process):
+    said, _ = process.communicate()
+    assert process.returncode == 0
+    return said.split()
+
+
+def test_a_callee_in_another_file_that_changed_runs_as_it_is_now(copy, tmp_path):
+    callee = copy / "zoo_builder" / "training" / "kernels" / "relu.py"
+    before = callee.read_text()
+    after = before.replace("zero = out.dtype.type(0)", "zero = out.dtype.type(7)")
+    assert after != before
+    for text, rectified, kept in ((before, 0, "False"), (after, 7, "False"), (before, 0, "True")):
+        callee.write_text(text)
+        loss, hit = answer(start(EVALUATE, copy, NUMBA_CACHE_DIR=str(tmp_path / "kept")))
+        assert float(loss) == pytest.approx(expected(rectified), rel=1e-12)
+        assert hit == kept
+
+
+def test_a_package_that_cannot_be_written_keeps_its_loops_with_the_user(copy, tmp_path):
+    """Several processes at once come to the same place, and whoever comes later finds their loops there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    # What stands where a folder would have to be keeps even an administrator out.
+    (copy / "zoo_builder" / "training" / "kernels" / "__pycache__").write_text("")
+    where = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "LOCALAPPDATA": str(home), "NUMBA_CACHE_DIR": ""}
+    together = [start(STRIP, copy, **where) for _ in range(3)]
+    places = {answer(process)[0] for process in together}
+    place, hit = answer(start(STRIP, copy, **where))
+    assert places == {place}
+    assert home in Path(place).parents
+    assert hit == "True"
+
+
+def doubled(x):
+    return x + x
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where `compiled` keeps `doubled`."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))  # what NUMBA_CACHE_DIR sets
+    return Path(compiled(doubled).stats.cache_path)
+
+
+def test_the_loops_have_a_place_of_their_own(place, tmp_path):
+    assert tmp_path in place.parents
+    assert place.name == Path(kernels.strip.stats.cache_path).name
+    assert (
+        Path(njit(cache=True)(doubled).stats.cache_path) == place.parent
+    )  # other people's functions stay where they were
+
+
+def test_what_is_kept_for_other_types_is_not_taken(place):
+    first = compiled(doubled)
+    first(np.ones(1))
+    first(np.ones(1, np.int64))
+    one, other = sorted(place.glob("*.nbc"))
+    # As two processes leave them that began with an empty folder, each with another type.
+    texts = one.read_bytes(), other.read_bytes()
+    one.write_bytes(texts[1])
+    other.write_bytes(texts[0])
+    for _ in range(2):  # compiled anew, and put right
+        again = compiled(doubled)
+        assert again(np.full(1, 1.5)) == 3
+        assert again(np.full(1, 3)).dtype == np.int64
+    assert sum(again.stats.cache_hits.values()) == 2
+
+
+def test_what_is_compiled_after_a_change_is_not_kept(place, monkeypatch, tmp_path):
+    """Files are imported one by one: what a process compiles then may be of neither state."""
+    (tmp_path / "changed.py").write_text("")
+    monkeypatch.setattr(cache, "files", lambda package: tmp_path)
+    assert compiled(doubled)(1) == 2
+    monkeypatch.setattr(cache, "files", lambda package: tmp_path / "gone")
+    assert compiled(doubled)(1.5) == 3
+    assert not list(place.glob("*"))
+
+
+def test_folders_do_not_pile_up(place):
+    others = [place.with_name(f"loops-{number:016x}") for number in range(12)]
+    for age, folder in enumerate([*others, place.with_name("another")]):
+        folder.mkdir(parents=True)
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    assert compiled(doubled)(1) == 2
+    assert {path.name for path in place.parent.iterdir()} == {
+        place.name,
+        "another",
+        *(folder.name for folder in others[:7]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(linalg, "_BLAS"), (linalg._BLAS, "numba_xxgemm"), (caching.Cache, "_impl_class")]
+)
+def test_a_numba_that_moved_what_we_use_is_named(monkeypatch, owner, name):
+    monkeypatch.delattr(owner, name)
+    if owner is caching.Cache:
+        monkeypatch.delattr(caching.FunctionCache, name)
+    with pytest.raises(MdbenchError, match=rf"Numba \d.*'{name}'.*pip install 'numba>="):
+        runpy.run_path(internals.__file__)

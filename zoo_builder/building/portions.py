@@ -1,0 +1,133 @@
+"""How a zoo is cut into portions, which are measured together.
+
+A portion holds whole configurations whose networks have one shape and were trained on the same examples.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+
+import pandas as pd
+
+from mdbench.errors import MdbenchError
+from zoo_builder.building.built import Built
+from zoo_builder.building.plan import LIMITS
+from zoo_builder.landscape import Family, Settings
+from zoo_builder.specification import Network, networks
+from zoo_builder.training import cost
+
+#: Parameters that the networks of a portion have together, at most, unless one configuration has more.
+_PARAMETERS: Final = 2**22
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Configurations that are measured together.
+
+    Attributes
+    ----------
+    networks : theirs that did not diverge, a configuration's one behind the other.
+    shards : where the networks' tensors are, relative to the zoo's folder.
+    digests : of the networks' tensors.
+    test_errors : measured after training, %.
+    configurations : their names, also of those of which no network is left.
+    weight : roughly what measuring costs, in arbitrary units.
+    """
+
+    networks: tuple[Network, ...]
+    shards: tuple[str, ...]
+    digests: tuple[str, ...]
+    test_errors: tuple[float, ...]
+    configurations: tuple[str, ...]
+    weight: float
+
+    @classmethod
+    def of(cls, group: Sequence[Network], names: Sequence[str], table: pd.DataFrame, each: float) -> "Portion":
+        """Return the portion of some configurations' networks; `table` is the zoo's, `each` a network's weight."""
+        alive = [one for one in group if not table.loc[one.name, "diverged"]]
+        rows = table.loc[[one.name for one in alive]]
+        return cls(
+            networks=tuple(alive),
+            shards=tuple(rows["shard"]),
+            digests=tuple(rows["sha256"]),
+            test_errors=tuple(map(float, rows["test_error"])),
+            configurations=tuple(names),
+            weight=len(alive) * each,
+        )
+
+    @property
+    def alive(self) -> list[str]:
+        """The configurations of which a network is left."""
+        left = {one.configuration for one in self.networks}
+        return [name for name in self.configurations if name in left]
+
+    def key(self, family: Family, settings: Settings, data: str) -> str:
+        """Return the unit's key: a digest of everything that its numbers depend on."""
+        said = [family.name, family.edition, asdict(settings), data, self.configurations]
+        said += [[one.name, one.examples, one.label_noise] for one in self.networks] + [self.digests]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:20]
+
+
+def cut(built: Built, device: str) -> list[Portion]:
+    """Cut a zoo's configurations into portions, the most expensive first."""
+    spec, dataset, table = built.spec, built.dataset, _checkpoints(built)
+    groups: dict[tuple[Any, ...], dict[str, list[Network]]] = {}
+    for one in networks(spec, built.subsets):
+        if one.name in table.index:  # a part of the grid may have been built
+            same = one.width, one.depth, one.data_fraction, one.label_noise
+            groups.setdefault(same, {}).setdefault(one.configuration, []).append(one)
+    build = spec.architecture.build
+    shapes = {(width, depth) for width, depth, *_ in groups}
+    costs = {
+        (width, depth): cost(build(dataset.shape, dataset.classes, width, depth), dataset.shape)
+        for width, depth in sorted(shapes, key=str)
+    }
+    portions = []
+    for (width, depth, *_), group in groups.items():
+        each = costs[width, depth]
+        most = min(LIMITS[device]["stack"], _PARAMETERS // each.parameters)
+        size = max(1, most // max(len(many) for many in group.values()))
+        names = list(group)
+        for start in range(0, len(names), size):
+            some = names[start : start + size]
+            own = [one for name in some for one in group[name]]
+            weight = 2000 + each.activations + each.multiplications / 10
+            portions.append(Portion.of(own, some, table, weight))
+    return sorted(portions, key=lambda portion: portion.weight, reverse=True)
+
+
+def _checkpoints(built: Built) -> pd.DataFrame:
+    assert built.zoo.checkpoints is not None
+    return built.zoo.checkpoints
+
+
+def portion_of(built: Built, name: str) -> Portion:
+    """Return a network, and the next seed's of its configuration where there is one, to be measured.
+
+    Parameters
+    ----------
+    built : the zoo.
+    name : a configuration, whose first network is meant, or a network.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such configuration or network, or it diverged.
+    """
+    table = _checkpoints(built)
+    own = table[(table["configuration"] == name) | (table.index == name)]
+    if own.empty:
+        near = get_close_matches(name, [*table["configuration"].unique(), *table.index], n=3, cutoff=0.3)
+        known = ", ".join(near) or table["configuration"].iloc[0]
+        raise MdbenchError(f"the zoo has no configuration or network {name!r}; it has, for instance, {known}")
+    configuration = own["configuration"].iloc[0]
+    group = [one for one in networks(built.spec, built.subsets) if one.configuration == configuration]
+    alive = [one for one in group if not table.loc[one.name, "diverged"]]
+    meant = [at for at, one in enumerate(alive) if name in (configuration, one.name)]
+    if not meant:
+        raise MdbenchError(f"{name} diverged: there is no landscape around it")
+    around = [*alive[meant[0] :], *alive[: meant[0]]]
+    return Portion.of(around[:2], [configuration], table, 1.0)

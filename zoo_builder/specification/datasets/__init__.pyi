@@ -1,0 +1,2 @@
+from .dataset import Dataset as Dataset, load_dataset as load_dataset
+from .spec import DatasetSpec as DatasetSpec

@@ -1,0 +1,145 @@
+"""The data set that a zoo is trained on, as networks see it."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdbench.errors import MdbenchError
+from zoo_builder.specification.datasets.raw import Part, times
+from zoo_builder.specification.datasets.sources import read
+from zoo_builder.specification.datasets.spec import DatasetSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs and labels to train and to test on. Two data sets with the same `digest` say the same; `==` is identity.
+
+    Attributes
+    ----------
+    name : the name in the spec.
+    train_inputs : float32, (n, channels, length), (n, channels, height, width) or (n, features); standardised: every
+        channel has mean 0 and standard deviation 1 over the training set. A feature is a channel of its own.
+    train_labels : int64 (n,), from 0 to classes − 1.
+    test_inputs : float32; standardised with the training set's means and standard deviations.
+    test_labels : int64 (n,).
+    classes : how many classes there are.
+    """
+
+    name: str
+    train_inputs: NDArray[np.float32]
+    train_labels: NDArray[np.int64]
+    test_inputs: NDArray[np.float32]
+    test_labels: NDArray[np.int64]
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.train_inputs.shape[1:]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the arrays say, and of the number of classes."""
+        said = hashlib.sha256(str(self.classes).encode())
+        for array in (self.train_inputs, self.train_labels, self.test_inputs, self.test_labels):
+            little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+            said.update(f" {little_endian.dtype.str} {array.shape} ".encode())
+            said.update(little_endian.data)
+        return said.hexdigest()
+
+
+def load_dataset(spec: DatasetSpec) -> Dataset:
+    """Load, or generate, the data set that a spec describes. The result is a function of the spec and the source's content.
+
+    Sources
+    -------
+    ``mnist1d`` is drawn by the package of that name (Greydanus and Kobak, Scaling down deep learning with MNIST-1D,
+    ICML 2024). ``fashion_mnist`` is read from IDX files, in ``folder`` or where Debian puts them, else from the hub.
+    ``cifar10``, ``cifar100`` and ``svhn`` are read through torchvision where ``folder`` is given, else from the hub,
+    else downloaded by torchvision; the examples and their order are the same.
+
+    Raises
+    ------
+    MdbenchError
+        The source cannot be reached or read, a package is missing, what was read is not a data set, or it has fewer
+        examples or smaller images than asked for.
+    """
+    train, test, classes = read(spec)
+    for part, split in ((train, "training"), (test, "test")):
+        if part.labels.max() >= classes:
+            raise MdbenchError(
+                f"{spec.name}: {split} label {part.labels.max()} is not one of the {classes} classes, from 0"
+            )
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        raise MdbenchError(
+            f"{spec.name}: a training input is {times(train.inputs.shape[1:])}, a test input "
+            f"{times(test.inputs.shape[1:])}; they must have one shape"
+        )
+    if classes < 2:
+        raise MdbenchError(f"{spec.name}: there is only one class; learning to tell classes apart takes two")
+
+    train = _keep(train, spec.train, spec.seed, f"{spec.name}: train")
+    test = _keep(test, spec.test, spec.seed, f"{spec.name}: test")
+    train_inputs, test_inputs = train.inputs, test.inputs
+    if spec.size is not None:
+        train_inputs, test_inputs = (_downscale(inputs, spec.size, spec.name) for inputs in (train_inputs, test_inputs))
+    train_inputs, test_inputs = _standardise(train_inputs, test_inputs, spec.name)
+    return Dataset(spec.name, train_inputs, train.labels, test_inputs, test.labels, classes)
+
+
+def _keep(part: Part, amount: int | None, seed: int, where: str) -> Part:
+    """Keep examples drawn without replacement, in their order; more of them include fewer."""
+    if amount is None:
+        return part
+    there = len(part.labels)
+    if amount > there:
+        raise MdbenchError(f"{where} = {amount} is more than the {there} examples that there are")
+    kept = np.sort(np.random.default_rng(seed).permutation(there)[:amount])
+    return Part(part.inputs[kept], part.labels[kept])
+
+
+def _downscale(images: NDArray[Any], size: int, name: str) -> NDArray[np.float32]:
+    """Scale images (n, channels, height, width) down to size × size: a pixel is the mean over the area that it covers."""
+    if images.ndim != 4:
+        raise MdbenchError(f"{name}: size is for images; these inputs are {times(images.shape[1:])}")
+    number, channels, height, width = images.shape
+    if size > min(height, width):
+        raise MdbenchError(f"{name}: size = {size} is larger than the images, which are {height} × {width}")
+    rows, columns = _area_weights(height, size), _area_weights(width, size)
+    scaled = np.empty((number, channels, size, size), np.float32)
+    for channel in range(channels):  # one at a time: in float64 they take eight times the room
+        scaled[:, channel] = rows @ images[:, channel].astype(np.float64) @ columns.T
+    return scaled
+
+
+def _area_weights(old: int, new: int) -> NDArray[np.float64]:
+    """Return (new, old): which share of new pixel i old pixel j covers. Rows sum to 1."""
+    edge = np.arange(new + 1)[:, None] * (old / new)
+    pixel = np.arange(old)
+    covered: NDArray[np.float64] = np.maximum(np.minimum(edge[1:], pixel + 1) - np.maximum(edge[:-1], pixel), 0)
+    return covered * (new / old)
+
+
+def _standardise(train: NDArray[Any], test: NDArray[Any], name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Subtract the training set's mean and divide by its standard deviation (constants: by 1), channel by channel."""
+    standardised = np.empty(train.shape, np.float32), np.empty(test.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the result is checked
+        for channel in range(train.shape[1]):
+            values = train[:, channel].astype(np.float64)
+            mean = _twelve_digits(values.mean())
+            # Asked of the values: rounding gives constants a deviation of 1e-17.
+            spread = _twelve_digits(values.std()) if values.max() > values.min() else 1.0
+            for inputs, out in zip((train, test), standardised, strict=True):
+                out[:, channel] = (inputs[:, channel].astype(np.float64) - mean) / spread
+    if not all(np.isfinite(part).all() for part in standardised):
+        raise MdbenchError(f"{name}: inputs are too large, or too nearly constant, to be standardised in float32")
+    return standardised
+
+
+def _twelve_digits(number: np.float64) -> np.float64:
+    """Round away the last bits, which differ from machine to machine with the order in which a sum is taken."""
+    return np.float64(f"{number:.12g}")

@@ -1,0 +1,72 @@
+"""A data set as its source has it: what is refused, and how classes are counted."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdbench.errors import MdbenchError
+
+
+class Part(NamedTuple):
+    """A training or a test set as it was read: inputs (n, channels, …), labels int64 (n,)."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+
+
+class Raw(NamedTuple):
+    """A data set as it was read, and how many classes it has."""
+
+    train: Part
+    test: Part
+    classes: int
+
+
+def checked_part(inputs: NDArray[Any], labels: NDArray[Any], where: str) -> Part:
+    """Check inputs and labels from outside.
+
+    Raises
+    ------
+    MdbenchError
+        Inputs are not uint8 or float, not finite, none, or not (n, features), (n, channels, length) or
+        (n, channels, height, width); labels are not integers from 0, or not as many as there are inputs.
+    """
+    if inputs.dtype != np.uint8 and inputs.dtype.kind != "f":
+        raise MdbenchError(f"{where}: inputs are {inputs.dtype}; they must be uint8 or float")
+    if inputs.ndim not in (2, 3, 4):
+        raise MdbenchError(
+            f"{where}: inputs have {inputs.ndim} dimensions; they must be (n, features), (n, channels, length) or "
+            "(n, channels, height, width)"
+        )
+    if not inputs.size:
+        raise MdbenchError(f"{where}: inputs are {times(inputs.shape)}: there are none")
+    if labels.dtype.kind not in "iu":
+        raise MdbenchError(f"{where}: labels are {labels.dtype}; they must be integers")
+    if labels.shape != inputs.shape[:1]:
+        raise MdbenchError(
+            f"{where}: there are {len(inputs)} inputs and labels of shape {labels.shape}; each needs one"
+        )
+    labels = labels.astype(np.int64)
+    if labels.min() < 0:
+        raise MdbenchError(f"{where}: there is a label {labels.min()}; labels count from 0")
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        raise MdbenchError(f"{where}: inputs are not all finite numbers")
+    return Part(inputs, labels)
+
+
+def count_classes(labels: NDArray[np.int64], where: str) -> int:
+    """Count the classes of a training set: each must occur, so that a stray label does not make a million of them."""
+    found = np.unique(labels)
+    classes = len(found)
+    if found[-1] != classes - 1:
+        missing = int(np.flatnonzero(found != np.arange(classes))[0])
+        raise MdbenchError(
+            f"{where}: there is a label {found[-1]} and no label {missing}; number the classes 0, 1, 2, …"
+        )
+    return classes
+
+
+def times(shape: tuple[int, ...]) -> str:
+    """Return a shape as people say it."""
+    return " × ".join(map(str, shape))

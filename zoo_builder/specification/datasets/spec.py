@@ -1,0 +1,62 @@
+"""Which data set a zoo is trained on: a table of its specification."""
+
+import re
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from zoo_builder.specification.datasets.hub import ON_HUB
+
+_HUB_NAME: Final = re.compile(r"hf:\w[\w.-]*/\w[\w.-]*")
+HUB_FIELDS: Final = frozenset({"config", "revision", "image_column", "label_column", "test_split"})
+
+
+class DatasetSpec(BaseModel):
+    """The ``[dataset]`` table of a zoo's TOML.
+
+    Attributes
+    ----------
+    name : ``mnist1d``, ``fashion_mnist``, ``cifar10``, ``cifar100``, ``svhn``; a file ``*.npz`` with the arrays
+        ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels``; or ``hf:ORG/NAME``, any image data set on
+        the Hugging Face hub.
+    train : training examples to generate (``mnist1d``: 4000 unless told) or to keep (otherwise: all unless told).
+    test : test examples, likewise (``mnist1d``: 16000 unless told).
+    size : images are scaled down to size × size pixels, by averaging areas.
+    folder : where the files are: the IDX files of ``fashion_mnist``, what torchvision keeps of ``cifar10``, ``cifar100``
+        and ``svhn``, or the folder that an ``*.npz`` is relative to.
+    seed : of ``mnist1d``'s generator, and of which examples are kept.
+    config, revision : of a data set on the hub; its default ones unless told.
+    image_column, label_column : of a data set on the hub that has several; the only one of its type unless told.
+    test_split : the split of a data set on the hub that is tested on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    train: int | None = Field(default=None, gt=0)
+    test: int | None = Field(default=None, gt=0)
+    size: int | None = Field(default=None, gt=0)
+    folder: str | None = None
+    seed: int = Field(default=0, ge=0)
+    config: str | None = None
+    revision: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    test_split: str = "test"
+
+    @model_validator(mode="after")
+    def _check(self) -> "DatasetSpec":
+        if self.name == "mnist1d":
+            meaningless = {"size", "folder"} | HUB_FIELDS
+        elif self.name in ON_HUB or self.name.endswith(".npz"):
+            meaningless = set(HUB_FIELDS)
+        elif _HUB_NAME.fullmatch(self.name):
+            meaningless = {"folder"}
+        else:
+            known = ", ".join(["mnist1d", *ON_HUB])
+            raise ValueError(f"data set {self.name!r} is unknown; there are {known}, files *.npz, and hf:ORG/NAME")
+        fields = type(self).model_fields
+        given = sorted(field for field in meaningless if getattr(self, field) != fields[field].default)
+        if given:
+            raise ValueError(f"{given[0]!r} means nothing for data set {self.name!r}; leave it out")
+        return self

@@ -1,0 +1,110 @@
+"""Gradients of one network's loss, and products of its Hessian with directions of the parameters."""
+
+import numpy as np
+
+from zoo_builder.training.kernels import cross_entropy
+from zoo_builder.training.kernels.compilation import compiled
+from zoo_builder.training.kernels.layout import gather
+from zoo_builder.training.kernels.passes import backward, backward_along, forward, forward_along
+
+
+@compiled
+def differentiate(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    part: np.ndarray,
+    examples: np.ndarray,
+    chosen: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+    training: bool,
+    gradient: np.ndarray,
+) -> float:
+    """Return one network's mean cross-entropy in nats, and write its gradient.
+
+    Parameters
+    ----------
+    values, steps, parameters, buffers, arena, saved, scratch, examples : as in `train`.
+    part : (P,), to work in.
+    chosen, labels : examples and their labels, int64 (m,).
+    batch : examples at a time; in training mode m, for they are one batch.
+    training : whether normalization uses the batch's statistics; buffers are then changed.
+    gradient : (P,), written.
+    """
+    out = values[steps[len(steps) - 1].target]
+    each = np.empty((2, batch), arena.dtype)
+    some = np.empty(batch, np.int64)
+    loss = 0.0
+    gradient[:] = 0
+    for first in range(0, len(chosen), batch):
+        for b in range(batch):
+            some[b] = chosen[min(first + b, len(chosen) - 1)]
+        gather(examples, some, values[0], arena)
+        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, training)
+        own = labels[first : first + batch]
+        loss += cross_entropy.value_and_slope(out, own, arena, batch, len(chosen), each)
+        cross_entropy.own_from_others(out, own, arena, batch)
+        backward(values, steps, parameters, part, arena, saved, scratch, batch, training)
+        for i in range(len(gradient)):
+            gradient[i] += part[i]
+    return loss / len(chosen)
+
+
+@compiled
+def multiply_hessian(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arenas: np.ndarray,
+    along: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    part: np.ndarray,
+    examples: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+    ready: bool,
+    directions: np.ndarray,
+    products: np.ndarray,
+) -> None:
+    """Multiply the Hessian of one network's mean cross-entropy, in evaluation mode, by directions.
+
+    Parameters
+    ----------
+    values, steps : a lasting tape.
+    parameters, buffers, saved, scratch, examples : as in `train`.
+    arenas : (A, …): A is 1, or the number of batches, whose values and gradients are then kept from call to call.
+    along : an arena more.
+    part : (P,), to work in.
+    labels : int64 (n,), of all examples.
+    batch : examples at a time.
+    ready : whether `arenas` are from an earlier call with the same parameters, buffers and examples.
+    directions : (V, P).
+    products : (V, P), written.
+    """
+    out = values[steps[len(steps) - 1].target]
+    each = np.empty((2, batch), arenas.dtype)
+    some = np.empty(batch, np.int64)
+    products[:] = 0
+    for first in range(0, len(examples), batch):
+        arena = arenas[(first // batch) % len(arenas)]
+        own = labels[first : first + batch]
+        if not ready or len(arenas) == 1:
+            for b in range(batch):
+                some[b] = min(first + b, len(examples) - 1)
+            gather(examples, some, values[0], arena)
+            forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
+            cross_entropy.value_and_slope(out, own, arena, batch, len(examples), each)
+            cross_entropy.own_from_others(out, own, arena, batch)
+            backward(values, steps, parameters, part, arena, saved, scratch, batch, False)
+        for v in range(len(directions)):
+            direction, product = directions[v], products[v]
+            forward_along(values, steps, parameters, direction, arena, along, saved, scratch, batch)
+            cross_entropy.slope_along(out, own, arena, along, batch, len(examples), each[0])
+            backward_along(values, steps, parameters, direction, product, arena, along, saved, scratch, batch)

@@ -1,0 +1,129 @@
+"""Passes over a tape: forwards for values, backwards for gradients, and the derivatives of both along a direction.
+
+Derivatives along a direction of the parameters make Hessian–vector products (Pearlmutter, Fast exact multiplication by the
+Hessian, Neural Computation 1994), in evaluation mode. A second arena, of the same places, holds the derivatives of what the
+first one holds. Values that do not depend on parameters have none: their `slope` is −1.
+
+Arguments are as in `zoo_builder.training.kernels.train`; besides, `direction` and `product` (P,), `along` the second arena.
+"""
+
+import numpy as np
+
+from zoo_builder.training.kernels import addition, convolution, mean, normalization, relu
+from zoo_builder.training.kernels.compilation import compiled
+from zoo_builder.training.kernels.layout import ADDITION, CONVOLUTION, NORMALIZATION, RELU
+
+
+@compiled
+def forward(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+    training: bool,
+) -> None:
+    """Write every value, from the input on."""
+    for i in range(len(steps)):
+        step = steps[i]
+        x, y = values[step.source], values[step.target]
+        if step.kind == CONVOLUTION:
+            convolution.forward(x, y, step, parameters, arena, batch)
+        elif step.kind == NORMALIZATION:
+            normalization.forward(x, y, step, parameters, buffers, arena, saved, scratch, batch, training)
+        elif step.kind == RELU:
+            relu.forward(x, y, arena, batch)
+        elif step.kind == ADDITION:
+            addition.forward(x, values[step.other], y, arena, batch)
+        else:
+            mean.forward(x, y, arena, batch)
+
+
+@compiled
+def backward(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+    training: bool,
+) -> None:
+    """Write every gradient, the parameters' and those of values, from the logits' on."""
+    for i in range(len(steps) - 1, -1, -1):
+        step = steps[i]
+        x, y = values[step.source], values[step.target]
+        if step.kind == CONVOLUTION:
+            convolution.backward(x, y, step, parameters, gradient, arena, batch)
+        elif step.kind == NORMALIZATION:
+            normalization.backward(x, y, step, parameters, gradient, arena, saved, scratch, batch, training)
+        elif step.kind == RELU:
+            relu.backward(x, y, step, arena, batch)
+        elif step.kind == ADDITION:
+            addition.backward(x, values[step.other], y, step, arena, batch)
+        else:
+            mean.backward(x, y, step, arena, batch)
+
+
+@compiled
+def forward_along(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    direction: np.ndarray,
+    arena: np.ndarray,
+    along: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+) -> None:
+    """Write every value's derivative along a direction."""
+    for i in range(len(steps)):
+        step = steps[i]
+        x, y = values[step.source], values[step.target]
+        if step.kind == CONVOLUTION:
+            convolution.forward_along(x, y, step, parameters, direction, arena, along, batch)
+        elif step.kind == NORMALIZATION:
+            normalization.forward_along(x, y, step, parameters, direction, arena, along, saved, scratch, batch)
+        elif step.kind == RELU:
+            relu.forward_along(x, y, arena, along, batch)
+        elif step.kind == ADDITION:
+            addition.forward(x, values[step.other], y, along, batch)
+        else:
+            mean.forward(x, y, along, batch)
+
+
+@compiled
+def backward_along(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    direction: np.ndarray,
+    product: np.ndarray,
+    arena: np.ndarray,
+    along: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    batch: int,
+) -> None:
+    """Add to the product of the Hessian with the direction, (P,), from the derivative of the logits' gradient on."""
+    for i in range(len(steps) - 1, -1, -1):
+        step = steps[i]
+        x, y = values[step.source], values[step.target]
+        if step.kind == CONVOLUTION:
+            convolution.backward_along(x, y, step, parameters, direction, product, arena, along, batch)
+        elif step.kind == NORMALIZATION:
+            normalization.backward_along(
+                x, y, step, parameters, direction, product, arena, along, saved, scratch, batch
+            )
+        elif step.kind == RELU:
+            relu.backward_along(x, y, step, arena, along, batch)
+        elif step.kind == ADDITION:
+            addition.backward(x, values[step.other], y, step, along, batch)
+        else:
+            mean.backward(x, y, step, along, batch)
