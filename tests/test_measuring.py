@@ -282,6 +282,35 @@ def test_what_diverged_is_null_and_says_so(tmp_path, monkeypatch):
     assert some["similarity_reason"] == f"{some['diverged_seeds']} of its networks: diverged"
 
 
+ATTENTIVE = """
+from torch import nn
+from torch.nn import functional
+
+class Attentive(nn.Module):
+    def __init__(self, inputs, classes, width):
+        super().__init__()
+        self.inputs, self.out = nn.Linear(1, 3 * width), nn.Linear(width, classes)
+
+    def forward(self, x):
+        q, k, v = self.inputs(x.transpose(1, 2)).chunk(3, -1)
+        return self.out(functional.scaled_dot_product_attention(q, k, v).mean(1))
+
+def attentive(shape, classes, width):
+    return Attentive(shape, classes, width)
+"""
+
+
+def test_a_zoo_with_attention_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "attentive_measured.py").write_text(ATTENTIVE)
+    monkeypatch.syspath_prepend(tmp_path)
+    architecture = 'name = "attentive_measured:attentive"'
+    spec = write_spec(tmp_path, architecture=architecture, seeds="[0, 1]", width=[2], batch_size=[8])
+    build_here(spec, tmp_path / "zoo")
+    zoo = measuring.measure(tmp_path / "zoo", here, families=["performance", "hessian", "sharpness"])
+    for column in ("train_ece", "hessian_top_eigenvalue", "hessian_trace", "sharpness_worst"):
+        assert zoo.checkpoints[column].notna().all(), zoo.checkpoints["hessian_reason"].iloc[0]
+
+
 def test_a_new_edition_of_a_family_is_measured_anew(zoo, monkeypatch):
     measuring.measure(zoo, here, families=SOME)
     before = load_zoo(zoo)

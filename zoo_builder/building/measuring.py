@@ -30,16 +30,19 @@ from zoo_builder.building.tables import MEASURED
 from zoo_builder.building.units import Units, writing
 from zoo_builder.landscape import (
     FAMILIES,
+    CrossEntropy,
     Data,
     Family,
     Settings,
     Subject,
     chosen,
     configuration_table,
+    fitting_surface,
     gate,
     layer_table,
     network_table,
-    open_surface,
+    own_outputs,
+    plain_attention,
 )
 from zoo_builder.specification import Dataset
 
@@ -192,12 +195,13 @@ def do(order: Order) -> str:
     shelf = Path(order.source.folder) / LANDSCAPE
     left = {name: key for name, key in order.families.items() if not Units(shelf / name).has(key)}
     subject = None
-    if order.portion.networks:
-        subject = open_subject(order.source, order.portion, order.settings, device_here(order.device))
-    for name, key in left.items():
-        tables = _tables(FAMILIES[name], subject, order.portion)
-        contents = {file: files.parquet(table) for file, table in zip(TABLES, tables, strict=True)}
-        Units(shelf / name).write(key, contents)
+    with plain_attention():
+        if order.portion.networks:
+            subject = open_subject(order.source, order.portion, order.settings, device_here(order.device))
+        for name, key in left.items():
+            tables = _tables(FAMILIES[name], subject, order.portion)
+            contents = {file: files.parquet(table) for file, table in zip(TABLES, tables, strict=True)}
+            Units(shelf / name).write(key, contents)
     return order.source.folder
 
 
@@ -233,14 +237,17 @@ def open_subject(source: Source, portion: Portion, settings: Settings, device: s
     labels = subsets.labels(dataset.train_labels, first.label_noise)[rows]
     truth = dataset.train_labels[rows]
     owners = [one.configuration for one in portion.networks]
+    train = Data.of(dataset.train_inputs[rows], labels)
+    names = [one.name for one in portion.networks]
+    outputs = own_outputs(modules, train, names=names, device=device)
     subject = Subject(
-        open_surface(modules, dataset.shape, device=device),
-        Data.of(dataset.train_inputs[rows], labels),
+        fitting_surface(modules, train, CrossEntropy(), outputs, which="all", device=device),
+        train,
         _test_data(dataset),
         wrong=labels != truth,
         truth=truth,
         groups=[[at for at, owner in enumerate(owners) if owner == name] for name in portion.alive],
-        names=[one.name for one in portion.networks],
+        names=names,
         settings=settings,
     )
     gate(subject)
@@ -270,7 +277,7 @@ def _tables(
     if subject is None:
         nothing = pd.DataFrame({"checkpoint": pd.Series(dtype=str)})
         return nothing, dead.rename_axis("configuration").reset_index(), nothing
-    found = family.measure(subject)
+    found = family.measured(subject)
     names = list(subject.names)
     own = network_table(family, found, names).drop(columns=list(MEASURED), errors="ignore")
     together = configuration_table(family, found, portion.alive)

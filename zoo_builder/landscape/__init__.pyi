@@ -19,5 +19,7 @@ from .measurement import (
     network_table as network_table,
 )
 from .metric import Settings as Settings, Subject as Subject
-from .opening import open_surface as open_surface
+from .module import plain_attention as plain_attention
+from .objective import CrossEntropy as CrossEntropy
+from .opening import fitting_surface as fitting_surface, own_outputs as own_outputs
 from .registry import FAMILIES as FAMILIES, Family as Family, chosen as chosen

@@ -71,11 +71,20 @@ def own_outputs(
     networks: Sequence[nn.Module],
     data: Data,
     *,
+    names: Sequence[str] | None = None,
     output: Output = main_output,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return what each network itself puts out on examples from all over the data, (S, n, …), n up to 64.
+
+    Parameters
+    ----------
+    networks : they are copied, and not changed.
+    data : examples.
+    names : of the networks, for messages; their numbers if left out.
+    output : what a network puts out → what the loss sees.
+    device, dtype : where and in which precision to compute.
 
     Raises
     ------
@@ -87,10 +96,11 @@ def own_outputs(
     found = []
     for at, network in enumerate(networks):
         alone = Alone([network], CrossEntropy(), output=output, device=device, dtype=dtype)
-        found.append(_sound(alone, some, f"network {at}"))
+        what = names[at] if names else f"network {at}"
+        found.append(_sound(alone, some, what))
         if found[-1].shape != found[0].shape:
             raise MdbenchError(
-                f"network {at} puts out shape {tuple(found[-1].shape[1:])} an example, network 0 "
+                f"{what} puts out shape {tuple(found[-1].shape[1:])} an example, the first network "
                 f"{tuple(found[0].shape[1:])}: measure them apart"
             )
     return torch.stack(found)

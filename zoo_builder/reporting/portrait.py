@@ -20,6 +20,7 @@ from zoo_builder.landscape import (
     figures,
     hessian,
     krylov,
+    plain_attention,
     spectra,
     topology,
 )
@@ -63,8 +64,8 @@ def show(folder: Path, name: str, out: Path | None = None) -> list[Path]:
     """
     built = Built.open(folder)
     portion = portion_of(built, name)
-    subject = open_subject(Source.of(built), portion, Settings())
-    drawn = drawings(subject, name)
+    with plain_attention():
+        drawn = drawings(open_subject(Source.of(built), portion, Settings()), name)
     where = out or built.store.folder / "figures" / name.replace("/", "_")
     with writing(where):
         where.mkdir(parents=True, exist_ok=True)
