@@ -342,6 +342,8 @@ def _of_pairs(
     told("linear_barrier", barrier, *along(between, sample, lambda t: torch.lerp(start, end, t)))
 
     try:
+        if not isinstance(sample.inputs, Tensor):
+            raise UnknownLayerError
         units = hidden_units(surface.network(0), sample.shape)
     except UnknownLayerError:
         values |= {column: np.full(len(every), np.nan) for column in _ALIGNED}
