@@ -342,7 +342,7 @@ def _of_pairs(
     told("linear_barrier", barrier, *along(between, sample, lambda t: torch.lerp(start, end, t)))
 
     try:
-        if not isinstance(sample.inputs, Tensor):
+        if not sample.floating:
             raise UnknownLayerError
         units = hidden_units(surface.network(0), sample.shape)
     except UnknownLayerError:

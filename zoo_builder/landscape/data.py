@@ -71,6 +71,11 @@ class Data:
         return self.inputs
 
     @property
+    def floating(self) -> bool:
+        """Whether the inputs are one tensor of floating point numbers."""
+        return isinstance(self.inputs, Tensor) and self.inputs.is_floating_point()
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input, where they are one tensor."""
         return tuple(self.tensor.shape[1:])

@@ -220,8 +220,7 @@ def _ways(
     dtype: torch.dtype,
 ) -> Iterator[Callable[[], Surface]]:
     """Yield the ways of computing, the fastest first."""
-    floating = isinstance(data.inputs, Tensor) and data.inputs.is_floating_point()
-    if floating and output is main_output and _puts_out_a_tensor(networks[0], data, device):
+    if data.floating and output is main_output and _puts_out_a_tensor(networks[0], data, device):
         plain = isinstance(objective, CrossEntropy) and objective.plain
         if plain and torch.device(device).type == "cpu" and len(names) == len(list(networks[0].parameters())):
             yield lambda: Taped(networks, data.shape, dtype)

@@ -94,7 +94,7 @@ def mixed(data: Data, rng: np.random.Generator) -> Data:
     empirical risk minimization, ICLR 2018; as in the code of Yang et al., Taxonomizing local versus global structure in
     neural network loss landscapes, NeurIPS 2021). Targets stay as they are, and mean nothing.
     """
-    inputs = data.inputs.clone()
+    inputs = data.tensor.clone()
     for start in range(0, len(inputs), MIXED_TOGETHER):
         batch = inputs[start : start + MIXED_TOGETHER]
         share = rng.beta(ALPHA, ALPHA)
@@ -147,7 +147,7 @@ def measure(subject: Subject) -> Measured:
     if not surface.classifies:
         missing.because(NOT_CLASSES, of_classes)
         return Measured(configurations=missing.fill(found, columns), configuration_reasons=missing.reasons)
-    if sample.inputs.is_floating_point():
+    if sample.floating:
         found["mixup_cka"] = [np.nan if len(rows) < 2 else _mixup_cka(subject, rows) for rows in subject.groups]
         _say_why(missing, subject, "mixup_cka", found["mixup_cka"], logits)
     else:
