@@ -1,4 +1,5 @@
 from . import cache as cache
+from .allowance import CORES as CORES, TIMEOUT as TIMEOUT
 from .method import (
     Method as Method,
     MethodError as MethodError,
@@ -10,7 +11,7 @@ from .method import (
     named_methods as named_methods,
     optional_imports as optional_imports,
 )
-from .nursery import CORES as CORES, TIMEOUT as TIMEOUT, worker_context as worker_context
+from .nursery import worker_context as worker_context
 from .sandbox import Sandbox as Sandbox
 from .trial import Answer as Answer, WANTS_COLUMN as WANTS_COLUMN, given_columns as given_columns
 from .workers import Here as Here, Order as Order, Runner as Runner, Workers as Workers

@@ -15,10 +15,6 @@ from typing import Any, Final
 
 #: What workers have in memory from the start: what nearly every method needs, and is slow to import.
 PRELOADED: Final = ("mdbench.methods.workers", "scipy.optimize", "sklearn.tree")
-#: Seconds a method may take for one case, all its seeds together.
-TIMEOUT: Final = 600.0
-#: Cores that this process may use: as many workers, unless told otherwise.
-CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
