@@ -42,7 +42,7 @@ class Stacked:
         self._loss: Loss = loss or functional.cross_entropy
         self._program: Program = program_of(self.module, shape)
         self._put_out = _put_out(self.module, shape)
-        self._device, self._dtype = torch.device(device), dtype
+        self._shape, self._device, self._dtype = shape, torch.device(device), dtype
         parameters, buffers = numbers(networks, self._moved)
         self.points, self._buffers = self.layout.points(parameters), buffers
 
@@ -66,6 +66,11 @@ class Stacked:
         """Return a copy of one network."""
         buffers = {name: value[row] for name, value in self._buffers.items()}
         return filled(self.module, {**self.layout.tensors(self.points[row]), **buffers})
+
+    def reopened(self, networks: Sequence[nn.Module]) -> Self:
+        """Return the surfaces of other networks."""
+        loss = None if self.classifies else self._loss
+        return type(self)(networks, self._shape, loss=loss, device=self._device, dtype=self._dtype)
 
     def _run(self, points: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, *, training: bool = False) -> Tensor:
         """Return logits (S, B, K) of inputs (1 or S, B, …)."""
