@@ -57,10 +57,10 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("connectivity", connectivity.METRICS, connectivity.measure),
         Family("similarity", similarity.METRICS, similarity.measure),
         Family("sharpness", sharpness.METRICS, sharpness.measure),
-        Family("spectra", spectra.METRICS, spectra.measure),
+        Family("spectra", spectra.METRICS, spectra.measure, edition=2),
         Family("topology", topology.METRICS, topology.measure),
         Family("memorization", memorization.METRICS, memorization.measure),
-        Family("prunability", prunability.METRICS, prunability.measure),
+        Family("prunability", prunability.METRICS, prunability.measure, edition=2),
     )
 }
 
