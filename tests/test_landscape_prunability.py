@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mdbench.tables.schema import COLUMNS, Family
-from zoo_builder.landscape import prunability, spectra
+from zoo_builder.landscape import prunability, tails
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.matrices import find
 from zoo_builder.landscape.metric import Settings, Subject
 from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
@@ -71,6 +72,10 @@ def without(network, counts):
     return pruned
 
 
+def pruning_of(surface):
+    return prunability.Pruning(surface, find(surface.module).known)
+
+
 def rounded(share):
     return round(Fraction(share))
 
@@ -114,7 +119,7 @@ def small(seeds, shapes=((3, 4), (4, 5), (5, 2))):
 @given(SEEDS, st.lists(st.integers(0, 100), min_size=1, max_size=3))
 def test_exactly_as_many_weights_are_pruned_and_masks_are_nested(seed, sparsities):
     nets = small((seed, seed + 1))
-    pruning = prunability.Pruning(Stacked(nets, (3,)))
+    pruning = pruning_of(Stacked(nets, (3,)))
     sizes = [12, 20, 10]
     assert pruning.sizes == sizes
     whole = np.array([prunability.pruned_count(42, sparsity) for sparsity in sorted(sparsities)])
@@ -177,8 +182,13 @@ def test_guided_totals_are_exact_and_shares_are_as_near_as_whole_numbers_are(see
 def test_equal_shares_and_too_unequal_ones():
     assert prunability.allotted([30, 10, 20], np.ones((1, 3)), 30).tolist() == [[15, 5, 10]]
     assert prunability.allotted([3, 3, 3], np.ones((1, 3)), 4).tolist() == [[2, 1, 1]]  # the earlier layer
-    with pytest.raises(ValueError, match="lose more weights than it has"):
-        prunability.allotted([10, 10], np.array([[1.0, 9.0]]), 15)
+    # No layer loses more weights than it has; the others share what is left: of 15, the second would lose 13.5, and of the
+    # rest the first, whose share is a third of the third's.
+    assert prunability.allotted([10, 10], np.array([[1.0, 9.0]]), 15).tolist() == [[5, 10]]
+    assert prunability.allotted([10, 10, 10], np.array([[1.0, 30.0, 3.0]]), 18).tolist() == [[2, 10, 6]]
+    assert prunability.allotted([4, 4, 40], np.array([[9.0, 8.0, 1.0]]), 48).tolist() == [[4, 4, 40]]
+    with pytest.raises(ValueError, match="21 weights cannot be taken from 20"):
+        prunability.allotted([10, 10], np.ones((1, 2)), 21)
 
 
 # Networks.
@@ -192,7 +202,7 @@ def test_errors_are_those_of_pruned_modules(networks):
     total = sum(sizes)
     for row, network in enumerate(networks):
         alphas = [
-            float(spectra.hill(np.linalg.svd(layer.weight.detach().flatten(1).double(), compute_uv=False)[::-1] ** 2))
+            float(tails.hill(np.linalg.svd(layer.weight.detach().flatten(1).double(), compute_uv=False)[::-1] ** 2))
             for layer in layers(network)
         ]
         places = [(alpha - min(alphas)) / (max(alphas) - min(alphas)) for alpha in alphas]
@@ -259,7 +269,7 @@ def test_bisection_finds_every_place_where_the_error_may_rise(lasts, known):
     curves = [[5.0 * (at > 0) if at <= last else 10.0 + at for at in range(20)] for last in lasts]
     surface = Scripted(Stacked([network] * len(lasts), (10,)), curves)
     errors = {5 * at: np.array([curve[at] for curve in curves]) for at in {0} | known}
-    found = prunability.largest_share(prunability.Pruning(surface), examples(3), errors)
+    found = prunability.largest_share(pruning_of(surface), examples(3), errors)
     assert found.tolist() == [5.0 * last for last in lasts]
 
 
@@ -284,6 +294,115 @@ def test_where_the_error_has_no_room_to_rise_no_share_is_said(networks):
     assert 0 not in found.network_reasons
 
 
+# As AlphaPruning publishes it.
+
+
+def peak_exponent(weight):
+    """The exponent of a layer by AlphaPruning's rule, value by value; its bins are those of `torch.histc`."""
+    values = np.sort(np.linalg.svd(weight.detach().flatten(1).double().numpy(), compute_uv=False) ** 2)
+    logs = torch.from_numpy(np.log10(values))
+    counts = torch.histc(logs, 100, float(logs.min()), float(logs.max()))
+    peak = 10 ** float(torch.linspace(float(logs.min()), float(logs.max()), 101, dtype=torch.float64)[counts.argmax()])
+    found = []
+    for at, start in enumerate(values[:-1]):
+        if 0.95 * peak <= start <= 1.5 * peak:
+            tail = values[at:]
+            alpha = 1 + len(tail) / np.log(tail / start).sum()
+            law = 1 - (tail / start) ** (1 - alpha)
+            found.append((np.abs(law - np.arange(len(tail)) / len(tail)).max(), alpha))
+    return min(found)[1]
+
+
+class Unit(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.third = nn.Linear(2 * width, width)
+
+    def forward(self, x):
+        return x + self.third(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+class Residual(nn.Module):
+    """Three blocks between a first and a last layer; the last one is defined first."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.start = nn.Linear(10, CLASSES), nn.Linear(LENGTH, 10)
+        self.units = nn.ModuleList(Unit(10) for _ in range(3))
+
+    def forward(self, x):
+        x = torch.relu(self.start(x.flatten(1)))
+        for unit in self.units:
+            x = unit(x)
+        return self.head(x)
+
+
+def test_the_published_rule_is_that_of_alphapruning():
+    """Against the rule written out: exponents at the peak, means of blocks, shares linear in them, no share above one."""
+    nets, data, test = [], examples(300), examples(200, 1)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = Residual()
+        descent = torch.optim.Adam(network.parameters(), lr=0.003)
+        for _ in range(60):
+            descent.zero_grad()
+            nn.functional.cross_entropy(network(data.inputs), data.targets).backward()
+            descent.step()
+        nets.append(network.eval())
+    found = prunability.measure(subject(nets, test)).networks
+    for row, network in enumerate(nets):
+        body = [network.start, *(layer for unit in network.units for layer in (unit.first, unit.second, unit.third))]
+        alphas = [peak_exponent(layer.weight) for layer in body]
+        means = [alphas[0], *np.repeat(np.mean(np.reshape(alphas[1:], (3, 3)), axis=1), 3)]
+        sizes = [layer.weight.numel() for layer in body]
+        for sparsity in prunability.PUBLISHED:
+            share = [0.7 + 0.6 * (mean - min(means)) / (max(means) - min(means)) for mean in means]
+            total = round(Fraction(sparsity * sum(sizes), 100))
+            factor = total / np.dot(share, sizes)
+            while np.dot(np.minimum(factor * np.array(share), 1), sizes) < total - 1e-6:  # until no share is above one
+                factor += 1e-5
+            counts = [min(1, factor * of) * size for of, size in zip(share, sizes, strict=True)]
+            by_rule, uniform = copy.deepcopy(network), copy.deepcopy(network)
+            for pruned, wanted in (
+                (by_rule, counts),
+                (uniform, [rounded(Fraction(sparsity * size, 100)) for size in sizes]),
+            ):
+                layers = [pruned.start, *(of for unit in pruned.units for of in (unit.first, unit.second, unit.third))]
+                for layer, count in zip(layers, wanted, strict=True):
+                    flat = layer.weight.detach().flatten()
+                    flat[flat.abs().argsort(stable=True)[: round(count)]] = 0
+            # Counts are whole numbers, which differ by one weight where they are rounded in another order.
+            expected = error(by_rule, test)
+            assert found[f"pruned_test_error_published_{sparsity}"][row] == pytest.approx(expected, abs=1.51)
+            gain = error(uniform, test) - expected
+            assert found[f"published_pruning_gain_{sparsity}"][row] == pytest.approx(gain, abs=2.01)
+
+
+def test_block_means():
+    alphas = np.array([[2.0, 4, np.nan, 3, np.nan], [np.nan, np.nan, 1, 5, 7]])
+    found = prunability.block_means(alphas, ["a", "a", "b", "a", "c"])
+    np.testing.assert_array_equal(found, [[3, 3, np.nan, 3, np.nan], [5, 5, 1, 5, 7]])
+
+
+def test_the_last_layer_is_left_whole_and_no_layer_loses_more_than_all(networks, monkeypatch):
+    seen = []
+    layerwise = prunability.Pruning.layerwise
+
+    def watch(self, counts):
+        seen.append(counts)
+        return layerwise(self, counts)
+
+    monkeypatch.setattr(prunability.Pruning, "layerwise", watch)
+    prunability.measure(subject(networks))
+    counts = seen[-1]
+    sizes = [layer.weight.numel() for layer in layers(networks[0])]
+    assert (counts[..., -1] == 0).all()
+    assert (counts <= sizes).all()
+    totals = [rounded(Fraction(sparsity * sum(sizes[:-1]), 100)) for sparsity in prunability.PUBLISHED]
+    assert (counts[:, len(totals) :].sum(2) == totals).all()
+
+
 def test_a_network_alone_is_measured_as_in_a_stack(networks):
     together = prunability.measure(subject(networks))
     for row, network in enumerate(networks):
@@ -294,9 +413,7 @@ def test_a_network_alone_is_measured_as_in_a_stack(networks):
 
 def test_normalization_and_biases_stay(networks):
     surface = open_surface(networks[:1], (1, LENGTH))
-    points = prunability.Pruning(surface).layerwise(
-        np.array([[[layer.weight.numel() for layer in layers(networks[0])]]])
-    )
+    points = pruning_of(surface).layerwise(np.array([[[layer.weight.numel() for layer in layers(networks[0])]]]))
     for name, value in surface.layout.tensors(points[0, 0]).items():
         module = networks[0].get_submodule(name.rpartition(".")[0])
         weight = name.endswith("weight") and not isinstance(module, nn.BatchNorm1d)
@@ -318,7 +435,7 @@ def test_columns_are_known(networks):
         column = COLUMNS[metric.column]
         assert column.family is Family.VALIDATION
         assert f"{metric.column}_std" in COLUMNS
-        assert column.reveals_label == (not metric.column.startswith("alpha_pruning_gain"))
+        assert column.reveals_label == ("pruning_gain" not in metric.column)
         assert (found[metric.column] >= metric.low).all()
         assert (found[metric.column] <= metric.high).all()
 
@@ -356,7 +473,17 @@ def test_what_cannot_be_measured_says_so(networks):
     ]
     with torch.no_grad():
         right = Data(inputs := examples(200, 1).inputs, single(inputs).argmax(1))
-    check_unmeasured(subject([single], right), "fewer than two layers", {0}, [*unguided, "prunable_sparsity"])
+    found = prunability.measure(subject([single], right))
+    missing = {column for column, values in found.networks.items() if np.isnan(values[0])}
+    assert missing == set(found.networks) - {*unguided, "prunable_sparsity"}
+    one, other = found.network_reasons[0].split("; ")
+    assert one.endswith(": fewer than two layers have an alpha_hill to be guided by")
+    assert other.endswith(
+        ": fewer than two blocks of layers, embeddings and the last layer left out, have an alpha_peak to be guided by"
+    )
+    assert set(other.split(": ")[0].split(", ")) == {column for column in missing if "published" in column}
 
     bare = nn.Sequential(nn.BatchNorm1d(1), nn.Flatten()).eval()
-    check_unmeasured(Subject(Stacked([bare], (1, LENGTH)), examples(20), examples(20)), "no linear layer", {0})
+    check_unmeasured(
+        Subject(Stacked([bare], (1, LENGTH)), examples(20), examples(20)), "there is no layer with a matrix", {0}
+    )

@@ -1,6 +1,7 @@
 """Spectra against other libraries, planted laws, closed forms and numerical integration."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -10,17 +11,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate
+from scipy import integrate, linalg
 from scipy import stats as scipy_stats
 from torch import nn
 
 from mdbench.tables.schema import COLUMNS, Family
-from zoo_builder.landscape import spectra
+from zoo_builder.landscape import noise, spectra, tails
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.eigenvalues import block_eigenvalues, eigenvalues, windows
+from zoo_builder.landscape.matrices import find
 from zoo_builder.landscape.metric import Subject
 from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
-from zoo_builder.specification.models import cnn1d, cnn2d, mlp
+from zoo_builder.specification.models import cnn1d, mlp
 
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTH, CLASSES = 20, 4
@@ -95,8 +98,8 @@ def subject(nets, **more):
 def test_power_laws_are_those_of_the_powerlaw_package(powerlaw):
     free = {"parameter_ranges": {"alpha": [1, 1e6]}, "verbose": 0}  # by itself it looks for exponents up to 3 alone
     for matrix in matrices():
-        values = spectra.eigenvalues(matrix)
-        ours, theirs = spectra.power_law(values), quietly(lambda v=values: powerlaw.Fit(v, **free))
+        values = eigenvalues(matrix)
+        ours, theirs = tails.power_law(values), quietly(lambda v=values: powerlaw.Fit(v, **free))
         assert ours.x_min == pytest.approx(theirs.xmin, rel=1e-12)
         assert ours.alpha == pytest.approx(theirs.power_law.alpha, rel=1e-9)
         assert ours.distance == pytest.approx(theirs.power_law.D, abs=1e-9)
@@ -112,8 +115,8 @@ def test_layers_are_those_of_weightwatcher(weightwatcher):
     theirs = quietly(lambda: watcher.analyze(min_evals=2, detX=False, mp_fit=False))
     assert len(theirs) == 3
     for (_, row), layer in zip(theirs.iterrows(), network, strict=True):
-        matrix = spectra.as_matrices(layer.weight[None])[0]
-        found = spectra.layer_metrics(spectra.eigenvalues(matrix), *matrix.shape)
+        matrix = layer.weight.detach().numpy()
+        found = spectra.layer_metrics(eigenvalues(matrix), *matrix.shape)
         # It keeps matrices in float32.
         assert found["alpha"] == pytest.approx(row["alpha"], rel=1e-4)
         assert found["alpha_ks"] == pytest.approx(row["D"], abs=1e-4)
@@ -126,18 +129,18 @@ def test_layers_are_those_of_weightwatcher(weightwatcher):
 @settings(max_examples=20)
 @given(SEEDS, st.floats(1.5, 5))
 def test_planted_exponents_are_found(seed, exponent):
-    values = spectra.eigenvalues(heavy(400, 300, seed, exponent))
+    values = eigenvalues(heavy(400, 300, seed, exponent))
     # The estimate's standard error is (α − 1) / √n (Clauset et al., equation 3.2); the search for x_min shortens the tail.
-    law = spectra.power_law(values)
+    law = tails.power_law(values)
     tail = np.count_nonzero(values >= law.x_min)
     assert abs(law.alpha - exponent) < 5 * (exponent - 1) / np.sqrt(tail) + 0.1
-    assert abs(spectra.hill(values) - exponent) < 5 * (exponent - 1) / np.sqrt(150)
+    assert abs(tails.hill(values) - exponent) < 5 * (exponent - 1) / np.sqrt(150)
 
 
 @given(SEEDS, st.integers(5, 40))
 def test_the_tail_is_the_best_of_all_and_its_distance_is_what_it_is(seed, n):
     values = np.sort(np.random.default_rng(seed).lognormal(size=n))
-    law = spectra.power_law(values)
+    law = tails.power_law(values)
     every = []
     for start in range(n - 1):
         tail = values[start:]
@@ -151,23 +154,203 @@ def test_the_tail_is_the_best_of_all_and_its_distance_is_what_it_is(seed, n):
 
 def test_hill_has_its_closed_form():
     # Of 1, e, e², …, e⁹ the upper five are e⁵ … e⁹, and the sum of their logarithms above e⁴ is 1 + 2 + 3 + 4 + 5.
-    assert spectra.hill(np.exp(np.arange(10.0))) == pytest.approx(1 + 5 / 15)
+    assert tails.hill(np.exp(np.arange(10.0))) == pytest.approx(1 + 5 / 15)
     # An odd number: of seven, three, above the fourth. Zeros do not count.
-    assert spectra.hill(np.append(np.zeros(6), np.exp(np.arange(7.0)))) == pytest.approx(1 + 3 / 6)
+    assert tails.hill(np.append(np.zeros(6), np.exp(np.arange(7.0)))) == pytest.approx(1 + 3 / 6)
 
 
 def test_too_few_or_equal_eigenvalues_have_no_law():
     for values in (np.arange(1.0, 5), np.append(np.zeros(20), np.arange(1.0, 5)), np.ones(10), np.zeros(10)):
-        law = spectra.power_law(values)
-        assert np.isnan([law.alpha, law.x_min, law.distance, spectra.hill(values)]).all()
-    assert np.isfinite(spectra.power_law(np.arange(1.0, 6)).alpha)
-    assert np.isfinite(spectra.hill(np.arange(1.0, 6)))
+        law = tails.power_law(values)
+        assert np.isnan([law.alpha, law.x_min, law.distance, tails.hill(values)]).all()
+    assert np.isfinite(tails.power_law(np.arange(1.0, 6)).alpha)
+    assert np.isfinite(tails.hill(np.arange(1.0, 6)))
 
 
 def test_equal_values_begin_one_tail():
     values = np.array([1.0, 1, 2, 2, 2, 3, 5, 5, 9])
-    law = spectra.power_law(values)
+    law = tails.power_law(values)
     assert law.alpha == pytest.approx(1 + np.mean(np.log(values[values >= law.x_min] / law.x_min)) ** -1)
+
+
+def test_large_samples_have_the_best_of_all_tails():
+    values = np.sort(np.random.default_rng(0).pareto(1.5, 1500) + 1)
+    law, logs = tails.power_law(values), np.log(values)
+    every = []
+    for start in range(len(values) - 1):
+        above = logs[start:] - logs[start]
+        alpha = 1 + len(above) / above.sum()
+        every.append((np.abs(1 - np.exp((1 - alpha) * above) - np.arange(len(above)) / len(above)).max(), alpha))
+    distance, alpha = min(every)
+    assert law.alpha == pytest.approx(alpha, rel=1e-9)
+    assert law.distance == pytest.approx(distance, abs=1e-12)
+
+
+def orthogonal(rows, columns, way="init"):
+    """A matrix whose singular values are all 1, but for the rounding of float32."""
+    layer = nn.Linear(columns, rows, bias=False)
+    if way == "init":
+        nn.init.orthogonal_(layer.weight)
+    else:
+        layer = nn.utils.parametrizations.orthogonal(layer, orthogonal_map=way if rows == columns else None)
+    return layer.weight.detach()
+
+
+@settings(max_examples=30)
+@given(SEEDS, st.sampled_from([(5, 5), (5, 9), (8, 40), (32, 64), (64, 64), (130, 130)]))
+def test_values_that_float32_cannot_tell_apart_are_the_same(seed, sides):
+    torch.manual_seed(seed % 2**31)
+    ways = [orthogonal(*sides, way) for way in ("init", "matrix_exp", "cayley", "householder")]
+    scaled = 3.7 * orthogonal(*sides)
+    product = orthogonal(sides[0], sides[0]) @ orthogonal(*sides)
+    for weight in (*ways, scaled, product):
+        values = eigenvalues(weight.numpy())
+        assert (values > 0).all()
+        law = tails.power_law(values)
+        peak = tails.every_tail(values).best(tails.near_peak(values)).alpha
+        assert np.isnan([law.alpha, law.x_min, law.distance, tails.hill(values), peak]).all()
+        found = spectra.layer_metrics(values, *sides)
+        assert found["stable_rank"] == pytest.approx(min(sides), rel=1e-5)
+
+
+@pytest.mark.parametrize("top", [3.0, 300.0])
+@pytest.mark.parametrize("n", [12, 40, 90])
+def test_equal_values_below_others_are_the_same_too(n, top):
+    """As with exact numbers a tail begins at the first of them, or above, and never among them."""
+    torch.manual_seed(n)
+    exact = torch.ones(n)
+    exact[-4:] = torch.linspace(top / 3, top, 4)
+    made = eigenvalues((orthogonal(n, n) * exact @ orthogonal(n, n)).numpy())
+    assert len(set(made[:-4])) == n - 4  # by rounding
+    expected = tails.power_law(exact.double().numpy() ** 2)
+    found = tails.power_law(made)
+    assert found.alpha == pytest.approx(expected.alpha, rel=1e-4)
+    assert found.x_min == pytest.approx(expected.x_min, rel=1e-4)
+
+
+@given(SEEDS, st.integers(6, 200))
+def test_the_peak_is_that_of_a_histogram(seed, n):
+    values = np.sort(np.random.default_rng(seed).lognormal(size=n))
+    logs = torch.from_numpy(np.log10(values))
+    counts = torch.histc(logs, 100, float(logs[0]), float(logs[-1]))
+    edges = torch.linspace(float(logs[0]), float(logs[-1]), 101, dtype=torch.float64)
+    peak = 10 ** float(edges[counts.argmax()])
+    near = [0.95 * peak <= value <= 1.5 * peak for value in values]
+    assert tails.near_peak(values).tolist() == near
+    padded = tails.near_peak(np.append(np.zeros(4), values))
+    assert padded.tolist() == [False] * 4 + near
+
+
+def test_hill_leaves_the_value_that_it_measures_from_out_of_the_sum():
+    """TempBalance and AlphaPruning count it: as one value more, whose logarithm above itself is 0."""
+    values = np.exp(np.arange(10.0))
+    above = np.log(values[5:] / values[5])
+    assert 1 + len(above) / above.sum() == pytest.approx(1.5)  # theirs
+    assert tails.hill(values) == pytest.approx(1 + 5 / 15)  # ours
+
+
+# Windows, and fresh layers.
+
+
+@given(st.integers(1, 3), st.integers(1, 200), st.integers(1, 200))
+def test_windows_are_squares_that_cover_a_matrix(many, rows, columns):
+    numbers = np.arange(many * rows * columns, dtype=float).reshape(1, many, rows, columns)
+    found = windows(numbers)[0]
+    side = min(rows, columns, 64)
+    assert found.shape[1:] == (side, side)
+    needed = many * -(-rows // side) * -(-columns // side)
+    assert len(found) == min(needed, 16)
+    assert (np.diff(found, axis=2) == 1).all()  # neighbours stay neighbours
+    assert (np.diff(found, axis=1) == columns).all()
+    if needed <= 16:
+        assert len(np.unique(found)) == numbers.size
+    assert found[0, 0, 0] == 0
+    assert found[-1, -1, -1] == numbers.size - 1
+
+
+def test_windows_leave_out_what_the_aspect_ratio_does():
+    def both(rows, columns):
+        whole, parts = [], []
+        for seed in range(20):
+            matrix = gaussian(rows, columns, seed)
+            whole.append(float(tails.hill(eigenvalues(matrix))))
+            parts.append(float(tails.mean_hill(eigenvalues(windows(matrix[None])))))
+        return np.mean(whole), np.mean(parts)
+
+    square, wide, tall = both(40, 40), both(40, 400), both(400, 40)
+    assert square[0] == pytest.approx(square[1])
+    assert wide[0] == pytest.approx(tall[0], rel=0.05)
+    assert wide[0] > 2 * square[0]
+    for parts in (wide[1], tall[1]):
+        assert parts == pytest.approx(square[1], rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Linear(60, 20),
+        nn.Linear(20, 60),
+        nn.Conv2d(24, 24, 3, groups=2),
+        nn.ConvTranspose1d(12, 20, 3),
+        nn.Embedding(200, 16),
+        nn.LSTM(10, 24),
+        nn.MultiheadAttention(32, 4),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_fresh_layers_are_about_as_heavy_as_fresh_layers(layer):
+    """A layer of the same kind and shape that nobody trained differs from the mean of fresh ones by chance alone."""
+    known = [matrix for matrix in find(layer).known if matrix.path == ""]
+    fresh, state = spectra.fresh_hill(layer, known), torch.random.get_rng_state()
+    assert fresh == spectra.fresh_hill(layer, known)
+    assert torch.equal(state, torch.random.get_rng_state())
+    others = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))()
+        flat = [layer.get_parameter(matrix.weight).detach().flatten() for matrix in known]
+        numbers = [of[matrix.start :][: matrix.size] for of, matrix in zip(flat, known, strict=True)]
+        blocks = [matrix.cut(of).numpy() for of, matrix in zip(numbers, known, strict=True)]
+        others.append([float(tails.hill(block_eigenvalues(of))) for of in blocks])
+    spread = np.std(others, axis=0)
+    assert (np.abs(np.mean(others, axis=0) - fresh) < 1.5 * spread).all()
+    assert (np.abs(np.mean(others, axis=0) - fresh) < 0.1 * (np.array(fresh) - 1)).all()
+
+
+def test_a_layer_is_compared_with_itself_freshly_initialised():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(LENGTH, 60), nn.ReLU(), nn.Linear(60, 12))
+    with torch.no_grad():
+        network[3].weight.copy_(torch.tensor(heavy(12, 60, 0, 1.5)))
+    one, other = spectra.measure(subject([network])).layers
+    assert abs(one["alpha_hill_minus_fresh"]) < 0.7  # nobody trained it
+    fresh = spectra.fresh_hill(copy.deepcopy(network[3]), find(network[3]).known)[0]
+    assert other["alpha_hill_minus_fresh"] == pytest.approx(other["alpha_hill"] - fresh)
+    assert other["alpha_hill_minus_fresh"] < -1
+
+
+class Conv1D(nn.Module):
+    """A layer that does not say how it is initialised, as Hugging Face's transformers have it."""
+
+    def __init__(self, out, into):
+        super().__init__()
+        self.nf, self.weight = out, nn.Parameter(torch.randn(into, out))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+def test_what_there_is_no_window_and_no_fresh_layer_for_says_so():
+    torch.manual_seed(0)
+    depthwise = nn.Conv1d(8, 8, 3, groups=8, padding=1)
+    network = nn.Sequential(Conv1D(24, LENGTH), nn.Unflatten(1, (1, 24)), nn.Conv1d(1, 8, 3), depthwise, nn.Flatten())
+    network = nn.Sequential(nn.Flatten(), *network, nn.Linear(8 * 22, 12)).eval()
+    rows = {row["layer"]: row["spectra_reason"] for row in spectra.measure(subject([network])).layers}
+    assert rows["1"] == "alpha_hill_minus_fresh: its kind of layer does not say how it is initialised"
+    assert rows["4"] == (
+        "alpha_hill_windows: no square window of the matrix has 5 nonzero eigenvalues that are not all the same"
+    )
+    assert rows["6"] is None
 
 
 # The Marchenko–Pastur law.
@@ -175,27 +358,27 @@ def test_equal_values_begin_one_tail():
 
 @pytest.mark.parametrize("q", [0.05, 0.3, 0.5, 0.9, 1.0])
 def test_the_law_is_its_densitys_integral(q):
-    low, high = spectra.marchenko_pastur_edges(q)
+    low, high = noise.marchenko_pastur_edges(q)
 
     def share(to):
         # With x = low + (high − low) sin² t the integrand has no infinite slopes.
         def integrand(t):
             x = np.array(low + (high - low) * np.sin(t) ** 2)
-            return float(spectra.marchenko_pastur_density(x, q)) * (high - low) * np.sin(2 * t)
+            return float(noise.marchenko_pastur_density(x, q)) * (high - low) * np.sin(2 * t)
 
         return integrate.quad(integrand, 0, np.arcsin(np.sqrt((to - low) / (high - low))), epsabs=1e-12)[0]
 
     for to in np.linspace(low, high, 9)[1:]:
-        assert float(spectra.marchenko_pastur_cdf(np.array(to), q)) == pytest.approx(share(to), abs=1e-9)
-    assert spectra.marchenko_pastur_cdf(np.array([low - 1, low, high, high + 1]), q) == pytest.approx([0, 0, 1, 1])
-    assert share(spectra.marchenko_pastur_median(q)) == pytest.approx(0.5, abs=1e-9)
+        assert float(noise.marchenko_pastur_cdf(np.array(to), q)) == pytest.approx(share(to), abs=1e-9)
+    assert noise.marchenko_pastur_cdf(np.array([low - 1, low, high, high + 1]), q) == pytest.approx([0, 0, 1, 1])
+    assert share(noise.marchenko_pastur_median(q)) == pytest.approx(0.5, abs=1e-9)
 
 
 def test_square_noise_has_the_quarter_circles_singular_values():
     x = np.linspace(0.1, 3.9, 9)
     root = np.sqrt(x)
     circle = (root * np.sqrt(4 - x) / 2 + 2 * np.arcsin(root / 2)) / np.pi
-    np.testing.assert_allclose(spectra.marchenko_pastur_cdf(x, 1.0), circle, atol=1e-12)
+    np.testing.assert_allclose(noise.marchenko_pastur_cdf(x, 1.0), circle, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +390,8 @@ def test_square_noise_has_the_quarter_circles_singular_values():
 )
 def test_noise_has_few_spikes_and_its_variance_is_found(rows, columns, spiked):
     sigma, many = 0.3, 1500 if rows * columns < 2000 else 200
-    values = spectra.eigenvalues(sigma * np.random.default_rng(1).normal(size=(many, rows, columns)))
-    found = spectra.bulk(values, rows, columns)
+    values = eigenvalues(sigma * np.random.default_rng(1).normal(size=(many, rows, columns)))
+    found = noise.bulk(values, rows, columns)
     # One in twenty by the Tracy–Widom law, where the variance is known …
     edge = found.edge / found.scale * max(rows, columns) * sigma**2
     assert np.mean(values[:, -1] > edge) == pytest.approx(0.05, abs=0.02 + 2 * np.sqrt(0.05 * 0.95 / many))
@@ -221,6 +404,17 @@ def test_noise_has_few_spikes_and_its_variance_is_found(rows, columns, spiked):
     assert np.mean(found.distance) < (0.5 + 0.5 / n) / np.sqrt(n)
 
 
+@pytest.mark.parametrize(("blocks", "rows", "columns"), [(1, 16, 48), (4, 12, 36), (16, 8, 24), (64, 4, 36)])
+def test_of_several_blocks_of_noise_the_largest_eigenvalue_keeps_to_the_edge(blocks, rows, columns):
+    sigma, many = 0.3, 1500
+    matrices = sigma * np.random.default_rng(2).normal(size=(many, blocks, rows, columns))
+    values = block_eigenvalues(matrices)
+    found = noise.bulk(values, rows, columns, blocks)
+    assert np.mean(found.scale) == pytest.approx(columns * sigma**2, rel=0.05)
+    edge = found.edge / found.scale * columns * sigma**2
+    assert np.mean(values[:, -1] > edge) == pytest.approx(0.05, abs=0.03 + 2 * np.sqrt(0.05 * 0.95 / many))
+
+
 @settings(max_examples=25)
 @given(SEEDS, st.integers(0, 4), st.sampled_from([(60, 60), (40, 160), (160, 40), (100, 75)]))
 def test_planted_spikes_are_counted(seed, rank, sides):
@@ -228,8 +422,8 @@ def test_planted_spikes_are_counted(seed, rank, sides):
     rng = np.random.default_rng(seed)
     left, right = (np.linalg.qr(rng.normal(size=(side, max(rank, 1))))[0][:, :rank] for side in sides)
     strengths = 3 * (np.sqrt(rows) + np.sqrt(columns)) * (1 + np.arange(rank))
-    values = spectra.eigenvalues(gaussian(rows, columns, seed) + left * strengths @ right.T)
-    spikes = spectra.bulk(values, rows, columns).spikes
+    values = eigenvalues(gaussian(rows, columns, seed) + left * strengths @ right.T)
+    spikes = noise.bulk(values, rows, columns).spikes
     # Spikes push the median up and noise may have one of its own.
     assert rank <= spikes <= rank + 1
 
@@ -238,10 +432,10 @@ def test_the_distance_is_that_of_kolmogorov_and_smirnov_and_tells_noise_from_hea
     for seed, (rows, columns) in enumerate([(50, 80), (90, 60), (64, 64)]):
         distances = []
         for matrix in (gaussian(rows, columns, seed), heavy(rows, columns, seed)):
-            values = spectra.eigenvalues(matrix)
-            found = spectra.bulk(values, rows, columns)
+            values = eigenvalues(matrix)
+            found = noise.bulk(values, rows, columns)
             left = values[values <= found.edge] / found.scale
-            reference = scipy_stats.kstest(left, lambda x, q=found.q: spectra.marchenko_pastur_cdf(x, q)).statistic
+            reference = scipy_stats.kstest(left, lambda x, q=found.q: noise.marchenko_pastur_cdf(x, q)).statistic
             assert found.distance == pytest.approx(reference, abs=1e-12)
             assert found.spikes == len(values) - len(left)
             distances.append(found.distance)
@@ -252,7 +446,7 @@ def test_the_distance_is_that_of_kolmogorov_and_smirnov_and_tells_noise_from_hea
 def test_a_matrix_that_is_mostly_zero_has_no_bulk():
     matrix = np.zeros((20, 30))
     matrix[:8] = gaussian(8, 30, 0)
-    found = spectra.layer_metrics(spectra.eigenvalues(matrix), 20, 30)
+    found = spectra.layer_metrics(eigenvalues(matrix), 20, 30)
     assert np.isnan([found["mp_spikes"], found["mp_distance"]]).all()
     assert np.isfinite([found["alpha"], found["alpha_hill"], found["stable_rank"]]).all()
 
@@ -263,7 +457,7 @@ def test_a_matrix_that_is_mostly_zero_has_no_bulk():
 @given(SEEDS, st.floats(1e-3, 1e3), st.sampled_from([(8, 24), (30, 10), (20, 20)]))
 def test_shapes_of_spectra_have_no_scale_and_norms_do(seed, factor, sides):
     matrix = gaussian(*sides, seed) ** 3
-    one, other = (spectra.layer_metrics(spectra.eigenvalues(of), *sides) for of in (matrix, factor * matrix))
+    one, other = (spectra.layer_metrics(eigenvalues(of), *sides) for of in (matrix, factor * matrix))
     for column in ("alpha", "alpha_ks", "alpha_hill", "stable_rank", "mp_spikes", "mp_distance"):
         assert other[column] == pytest.approx(one[column], rel=1e-8)
     for column in ("log_spectral_norm", "log_frobenius_norm"):
@@ -273,40 +467,49 @@ def test_shapes_of_spectra_have_no_scale_and_norms_do(seed, factor, sides):
 @given(SEEDS, st.integers(5, 12), st.integers(5, 30))
 def test_norms_and_ranks_are_those_of_the_matrix_and_of_its_transpose(seed, rows, columns):
     matrix = gaussian(rows, columns, seed)
-    found = spectra.layer_metrics(spectra.eigenvalues(matrix), rows, columns)
+    found = spectra.layer_metrics(eigenvalues(matrix), rows, columns)
     frobenius, spectral = np.linalg.norm(matrix), np.linalg.norm(matrix, 2)
     assert found["stable_rank"] == pytest.approx((frobenius / spectral) ** 2)
     assert found["log_spectral_norm"] == pytest.approx(2 * np.log10(spectral), abs=1e-12)
     assert found["log_frobenius_norm"] == pytest.approx(2 * np.log10(frobenius), abs=1e-12)
     assert found["alpha_hat"] == pytest.approx(found["alpha"] * 2 * np.log10(spectral), abs=1e-9)
-    other = spectra.layer_metrics(spectra.eigenvalues(matrix.T), columns, rows)
+    other = spectra.layer_metrics(eigenvalues(matrix.T), columns, rows)
     for column, value in found.items():
         assert other[column] == pytest.approx(value, rel=1e-8), column
 
 
 def test_eigenvalues_are_those_of_the_product_and_rank_is_numpys():
     matrix = (gaussian(12, 4, 0) @ gaussian(4, 9, 1)).astype(np.float32).astype(float)
-    values = spectra.eigenvalues(matrix)
+    values = eigenvalues(matrix)
     assert len(values) == 9
     assert np.count_nonzero(values) == np.linalg.matrix_rank(matrix.astype(np.float32)) == 4
     np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix.T @ matrix), atol=1e-5)
 
 
-def test_a_convolutions_matrix_multiplies_what_is_seen_from_one_position():
-    torch.manual_seed(0)
-    layer = nn.Conv2d(3, 7, (2, 4), bias=False)
-    matrix = spectra.as_matrices(layer.weight[None])[0]
-    assert matrix.shape == (7, 24)
-    seen = torch.randn(1, 3, 2, 4)
-    np.testing.assert_allclose(matrix @ seen.numpy().ravel(), layer(seen).detach().numpy().ravel(), rtol=1e-4)
+@pytest.mark.parametrize("sides", [(200, 300), (300, 200), (128, 128)])
+def test_eigenvalues_of_large_matrices_are_squared_singular_values(sides):
+    """They are those of WᵀW in double precision, up to the smallest one that is not called zero."""
+    spectrum = np.geomspace(1e-3, 1, min(sides))
+    left, right = (np.linalg.qr(gaussian(side, min(sides), 1))[0] for side in sides)
+    matrix = left * spectrum @ right.T
+    np.testing.assert_allclose(eigenvalues(matrix), spectrum**2, rtol=1e-8)
+    least = max(sides) * np.finfo(np.float32).eps
+    spectrum = np.geomspace(least / 50, 1, min(sides))
+    found = eigenvalues(left * spectrum @ right.T)
+    np.testing.assert_array_equal(found > 0, spectrum > least)
+    np.testing.assert_allclose(found[found > 0], spectrum[spectrum > least] ** 2, rtol=1e-3)
+    for factor in (1e-150, 1e150):  # whose squares are no numbers
+        np.testing.assert_allclose(np.sqrt(eigenvalues(factor * matrix)[-1]), factor, rtol=1e-9)
 
 
-def test_the_layers_with_a_matrix():
-    shared = nn.Linear(3, 3)
-    network = nn.Sequential(nn.Conv1d(1, 3, 2), nn.BatchNorm1d(3), nn.Embedding(4, 5), shared, nn.Sequential(shared))
-    assert spectra.weight_matrices(network) == {"0": "0.weight", "3": "3.weight"}
-    assert spectra.weight_matrices(nn.Linear(2, 2)) == {"": "weight"}
-    assert [*spectra.weight_matrices(cnn2d((1, 8, 8), 3, 2))] == ["0", "3", "6", "10"]
+def test_blocks_have_the_eigenvalues_of_the_whole_matrix():
+    blocks = np.random.default_rng(0).normal(size=(2, 3, 4, 6))
+    for some, values in zip(blocks, block_eigenvalues(blocks), strict=True):
+        whole = np.linalg.svd(linalg.block_diag(*some), compute_uv=False)
+        np.testing.assert_allclose(values, whole[::-1] ** 2, rtol=1e-10)
+    blocks[0, 1, 0, 0] = np.inf
+    assert not block_eigenvalues(blocks)[0].any()
+    assert block_eigenvalues(blocks)[1].all()
 
 
 def test_what_a_figure_shows():
@@ -315,7 +518,7 @@ def test_what_a_figure_shows():
     np.testing.assert_allclose(found.eigenvalues, np.linalg.svd(matrix, compute_uv=False)[::-1] ** 2)
     assert found.noise.spikes == 1
     # The bulk's density holds the eigenvalues that are not spikes; the tail's, from x_min to infinity, the share of the tail.
-    inside = np.diff(spectra.marchenko_pastur_cdf(found.x[[0, -1]] / found.noise.scale, 80 / 120))
+    inside = np.diff(noise.marchenko_pastur_cdf(found.x[[0, -1]] / found.noise.scale, 80 / 120))
     assert np.trapezoid(found.bulk, found.x) == pytest.approx(inside[0] * 79 / 80, abs=1e-3)
     law = found.law
     share = np.mean(found.eigenvalues >= law.x_min) * (1 - (found.x[-1] / law.x_min) ** (1 - law.alpha))
@@ -344,8 +547,8 @@ def test_every_column_is_measured_and_known():
     of_networks = {metric.column for metric in spectra.METRICS if metric.of == "checkpoint"}
     of_layers = {metric.column for metric in spectra.METRICS if metric.of == "layer"}
     assert set(found.networks) == of_networks
-    assert len(of_networks) == 33
-    assert not found.network_reasons
+    assert len(of_networks) == 36
+    assert all(reason.endswith(": over 3 of 4 layers") for reason in found.network_reasons.values())
     for row in found.layers:
         assert set(row) == of_layers | {"network", "layer", "matrix_rows", "matrix_columns", "spectra_reason"}
     assert all(COLUMNS[column].family is Family.LANDSCAPE for column in of_networks | of_layers)
@@ -390,32 +593,58 @@ def test_a_network_alone_is_measured_as_in_a_stack():
         assert str(ours) == str(alone.layers)
 
 
-def test_steps_are_those_of_gradient_descent():
+def exponent(values):
+    top = np.sort(values)[::-1]
+    return 1 + len(top) // 2 / np.log(top[: len(top) // 2] / top[len(top) // 2]).sum()
+
+
+def test_the_step_is_one_of_gradient_descent_as_long_as_each_matrix():
     torch.manual_seed(0)
     network = mlp((1, LENGTH), CLASSES, 12, norm=False).double()
     rng = np.random.default_rng(0)
     data = Data.of(rng.normal(size=(60, 1, LENGTH)), rng.integers(0, CLASSES, 60))
-    surface = Stacked([network], (1, LENGTH), dtype=torch.float64)
-    before = [
-        np.linalg.svd(of.weight.detach().numpy(), compute_uv=False) ** 2 for of in network if isinstance(of, nn.Linear)
-    ]
-    change = spectra.measure(Subject(surface, data)).networks["alpha_hill_step_change"][0]
-    descent = torch.optim.SGD(network.parameters(), lr=0.1)
-    for _ in range(5):
-        descent.zero_grad()
-        nn.functional.cross_entropy(network(data.inputs), data.targets).backward()
-        descent.step()
-    after = [
-        np.linalg.svd(of.weight.detach().numpy(), compute_uv=False) ** 2 for of in network if isinstance(of, nn.Linear)
-    ]
+    change = spectra.measure(Subject(Stacked([network], (1, LENGTH), dtype=torch.float64), data)).networks
+    nn.functional.cross_entropy(network(data.inputs), data.targets).backward()
+    expected = []
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            w, g = (of.detach().numpy() for of in (layer.weight, layer.weight.grad))
+            stepped = w - np.linalg.norm(w) * g / np.linalg.norm(g)
+            assert np.linalg.norm(stepped - w) == pytest.approx(np.linalg.norm(w))
+            expected.append(
+                exponent(np.linalg.svd(stepped, compute_uv=False) ** 2)
+                - exponent(np.linalg.svd(w, compute_uv=False) ** 2)
+            )
+    assert change["alpha_hill_step_change"][0] == pytest.approx(np.mean(expected[:-1]), rel=1e-6)  # four eigenvalues
 
-    def exponent(values):
-        top = np.sort(values)[::-1]
-        return 1 + len(top) // 2 / np.log(top[: len(top) // 2] / top[len(top) // 2]).sum()
 
-    expected = np.mean([exponent(new) - exponent(old) for old, new in zip(before, after, strict=True) if len(old) > 4])
-    assert abs(expected) > 1e-6
-    assert change == pytest.approx(expected, rel=1e-6)
+def test_the_step_moves_the_exponents_of_trained_networks():
+    """By as much as these differ from each other, which the small steps of training do not."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(CLASSES, 1, LENGTH))
+    labels = rng.integers(0, CLASSES, 200)
+    data = Data.of((centres[labels] + rng.normal(size=(200, 1, LENGTH))).astype(np.float32), labels)
+    nets = networks(6, 12)
+    for count, network in enumerate(nets):
+        descent = torch.optim.SGD(network.train().parameters(), lr=0.05, momentum=0.9)
+        for _ in range(20 * count):
+            descent.zero_grad()
+            nn.functional.cross_entropy(network(data.inputs), data.targets).backward()
+            descent.step()
+        network.eval()
+    found = spectra.measure(Subject(open_surface(nets, (1, LENGTH)), data)).networks
+    assert np.median(np.abs(found["alpha_hill_step_change"])) > 0.5 * np.std(found["alpha_hill_mean"])
+
+
+def test_a_layer_without_a_gradient_stays():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(LENGTH, 8), nn.ReLU(), nn.Linear(8, CLASSES + 4))
+    nn.init.constant_(network[1].bias, -1e3)  # all units are off
+    surface = Stacked([network], (1, LENGTH))
+    data = Data(torch.randn(20, 1, LENGTH), torch.arange(20) % CLASSES)
+    after = spectra.stepped(surface, find(network).known, data)
+    assert torch.equal(after, surface.points)
+    assert spectra.measure(Subject(surface, data)).networks["alpha_hill_step_change"][0] == 0
 
 
 def test_networks_without_spectra_say_so():
@@ -445,7 +674,8 @@ def test_an_imbalance_takes_two_layers_that_could_be_measured():
     found = spectra.measure(subject([mlp((1, LENGTH), CLASSES, 12, depth=1)]))
     assert found.network_reasons == {
         0: "alpha_imbalance, alpha_hill_imbalance, alpha_hat_imbalance, mp_spikes_imbalance, mp_distance_imbalance: "
-        "only 1 of 2 layers has one"
+        "only 1 of 2 layers has one; alpha, alpha_hill, alpha_peak, alpha_hill_windows, alpha_hill_minus_fresh, alpha_hat, "
+        "mp_spikes, mp_distance: over 1 of 2 layers"
     }
 
 
@@ -459,7 +689,8 @@ def test_layers_without_spectra_say_so():
         network[4].weight.copy_(torch.eye(LENGTH))
         network[5].weight.fill_(torch.inf)
     found = spectra.measure(subject([network]))
-    law, bulk = ["alpha", "alpha_ks", "alpha_hill", "alpha_hat"], ["mp_spikes", "mp_distance"]
+    bulk = ["mp_spikes", "mp_distance"]
+    law = ["alpha", "alpha_ks", "alpha_hill", "alpha_peak", "alpha_hill_windows", "alpha_hill_minus_fresh", "alpha_hat"]
     every = [*law, "stable_rank", "log_spectral_norm", "log_frobenius_norm", *bulk]
     expected = {
         "1": None,
@@ -486,7 +717,7 @@ def test_matrices_that_are_zero_have_no_norms():
     assert reasons[0].endswith(": every layer's matrix is zero, or not finite")
     bare = spectra.measure(subject([nn.Sequential(nn.BatchNorm1d(1), nn.Flatten())]))
     (reason,) = bare.network_reasons.values()
-    assert reason.endswith(": there is no linear layer and no convolution")
+    assert reason.endswith(": there is no layer with a matrix")
 
 
 def test_weights_that_are_not_numbers_have_no_spectra():
@@ -496,7 +727,8 @@ def test_weights_that_are_not_numbers_have_no_spectra():
         nets[0][0].weight.zero_()
     found = spectra.measure(subject(nets))
     assert all(np.isfinite(values[1]) for values in found.networks.values())
-    assert 1 not in found.network_reasons
+    assert found.network_reasons[1].endswith(": over 3 of 4 layers")  # the last one has four classes
+    assert "log_spectral_norm, log_frobenius_norm: over 2 of 4 layers" in found.network_reasons[0]
     rows = {row["layer"]: row for row in found.layers if row["network"] == 0}
     for layer in ("0", "3"):
         assert np.isnan([rows[layer][metric.column] for metric in spectra.METRICS if metric.of == "layer"]).all()
@@ -506,16 +738,18 @@ def test_weights_that_are_not_numbers_have_no_spectra():
 
 
 def test_a_large_stack_is_fitted_in_parts(monkeypatch):
-    monkeypatch.setattr(spectra, "_BLOCK", 3 * 28**2)
-    values = np.stack([spectra.eigenvalues(heavy(30, 28, seed)) for seed in range(11)])
-    together = spectra.power_law(values)
+    monkeypatch.setattr(tails, "_STARTS", 5)
+    values = np.stack([eigenvalues(heavy(30, 28, seed)) for seed in range(11)])
+    together = tails.power_law(values)
     assert len(set(together.alpha)) == 11
-    alone = [spectra.power_law(value) for value in values]
+    alone = [tails.power_law(value) for value in values]
     np.testing.assert_array_equal(together.alpha, [law.alpha for law in alone])
     np.testing.assert_array_equal(together.distance, [law.distance for law in alone])
+    monkeypatch.setattr(tails, "_STARTS", 64)
+    np.testing.assert_allclose(tails.power_law(values).alpha, together.alpha, rtol=1e-12)
 
 
 def test_zeros_before_small_values_are_no_start_of_a_tail_and_overflow_nothing():
     positive = np.geomspace(1e-12, 1e-3, 60)
     padded = np.concatenate([np.zeros(3), positive])
-    assert spectra.power_law(padded[None]).alpha == spectra.power_law(positive[None]).alpha
+    assert tails.power_law(padded[None]).alpha == tails.power_law(positive[None]).alpha

@@ -4,6 +4,7 @@ from . import (
     figures as figures,
     hessian as hessian,
     krylov as krylov,
+    matrices as matrices,
     registry as registry,
     spectra as spectra,
     topology as topology,

@@ -123,6 +123,17 @@ class Alone:
         """Return a copy of one network."""
         return filled(self._modules[row], {**self.layout.tensors(self.points[row]), **self._buffers[row]})
 
+    def reopened(self, networks: Sequence[nn.Module]) -> Self:
+        """Return the surfaces of other networks."""
+        return type(self)(
+            networks,
+            self.objective,
+            output=self.output,
+            device=self._device,
+            dtype=self._dtype,
+            products=self.products,
+        )
+
     def _at(self, row: int, point: Tensor, *, differentiated: bool = False) -> nn.Module:
         """Return a network with its parameters at a point, and its buffers as they were."""
         module = self._modules[row]

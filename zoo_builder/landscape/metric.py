@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo_builder.landscape import matrices
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.surface import Surface
 
@@ -93,6 +94,14 @@ class Subject:
         self.settings = settings or Settings()
         #: What families have computed and others need too, by name.
         self.shared: dict[str, Any] = {}
+
+    @cached_property
+    def ordinary(self) -> Surface:
+        """The same networks with every weight a parameter, as `zoo_builder.landscape.matrices.ordinary` makes them."""
+        every = len(list(self.surface.module.parameters())) == len(self.surface.layout.shapes)
+        if every and not matrices.reparametrized(self.surface.module):
+            return self.surface
+        return self.surface.reopened([matrices.ordinary(self.surface.network(row)) for row in range(len(self.surface))])
 
     @cached_property
     def sample(self) -> Data:

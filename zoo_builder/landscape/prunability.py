@@ -1,7 +1,12 @@
 """Prunability: how much worse a network is on held-out data without its smallest weights.
 
-Weights are those of linear layers and convolutions; biases and normalizations stay, and normalization keeps its statistics.
-Nothing is trained again.
+Weights are those of all matrices that `zoo_builder.landscape.matrices` knows, embeddings and the last layer among them, as
+they multiply: where a weight is computed from other tensors, the computed one; what is masked counts as a weight of zero and
+goes first. Biases and normalizations stay, and normalization keeps its statistics. Nothing is trained again.
+
+Beside them stands the rule as AlphaPruning publishes it (Lu et al., NeurIPS 2024, and its program): exponents whose tail
+begins at the peak of the eigenvalues' density, one for each block of layers, the mean of its layers'; embeddings and the
+last layer are left whole. Its program asks for more than all weights of a layer that is small; here no layer loses more.
 """
 
 from collections.abc import Sequence
@@ -13,11 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo_builder.landscape import spectra
+from zoo_builder.landscape import matrices, spectra
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.matrices import Matrix
 from zoo_builder.landscape.metric import Measured, Metric, Subject
 from zoo_builder.landscape.missing import Missing
 from zoo_builder.landscape.surface import Surface
+from zoo_builder.landscape.tails import every_tail, hill, near_peak
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -27,9 +34,16 @@ SPARSITIES: Final = (50, 70, 80, 90)
 #: Shares, in %, that are tried in search of the largest one that can be pruned, and how much the error may rise, in points.
 GRID: Final = tuple(range(0, 100, 5))
 RISE: Final = 5.0
+#: Shares, in %, and the τ of `proportions`, for which AlphaPruning's results with magnitudes are published.
+PUBLISHED: Final = (70, 80)
+PUBLISHED_TAU: Final = 0.3
 
 _WAYS: Final = ("global", "layerwise", "alpha")
 _SHARE: Final = "prunable_sparsity"
+_GUIDED: Final = [
+    *(f"pruned_test_error_alpha_{sparsity}" for sparsity in SPARSITIES),
+    *(f"alpha_pruning_gain_{sparsity}" for sparsity in SPARSITIES),
+]
 
 METRICS: Final[tuple[Metric, ...]] = (
     *(
@@ -38,6 +52,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         for sparsity in SPARSITIES
     ),
     *(Metric(f"alpha_pruning_gain_{sparsity}", "checkpoint", -100, 100) for sparsity in SPARSITIES),
+    *(
+        Metric(f"pruned_test_error_published_{sparsity}", "checkpoint", 0, 100, "pass over the test sample")
+        for sparsity in PUBLISHED
+    ),
+    *(
+        Metric(f"published_pruning_gain_{sparsity}", "checkpoint", -100, 100, "pass over the test sample")
+        for sparsity in PUBLISHED
+    ),
     Metric(_SHARE, "checkpoint", 0, GRID[-1], "5 passes over the test sample"),
 )
 
@@ -90,10 +112,24 @@ def proportions(alphas: Array, tau: float) -> Array:
     return np.where(known.sum(1, keepdims=True) > 1, 1 - tau + 2 * tau * place, np.nan)
 
 
+def block_means(alphas: Array, blocks: Sequence[str]) -> Array:
+    """Return for each layer the mean exponent of the block that it is in, (S, L) of (S, L); NaN where no layer has one."""
+    found = np.full(alphas.shape, np.nan)
+    for block in set(blocks):
+        inside = [at for at, name in enumerate(blocks) if name == block]
+        own = alphas[:, inside]
+        known = np.isfinite(own)
+        count = known.sum(1)
+        mean = np.where(known, own, 0.0).sum(1) / np.maximum(count, 1)
+        found[:, inside] = np.where(count > 0, mean, np.nan)[:, None]
+    return found
+
+
 def allotted(sizes: Sequence[int], shares: Array, total: int) -> Counts:
     """Return how many weights each layer loses, int64 (S, L), `total` together.
 
-    Layer l's share is proportional to φₗ; whole numbers are reached by rounding down, and up where the remainders are the
+    Layer l's share is proportional to φₗ; a layer that would lose more weights than it has loses all, and the others share
+    the rest in the same proportions. Whole numbers are reached by rounding down, and up where the remainders are the
     largest (where they are equal, in the earlier layer).
 
     Parameters
@@ -105,19 +141,24 @@ def allotted(sizes: Sequence[int], shares: Array, total: int) -> Counts:
     Raises
     ------
     ValueError
-        A layer would lose more weights than it has.
+        There are not so many weights.
     """
+    if total > sum(sizes):
+        raise ValueError(f"{total} weights cannot be taken from {sum(sizes)}")
     weights = shares * np.asarray(sizes)
     wanted = total * weights / weights.sum(1, keepdims=True)
+    while (whole := wanted > sizes).any():
+        wanted = np.where(whole, sizes, wanted)
+        full = wanted == sizes
+        left = total - np.where(full, wanted, 0.0).sum(1, keepdims=True)
+        rest = np.where(full, 0.0, weights)
+        wanted = np.where(full, wanted, left * rest / np.maximum(rest.sum(1, keepdims=True), 1e-300))
     # A share that is a whole number but for rounding is one.
     counts = np.floor(wanted + 1e-9)
     missing = total - counts.sum(1, keepdims=True)
     places = (counts - wanted).argsort(1, kind="stable").argsort(1, kind="stable")
-    counts = counts + (places < missing)
-    if (counts > sizes).any():
-        raise ValueError("a layer would lose more weights than it has; use shares that differ less")
-    whole: Counts = counts.astype(np.int64)
-    return whole
+    whole_numbers: Counts = (counts + (places < missing)).astype(np.int64)
+    return whole_numbers
 
 
 class Pruning:
@@ -125,14 +166,14 @@ class Pruning:
 
     Attributes
     ----------
-    surface : S networks.
+    surface : S networks whose weights are parameters.
     blocks : where the weights of each matrix lie in a point.
     sizes : how many these are.
     """
 
-    def __init__(self, surface: Surface) -> None:
+    def __init__(self, surface: Surface, known: Sequence[Matrix]) -> None:
         self.surface = surface
-        self.blocks = [surface.layout.slices[name] for name in spectra.weight_matrices(surface.module).values()]
+        self.blocks = [matrix.place(surface.layout) for matrix in known]
         self.sizes = [block.stop - block.start for block in self.blocks]
         magnitudes = [surface.points[:, block].abs() for block in self.blocks]
         self._in_network = torch.split(ranks(torch.cat(magnitudes, 1)), self.sizes, 1)
@@ -203,7 +244,8 @@ def measure(subject: Subject) -> Measured:
     if why := _unmeasurable(subject):
         missing.because(why, columns)
         return Measured(networks=missing.fill({}, columns), network_reasons=missing.reasons)
-    finite: NDArray[np.bool_] = subject.surface.points.isfinite().all(1).cpu().numpy()
+    left_out = matrices.find(subject.ordinary.module).left_out
+    finite: NDArray[np.bool_] = subject.ordinary.points.isfinite().all(1).cpu().numpy()
     missing.because("weights are not finite", columns, np.flatnonzero(~finite).tolist())
     found = {column: np.full(size, np.nan) for column in columns}
     rows = np.flatnonzero(finite).tolist()
@@ -213,7 +255,21 @@ def measure(subject: Subject) -> Measured:
     no_room = f"the error has no room to rise: {RISE:g} points more are those of chance"
     missing.because(no_room, [_SHARE], np.flatnonzero(np.isnan(found[_SHARE])).tolist())
     unguided = "fewer than two layers have an alpha_hill to be guided by"
-    return Measured(networks=missing.fill(found, columns, unguided), network_reasons=missing.reasons)
+    missing.because(unguided, _GUIDED, np.flatnonzero(np.isnan(found[_GUIDED[0]])).tolist())
+    alike = (
+        "fewer than two blocks of layers, embeddings and the last layer left out, have an alpha_peak to be guided by"
+    )
+    return Measured(
+        networks=missing.fill(found, columns, alike), network_reasons=_with(missing.reasons, left_out, size)
+    )
+
+
+def _with(reasons: dict[int, str], left_out: str, size: int) -> dict[int, str]:
+    """Return reasons, and in all rows which weights were not pruned, where there are such."""
+    if not left_out:
+        return reasons
+    said = f"not pruned: {left_out}"
+    return {row: "; ".join(filter(None, (reasons.get(row), said))) for row in range(size)}
 
 
 def _unmeasurable(subject: Subject) -> str:
@@ -222,19 +278,21 @@ def _unmeasurable(subject: Subject) -> str:
         return "there are no test examples"
     if not subject.surface.classifies:
         return "the loss is not one of classes"
-    if not spectra.weight_matrices(subject.surface.module):
-        return "there is no linear layer and no convolution"
+    found = matrices.find(subject.ordinary.module)
+    if not found.known:
+        return found.left_out or "there is no layer with a matrix"
     return ""
 
 
 def _errors(subject: Subject, rows: Sequence[int]) -> dict[str, Array]:
     """Return what is measured of some of the networks, column → (rows,)."""
     assert subject.test is not None
-    surface, data = subject.surface.part(rows), subject.test.first(subject.settings.test_sample)
-    pruning = Pruning(surface)
+    surface, data = subject.ordinary.part(rows), subject.test.first(subject.settings.test_sample)
+    known = matrices.find(surface.module).known
+    pruning, every = Pruning(surface, known), spectra.spectra(surface, known)
     totals = [pruned_count(sum(pruning.sizes), sparsity) for sparsity in SPARSITIES]
     uniform = np.array([[pruned_count(size, sparsity) for size in pruning.sizes] for sparsity in SPARSITIES])
-    alphas = np.stack([spectra.hill(values) for values in spectra.spectra(surface).values()], 1)
+    alphas = np.stack([hill(values) for values in every], 1)
     guided = np.isfinite(alphas).sum(1) > 1
     by_alpha = []
     for sparsity, total in zip(SPARSITIES, totals, strict=True):
@@ -253,12 +311,43 @@ def _errors(subject: Subject, rows: Sequence[int]) -> dict[str, Array]:
     for sparsity in SPARSITIES:
         of["alpha", sparsity] = np.where(guided, of["alpha", sparsity], np.nan)
     classes = surface.logits(data.first(1)).shape[2]
-    known = {0: unpruned} | {sparsity: of["global", sparsity] for sparsity in SPARSITIES}
+    known_errors = {0: unpruned} | {sparsity: of["global", sparsity] for sparsity in SPARSITIES}
     return {
         **{f"pruned_test_error_{way}_{sparsity}": values for (way, sparsity), values in of.items()},
         **{
             f"alpha_pruning_gain_{sparsity}": of["layerwise", sparsity] - of["alpha", sparsity]
             for sparsity in SPARSITIES
         },
-        _SHARE: np.where(room(unpruned, classes), largest_share(pruning, data, known), np.nan),
+        **_as_published(pruning, known, every, data),
+        _SHARE: np.where(room(unpruned, classes), largest_share(pruning, data, known_errors), np.nan),
+    }
+
+
+def _as_published(pruning: Pruning, known: Sequence[Matrix], every: Sequence[Array], data: Data) -> dict[str, Array]:
+    """Return what AlphaPruning's rule does to networks, column → (S,); of their matrices the eigenvalues are given too."""
+    surface = pruning.surface
+    network = surface.network(0)
+    last = matrices.used_last(network, data.first(1).inputs, known)
+    body = [at for at, matrix in enumerate(known) if not matrix.embedding and matrix not in last]
+    if len(body) < 2:
+        return {}
+    blocks = matrices.repeated(network, [known[at] for at in body])
+    peaks = [every_tail(every[at]).best(near_peak(every[at])).alpha for at in body]
+    alphas = block_means(np.stack(peaks, 1), blocks)
+    guided = np.isfinite(alphas[:, [blocks.index(block) for block in dict.fromkeys(blocks)]]).sum(1) > 1
+    sizes = [pruning.sizes[at] for at in body]
+    counts = np.zeros((len(surface), 2, len(PUBLISHED), len(known)), dtype=np.int64)
+    for at, sparsity in enumerate(PUBLISHED):
+        shares = np.where(guided[:, None], proportions(alphas, PUBLISHED_TAU), 1.0)
+        counts[:, 0, at, body] = [pruned_count(size, sparsity) for size in sizes]
+        counts[:, 1, at, body] = allotted(sizes, shares, pruned_count(sum(sizes), sparsity))
+    _, errors = surface.scores(data, pruning.layerwise(counts.reshape(len(surface), -1, len(known))))
+    uniform, by_rule = errors.numpy().reshape(len(surface), 2, len(PUBLISHED)).swapaxes(0, 1)
+    by_rule = np.where(guided[:, None], by_rule, np.nan)
+    return {
+        **{f"pruned_test_error_published_{sparsity}": by_rule[:, at] for at, sparsity in enumerate(PUBLISHED)},
+        **{
+            f"published_pruning_gain_{sparsity}": uniform[:, at] - by_rule[:, at]
+            for at, sparsity in enumerate(PUBLISHED)
+        },
     }

@@ -78,10 +78,10 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("connectivity", connectivity.METRICS, connectivity.measure, edition=2),
         Family("similarity", similarity.METRICS, similarity.measure, edition=2),
         Family("sharpness", sharpness.METRICS, sharpness.measure, edition=2),
-        Family("spectra", spectra.METRICS, spectra.measure),
+        Family("spectra", spectra.METRICS, spectra.measure, edition=2),
         Family("topology", topology.METRICS, topology.measure),
         Family("memorization", memorization.METRICS, memorization.measure),
-        Family("prunability", prunability.METRICS, prunability.measure),
+        Family("prunability", prunability.METRICS, prunability.measure, edition=2),
     )
 }
 

@@ -96,6 +96,10 @@ class Stacked:
         frozen = {name: value[row] for name, value in self._frozen.items()}
         return filled(self.module, {**self.layout.tensors(self.points[row]), **frozen, **buffers})
 
+    def reopened(self, networks: Sequence[nn.Module]) -> Self:
+        """Return the surfaces of other networks."""
+        return type(self)(networks, self._shape, objective=self.objective, device=self._device, dtype=self._dtype)
+
     def _run(self, points: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, *, training: bool = False) -> Tensor:
         """Return logits (S, B, K) of inputs (1 or S, B, …)."""
         x = self._moved(inputs).movedim(1, -1)

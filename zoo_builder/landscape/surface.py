@@ -123,6 +123,9 @@ class Surface(Protocol):
     def network(self, row: int) -> nn.Module:
         """Return a copy of one network as an ordinary module, on the CPU."""
 
+    def reopened(self, networks: Sequence[nn.Module]) -> Self:
+        """Return the surfaces of other networks with the same loss, for the same inputs, in the same place."""
+
     def logits(self, data: Data, points: Tensor | None = None) -> Tensor:
         """Return outputs (S, n, K), at points (S, P) or where the networks are."""
 

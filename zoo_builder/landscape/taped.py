@@ -52,7 +52,7 @@ class Taped:
         """
         if not networks:
             raise ValueError("a surface needs at least one network")
-        self.module = networks[0]
+        self.module, self._shape = networks[0], shape
         self.layout = Layout(self.module)
         self.objective = CrossEntropy()
         parameters, _ = numbers(networks, lambda value: value.detach().to("cpu", dtype))
@@ -90,6 +90,10 @@ class Taped:
     def network(self, row: int) -> nn.Module:
         """Return a copy of one network."""
         return filled(self.module, self._tape.state(self._vectors(self.points)[row], self._buffers[row], 0))
+
+    def reopened(self, networks: Sequence[nn.Module]) -> Self:
+        """Return the surfaces of other networks."""
+        return type(self)(networks, self._shape, self.points.dtype)
 
     def _vectors(self, points: Tensor) -> np.ndarray:
         """Return points (…, P) as the loops read them."""

@@ -20,6 +20,7 @@ from zoo_builder.landscape import (
     figures,
     hessian,
     krylov,
+    matrices,
     plain_attention,
     spectra,
     topology,
@@ -141,10 +142,10 @@ def _density(subject: Subject, name: str) -> Figure | None:
 
 
 def _weights(subject: Subject, name: str) -> Figure | None:
-    tensors = subject.surface.layout.tensors(subject.surface.points[0].double().cpu())
+    surface = subject.ordinary
     found = {
-        layer: spectra.curves(spectra.as_matrices(tensors[parameter][None])[0])
-        for layer, parameter in spectra.weight_matrices(subject.surface.module).items()
+        matrix.name: spectra.curves(spectra.weights(surface, matrix)[0])
+        for matrix in matrices.find(surface.module).known
     }
     return figures.weight_spectra(found, title=f"Eigenvalues of the weights · {name}") if found else None
 

@@ -1,6 +1,6 @@
 """What a column is, and the columns that follow from one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -61,10 +61,10 @@ def with_std(*columns: Column) -> Iterator[Column]:
         )
 
 
-def over_layers(*columns: Column) -> Iterator[Column]:
+def over_layers(*columns: Column, ways: Sequence[str] = ("mean", "min", "max", "imbalance")) -> Iterator[Column]:
     """Yield what is measured of every layer: a network has its mean over the layers, its extremes and its imbalance.
 
-    Layers without the number are left out.
+    Layers without the number are left out. Where not all of these `ways` are given, it has those that are.
     """
     for column in columns:
         said = {
@@ -76,8 +76,5 @@ def over_layers(*columns: Column) -> Iterator[Column]:
         }
         yield replace(column, of_layer=True)
         yield from with_std(
-            *(
-                replace(column, name=f"{column.name}_{over}", meaning=f"{meaning} {column.name}")
-                for over, meaning in said.items()
-            )
+            *(replace(column, name=f"{column.name}_{over}", meaning=f"{said[over]} {column.name}") for over in ways)
         )

@@ -14,6 +14,7 @@ GHORBANI_2019 = (
 )
 GOLUB_2013 = "Golub and Van Loan, Matrix computations (4th edition 2013), section 10.1"
 GUO_2017 = "Guo et al., On calibration of modern neural networks (ICML 2017)"
+HU_2025 = "Hu et al., Eigenspectrum analysis of neural networks without aspect ratio bias (ICML 2025)"
 JIANG_2020 = "Jiang et al., Fantastic generalization measures and where to find them (ICLR 2020)"
 JIANG_2022 = "Jiang et al., Assessing generalization of SGD via disagreement (ICLR 2022)"
 KORNBLITH_2019 = "Kornblith et al., Similarity of neural network representations revisited (ICML 2019)"

@@ -33,6 +33,29 @@ COLUMNS: Final = (
             )
             for sparsity in (50, 70, 80, 90)
         ),
+        *(
+            Column(
+                f"pruned_test_error_published_{sparsity}",
+                "%",
+                Family.VALIDATION,
+                f"test error, on the first 2,000 examples, without the {sparsity} % of the weights that are smallest in "
+                "their layer, blocks with a larger mean alpha_peak losing more, embeddings and the last layer left whole",
+                LU_2024_ALPHAPRUNING,
+                reveals_label=True,
+            )
+            for sparsity in (70, 80)
+        ),
+        *(
+            Column(
+                f"published_pruning_gain_{sparsity}",
+                "points",
+                Family.VALIDATION,
+                f"test error without the {sparsity} % of the weights that are smallest in each layer, embeddings and the "
+                f"last layer left whole − pruned_test_error_published_{sparsity}",
+                LU_2024_ALPHAPRUNING,
+            )
+            for sparsity in (70, 80)
+        ),
         Column(
             "prunable_sparsity",
             "%",

@@ -5,7 +5,9 @@ from typing import Final
 from mdbench.tables.schema.column import Column, Family, over_layers, with_std
 from mdbench.tables.schema.papers import (
     CLAUSET_2009,
+    HU_2025,
     KOTHAPALLI_2024,
+    LU_2024_ALPHAPRUNING,
     MARTIN_2021_REGULARIZATION,
     MARTIN_2021_TRENDS,
     ZHOU_2023,
@@ -13,12 +15,17 @@ from mdbench.tables.schema.papers import (
 
 COLUMNS: Final = (
     Column("layer", "", Family.ID, "path of a layer in its network"),
-    Column("matrix_rows", "1", Family.ID, "rows of a layer's weight matrix: units or channels that go out"),
+    Column(
+        "matrix_rows",
+        "1",
+        Family.ID,
+        "rows of the matrix that a layer multiplies by (docs/metrics.md says which): units or channels that go out",
+    ),
     Column(
         "matrix_columns",
         "1",
         Family.ID,
-        "columns of a layer's weight matrix: units, or channels times kernel, that come in",
+        "columns of the matrix that a layer multiplies by: units, or channels times kernel, that come in",
     ),
     Column(
         "alpha_ks",
@@ -88,13 +95,39 @@ COLUMNS: Final = (
             MARTIN_2021_REGULARIZATION,
         ),
     ),
+    *over_layers(
+        Column(
+            "alpha_peak",
+            "1",
+            Family.LANDSCAPE,
+            "like alpha, but the tail begins between 0.95 and 1.5 times where the fullest of 100 bins of the eigenvalues' "
+            "logarithms begins",
+            LU_2024_ALPHAPRUNING,
+        ),
+        Column(
+            "alpha_hill_windows",
+            "1",
+            Family.LANDSCAPE,
+            "mean alpha_hill of square windows of a layer's matrix, 64 rows and 16 windows at most: what the matrix's "
+            "aspect ratio does to alpha_hill is left out",
+            HU_2025,
+        ),
+        Column(
+            "alpha_hill_minus_fresh",
+            "1",
+            Family.LANDSCAPE,
+            "alpha_hill minus that of the same layer freshly initialised by its kind's own rule, mean over up to 64 of "
+            "these: what the shape does to alpha_hill is left out",
+        ),
+        ways=("mean",),
+    ),
     *with_std(
         Column(
             "alpha_hill_step_change",
             "1",
             Family.LANDSCAPE,
-            "by how much alpha_hill, mean over the layers that have it, is larger after 5 steps of gradient descent with "
-            "learning rate 0.1 on all of the first 1,000 training examples, in evaluation mode and without weight decay",
+            "by how much alpha_hill, mean over the layers that have it, is larger after one step of gradient descent on all "
+            "of the first 1,000 training examples, in evaluation mode, that moves each layer's matrix by its Frobenius norm",
             KOTHAPALLI_2024,
         )
     ),
