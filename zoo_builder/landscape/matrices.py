@@ -24,7 +24,6 @@ matrix is that of the computed weight. A subclass with a ``forward`` of its own 
 has no known matrix; nor has a module of another kind.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -38,7 +37,10 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from mdbench.errors import MdbenchError
+from zoo_builder.landscape.data import Inputs, of_each
+from zoo_builder.landscape.module import called
 from zoo_builder.landscape.surface import Layout
+from zoo_builder.training import copied
 
 #: Why a layer has no numbers.
 NOT_KNOWN: Final = "which matrix is applied is not known"
@@ -324,13 +326,6 @@ def _unparametrize(module: nn.Module) -> None:
             module.register_buffer(name, value)
 
 
-def copied(network: nn.Module) -> nn.Module:
-    """Return a deep copy; of weights that a pass has computed and left in a module, their numbers alone."""
-    computed = (value for module in network.modules() for value in vars(module).values() if isinstance(value, Tensor))
-    numbers: dict[int, Any] = {id(value): value.detach().clone() for value in computed if not value.is_leaf}
-    return copy.deepcopy(network, numbers)
-
-
 def repeated(network: nn.Module, matrices: Sequence[Matrix]) -> list[str]:
     """Return for each matrix the block that it is in, a path; its own name where it is in none.
 
@@ -356,7 +351,7 @@ def repeated(network: nn.Module, matrices: Sequence[Matrix]) -> list[str]:
     return [next((path for path in around(matrix.path) if path in blocks), matrix.name) for matrix in matrices]
 
 
-def used_last(network: nn.Module, inputs: Tensor, matrices: Sequence[Matrix]) -> list[Matrix]:
+def used_last(network: nn.Module, inputs: Inputs, matrices: Sequence[Matrix]) -> list[Matrix]:
     """Return the matrices of the module that a pass uses last, of those that are given."""
     seen: list[str] = []
 
@@ -367,8 +362,9 @@ def used_last(network: nn.Module, inputs: Tensor, matrices: Sequence[Matrix]) ->
     handles = [network.get_submodule(path).register_forward_pre_hook(note(path)) for path in paths]
     kind = next(network.parameters()).dtype
     try:
-        with torch.no_grad():
-            network(inputs.detach().cpu().to(kind if inputs.is_floating_point() else None))
+        called(
+            network, of_each(inputs, lambda value: value.detach().cpu().to(kind if value.is_floating_point() else None))
+        )
     finally:
         for handle in handles:
             handle.remove()
