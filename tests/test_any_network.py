@@ -11,8 +11,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from mdbench.errors import MdbenchError
-from zoo_builder.landscape import measure
+from zoo_builder.landscape import CrossEntropy, Data, measure
+from zoo_builder.landscape.alone import Alone
 from zoo_builder.landscape.measurement import Measurements
+from zoo_builder.landscape.stacked import Stacked
 
 X, Y = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
 
@@ -438,3 +440,39 @@ def test_sure_networks_keep_their_curvature_in_single_precision():
         assert row["hessian_trace"] == pytest.approx(float(values.sum()), rel=2e-2)
         assert row["hessian_top_eigenvalue"] == pytest.approx(float(values[-1]), rel=1.1e-2)
         assert row["hessian_negative_mass"] < 0.01
+
+
+@pytest.mark.parametrize("first", ["logits", "scores", "gradients", "curvature", "features", "renormalized"])
+def test_what_is_asked_first_of_networks_alone_is_right(first):
+    """Whatever is found out at the first question leaves the networks that answer it as they are."""
+
+    def network(seed):
+        torch.manual_seed(seed)
+        made = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.SiLU(), nn.Linear(6, 3)).double()
+        made.train()(X.double())
+        return made.eval()
+
+    networks = [network(seed) for seed in (0, 1)]
+    data = Data(X.double(), Y)
+    stack = Stacked(networks, (5,), dtype=torch.float64)
+    points = stack.points + 0.1
+
+    def asked(surface):
+        match first:
+            case "logits":
+                return surface.logits(data, points)
+            case "scores":
+                return surface.scores(data, points[:, None])[0]
+            case "gradients":
+                return surface.gradients(data, points)[1]
+            case "curvature":
+                return surface.curvature(data)(points[:, None])
+            case "features":
+                return surface.features(data)
+        return surface.renormalized(data, points).logits(data)
+
+    expected = asked(stack)
+    for products in ("backward", "forward", "differences"):
+        alone = Alone(networks, CrossEntropy(), dtype=torch.float64, products=products)
+        tolerance = 1e-5 if products == "differences" else 1e-10
+        torch.testing.assert_close(asked(alone), expected, rtol=tolerance, atol=tolerance)

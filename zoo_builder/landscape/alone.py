@@ -186,7 +186,7 @@ class Alone:
                 nonlocal count
                 count += sum(value.numel() for value in _tensors(output))
 
-            module = self._at(0, self.points[0])
+            module = self.network(0).to(self._device, self._dtype)  # apart from those that are at work
             hooks = [one.register_forward_hook(add) for one in module.modules() if not list(one.children())]
             try:
                 with self._asking(data):
@@ -205,7 +205,7 @@ class Alone:
     def _silent(self, data: Data) -> bool:
         """Return whether the network can be asked without gradients: physics-informed ones take derivatives themselves."""
         if self._without_gradients is None:
-            module = self._at(0, self.points[0])
+            module = self.network(0).to(self._device, self._dtype)  # apart from those that are at work
             try:
                 with torch.no_grad():
                     self._outputs(module, data, slice(2))
@@ -270,9 +270,10 @@ class Alone:
         for row, point in enumerate(points):
             some = data if chosen is None else data.some(chosen[row].cpu())
             whole = self.objective.normalizer(some.targets)
+            blocks = [slice(len(some))] if training else self._blocks(some)
             module = normalizing(self._at(row, point, differentiated=True), training)
             try:
-                for block in [slice(len(some))] if training else self._blocks(some):
+                for block in blocks:
                     loss, slope = self._slope(module, some, block, whole)
                     losses[row] += float(loss)
                     slopes[row] += _flat(slope)
@@ -387,10 +388,10 @@ class Alone:
         """Return the surfaces at other points, normalization's statistics taken anew there."""
         other = copy.copy(self)
         other.__dict__.pop("_doubled", None)
-        other.points, other._buffers = (
-            points,
-            [{**kept, **self._statistics(row, data, points[row])} for row, kept in enumerate(self._buffers)],
-        )
+        with self._asking(data):
+            fresh = [self._statistics(row, data, point) for row, point in enumerate(points)]
+        other.points = points
+        other._buffers = [{**kept, **statistics} for kept, statistics in zip(self._buffers, fresh, strict=True)]
         return other
 
     def _statistics(self, row: int, data: Data, point: Tensor) -> dict[str, Tensor]:
@@ -404,13 +405,12 @@ class Alone:
             for layer in layers.values():
                 layer.momentum = cast(Any, 1.0)  # what is kept is then the batch's
             normalizing(module)
-            with self._asking(data):
-                for at in range(times):
-                    self._outputs(module, data, slice(at * size, (at + 1) * size))
-                    for path, layer in layers.items():
-                        for name in ("running_mean", "running_var"):
-                            own, before = f"{path}.{name}" if path else name, getattr(layer, name)
-                            sums[own] = sums.get(own, 0.0) + before / times
+            for at in range(times):
+                self._outputs(module, data, slice(at * size, (at + 1) * size))
+                for path, layer in layers.items():
+                    for name in ("running_mean", "running_var"):
+                        own, batch = f"{path}.{name}" if path else name, getattr(layer, name)
+                        sums[own] = sums.get(own, 0.0) + batch / times
         finally:
             for path, layer in layers.items():
                 layer.momentum = cast(Any, momenta[path])

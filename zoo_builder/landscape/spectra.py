@@ -27,6 +27,7 @@ from zoo_builder.landscape.metric import Measured, Metric, Subject
 from zoo_builder.landscape.noise import Bulk, bulk
 from zoo_builder.landscape.surface import Surface
 from zoo_builder.landscape.tails import PowerLaw, every_tail, hill, mean_hill, near_peak, power_law
+from zoo_builder.training import copied
 
 #: Length of the step after which the spectra are looked at again, in Frobenius norms of each layer's matrix.
 STEP: Final = 1.0
@@ -275,7 +276,7 @@ def _fresh(network: nn.Module, known: Sequence[Matrix]) -> list[float]:
         module = network.get_submodule(path)
         kind = type(module), repr(module), tuple((matrix.height, matrix.width) for matrix in own)
         if kind not in alike:
-            alike[kind] = fresh_hill(matrices.copied(module).cpu().float(), own)
+            alike[kind] = fresh_hill(copied(module).cpu().float(), own)
         found |= zip(own, alike[kind], strict=True)
     return [found[matrix] for matrix in known]
 
