@@ -35,6 +35,20 @@ COLUMNS: Final = (
         YANG_2021,
     ),
     Column(
+        "mode_connectivity_peak_loss",
+        "nats",
+        Family.LANDSCAPE,
+        "minus the largest loss at the three interior points of that curve; on the same examples and seeds",
+        ZHOU_2024,
+    ),
+    Column(
+        "mode_connectivity_log_loss",
+        "ln",
+        Family.LANDSCAPE,
+        "mode_connectivity_loss of the natural logarithms of the losses, which do not depend on the loss's unit",
+        YANG_2021,
+    ),
+    Column(
         "linear_barrier",
         "points",
         Family.LANDSCAPE,
@@ -53,6 +67,13 @@ COLUMNS: Final = (
         ENTEZARI_2022,
     ),
     Column(
+        "linear_barrier_log_loss",
+        "ln",
+        Family.LANDSCAPE,
+        "linear_barrier_loss of the natural logarithms of the losses, which do not depend on the loss's unit",
+        ENTEZARI_2022,
+    ),
+    Column(
         "aligned_barrier",
         "points",
         Family.LANDSCAPE,
@@ -64,6 +85,13 @@ COLUMNS: Final = (
         "nats",
         Family.LANDSCAPE,
         "linear_barrier_loss after the hidden units of one of the two seeds were permuted by weight matching",
+        AINSWORTH_2023,
+    ),
+    Column(
+        "aligned_barrier_log_loss",
+        "ln",
+        Family.LANDSCAPE,
+        "linear_barrier_log_loss after the hidden units of one of the two seeds were permuted by weight matching",
         AINSWORTH_2023,
     ),
 )

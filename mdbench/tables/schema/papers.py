@@ -35,6 +35,7 @@ MARTIN_2021_TRENDS = (
 )
 MEYER_2021 = "Meyer et al., Hutch++: optimal stochastic trace estimation (SOSA 2021)"
 ROY_2007 = "Roy and Vetterli, The effective rank (EUSIPCO 2007)"
+SONG_2012 = "Song et al., Feature selection via dependence maximization (JMLR 2012)"
 THEISEN_2023 = "Theisen et al., When are ensembles really effective? (NeurIPS 2023)"
 XIE_2024 = "Xie et al., Evaluating loss landscapes from a topology perspective (NeurIPS 2024 workshop)"
 YANG_2021 = "Yang et al., Taxonomizing local versus global structure in neural network loss landscapes (NeurIPS 2021)"
