@@ -16,7 +16,7 @@ from zoo_builder.landscape import diversity, sharpness
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
 from zoo_builder.landscape.opening import open_surface
-from zoo_builder.landscape.sharpness import METRICS, Centre, average_rises, measure, worst_rises
+from zoo_builder.landscape.sharpness import METRICS, Centre, average_rises, measure, searched_rises, worst_rises
 from zoo_builder.specification.models import cnn1d, mlp
 
 NETWORK = [metric.column for metric in METRICS if metric.of == "checkpoint"]
@@ -358,3 +358,119 @@ def test_networks_that_are_not_finite():
 
 def test_metrics_of_the_family_are_joined():
     assert set(diversity.METRICS) < set(sharpness.METRICS)
+
+
+# Where the gradient says nothing.
+
+
+def largest_rise_of_equal_outputs(classes, radius):
+    """Of the mean cross-entropy of equally frequent classes, in a ball of logits: at its centre all are equal."""
+    directions = np.random.default_rng(0).standard_normal((20_000, classes))
+    directions -= directions.mean(1, keepdims=True)
+    spike = np.append(classes - 1.0, -np.ones(classes - 1))  # by the third derivative, the steepest
+    logits = np.concatenate([directions, spike[None]])
+    logits *= radius / np.linalg.norm(logits, axis=1, keepdims=True)
+    return float((np.log(np.exp(logits).sum(1)) - logits.mean(1)).max() - math.log(classes))
+
+
+def dead(classes, dtype, constant=0.0):
+    """A network whose first units are dead; behind them, features are a constant."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, classes)).to(dtype)
+    with torch.no_grad():
+        network[0].bias.fill_(-100)
+        network[2].bias.fill_(constant)
+        network[2].weight.zero_()
+        network[4].weight.zero_()
+        network[4].bias.zero_()
+    return network.eval()
+
+
+def balanced(classes, examples, dtype, order="alternating"):
+    rng = torch.Generator().manual_seed(1)
+    labels = torch.arange(examples) % classes
+    labels = labels.sort().values if order == "sorted" else labels
+    return Data(torch.randn(examples, 5, generator=rng).to(dtype), labels)
+
+
+@pytest.mark.parametrize("order", ["alternating", "sorted"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("classes", "examples"), [(2, 40), (3, 9), (10, 500), (10, 1000), (30, 900)])
+def test_a_network_with_dead_units_is_as_sharp_as_its_output_biases(classes, examples, dtype, order):
+    data = balanced(classes, examples, dtype, order)
+    subject = Subject(open_surface([dead(classes, dtype)], (5,), dtype=dtype), data)
+    expected = largest_rise_of_equal_outputs(classes, sharpness.RADIUS)
+    assert measure(subject).networks["sharpness_worst"] == pytest.approx([expected], rel=5e-3)
+    # In units of its parameters, of which all that count are zero, it cannot be moved.
+    assert measure(subject).networks["sharpness_adaptive"] == pytest.approx([0], abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("loss", [None, functional.cross_entropy])
+def test_large_constants_behind_dead_units_do_not_hide_that_the_gradient_is_rounding(dtype, loss):
+    # Logits move by δb + δW h: as far as in a ball of the radius times √(1 + |h|²), of which the biases of h move little.
+    constant = 3.0
+    data = balanced(10, 1000, dtype)
+    subject = Subject(open_surface([dead(10, dtype, constant)], (5,), dtype=dtype, loss=loss), data)
+    reach = math.sqrt(1 + 8 * constant**2)
+    expected = largest_rise_of_equal_outputs(10, sharpness.RADIUS * reach)
+    (found,) = measure(subject).networks["sharpness_worst"]
+    assert expected * 0.998 < found < expected * 1.02
+
+
+def test_where_classes_are_not_equally_frequent_or_some_units_live_the_gradient_is_followed():
+    """And then a search over many directions finds no more."""
+    network, data = dead(4, torch.float64), balanced(4, 90, torch.float64)
+    with torch.no_grad():
+        network[0].bias[:4] = 0
+        network[2].weight.normal_(generator=torch.Generator().manual_seed(0))
+    subject = Subject(open_surface([network], (5,), dtype=torch.float64), data)
+    (found,) = measure(subject).networks["sharpness_worst"]
+    centre, start = Centre.of(subject.surface, data), torch.zeros_like(subject.surface.points)
+    assert found == worst_rises(subject.surface, data, centre, start)[0]  # to the digit
+    starts = torch.randn(1, 40, start.shape[1], generator=torch.Generator().manual_seed(2)).double()
+    searched = searched_rises(subject.surface, data, centre.losses, starts, scale=torch.ones_like(start))
+    assert found == pytest.approx(searched[0], rel=0.02)
+    directions = torch.randn(1, 2000, start.shape[1], generator=torch.Generator().manual_seed(3)).double()
+    points = subject.surface.points[:, None] + 0.1 * directions / directions.norm(dim=2, keepdim=True)
+    assert found > float(subject.surface.scores(data, points)[0].max() - centre.losses)
+
+
+def test_at_a_saddle_the_search_climbs_along_what_is_curved_upwards():
+    curvatures = np.array([1.0, -100, -50, 0.5, -100])
+    function, points = quadratic(np.diag(curvatures), np.zeros(5)), np.zeros((1, 5))
+    assert worst(function, points).tolist() == [0]  # each step goes where the loss falls most
+    surface, data = landscape(function, points)
+    starts = torch.as_tensor(np.random.default_rng(0).standard_normal((1, 4, 5)))
+    found = searched_rises(surface, data, torch.zeros(1).double(), starts, scale=torch.ones(1, 5).double())
+    assert found == pytest.approx([0.5 * 0.1**2], rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_product_of_weights_that_are_zero_is_a_saddle(dtype):
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)).to(dtype)
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    x = torch.linspace(-1, 1, 50)[:, None].to(dtype)
+    surface = open_surface([network], (1,), loss=lambda out, y: 0.5 * (out - y).square().mean(), dtype=dtype)
+    found = measure(Subject(surface, Data(x, x))).networks
+    # ½ E x² (1 − uv)², and uv is at least −r²/2.
+    power = 0.5 * float(x.square().mean())
+    expected = power * ((1 + sharpness.RADIUS**2 / 2) ** 2 - 1)
+    assert found["sharpness_worst"] == pytest.approx([expected], rel=1e-3)
+    assert found["sharpness_adaptive"].tolist() == [0]
+
+
+def test_company_changes_nothing_where_the_gradient_says_nothing():
+    data = balanced(4, 80, torch.float64)
+    torch.manual_seed(3)
+    other = copy.deepcopy(dead(4, torch.float64))
+    for parameter in other.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    made, names = [other, dead(4, torch.float64), other], ["other", "dead", "again"]
+    together = measure(Subject(open_surface(made, (5,), dtype=torch.float64), data, names=names)).networks
+    for row in range(3):
+        surface = open_surface([made[row]], (5,), dtype=torch.float64)
+        alone = measure(Subject(surface, data, names=[names[row]])).networks
+        for column, values in alone.items():
+            assert values[0] == pytest.approx(together[column][row], rel=1e-9), column

@@ -56,7 +56,7 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("hessian", hessian.METRICS, hessian.measure),
         Family("connectivity", connectivity.METRICS, connectivity.measure),
         Family("similarity", similarity.METRICS, similarity.measure),
-        Family("sharpness", sharpness.METRICS, sharpness.measure),
+        Family("sharpness", sharpness.METRICS, sharpness.measure, edition=2),
         Family("spectra", spectra.METRICS, spectra.measure),
         Family("topology", topology.METRICS, topology.measure),
         Family("memorization", memorization.METRICS, memorization.measure),
