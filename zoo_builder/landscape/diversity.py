@@ -71,12 +71,13 @@ def measure(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Missing]:
         missing.because(NO_TEST, columns)
         return missing.fill({}, columns), missing
     found = {column: np.full(len(subject.groups), np.nan) for column in columns}
-    labels, finite = subject.test.targets.cpu(), outputs.finite(subject.test_logits).cpu().numpy()
+    logits, labels = outputs.by_position(subject.test_logits, subject.test.targets.cpu())
+    finite = outputs.finite(subject.test_logits).cpu().numpy()
     for at, rows in enumerate(subject.groups):
         if len(rows) < 2 or not finite[list(rows)].all():
             continue
-        logits = subject.test_logits[list(rows)].cpu()
-        probabilities, predictions = logits.double().softmax(2), logits.argmax(2).numpy()
+        some = logits[list(rows)].cpu()
+        probabilities, predictions = some.double().softmax(2), some.argmax(2).numpy()
         together = ensemble_error(probabilities, labels)
         error = 100 * (predictions != labels.numpy()).mean()
         found["ensemble_test_error"][at] = together

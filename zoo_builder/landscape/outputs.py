@@ -54,6 +54,21 @@ def finite(logits: Tensor) -> Tensor:
     return torch.isfinite(logits).flatten(1).all(1)
 
 
+def by_position(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return outputs (S, N, K) and labels (N,) of all that is classified: examples, or every position of every example.
+
+    Positions whose label is below zero, and so no class, are left out.
+
+    Parameters
+    ----------
+    logits : (S, n, K, …).
+    labels : int64 (n, …).
+    """
+    known = labels.flatten().to(logits.device) >= 0
+    values = logits.movedim(2, -1).flatten(1, -2)
+    return (values, labels.flatten()) if known.all() else (values[:, known], labels.flatten()[known.to(labels.device)])
+
+
 def _parted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits of the labels (S, n), and all of them (S, n, K) with −∞ in the labels' places."""
     values = logits.double()

@@ -55,7 +55,7 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("performance", performance.METRICS, performance.measure),
         Family("hessian", hessian.METRICS, hessian.measure),
         Family("connectivity", connectivity.METRICS, connectivity.measure),
-        Family("similarity", similarity.METRICS, similarity.measure),
+        Family("similarity", similarity.METRICS, similarity.measure, edition=2),
         Family("sharpness", sharpness.METRICS, sharpness.measure, edition=2),
         Family("spectra", spectra.METRICS, spectra.measure),
         Family("topology", topology.METRICS, topology.measure),
