@@ -32,7 +32,7 @@ from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.surface import Layout
 from zoo_builder.specification.models import mlp
 
-SHORT = Training(steps=5, batch_size=16)
+SHORT = Training(steps=5, batch_size=16, learning_rate=0.2)
 LOSSES = st.floats(0, 100)
 ERRORS = st.integers(0, 1000).map(lambda wrong: wrong / 10)
 
@@ -201,12 +201,14 @@ def test_minima_on_a_circle_are_connected_by_a_curve_and_not_by_a_line():
     assert found["mode_connectivity_loss"] == pytest.approx(-max(loss(t, best) for t in INTERIOR), abs=2e-4)
     assert abs(found["mode_connectivity_loss"]) < 2e-3
     # Its loss is of its own, and its layers are not known.
-    nan = {"mode_connectivity", "mode_connectivity_peak", "linear_barrier", "aligned_barrier", "aligned_barrier_loss"}
+    nan = {column for column in found if not column.endswith("_loss") or "aligned" in column or "log" in column}
     assert {column for column, value in found.items() if np.isnan(value)} == nan
     (reason,) = measured.configuration_reasons.values()
     assert reason == (
         "mode_connectivity, mode_connectivity_peak, linear_barrier: the loss is of one's own, and has no errors; "
-        "aligned_barrier, aligned_barrier_loss: the network has layers whose hidden units are not known"
+        "mode_connectivity_log_loss, linear_barrier_log_loss: the loss is not finite and above zero all the way; "
+        "aligned_barrier, aligned_barrier_loss, aligned_barrier_log_loss: the network has layers whose hidden units are not "
+        "known"
     )
 
 
@@ -257,16 +259,101 @@ def test_everything_is_what_plain_pytorch_finds(networks, data, norm):
     losses, errors = zip(*(scores_at(one, point, sample) for point in (start, end)), strict=True)
     curve = [scores_at(one, (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end, sample) for t in INTERIOR]
     line = [scores_at(one, (1 - t) * start + t * end, sample) for t in INTERIOR]
-    for kind, (at, ends, of_curve) in {
-        "_loss": (0, losses, [loss for loss, _ in curve]),
-        "": (1, errors, [error for _, error in curve]),
-    }.items():
+    for kind, ends, of_curve, of_line in (
+        ("_log_loss", np.log(losses), *([math.log(loss) for loss, _ in way] for way in (curve, line))),
+        ("_loss", losses, *([loss for loss, _ in way] for way in (curve, line))),
+        ("", errors, *([error for _, error in way] for way in (curve, line))),
+    ):
         deviations = [sum(ends) / 2 - value for value in (ends[0], *of_curve, ends[1])]
         assert found[f"mode_connectivity{kind}"] == pytest.approx(max(deviations, key=abs), abs=1e-9)
-        above = [values[at] - (1 - t) * ends[0] - t * ends[1] for t, values in zip(INTERIOR, line, strict=True)]
+        above = [value - (1 - t) * ends[0] - t * ends[1] for t, value in zip(INTERIOR, of_line, strict=True)]
         assert found[f"linear_barrier{kind}"] == pytest.approx(max(above), abs=1e-9)
     assert found["mode_connectivity_peak"] == pytest.approx(-max(error for _, error in curve), abs=1e-9)
+    assert found["mode_connectivity_peak_loss"] == pytest.approx(-max(loss for loss, _ in curve), abs=1e-9)
     assert max(deviations, key=abs) < -1  # this pair tells something
+
+
+# Learning rates.
+
+
+def regressions(scale=1.0, seeds=(0, 1), factor=1.0):
+    """Two networks that were fitted to a function of inputs of some scale, and the loss that they were fitted by."""
+    rng = torch.Generator().manual_seed(0)
+    x = (torch.rand(200, 2, generator=rng) * 4 - 2).double()
+    data = Data(scale * x, torch.sin(2 * x[:, :1]) + x[:, 1:].square() / 2)
+    made = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = nn.Sequential(
+                nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1)
+            ).double()
+        optimizer = torch.optim.Adam(network.parameters(), 0.01)
+        for _ in range(300):
+            optimizer.zero_grad()
+            squared(network(data.inputs), data.targets).backward()
+            optimizer.step()
+        made.append(network.eval())
+    surface = open_surface(made, (2,), loss=lambda out, y: factor * squared(out, y), dtype=torch.float64)
+    return Subject(surface, data, names=[f"seed {seed}" for seed in seeds])
+
+
+def rates_of(asked, steps=200):
+    every = pairs(range(len(asked.surface)))
+    start, end = (asked.surface.points[list(rows)] for rows in zip(*every, strict=True))
+    rngs = [asked.pair_rng(pair, "mode connectivity") for pair in every]
+    draws = connectivity.Draws.of(rngs, Training(steps=steps), len(asked.train), start)
+    return connectivity.learning_rates(asked.surface.part([0] * len(every)), asked.train, start, end, draws, 0.9)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_a_regression_is_trained_at_a_rate_that_fits_its_loss(scale):
+    """Nearly as well as at the best of all rates, where at the one of classes it diverges or ends in a constant."""
+    asked = regressions(scale)
+    found = measure(asked, Training(steps=400)).configurations
+    fixed = {
+        4.0**power: measure(asked, Training(steps=400, learning_rate=0.2 * 4.0**power)).configurations
+        for power in range(-8, 2)
+    }
+    peaks = {factor: -values["mode_connectivity_peak_loss"][0] for factor, values in fixed.items()}
+    (peak,) = -found["mode_connectivity_peak_loss"]
+    if scale > 1:
+        assert not peaks[1] < 3 * peak
+    assert peak < 2.5 * np.nanmin(list(peaks.values()))
+    assert found["mode_connectivity_log_loss"][0] > -found["linear_barrier_log_loss"][0]
+    # The straight line is as it was, whatever the rate.
+    assert found["linear_barrier_loss"] == fixed[1.0]["linear_barrier_loss"]
+
+
+def test_rates_follow_the_scale_of_the_loss_and_logarithms_do_not_see_it():
+    plain, larger, smaller = (regressions(factor=factor) for factor in (1, 4.0**4, 4.0**-4))
+    rates = rates_of(plain)
+    assert rates_of(larger).tolist() == (rates / 4**4).tolist()
+    assert rates_of(smaller).tolist() == (rates * 4**4).tolist()
+    found, other = (measure(asked, Training(steps=100)).configurations for asked in (plain, smaller))
+    for column in ("mode_connectivity", "linear_barrier", "aligned_barrier"):
+        assert other[f"{column}_log_loss"] == pytest.approx(found[f"{column}_log_loss"], abs=1e-6)
+        assert other[f"{column}_loss"] == pytest.approx(found[f"{column}_loss"] / 4**4, rel=1e-6)
+
+
+def test_a_rate_is_found_alike_in_any_company():
+    together = rates_of(regressions(30.0, seeds=(0, 1, 2)))
+    assert together[0] == rates_of(regressions(30.0))[0]
+
+
+def test_rates_that_are_given_are_taken(networks, data):
+    """By the settings, or by what classes are trained with where nothing is said."""
+    some = networks[False][:2]
+    left, given, other = (
+        measure(subject(some, data, settings=Settings(curve_learning_rate=rate))).configurations[
+            "mode_connectivity_loss"
+        ]
+        for rate in (None, connectivity.OF_CLASSES, 0.01)
+    )
+    assert left == given
+    assert other != given
+    said = measure(subject(some, data), Training(learning_rate=0.01)).configurations["mode_connectivity_loss"]
+    assert other == said
 
 
 # What may not change.
@@ -363,9 +450,11 @@ def test_what_cannot_be_measured_is_nan_with_a_reason(networks, data):
 def test_a_curve_that_diverged_is_nan_and_the_lines_are_not(networks, data):
     measured = measure(subject(networks[False][:2], data), Training(steps=20, learning_rate=1e30))
     finite = {column for column, values in measured.configurations.items() if np.isfinite(values).all()}
-    assert finite == {"linear_barrier", "linear_barrier_loss", "aligned_barrier", "aligned_barrier_loss"}
+    assert finite == {metric.column for metric in METRICS if "barrier" in metric.column}
+    columns = "mode_connectivity, mode_connectivity_peak, mode_connectivity_loss, mode_connectivity_peak_loss"
     assert measured.configuration_reasons == {
-        0: "mode_connectivity, mode_connectivity_peak, mode_connectivity_loss: the loss is not finite all the way"
+        0: f"{columns}: the loss is not finite all the way; "
+        "mode_connectivity_log_loss: the loss is not finite and above zero all the way"
     }
 
 

@@ -2,14 +2,18 @@
 
 Three ways lead from one to the other: a trained curve, the straight line, and the straight line after the hidden units of the
 other have been put into the order in which they resemble the first one's. On each of them the loss and the error on training
-examples are looked at. Normalization's statistics are taken anew at every point, ends included, as in Garipov et al.'s
-evaluation: a network that kept statistics of its own training would else have a barrier with itself.
+examples are looked at; where there are no classes, the loss alone. Normalization's statistics are taken anew at every point,
+ends included, as in Garipov et al.'s evaluation: a network that kept statistics of its own training would else have a barrier
+with itself.
+
+Losses of regressions, or of equations, mean something in their own unit and in proportion to each other: beside the
+differences of losses stand those of their natural logarithms, which do not depend on the unit.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +26,8 @@ from zoo_builder.landscape.metric import Measured, Metric, Subject
 from zoo_builder.landscape.surface import Surface
 from zoo_builder.training import Descent, UnknownLayerError
 
+Floats: TypeAlias = NDArray[np.float64]
+
 #: Where ways are looked at, ends aside.
 INTERIOR: Final = (0.25, 0.5, 0.75)
 
@@ -29,13 +35,28 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("mode_connectivity", "configuration", -100, 100, cost="1,200 gradients of 32 examples a pair"),
     Metric("mode_connectivity_peak", "configuration", -100, 0),
     Metric("mode_connectivity_loss", "configuration"),
+    Metric("mode_connectivity_peak_loss", "configuration"),
+    Metric("mode_connectivity_log_loss", "configuration"),
     Metric("linear_barrier", "configuration", -100, 100, cost="6 passes a pair"),
     Metric("linear_barrier_loss", "configuration"),
+    Metric("linear_barrier_log_loss", "configuration"),
     Metric("aligned_barrier", "configuration", -100, 100, cost="6 passes a pair"),
     Metric("aligned_barrier_loss", "configuration"),
+    Metric("aligned_barrier_log_loss", "configuration"),
 )
 _OF_ERRORS: Final = ("mode_connectivity", "mode_connectivity_peak", "linear_barrier", "aligned_barrier")
-_ALIGNED: Final = ("aligned_barrier", "aligned_barrier_loss")
+_ALIGNED: Final = ("aligned_barrier", "aligned_barrier_loss", "aligned_barrier_log_loss")
+
+_NOT_ABOVE_ZERO: Final = "the loss is not finite and above zero all the way"
+
+#: The learning rate of curves between networks that were trained with cross-entropy.
+OF_CLASSES: Final = 0.2
+#: Steps of a trial of a learning rate; by what factor trials' rates differ; how many there are at most in one direction.
+TRIAL: Final = 60
+FACTOR: Final = 4
+MOST_TRIALS: Final = 20
+#: What loss is nearly the least of the trials': so much more, as a share of it.
+NEARLY: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,13 +69,14 @@ class Training:
     ----------
     steps, batch_size : how many, and of how many examples, drawn with replacement.
     learning_rate : at the beginning. A middle point moves a curve by at most half its own way, and its gradient is at most
-        half the network's, so that this is at most a quarter of it where the network is.
+        half the network's, so that this is at most a quarter of it where the network is. None for `OF_CLASSES` where the
+        loss is the cross-entropy of classes, and elsewhere for what `learning_rates` finds.
     momentum : share of the velocity that is kept at a step.
     """
 
     steps: int = 1200
     batch_size: int = 32
-    learning_rate: float = 0.2
+    learning_rate: float | None = None
     momentum: float = 0.9
 
 
@@ -102,23 +124,92 @@ def train_curves(
     The middle points, (S, P).
     """
     how = how or Training()
-    shape = (how.steps, how.batch_size)
-    drawn = [(rng.random(how.steps), rng.integers(0, len(data), shape)) for rng in rngs]
-    times = torch.as_tensor(np.array([t for t, _ in drawn]), device=start.device).to(start.dtype)
-    chosen = torch.as_tensor(np.array([examples for _, examples in drawn]))
+    draws = Draws.of(rngs, how, len(data), start)
+    if how.learning_rate is not None or surface.classifies:
+        rate = OF_CLASSES if how.learning_rate is None else how.learning_rate
+        rates = torch.full((len(start),), rate, dtype=torch.float64)
+    else:
+        rates = learning_rates(surface, data, start, end, draws, how.momentum)
+    falling = [rates * (1 + math.cos(math.pi * step / how.steps)) / 2 for step in range(how.steps)]
+    return _descended(surface, data, start, end, draws, falling, how.momentum)[0]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the steps of S curves are taken on: places t (S, steps), and numbers of examples (S, steps, batch)."""
+
+    times: Tensor
+    examples: Tensor
+
+    @classmethod
+    def of(cls, rngs: Sequence[np.random.Generator], how: Training, examples: int, like: Tensor) -> "Draws":
+        """Draw them, of each curve by its own generator."""
+        shape = (how.steps, how.batch_size)
+        drawn = [(rng.random(how.steps), rng.integers(0, examples, shape)) for rng in rngs]
+        times = torch.as_tensor(np.array([t for t, _ in drawn]), device=like.device).to(like.dtype)
+        return cls(times, torch.as_tensor(np.array([chosen for _, chosen in drawn])))
+
+
+def learning_rates(surface: Surface, data: Data, start: Tensor, end: Tensor, draws: Draws, momentum: float) -> Tensor:
+    """Return the learning rate that each curve's training is to begin with, float64 (S,): found by short trials.
+
+    Losses differ in scale, and so do the rates that fit them. Rates of 0.2 times powers of 4 are tried by 60 steps each, all
+    on the same draws: from 0.2 upwards as long as the mean loss of the second half of the steps falls, or else downwards
+    as long as it falls or is not finite. Of those tried it is the smallest whose loss is nearly the least.
+
+    Parameters
+    ----------
+    surface, data, start, end, draws : as they will be trained.
+    momentum : of the descent.
+    """
+    steps = min(TRIAL, draws.times.shape[1])
+
+    def trial(rates: Tensor) -> Tensor:
+        losses = _descended(surface, data, start, end, draws, [rates] * steps, momentum)[1]
+        reached = losses[steps // 2 :].mean(0)
+        return torch.where(torch.isfinite(reached), reached, torch.inf)
+
+    first = torch.full((len(start),), OF_CLASSES, dtype=torch.float64)
+    tried, reached = [first], [trial(first)]
+    moved = torch.zeros(len(start), dtype=torch.bool)
+    for factor in (FACTOR, 1 / FACTOR):
+        going, lowest = ~moved, reached[0]
+        for power in range(1, MOST_TRIALS + 1):
+            tried.append(first * factor**power)
+            # In whatever company, a curve's own trials end where its own loss no longer falls.
+            reached.append(torch.where(going, trial(tried[-1]), torch.inf))
+            going &= (reached[-1] < lowest) | (torch.isinf(lowest) & (factor < 1))
+            if not going.any():
+                break
+            lowest = torch.where(going, reached[-1], lowest)
+            moved |= going
+    rates, losses = torch.stack(tried), torch.stack(reached)
+    lowest = losses.amin(0)
+    return torch.where(losses <= lowest + NEARLY * lowest.abs(), rates, torch.inf).amin(0)
+
+
+def _descended(
+    surface: Surface,
+    data: Data,
+    start: Tensor,
+    end: Tensor,
+    draws: Draws,
+    rates: Sequence[Tensor],
+    momentum: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the middle points of curves (S, P) after steps at rates (S,) each, and the losses (steps, S) before them."""
     middle = (start + end) / 2
-    descent = Descent([middle], how.momentum, middle.new_zeros(len(middle)))
-    for step in range(how.steps):
-        t = times[:, step, None]
-        _, slopes = surface.gradients(data, bezier(start, middle, end, t), chosen[:, step], training=True)
-        rate = how.learning_rate * (1 + math.cos(math.pi * step / how.steps)) / 2
-        descent.step([2 * t * (1 - t) * slopes], middle.new_full((len(middle),), rate))
-    return middle
+    descent = Descent([middle], momentum, middle.new_zeros(len(middle)))
+    losses = []
+    for step, rate in enumerate(rates):
+        t = draws.times[:, step, None]
+        loss, slopes = surface.gradients(data, bezier(start, middle, end, t), draws.examples[:, step], training=True)
+        descent.step([2 * t * (1 - t) * slopes], rate.to(middle.device))
+        losses.append(loss)
+    return middle, torch.stack(losses)
 
 
-def along(
-    surface: Surface, data: Data, way: Callable[[float], Tensor]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def along(surface: Surface, data: Data, way: Callable[[float], Tensor]) -> tuple[Floats, Floats]:
     """Return losses and errors in % at the interior points of ways, (S, 3) each.
 
     Parameters
@@ -135,12 +226,12 @@ def along(
     return losses, _where_finite(errors, losses)
 
 
-def _where_finite(errors: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
+def _where_finite(errors: Floats, losses: Floats) -> Floats:
     """Return errors as NaN where the loss is not finite: such outputs say no class."""
     return np.where(np.isfinite(losses), errors, np.nan)
 
 
-def connectivity(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> NDArray[np.float64]:
+def connectivity(ends: Floats, interior: Floats) -> Floats:
     """Return mode connectivity (e(0) + e(1)) / 2 − e(t*), t* where its absolute value is largest, of equals the first.
 
     Yang et al., Taxonomizing local versus global structure in neural network loss landscapes (NeurIPS 2021), equation 2.
@@ -155,11 +246,11 @@ def connectivity(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> ND
     # So written, the deviations at the two ends differ by their sign alone, rounding included.
     deviations = ((ends[:, :1] - values) + (ends[:, 1:] - values)) / 2
     largest = np.abs(deviations).round(9).argmax(1)  # errors in % are often equal but for rounding
-    found: NDArray[np.float64] = np.take_along_axis(deviations, largest[:, None], 1)[:, 0]
+    found: Floats = np.take_along_axis(deviations, largest[:, None], 1)[:, 0]
     return found
 
 
-def barrier(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> NDArray[np.float64]:
+def barrier(ends: Floats, interior: Floats) -> Floats:
     """Return how far values rise above the straight line between those at the ends: max over t of e(t) − (1−t) e(0) − t e(1).
 
     Entezari et al., The role of permutation invariance in linear mode connectivity of neural networks (ICLR 2022), definition
@@ -172,7 +263,7 @@ def barrier(ends: NDArray[np.float64], interior: NDArray[np.float64]) -> NDArray
     interior : (S, 3), e at `INTERIOR`.
     """
     t = np.array(INTERIOR)
-    found: NDArray[np.float64] = (interior - ((1 - t) * ends[:, :1] + t * ends[:, 1:])).max(1)
+    found: Floats = (interior - ((1 - t) * ends[:, :1] + t * ends[:, 1:])).max(1)
     return found
 
 
@@ -185,8 +276,9 @@ def measure(subject: Subject, how: Training | None = None) -> Measured:
     Parameters
     ----------
     subject : what is measured.
-    how : how curves are trained.
+    how : how curves are trained; by default, as the subject's settings say.
     """
+    how = how or Training(learning_rate=subject.settings.curve_learning_rate)
     measured = Measured(configurations={metric.column: np.full(len(subject.groups), np.nan) for metric in METRICS})
     finite = torch.isfinite(subject.surface.points).all(1).tolist()
     reasons: dict[int, dict[str, list[str]]] = {at: {} for at in range(len(subject.groups))}
@@ -203,8 +295,9 @@ def measure(subject: Subject, how: Training | None = None) -> Measured:
         values, missing = _of_pairs(subject, every, how)
         owner = np.repeat(list(measurable), [len(found) for found in measurable.values()])
         for at in measurable:
-            for column, of_pair in values.items():
-                mean = of_pair[owner == at].mean()
+            for metric in METRICS:
+                column = metric.column
+                mean = values[column][owner == at].mean()
                 measured.configurations[column][at] = mean if np.isfinite(mean) else np.nan
                 if not np.isfinite(mean):
                     why = missing.get(column, "the loss is not finite all the way")
@@ -218,8 +311,8 @@ def measure(subject: Subject, how: Training | None = None) -> Measured:
 
 
 def _of_pairs(
-    subject: Subject, every: Sequence[tuple[int, int]], how: Training | None
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
+    subject: Subject, every: Sequence[tuple[int, int]], how: Training
+) -> tuple[dict[str, Floats], dict[str, str]]:
     """Return what is measured of each pair, column → (pairs,), and why a column is missing."""
     surface, sample = subject.surface, subject.sample
     first, second = map(list, zip(*every, strict=True))
@@ -230,18 +323,23 @@ def _of_pairs(
     end_losses, end_errors = (np.stack([found[first], found[second]], 1) for found in of_ends)
     end_errors = _where_finite(end_errors, end_losses)
 
-    values: dict[str, NDArray[np.float64]] = {}
-    missing: dict[str, str] = {}
+    values: dict[str, Floats] = {}
+    missing = {metric.column: _NOT_ABOVE_ZERO for metric in METRICS if metric.column.endswith("log_loss")}
+
+    def told(name: str, found: Callable[[Floats, Floats], Floats], losses: Floats, errors: Floats) -> None:
+        """Say what is found between the ends and inside, of errors, of losses, and of the logarithms of losses."""
+        values[name], values[f"{name}_loss"] = found(end_errors, errors), found(end_losses, losses)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values[f"{name}_log_loss"] = found(np.log(end_losses), np.log(losses))
+
     middle = train_curves(
         between, subject.train, start, end, [subject.pair_rng(pair, "mode connectivity") for pair in every], how
     )
     losses, errors = along(between, sample, lambda t: bezier(start, middle, end, t))
-    values["mode_connectivity"] = connectivity(end_errors, errors)
-    values["mode_connectivity_peak"] = -errors.max(1)
-    values["mode_connectivity_loss"] = connectivity(end_losses, losses)
+    told("mode_connectivity", connectivity, losses, errors)
+    values["mode_connectivity_peak"], values["mode_connectivity_peak_loss"] = -errors.max(1), -losses.max(1)
 
-    losses, errors = along(between, sample, lambda t: torch.lerp(start, end, t))
-    values["linear_barrier"], values["linear_barrier_loss"] = barrier(end_errors, errors), barrier(end_losses, losses)
+    told("linear_barrier", barrier, *along(between, sample, lambda t: torch.lerp(start, end, t)))
 
     try:
         units = hidden_units(surface.network(0), sample.shape)
@@ -250,11 +348,7 @@ def _of_pairs(
         missing |= dict.fromkeys(_ALIGNED, "the network has layers whose hidden units are not known")
     else:
         like_start = aligned(surface.layout, units, start, end)
-        losses, errors = along(between, sample, lambda t: torch.lerp(start, like_start, t))
-        values["aligned_barrier"], values["aligned_barrier_loss"] = (
-            barrier(end_errors, errors),
-            barrier(end_losses, losses),
-        )
+        told("aligned_barrier", barrier, *along(between, sample, lambda t: torch.lerp(start, like_start, t)))
     if not surface.classifies:
         missing = dict.fromkeys(_OF_ERRORS, "the loss is of one's own, and has no errors") | missing
     return values, missing

@@ -48,11 +48,14 @@ class Settings:
     train_sample : training examples that losses, outputs and curvatures are means over.
     test_sample : test examples that pruned networks are tried on.
     topology_sample : training examples that the loss is sampled on over grids.
+    curve_learning_rate : that curves between networks are trained with; None for what is said at
+        `zoo_builder.landscape.connectivity.Training`.
     """
 
     train_sample: int = 1000
     test_sample: int = 2000
     topology_sample: int = 256
+    curve_learning_rate: float | None = None
 
 
 class Subject:

@@ -54,7 +54,7 @@ FAMILIES: Final[dict[str, Family]] = {
     for family in (
         Family("performance", performance.METRICS, performance.measure),
         Family("hessian", hessian.METRICS, hessian.measure),
-        Family("connectivity", connectivity.METRICS, connectivity.measure),
+        Family("connectivity", connectivity.METRICS, connectivity.measure, edition=2),
         Family("similarity", similarity.METRICS, similarity.measure, edition=2),
         Family("sharpness", sharpness.METRICS, sharpness.measure, edition=2),
         Family("spectra", spectra.METRICS, spectra.measure),
