@@ -40,13 +40,35 @@ def test_md_tree_finds_the_thresholds_of_the_plain_loop(kind, task):
     for seed in range(3):
         sample = table.sample(80, random_state=seed)
         tree = kind()
-        tree.fit(sample[kind.columns[task]], sample[task], TASKS[task])
-        ours = {"hessian_t": "log_hessian_trace", "CKA": "output_cka"}
+        tree.fit(sample, sample[task], TASKS[task])
+        ours = {"hessian_t": "log_hessian_trace", "CKA": "mixup_cka"}
         features = sample[[ours.get(name, name) for name in reference.TREES[plain][1]]].to_numpy()
         expected = reference.fit_thresholds(plain, features, words(sample[task], task))
         np.testing.assert_allclose(tree.thresholds, expected, rtol=0, atol=1e-12)
         walk = reference.TREES[plain][0]
         np.testing.assert_array_equal(words(tree.predict(sample), task), walk(features, expected))
+
+
+@pytest.mark.parametrize(
+    "name", ["md_tree_cka", "landscape_tree", "logistic_regression", "nearest_neighbours", "random_forest", "xgboost"]
+)
+def test_a_zoo_needs_one_kind_of_cka_and_either_is_answered_by_its_own_name(name):
+    case = load_cases("cifar10/optimizer/few-shot/8")[0]
+    method = load_method(find_method(name))
+    said = {}
+    for kept, other in (("output_cka", "mixup_cka"), ("mixup_cka", "output_cka")):
+        tables = [toy.table(seed=seed).drop(columns=other) for seed in range(2)]
+        clean, noisy = (
+            type(zoo).from_table(zoo.name, zoo.title, table, zoo.moves, zoo.provenance)
+            for zoo, table in zip((CLEAN, NOISY), tables, strict=True)
+        )
+        said[kept] = ask(method, split(case, clean, noisy))
+        assert kept in said[kept].columns
+    assert (said["output_cka"].predicted != said["mixup_cka"].predicted).any()
+    preferred = "mixup_cka" if name in ("md_tree_cka", "landscape_tree") else "output_cka"
+    both = ask(method, split(case, CLEAN, NOISY))
+    assert preferred in both.columns
+    assert len(both.columns) == len(said[preferred].columns)
 
 
 @st.composite
@@ -133,7 +155,7 @@ def test_what_could_not_be_measured_is_above_every_threshold():
 @pytest.mark.parametrize("name", sorted(named_methods()))
 def test_every_baseline_bears_what_could_not_be_measured(name):
     table = toy.table(seed=2)
-    table.loc[::7, "output_cka"] = np.nan
+    table.loc[::7, ["output_cka", "mixup_cka"]] = np.nan
     gaps = type(NOISY).from_table(NOISY.name, NOISY.title, table, NOISY.moves, NOISY.provenance)
     case = load_cases("cifar10/optimizer/few-shot/8")[0]
     for train, test in ((CLEAN, gaps), (gaps, CLEAN)):

@@ -99,6 +99,19 @@ def test_a_declared_column_comes_alone():
     assert list(Spy.given[-1].columns) == ["train_error"]
 
 
+def test_of_alternatives_comes_the_first_that_both_zoos_have():
+    def asked(*names):
+        class Some(Spy):
+            columns = list(names)
+
+        return ask(as_method(Some), ROWS).columns
+
+    assert asked("train_error|train_loss") == ("train_error",)
+    assert asked("hessian_trace|train_error|train_loss", "train_error") == ("train_error",)
+    with pytest.raises(MethodError, match=r"it wants column 'hessian_trace\|alpha_mean', which zoo .* does not have"):
+        asked("hessian_trace|alpha_mean")
+
+
 def test_an_inductive_method_gets_no_column_that_places_a_row_among_the_others():
     class Alone(Spy):
         pass

@@ -52,6 +52,7 @@ def table(noise: float = 0.3, seed: int = 0) -> pd.DataFrame:
         mode_connectivity=-2 * cold + jitter(1),
         mode_connectivity_peak=-(train + 2 * cold + jitter(1)).clip(0, 100),
         output_cka=(0.7 - 0.1 * cold + jitter(0.03)).clip(0, 1),
+        mixup_cka=(0.6 - 0.1 * cold + jitter(0.03)).clip(0, 1),
     )
 
 
@@ -91,7 +92,7 @@ def networks(
         sha256="0" * 64,
     )
     one.loc[0, ["test_error", "test_loss", "generalization_gap", "train_error", "train_loss"]] = np.nan
-    one = one[[c for c in one if not c.startswith(("log_", "mode_", "output_"))]]
+    one = one[[c for c in one if not c.startswith(("log_", "mode_", "output_", "mixup_"))]]
 
     known = one.groupby("configuration", sort=False)
     for column in ("test_error", "test_loss", "train_error", "train_loss", "generalization_gap"):

@@ -4,6 +4,7 @@ from .method import (
     Method as Method,
     MethodError as MethodError,
     Track as Track,
+    alternatives as alternatives,
     as_method as as_method,
     find_method as find_method,
     load_method as load_method,

@@ -4,7 +4,8 @@ A method is a Python object with ``fit(models, labels, task)`` and ``predict(mod
 scikit-learn estimator or pipeline is one as it stands. Beside it, as attributes or as names in its file, may stand
 
 ``name``       what to call it; the file's name without ``.py`` where it is not given
-``columns``    the columns it wants, or a mapping task → columns where it does not answer every task alike
+``columns``    the columns it wants, or a mapping task → columns where it does not answer every task alike; ``"a|b"`` is
+               a, or b in cases whose zoos have no a
 ``track``      ``"inductive"`` (the default) or ``"transductive"``: it uses the test table as a batch
 ``zero_shot``  ``True`` where it is not trained at all; it then needs no ``fit``
 """
@@ -55,7 +56,8 @@ class Method:
     Attributes
     ----------
     name : what results call it.
-    columns : task → the columns it gets; every task it answers is a key. None: every task, with the default columns.
+    columns : task → the columns it wants, see `alternatives`; every task it answers is a key. None: every task, with the
+        default columns.
     track : whether it sees test rows one by one or as a batch.
     zero_shot : whether it is not trained at all.
     prototype : the object or class that stands in the file; never fitted itself.
@@ -119,6 +121,11 @@ def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | 
     return Method(title, columns, track, bool(zero_shot), thing)
 
 
+def alternatives(column: str) -> tuple[str, ...]:
+    """Return the columns that a method would have, as it declares them in one text, the one that it prefers first."""
+    return tuple(column.split("|"))
+
+
 def _columns(title: str, declared: Any, track: Track) -> dict[str, tuple[str, ...]] | None:
     if declared is None:
         return None
@@ -131,7 +138,8 @@ def _columns(title: str, declared: Any, track: Track) -> dict[str, tuple[str, ..
                 f"method {title}: columns must be a list of column names, or a mapping task → such a list"
             )
         try:
-            check_visible(names, transductive=track == "transductive")
+            every = [one for column in names for one in alternatives(column)]
+            check_visible(every, transductive=track == "transductive")
             columns[find_task(task).name] = tuple(dict.fromkeys(names))
         except MdbenchError as error:
             raise MethodError(f"method {title}: {error}") from error

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mdbench.cases import CaseRows, codes
-from mdbench.methods.method import Method, MethodError, describe, own_frames
+from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
 from mdbench.tables import COLUMNS, Family, Task
 
 #: How the reason begins where a zoo lacks what a method looks at.
@@ -52,15 +52,18 @@ def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
     Raises
     ------
     MethodError
-        A declared column is in neither zoo, or in one of them only.
+        A declared column, or each of its alternatives, is in neither zoo, or in one of them only.
     """
     if method.columns is not None:
-        columns = method.columns[rows.task.name]
-        for column in columns:
-            if column not in rows.train.table or column not in rows.test.table:
-                which = rows.case.train if column not in rows.train.table else rows.case.test
-                raise MethodError(f"{WANTS_COLUMN} {column!r}, which zoo {which} does not have")
-        return columns
+        found = {}
+        for wanted in method.columns[rows.task.name]:
+            names = [name for name in alternatives(wanted) if name in rows.train.table]
+            both = [name for name in names if name in rows.test.table]
+            if not both:
+                which = rows.case.test if names else rows.case.train
+                raise MethodError(f"{WANTS_COLUMN} {wanted!r}, which zoo {which} does not have")
+            found[both[0]] = None
+        return tuple(found)
     return tuple(
         name
         for name, column in COLUMNS.items()

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mdbench.cases import Case, selections
-from mdbench.methods import WANTS_COLUMN, MethodError, load_method, named_methods
+from mdbench.methods import WANTS_COLUMN, MethodError, alternatives, load_method, named_methods
 from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, Prescription, Result, Score
 from mdbench.tables import COLUMNS, TASKS, VISIBLE_FAMILIES, Family, zoo_names
 
@@ -263,7 +263,8 @@ def show_methods() -> None:
         tasks = (
             "every task" if method.columns is None or set(method.columns) == set(TASKS) else ", ".join(method.columns)
         )
-        used = {column for columns in (method.columns or {}).values() for column in columns}
+        wanted = {column for columns in (method.columns or {}).values() for column in columns}
+        used = {name for column in wanted for name in alternatives(column)}
         families = dict.fromkeys(COLUMNS[column].family for column in COLUMNS if column in used)
         kind = "not trained" if method.zero_shot else method.track
         about = f"[dim]answers {tasks}; {kind}; sees[/] {_sees(families)}"

@@ -1,7 +1,8 @@
 """The published benchmark of Zhou et al. (ICML 2024), read from a clone of its repository.
 
 The published names appear here and nowhere else. Only measurements are read: RFI and labels are derived again from the
-test accuracies by `mdbench.tables.labels`.
+test accuracies by `mdbench.tables.labels`. What is published as CKA is, by the code that it comes with, of probabilities on
+mixtures of examples.
 """
 
 from pathlib import Path
@@ -32,7 +33,7 @@ COLUMNS: Final = {
     "hessian_e": "log_hessian_top_eigenvalue",
     "mode_connectivity": "mode_connectivity",
     "mode_connectivity_peak": "mode_connectivity_peak",
-    "CKA": "output_cka",
+    "CKA": "mixup_cka",
 }
 
 #: File → name and title of the zoo.
