@@ -55,7 +55,7 @@ def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
         A declared column, or each of its alternatives, is in neither zoo, or in one of them only.
     """
     if method.columns is not None:
-        found = {}
+        found: dict[str, None] = {}
         for wanted in method.columns[rows.task.name]:
             names = [name for name in alternatives(wanted) if name in rows.train.table]
             both = [name for name in names if name in rows.test.table]
