@@ -212,6 +212,23 @@ def test_minima_on_a_circle_are_connected_by_a_curve_and_not_by_a_line():
     )
 
 
+def test_statistics_are_means_over_batches_as_update_bn_takes_them():
+    """Of examples sorted by class that leaves out what lies between the batches: here 4 % of the variance."""
+    rng = torch.Generator().manual_seed(0)
+    within = torch.randn(4, 256, generator=rng).double()
+    within = (within - within.mean(1, keepdim=True)) / within.std(1, keepdim=True)
+    between = torch.tensor([[1.0], [-1], [1], [-1]]).double()
+    x = (0.96**0.5 * within + 0.04**0.5 * between).reshape(-1, 1)
+    network = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 2)).double()
+    expected = copy.deepcopy(network)
+    update_bn(list(x.split(256)), expected)
+    data = Data(x, torch.arange(1024) % 2)
+    surface = open_surface([network], (1,), dtype=torch.float64)
+    found = surface.renormalized(data, surface.points).network(0)[0].running_var
+    torch.testing.assert_close(found, expected[0].running_var)
+    assert float(found / x.var()) == pytest.approx(0.96, abs=0.005)
+
+
 def at_point(network, point):
     """Return a copy of a network at a point, in training mode."""
     other = copy.deepcopy(network).train()

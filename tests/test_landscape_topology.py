@@ -139,6 +139,24 @@ def test_a_narrow_oblique_valley_is_one_minimum():
     assert len(gudhi.CubicalComplex(vertices=losses).persistence()) > 2  # along axes alone it comes apart
 
 
+def test_neighbours_along_axes_alone_make_minima_that_are_not_there():
+    losses = np.random.default_rng(16).random((11, 11))
+    basins, *_ = topology.persistence(losses)
+    assert len(basins) == topology.described(losses)["minima"] == 15
+    assert len(topology.merge_tree(losses).leaves) == 15
+    along_axes = gudhi.CubicalComplex(vertices=losses)
+    along_axes.compute_persistence()
+    assert len(along_axes.persistence_intervals_in_dimension(0)) == 26
+
+
+def test_a_loop_is_a_loop_as_soon_as_it_is_closed():
+    """Whatever is inside it, and without anything that fills it first."""
+    losses = np.zeros((3, 3))
+    losses[1, 1] = 1
+    basins, holes = topology.persistence(losses)
+    assert (basins.tolist(), holes.tolist()) == ([[0, np.inf]], [[0, 1]])
+
+
 @given(ODD_GRIDS)
 def test_the_depth_is_the_first_level_at_which_the_middle_reaches_the_rim(losses):
     middle = tuple(side // 2 for side in losses.shape)
@@ -322,6 +340,37 @@ def test_eigenvectors_of_a_known_hessian_and_the_depth_along_them():
         assert found[f"topology_eigen_{axes}d_total_persistence"] == 0
 
 
+class Parted(nn.Module):
+    """As `Linear`, its parameters in two tensors."""
+
+    def __init__(self, values):
+        super().__init__()
+        whole = torch.tensor([values], dtype=torch.float64)
+        self.one, self.other = nn.Parameter(whole[:, :1].clone()), nn.Parameter(whole[:, 1:].clone())
+
+    def forward(self, x):
+        return functional.linear(x, torch.cat([self.one, self.other], 1))
+
+
+def test_along_an_eigenvector_the_loss_is_as_curved_as_its_eigenvalue_says():
+    """A direction is walked as it is: no tensor's part of it is longer or shorter."""
+    direction = torch.tensor([0.96, 0.12, -0.16, 0.2]).double()
+    direction /= direction.norm()
+    place = torch.tensor([3.0, -1, 2, 1]).double()
+
+    def loss(out, _):
+        away = out[:, 0] - place
+        return 50 * (direction @ away) ** 2 + 0.01 * (away @ away)
+
+    surface = open_surface([Parted(place.tolist())], (4,), loss=loss, dtype=torch.float64)
+    asked = Subject(surface, Data(torch.eye(4, dtype=torch.float64), torch.zeros(4, dtype=torch.int64)))
+    (values,) = topology.sampled(
+        surface, asked.train, topology.eigenvector_directions(asked, 1), topology.grid(topology.SIDES[2], 1)
+    )
+    step = 2 * topology.EIGENVECTOR_REACH * math.sqrt(15) / (topology.SIDES[2] - 1)
+    assert np.diff(values, 2) / step**2 == pytest.approx(np.full(topology.SIDES[2] - 2, 100.02))
+
+
 def test_two_wells_of_a_known_loss_are_found_with_their_pass():
     # Along w₀, wells at ±1 and a pass at 0: (w₀² − 1)² + w₀ / 4, to which w₁ adds a parabola.
     def loss(w):
@@ -348,6 +397,12 @@ def test_measured_alone_and_in_company():
         for column, values in whole.networks.items():
             np.testing.assert_allclose(part.networks[column], values[rows], rtol=1e-6, err_msg=column)
     assert len(np.unique(whole.networks["topology_random_2d_depth"])) == 3
+
+
+def test_measured_again_it_is_the_same_to_the_digit():
+    one, other = (topology.measure(subject(trained())).networks for _ in range(2))
+    for column, values in one.items():
+        np.testing.assert_array_equal(values, other[column])
 
 
 def test_measured_values_are_those_of_the_grids():

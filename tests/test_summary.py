@@ -307,7 +307,7 @@ def test_metrics_belong_to_the_family_that_measures_them():
         "performance": {"train_error", "train_loss", "test_loss", "generalization_gap"},
         "hessian": {"log_hessian_trace", "log_hessian_top_eigenvalue"},
         "connectivity": {"mode_connectivity", "mode_connectivity_peak"},
-        "similarity": {"output_cka"},
+        "similarity": {"output_cka", "mixup_cka"},
     }
     assert found == {metric: family for family, metrics in families.items() for metric in metrics}
     assert list(dict.fromkeys(found.values())) == list(families)  # in the order of the families

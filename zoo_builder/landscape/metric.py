@@ -55,7 +55,7 @@ class Settings:
 
     train_sample: int = 1000
     test_sample: int = 2000
-    topology_sample: int = 256
+    topology_sample: int = 128
     curve_learning_rate: float | None = None
 
 

@@ -79,7 +79,7 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("similarity", similarity.METRICS, similarity.measure, edition=2),
         Family("sharpness", sharpness.METRICS, sharpness.measure, edition=2),
         Family("spectra", spectra.METRICS, spectra.measure, edition=2),
-        Family("topology", topology.METRICS, topology.measure),
+        Family("topology", topology.METRICS, topology.measure, edition=2),
         Family("memorization", memorization.METRICS, memorization.measure),
         Family("prunability", prunability.METRICS, prunability.measure, edition=2),
     )

@@ -156,14 +156,15 @@ class Taped:
     def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean losses and errors in %, (S, M) each, at points (S, M, P)."""
         inputs, labels = self._laid_out(data), class_numbers(data.targets, "targets").numpy()
-        every = np.arange(len(data))
+        examples = len(data)
+        every = np.arange(examples)
         memory = self._memory(self._batch, training=False)
-        losses, errors = torch.empty(points.shape[:2], dtype=torch.float64), torch.empty(points.shape[:2]).double()
+        losses, errors = np.empty(points.shape[:2]), np.empty(points.shape[:2])
         with _one_thread():
             for at in range(len(points)):
                 for m, vector in enumerate(self._vectors(points[at])):
                     loss, wrong = 0.0, 0
-                    for first in range(0, len(data), _PAUSE):
+                    for first in range(0, examples, _PAUSE):
                         more, missed = kernels.evaluate(
                             self._tape.values,
                             self._tape.steps,
@@ -178,8 +179,8 @@ class Taped:
                             self._batch,
                         )
                         loss, wrong = loss + more, wrong + missed
-                    losses[at, m], errors[at, m] = loss / len(data), 100 * wrong / len(data)
-        return losses, errors
+                    losses[at, m], errors[at, m] = loss / examples, 100 * wrong / examples
+        return torch.from_numpy(losses), torch.from_numpy(errors)
 
     def gradients(
         self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False

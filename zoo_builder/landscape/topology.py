@@ -32,9 +32,11 @@ from zoo_builder.landscape.missing import Missing
 from zoo_builder.landscape.surface import Layout, Surface
 
 #: Points along each axis of a grid, by its number of dimensions; odd, so that the network is the one in the middle.
-#: On networks of a zoo (1-D convolutions) 25² or 13³ points had as many minima; the depth's logarithm differed from theirs
-#: by a standard deviation of 0.01 to 0.02 with 9² points and of 0.02 to 0.05 with 7³, and by up to 0.15 with 5³.
-SIDES: Final = {2: 11, 3: 7}
+#: On 315 networks of two zoos (MLPs, 1-D convolutions), the depths of these grids, on 128 examples, have a rank correlation
+#: of 0.991 to 0.998 with those of 11² and 7³ points on 256 examples, which cost three to four times as much. More points do
+#: not say more: on 31² all networks that were tried have one minimum, from 0.3 to 3 times as far along eigenvectors and 0.3
+#: to twice as far along random directions, of the loss and of its logarithm.
+SIDES: Final = {2: 9, 3: 5}
 #: Basins and holes that persist over less than this share of the losses' range are not counted.
 THRESHOLD: Final = 1e-3
 #: How far a grid reaches along an eigenvector, as a share of the norm of all parameters.
@@ -306,7 +308,7 @@ def described(losses: Floats) -> dict[str, float]:
         "largest_persistence": float(lengths.max(initial=0)),
         "total_persistence": float(lengths.sum()),
         "persistence_entropy": persistence_entropy(np.append(lengths, spread)),
-        "merge_tree_size": len(merge_tree(losses, THRESHOLD * spread)),
+        "merge_tree_size": len(merge_tree(losses, THRESHOLD * spread)) if len(basins) > 1 else 1,
         "depth": depth(losses),
     }
 

@@ -12,7 +12,7 @@ COLUMNS: Final = (
                 f"topology_{plane}_{name}",
                 unit,
                 Family.LANDSCAPE,
-                f"loss of the first 256 training examples on a grid along {where}: {meaning}",
+                f"loss of the first training examples on a grid along {where}: {meaning}",
                 CHINTAKUNTA_2015 if name == "persistence_entropy" else taken,
             )
             for plane, where, taken in (
