@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -266,19 +268,47 @@ def test_blocks_are_matrices_of_their_own():
         asked.append((which.tolist(), vectors.shape[1]))
         return products_of(matrices)(which, vectors)
 
-    which = np.array([0, 1, 2, 4, 6, 8])  # all of the first, one of the second, two of the third
-    vectors = torch.zeros(6, 1, 60).double()
-    for at, number in enumerate(which):
-        vectors[at, 0, BLOCKS[number % 3]] = torch.randn(
-            len(range(60)[BLOCKS[number % 3]]), generator=torch.Generator().manual_seed(at)
-        ).double()
-    found = krylov.blockwise(products, BLOCKS)(which, vectors)
-    for at, number in enumerate(which):
-        block = BLOCKS[number % 3]
-        expected = torch.zeros(60).double()
-        expected[block] = matrices[number // 3][block, block] @ vectors[at, 0, block]
-        torch.testing.assert_close(found[at, 0], expected)
+    whose = [[0, 2], [0, 1], [0, 2]]  # all of the first, one of the second, two of the third
+    vectors = [
+        torch.as_tensor(np.random.default_rng(at).normal(size=(2, 1, len(range(60)[block]))))
+        for at, block in enumerate(BLOCKS)
+    ]
+    found = krylov.blockwise(products, BLOCKS, 60)(list(zip(map(np.array, whose), vectors, strict=True)))
+    for owners, block, asked_of, images in zip(whose, BLOCKS, vectors, found, strict=True):
+        for owner, one, image in zip(owners, asked_of, images, strict=True):
+            torch.testing.assert_close(image[0], matrices[owner][block, block] @ one[0])
     assert sorted(asked) == [([0], 3), ([1], 1), ([2], 2)]
+
+
+def test_nobody_is_asked_for_blocks_that_are_done():
+    asked = []
+
+    def products(which, vectors):
+        asked.append((which.tolist(), vectors.shape[1]))
+        return vectors
+
+    nothing = (np.zeros(0, dtype=np.int64), torch.zeros(0, 1, 15))
+    vectors = torch.ones(1, 1, 5)
+    found = krylov.blockwise(products, BLOCKS, 60)(
+        [nothing, (np.array([4]), vectors), (nothing[0], torch.zeros(0, 1, 40))]
+    )
+    assert [image.shape for image in found] == [(0, 1, 15), (1, 1, 5), (0, 1, 40)]
+    assert asked == [([4], 1)]
+    torch.testing.assert_close(found[1], vectors)
+
+
+def test_blocks_are_searched_side_by_side_as_they_are_one_by_one():
+    matrices = torch.stack([symmetric(60, at) for at in range(3)])
+    starts = [
+        torch.as_tensor(np.random.default_rng(at).normal(size=(3, len(range(60)[b])))) for at, b in enumerate(BLOCKS)
+    ]
+    products = krylov.blockwise(products_of(matrices), BLOCKS, 60)
+    found = krylov.lanczos_of_blocks(products, starts, (1e-6,), generators(3), most=40)
+    for block, start, run_ in zip(BLOCKS, starts, found, strict=True):
+        alone = krylov.lanczos(products_of(matrices[:, block, block]), start, (1e-6,), generators(3), most=40)
+        assert run_.steps.tolist() == alone.steps.tolist()
+        for row, matrix in enumerate(matrices):
+            assert run_.ritz(row).values[0] == pytest.approx(np.linalg.eigvalsh(matrix[block, block])[-1], rel=1e-5)
 
 
 def test_where_everything_is_known_the_starts_are_the_blocks_eigenvectors():
@@ -289,13 +319,73 @@ def test_where_everything_is_known_the_starts_are_the_blocks_eigenvectors():
     starts = krylov.block_starts(found, BLOCKS, generators(2))
     for row, matrix in enumerate(matrices):
         for at, block in enumerate(BLOCKS):
-            start = starts[row, at].clone()
-            assert start[block].norm() > 0
+            start = starts[at][row]
+            assert start.norm() > 0
             value, vector = (part[..., -1] for part in torch.linalg.eigh(matrix[block, block]))
             if value > 0:
-                assert abs(float(start[block] @ vector)) == pytest.approx(float(start[block].norm()), rel=1e-6)
-            start[block] = 0
-            assert not start.any()
+                assert abs(float(start @ vector)) == pytest.approx(float(start.norm()), rel=1e-6)
+
+
+# Little room.
+
+
+@given(st.integers(30, 60), st.integers(8, 14), SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_a_run_with_little_room_finds_the_same_and_is_a_krylov_space_still(size, room, seed):
+    matrix = symmetric(size, seed)
+    found = run(matrix[None], (1e-6,) * 3, seed, fewest=1, most=2000, room=room)
+    assert found.vectors.shape[1] <= room + 1
+    expected = np.linalg.eigvalsh(matrix)[::-1]
+    np.testing.assert_allclose(found.ritz(0).values[:3], expected[:3], rtol=1e-6, atol=1e-8)
+    assert found.spent[0] >= found.steps[0]
+
+    matrix, ritz, basis = matrix.numpy(), found.ritz(0), found.basis[0].numpy()
+    np.testing.assert_allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-9)
+    vectors = basis.T @ ritz.vectors
+    residuals = np.linalg.norm(matrix @ vectors - vectors * ritz.values, axis=0)
+    np.testing.assert_allclose(ritz.residuals, residuals, rtol=1e-5, atol=1e-8)
+    outside = np.eye(size) - basis.T @ basis
+    long, small = (part[0].numpy() for part in found.known())
+    np.testing.assert_allclose(long.T @ small @ long, matrix - outside @ matrix @ outside, atol=1e-8)
+
+
+def test_a_run_that_began_anew_has_the_density_and_the_trace_of_its_matrix():
+    matrix = planted(network_like(200), 2)
+    short, long = (run(matrix[None], (1e-9,) * 3, fewest=1, most=most, room=12) for most in (12, 60))
+    assert long.spent[0] > 12
+    ours, expected = krylov.density(long, 0, 0.05), krylov.density(short, 0, 0.05)
+    np.testing.assert_allclose(ours.nodes, expected.nodes, rtol=1e-9)
+    np.testing.assert_allclose(ours.weights, expected.weights, rtol=1e-9)
+    sums = krylov.traces(products_of(matrix[None]), long, [slice(0, 200)], generators(1), tolerance=0.005, most=4000)
+    assert abs(sums.whole[0] - np.trace(matrix)) < 4 * sums.whole_se[0]
+    assert sums.squares[0] == pytest.approx(float((matrix**2).sum()), rel=0.02)
+
+
+def test_matrices_that_are_done_wait_while_others_begin_anew():
+    matrices = torch.stack([planted([9.0, 5.0, 2.0] + 57 * [0.0], 3), planted(np.linspace(-1, 1, 60), 2)])
+    matrices = torch.cat([matrices, torch.full((1, 60, 60), torch.nan).double()])
+    found = run(matrices, (1e-8,) * 3, fewest=1, most=500, room=10)
+    assert found.finite.tolist() == [True, True, False]
+    assert found.spent[0] < found.spent[1]
+    for at in range(2):
+        np.testing.assert_allclose(found.ritz(at).values[:3], np.linalg.eigvalsh(matrices[at])[:-4:-1], rtol=1e-6)
+        basis = found.basis[at, : found.steps[at]]
+        torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)).double(), rtol=0, atol=1e-10)
+        assert not found.basis[at, found.steps[at] :].any()
+
+
+def test_long_vectors_are_treated_as_short_ones(monkeypatch):
+    matrices = torch.stack([planted(network_like(200), at) for at in range(2)])
+    found = []
+    for chunk, together in ((krylov._CHUNK, krylov._TOGETHER), (7, 0)):
+        monkeypatch.setattr(krylov, "_CHUNK", chunk)
+        monkeypatch.setattr(krylov, "_TOGETHER", together)
+        ours = run(matrices, (1e-6,) * 5)
+        blocks = [slice(0, 3), slice(3, 150), slice(150, 200)]
+        sums = krylov.traces(products_of(matrices), ours, blocks, generators(2), tolerance=0.05)
+        found.append([ours.ritz(0).values[:5], sums.whole, sums.whole_se, sums.blocks, sums.blocks_se, sums.squares])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 # Densities.
@@ -554,6 +644,117 @@ def test_a_network_is_measured_alike_in_company_and_alone(kind):
             assert layer["layer"] == same["layer"]
             assert layer["hessian_trace"] == pytest.approx(same["hessian_trace"], rel=1e-7, abs=1e-9)
             assert layer["hessian_top_eigenvalue"] == pytest.approx(same["hessian_top_eigenvalue"], rel=1e-7, abs=1e-9)
+
+
+def same(found, expected, rel):
+    for column, values in found.networks.items():
+        assert values == pytest.approx(expected.networks[column], rel=rel, abs=1e-9), column
+    for layer, other in zip(found.layers, expected.layers, strict=True):
+        assert (layer["network"], layer["layer"]) == (other["network"], other["layer"])
+        for column in ("hessian_trace", "hessian_trace_se", "hessian_top_eigenvalue"):
+            assert layer[column] == pytest.approx(other[column], rel=rel, abs=1e-9), column
+
+
+@pytest.mark.parametrize("kind", [open_surface, Stacked])
+def test_networks_are_measured_alike_one_after_the_other_and_layer_after_layer(kind, monkeypatch):
+    expected = hessian.measure(subject("cnn1d", kind=kind))
+    monkeypatch.setattr(hessian, "_TOGETHER", 0)
+    one_by_one = subject("cnn1d", kind=kind)
+    one_by_one.memory = 120 * 8 * one_by_one.surface.layout.size
+    assert [len(rows) for rows in hessian._portions(one_by_one)] == [1, 1, 1]
+    same(hessian.measure(one_by_one), expected, 1e-7)
+    vectors = hessian.spectrum(one_by_one).vectors
+    again = subject("cnn1d", kind=kind)
+    again.memory = one_by_one.memory
+    torch.testing.assert_close(hessian.spectrum(again).vectors, vectors)
+
+
+def test_a_surface_that_knows_blocks_is_asked_for_blocks(monkeypatch):
+    one = subject("cnn1d")
+    expected = hessian.measure(one)
+    monkeypatch.setattr(hessian, "_TOGETHER", 0)
+    asked = []
+    curvature = type(one.surface).curvature
+
+    class Knowing:
+        def __init__(self, surface, data):
+            self.products, self.size = curvature(surface, data), surface.layout.size
+
+        def __call__(self, vectors, rows=None):
+            return self.products(vectors, rows)
+
+        def within(self, vectors, rows, block):
+            asked.append((len(rows), vectors.shape[1], block))
+            whole = torch.zeros(*vectors.shape[:2], self.size).double()
+            whole[:, :, block] = vectors
+            return self.products(whole, rows)[:, :, block]
+
+    monkeypatch.setattr(type(one.surface), "curvature", Knowing)
+    found = hessian.measure(subject("cnn1d"))
+    same(found, expected, 1e-7)
+    assert {block.start for _, _, block in asked} == {layer.block.start for layer in one.surface.layout.layers}
+
+
+def test_with_little_memory_numbers_are_those_of_the_dense_hessian(case, monkeypatch):
+    name, matrices = case
+    monkeypatch.setattr(hessian, "PROBES", (40, 400))
+    one = subject(name, memory=0)
+    found = hessian.measure(one)
+    assert not found.network_reasons
+    for row, matrix in enumerate(matrices):
+        values = np.linalg.eigvalsh(matrix)[::-1]
+        ours = {column: numbers[row] for column, numbers in found.networks.items()}
+        eigenvalues = ("hessian_top_eigenvalue", *(f"hessian_eigenvalue_{at}" for at in range(2, 6)))
+        assert [ours[column] for column in eigenvalues] == pytest.approx(values[:5], rel=0.01)
+        assert abs(ours["hessian_trace"] - np.trace(matrix)) <= 4 * ours["hessian_trace_se"] + 1e-5
+    for layer in found.layers:
+        place = {layer.name: layer.block for layer in one.surface.layout.layers}[layer["layer"]]
+        part = matrices[layer["network"]][place, place]
+        assert layer["hessian_top_eigenvalue"] == pytest.approx(np.linalg.eigvalsh(part)[-1], rel=0.05, abs=1e-5)
+
+
+MEMORY = """
+import resource, sys
+import numpy as np, torch
+from torch import nn
+from zoo_builder.landscape import hessian
+from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.metric import Subject
+from zoo_builder.landscape.surface import Layout
+
+class Planted:
+    "A surface whose Hessian is diagonal."
+    classifies = False
+    def __init__(self, module):
+        self.module, self.layout = module, Layout(module)
+        self.points = torch.zeros(1, self.layout.size)
+    def __len__(self):
+        return 1
+    def curvature(self, data):
+        values = torch.linspace(0, 1, self.layout.size) ** 400
+        values[:: self.layout.size // 7] += torch.arange(7, 15)[: len(values[:: self.layout.size // 7])]
+        return lambda vectors, rows=None: vectors * values
+
+width = int(sys.argv[1])
+subject = Subject(Planted(nn.Sequential(*[nn.Linear(width, width) for _ in range(40)])), Data(torch.zeros(1, 1), torch.zeros(1)), memory=int(sys.argv[2]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = hessian.measure(subject)
+assert not found.network_reasons, found.network_reasons
+assert np.isfinite([layer["hessian_top_eigenvalue"] for layer in found.layers]).all()
+taken = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(taken, hessian.bytes_needed(1, subject.surface.layout.size, 4, int(sys.argv[2])))
+"""
+
+
+def test_memory_is_what_was_said_before():
+    # 40 layers of 4.2 million parameters: vectors of the whole length for each would take 2.7 GB for every step.
+    taken, said = {}, {}
+    for memory in (2**28, 2**29):
+        command = [sys.executable, "-c", MEMORY, "324", str(memory)]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        taken[memory], said[memory] = map(int, printed.split())
+        assert said[memory] / 2 < taken[memory] < said[memory] + 2**26  # what is loaded on the way
+    assert said[2**29] < 2**30
 
 
 def test_products_are_counted(monkeypatch):

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from torch import Tensor
 from zoo_builder.landscape import matrices
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.surface import Surface
+
+#: Bytes that vectors as long as a network may take while it is measured.
+MEMORY: Final = 3 * 2**29
 
 #: What a metric is a property of: one network, all networks of a configuration together, or a layer of one network.
 Of = Literal["checkpoint", "configuration", "layer"]
@@ -73,6 +76,8 @@ class Subject:
     names : of the networks; random numbers that a network's measurements need are a function of its name. Where none are
         given, a network's is a digest of its parameters: whatever it stands beside, it is measured with the same numbers.
     settings : how much of everything.
+    memory : bytes that vectors as long as a network may take. What is found does not depend on it, as long as it holds a
+        few dozen of them.
     """
 
     def __init__(
@@ -86,12 +91,13 @@ class Subject:
         groups: Sequence[Sequence[int]] | None = None,
         names: Sequence[str] | None = None,
         settings: Settings | None = None,
+        memory: int = MEMORY,
     ) -> None:
         self.surface, self.train, self.test = surface, train, test
         self.wrong, self.truth = wrong, truth
         self.groups = tuple(map(tuple, groups)) if groups is not None else (tuple(range(len(surface))),)
         self.names = tuple(names) if names is not None else _digests(surface.points)
-        self.settings = settings or Settings()
+        self.settings, self.memory = settings or Settings(), memory
         #: What families have computed and others need too, by name.
         self.shared: dict[str, Any] = {}
 

@@ -19,7 +19,6 @@ from zoo_builder.landscape import (
     connectivity,
     figures,
     hessian,
-    krylov,
     matrices,
     plain_attention,
     spectra,
@@ -129,9 +128,9 @@ def _persistence(losses: Floats | None, name: str) -> Figure | None:
 
 def _density(subject: Subject, name: str) -> Figure | None:
     found = hessian.spectrum(subject)
-    if not found.krylov.finite[0]:
+    density = found.densities[0]
+    if density is None:
         return None
-    density = krylov.density(found.krylov, 0, hessian.DENSITY_TOLERANCE)
     low, high = density.nodes.min(), density.nodes.max()
     if not high > low:
         return None  # the Hessian is zero

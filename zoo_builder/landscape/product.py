@@ -1,0 +1,106 @@
+"""Products of one network's Hessian with vectors, by differentiating its loss twice."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+#: Bytes of the gradient's graph that are kept between products, or recorded at a time.
+KEPT: Final = 2**29
+
+
+class Differentiated:
+    """The Hessian of one network's loss, a `zoo_builder.landscape.surface.Curvature` with S = 1.
+
+    A product is the derivative of ⟨gradient, v⟩ (Pearlmutter, Neural Computation 1994). What the gradient was computed from
+    is kept between products where memory allows it; a product is then one pass back through that, about twice the work of a
+    gradient. Elsewhere the gradient is computed again, a block of examples at a time.
+
+    Parameters
+    ----------
+    parameters : tensors that the loss depends on, in the order of a point; none of them a part of another.
+    loss : examples → what they add to the loss, a scalar. It adds up: the loss is that of slice(0, examples).
+    examples : how many there are.
+    kept : bytes to keep.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Tensor], loss: Callable[[slice], Tensor], examples: int, *, kept: int = KEPT
+    ) -> None:
+        self._parameters, self._loss = list(parameters), loss
+        self._places: list[slice] = []
+        at = 0
+        for parameter in self._parameters:
+            self._places.append(slice(at, at := at + parameter.numel()))
+        each = self._recorded(2) - self._recorded(1) if examples > 1 else 0
+        size = max(1, kept // max(1, each))
+        self._blocks = [slice(start, min(start + size, examples)) for start in range(0, examples, size)]
+        self._slopes: list[Tensor] | None = None
+
+    def __call__(self, vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Return products (1, V, P) of vectors (1, V, P); `rows` is None or [0]."""
+        return self.within(vectors, rows, slice(0, self._places[-1].stop))
+
+    def within(self, vectors: Tensor, rows: Sequence[int] | None, block: slice) -> Tensor:
+        """Return products of the diagonal block of some neighbouring parameters, (1, V, p) of vectors (1, V, p).
+
+        They cost less than those of the whole: what does not lie between these parameters and the loss is left out.
+        """
+        if rows is not None and list(rows) != [0]:
+            raise ValueError(f"there is one network, and rows {list(rows)} are asked for")
+        inside = [
+            at for at, place in enumerate(self._places) if block.start <= place.start and place.stop <= block.stop
+        ]
+        places = [slice(self._places[at].start - block.start, self._places[at].stop - block.start) for at in inside]
+        own = [self._parameters[at] for at in inside]
+        out = torch.zeros_like(vectors)
+        for examples in self._blocks:
+            slopes = self._gradient(examples)
+            bending = [
+                (slopes[at], place) for at, place in zip(inside, places, strict=True) if slopes[at].requires_grad
+            ]
+            if not bending:
+                continue  # the loss is a plane
+            for vector, product in zip(vectors[0], out[0], strict=True):
+                images = torch.autograd.grad(
+                    [slope for slope, _ in bending],
+                    own,
+                    [vector[place].view_as(slope) for slope, place in bending],
+                    retain_graph=True,
+                    allow_unused=True,
+                )
+                for image, place in zip(images, places, strict=True):
+                    if image is not None:
+                        product[place] += image.flatten()
+        return out
+
+    def _gradient(self, examples: slice) -> list[Tensor]:
+        """Return the gradient of what some examples add to the loss, with its graph."""
+        if self._slopes is None or len(self._blocks) > 1:
+            self._slopes = self._differentiated(examples)
+        return self._slopes
+
+    def _differentiated(self, examples: slice) -> list[Tensor]:
+        with torch.enable_grad():
+            loss = self._loss(examples)
+            if not loss.requires_grad:
+                return [torch.zeros_like(parameter) for parameter in self._parameters]
+            slopes = torch.autograd.grad(
+                loss, self._parameters, create_graph=True, allow_unused=True, materialize_grads=True
+            )
+        return list(slopes)
+
+    def _recorded(self, examples: int) -> int:
+        """Return how many bytes the graph of the gradient on a few examples holds."""
+        sizes: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            slopes = self._differentiated(slice(0, examples))
+        del slopes
+        return sum(sizes.values())
