@@ -485,6 +485,15 @@ def test_everything_is_hidden_where_the_packages_are_installed(monkeypatch, tmp_
     assert "/sandbox/packages/mdbench/data" in hidden
 
 
+def test_a_copy_that_is_installed_beside_the_one_at_work_is_hidden_too(monkeypatch, tmp_path):
+    installed = tmp_path / "lib" / "site-packages"
+    for folder in ("mdbench/data", "leaderboard/entries"):
+        (installed / folder).mkdir(parents=True)
+    monkeypatch.setattr("site.getsitepackages", lambda prefixes=None: [str(installed)])
+    hidden = set(_hidden([str(tmp_path)]))
+    assert hidden == {"/sandbox/packages/mdbench/data", f"{installed}/mdbench/data", f"{installed}/leaderboard"}
+
+
 def test_what_is_imported_beforehand_is_of_a_closed_list(tmp_path):
     (tmp_path / "x.py").write_text(
         "import sklearn.tree, scipy.optimize as o\nfrom baselines.md_tree import MDTree\n"

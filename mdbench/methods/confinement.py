@@ -118,11 +118,16 @@ def _packages() -> dict[str, Path]:
 
 
 def _hidden(shown: Sequence[str]) -> list[str]:
-    """Return the folders of what is seen inside that are to be empty there: tables, zoos, entries."""
+    """Return the folders of what is seen inside that are to be empty there: tables, zoos, entries.
+
+    Of every copy: one may be installed while another, such as a checkout's, is at work.
+    """
+    installed = site.getsitepackages([sys.prefix, sys.base_prefix])
     hidden = [f"{PACKAGES}/mdbench/data"]
     for name, within in (("mdbench", "data"), ("leaderboard", ""), ("zoo_builder", "")):
         spec = importlib.util.find_spec(name)
-        folder = Path(spec.origin).resolve().parent / within if spec and spec.origin else None
-        if folder and folder.is_dir() and any(folder.is_relative_to(path) for path in shown):
-            hidden.append(str(folder))
+        copies = [Path(spec.origin).parent] if spec and spec.origin else []
+        copies += [Path(packages, name) for packages in installed]
+        folders = dict.fromkeys(copy.resolve() / within for copy in copies)
+        hidden += [str(one) for one in folders if one.is_dir() and any(one.is_relative_to(path) for path in shown)]
     return hidden
