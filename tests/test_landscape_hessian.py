@@ -689,7 +689,7 @@ def test_a_surface_that_knows_blocks_is_asked_for_blocks(monkeypatch):
             whole[:, :, block] = vectors
             return self.products(whole, rows)[:, :, block]
 
-    monkeypatch.setattr(type(one.surface), "curvature", Knowing)
+    monkeypatch.setattr(type(one.surface), "curvature", lambda surface, data: Knowing(surface, data))  # noqa: PLW0108
     found = hessian.measure(subject("cnn1d"))
     same(found, expected, 1e-7)
     assert {block.start for _, _, block in asked} == {layer.block.start for layer in one.surface.layout.layers}
@@ -724,7 +724,7 @@ from zoo_builder.landscape.surface import Layout
 
 class Planted:
     "A surface whose Hessian is diagonal."
-    classifies = False
+    classifies, objective = False, None
     def __init__(self, module):
         self.module, self.layout = module, Layout(module)
         self.points = torch.zeros(1, self.layout.size)
