@@ -3,7 +3,6 @@ from . import (
     connectivity as connectivity,
     figures as figures,
     hessian as hessian,
-    krylov as krylov,
     matrices as matrices,
     registry as registry,
     spectra as spectra,

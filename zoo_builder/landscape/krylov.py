@@ -11,6 +11,8 @@ H Q = Q T + β qₘ₊₁ eₘᵀ, T tridiagonal, and
 
 Several matrices are asked at a time. Each of them stops when its own numbers are good enough, and what is found of it
 does not depend on the others.
+
+The module is long because all of this is read off the same run: its basis, its residuals and what it left unseen.
 """
 
 from collections.abc import Callable, Sequence
