@@ -15,6 +15,7 @@ from zoo_builder.landscape import prunability, tails
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.matrices import find
 from zoo_builder.landscape.metric import Settings, Subject
+from zoo_builder.landscape.objective import Own
 from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
 from zoo_builder.specification.models import cnn1d, mlp
@@ -463,7 +464,9 @@ def test_what_cannot_be_measured_says_so(networks):
     check_unmeasured(subject(broken[1:]), "weights are not finite", {0})
 
     torch.manual_seed(0)
-    regression = Stacked([mlp((1, LENGTH), CLASSES, 8)], (1, LENGTH), loss=nn.functional.cross_entropy)
+    regression = Stacked(
+        [mlp((1, LENGTH), CLASSES, 8)], (1, LENGTH), objective=Own(nn.functional.cross_entropy, "mean")
+    )
     check_unmeasured(Subject(regression, examples(20), examples(20)), "not one of classes", {0})
 
     # A single layer has nothing to be guided by; everything else is measured.

@@ -144,7 +144,7 @@ def test_a_zoo_is_built_among_mdbenchs_own(mdbench, tmp_path, home):
 
 def test_a_name_of_a_build_and_of_a_zoo_of_the_package_is_refused(mdbench, tmp_path, home, monkeypatch):
     bundled = tmp_path / "package"
-    monkeypatch.setattr("mdbench.tables.dataset.bundled_zoos", lambda: bundled)
+    monkeypatch.setattr("mdbench.tables.bundled_zoos", lambda: bundled)  # the face that the command asks
     for folder in (bundled / "tiny", home / "zoos" / "tiny"):
         folder.mkdir(parents=True)
     code, _, error = mdbench("status", "tiny")
