@@ -741,8 +741,7 @@ def most():
 
 width = int(sys.argv[1])
 subject = Subject(Planted(nn.Sequential(*[nn.Linear(width, width) for _ in range(40)])), Data(torch.zeros(1, 1), torch.zeros(1)), memory=int(sys.argv[2]))
-open('/proc/self/clear_refs', 'w').write('5')  # what ru_maxrss says is never less than the parent's
-before = most()
+before = most()  # unlike ru_maxrss, which is never less than the parent's
 found = hessian.measure(subject)
 assert not found.network_reasons, found.network_reasons
 assert np.isfinite([layer["hessian_top_eigenvalue"] for layer in found.layers]).all()
