@@ -728,12 +728,12 @@ class Planted:
     def __init__(self, module):
         self.module, self.layout = module, Layout(module)
         self.points = torch.zeros(1, self.layout.size)
+        self.values = torch.linspace(0, 1, self.layout.size) ** 400  # a surface's own, which is not part of what is said
+        self.values[:: self.layout.size // 7] += torch.arange(7, 15)[: len(self.values[:: self.layout.size // 7])]
     def __len__(self):
         return 1
     def curvature(self, data):
-        values = torch.linspace(0, 1, self.layout.size) ** 400
-        values[:: self.layout.size // 7] += torch.arange(7, 15)[: len(values[:: self.layout.size // 7])]
-        return lambda vectors, rows=None: vectors * values
+        return lambda vectors, rows=None: vectors * self.values
 
 def most():
     with open('/proc/self/status') as file:

@@ -170,8 +170,11 @@ def bytes_needed(networks: int, parameters: int, itemsize: int, memory: int = ME
     itemsize : bytes of a number.
     memory : bytes that bases may take.
     """
-    vector = parameters * itemsize
-    held = _vectors_of_one(parameters, itemsize, memory) * min(networks, _at_once(parameters, itemsize, memory))
+    vector, room = parameters * itemsize, _room(parameters, itemsize, memory)
+    # A basis that begins anew stands for a while beside the old one, and beside the half of it that it is made of.
+    beside = 3 * room // 2 if room < STEPS[1] else 0
+    together = min(networks, _at_once(parameters, itemsize, memory))
+    held = (_vectors_of_one(parameters, itemsize, memory) + beside) * together
     return (held + networks * len(TOLERANCES)) * vector
 
 
