@@ -171,8 +171,9 @@ def bytes_needed(networks: int, parameters: int, itemsize: int, memory: int = ME
     memory : bytes that bases may take.
     """
     vector, room = parameters * itemsize, _room(parameters, itemsize, memory)
-    # A basis that begins anew stands for a while beside the old one, and beside the half of it that it is made of.
-    beside = 3 * room // 2 if room < STEPS[1] else 0
+    # A short basis begins anew, and then stands for a while beside the old one and the half of it that it is made of; where
+    # there is more room, seldom before the search ends, and by a part of it.
+    beside = min(3 * room // 2, 2 * ROOM) if room < STEPS[1] else 0
     together = min(networks, _at_once(parameters, itemsize, memory))
     held = (_vectors_of_one(parameters, itemsize, memory) + beside) * together
     return (held + networks * len(TOLERANCES)) * vector
