@@ -321,7 +321,7 @@ def cases(
 
 @app.command()
 def columns() -> None:
-    """List the columns of a zoo table: unit, family, meaning, and who may see them."""
+    """List the columns of a zoo table: unit, family, who may see them, what they need, and meaning."""
     from mdbench.showing import report
 
     report.show_columns()

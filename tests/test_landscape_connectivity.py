@@ -205,7 +205,7 @@ def test_minima_on_a_circle_are_connected_by_a_curve_and_not_by_a_line():
     assert {column for column, value in found.items() if np.isnan(value)} == nan
     (reason,) = measured.configuration_reasons.values()
     assert reason == (
-        "mode_connectivity, mode_connectivity_peak, linear_barrier: the loss is of one's own, and has no errors; "
+        "mode_connectivity, mode_connectivity_peak, linear_barrier: the loss is not the cross-entropy of classes; "
         "mode_connectivity_log_loss, linear_barrier_log_loss: the loss is not finite and above zero all the way; "
         "aligned_barrier, aligned_barrier_loss, aligned_barrier_log_loss: the network has layers whose hidden units are not "
         "known"
@@ -457,7 +457,7 @@ def test_what_cannot_be_measured_is_nan_with_a_reason(networks, data):
         assert np.isfinite(values).tolist() == [True, False, False]
     every = ", ".join(columns)
     assert measured.configuration_reasons == {
-        1: f"{every}: a group of one network has no pairs",
+        1: f"{every}: there is one network, and no other to compare it with",
         2: f"{every}: a network's parameters are not finite",
     }
     only = measure(subject(some[:1], data))

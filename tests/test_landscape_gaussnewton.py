@@ -260,3 +260,23 @@ def test_the_family_asks_probes_about_all_others(monkeypatch):
     monkeypatch.setattr(hessian, "LARGE", 10**9)
     again = hessian.measure(Subject(open_surface([network], (6,), dtype=torch.float64), data)).networks
     assert again["hessian_trace"][0] == found["hessian_trace"][0]
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_norms_of_single_examples_gradients_are_of_undivided_gradients(kind):
+    # BackPACK's Variance is of gradients that are divided by the number of examples.
+    network, data = sample(*KNOWN[kind])
+    expected = [
+        torch.autograd.grad(functional.cross_entropy(network(x[None]), y[None]), list(network.parameters()))
+        for x, y in zip(data.inputs, data.targets, strict=True)
+    ]
+    names = [name for name, _ in network.named_parameters()]
+    recorder = gaussnewton._Recorder.of(network)
+    logits, layers = recorder.recorded(data.inputs)
+    loss = functional.cross_entropy(logits, data.targets, reduction="sum")
+    slopes = torch.autograd.grad(loss, [layer.output for layer in layers])
+    found = {}
+    for layer, slope in zip(layers, slopes, strict=True):
+        found |= layer.squares(slope)
+    for at, name in enumerate(names):
+        torch.testing.assert_close(found[name], torch.stack([gradients[at].square().sum() for gradients in expected]))

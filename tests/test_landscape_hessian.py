@@ -890,3 +890,53 @@ def test_pyhessian_finds_the_same():
     error = math.hypot(np.std(trace, ddof=1) / math.sqrt(len(trace)), found["hessian_trace_se"][0])
     assert abs(found["hessian_trace"][0] - np.mean(trace)) < 4 * error
     assert error < 0.1 * np.mean(trace)
+
+
+class Quadratic(nn.Module):
+    """θᵀ A θ / 2, whatever is put in."""
+
+    def __init__(self, matrix):
+        super().__init__()
+        self.matrix, self.theta = matrix, nn.Parameter(torch.zeros(len(matrix)).to(matrix))
+
+    def forward(self, x):
+        return (self.theta @ self.matrix @ self.theta / 2).expand(len(x), 1)
+
+
+def test_a_trace_goes_on_where_the_first_probes_are_negative():
+    # PyHessian 0.1 stops where its running mean is negative.
+    theirs = pytest.importorskip("pyhessian")
+    values = np.concatenate([np.linspace(-3, 3, 118), [4.0, 4.0]])
+    matrix = planted(values, 1).float()
+    network, data = Quadratic(matrix), Data(torch.zeros(4, 1), torch.zeros(4))
+    ended = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in range(40):
+            torch.manual_seed(seed)
+            other = theirs.hessian(
+                network, lambda outputs, _: outputs.mean(), data=(data.inputs, data.targets), cuda=False
+            )
+            ended.append(np.mean(other.trace(maxIter=200, tol=1e-3)))
+            network.theta.grad = None
+    assert np.mean(np.array(ended) < 0) > 0.15
+    names = [f"{seed}" for seed in range(40)]
+    networks = [copy.deepcopy(network) for _ in names]
+    surface = open_surface(networks, (1,), loss=lambda outputs, _: outputs.mean())
+    found = hessian.measure(Subject(surface, data, names=names)).networks
+    z = (found["hessian_trace"] - 8) / found["hessian_trace_se"]
+    assert np.abs(z).max() < 4
+    assert (found["hessian_trace"] > 0).all()
+
+
+def test_the_mean_over_outputs_is_the_losses_own():
+    # curvlinops 3.0.1 multiplies its empirical Fisher by the number of outputs, of which the loss is a mean.
+    network, rng = nn.Linear(4, 3, bias=False).double(), np.random.default_rng(0)
+    data = Data(torch.as_tensor(rng.normal(size=(30, 4))), torch.as_tensor(rng.normal(size=(30, 3))))
+    surface = open_surface([network], (4,), loss=functional.mse_loss, dtype=torch.float64)
+    found = hessian.measure(Subject(surface, data)).networks
+    # ∂²/∂W² of Σ (W x − y)² / 3 is 2/3 x xᵀ for each of three rows.
+    assert found["hessian_trace"][0] == pytest.approx(2 * float(data.inputs.square().sum()) / 30)
+    assert found["hessian_top_eigenvalue"][0] == pytest.approx(
+        2 / 3 * float(torch.linalg.eigvalsh(data.inputs.T @ data.inputs / 30)[-1]), rel=0.01
+    )

@@ -74,6 +74,12 @@ def test_edges_of_bins_belong_to_the_bin_below():
     assert calibration_errors(confidences, right, 5) == pytest.approx([100 * abs(1 - 0.35) / 2])
 
 
+def test_a_confidence_of_one_belongs_to_the_last_bin():
+    # torchmetrics 1.9.0 gives it a bin of its own, and says 51.5.
+    confidences, right = np.repeat([[1.0, 0.97]], 5, axis=1), np.repeat([[False, True]], 5, axis=1)
+    assert calibration_errors(confidences, right) == pytest.approx([100 * abs(0.5 - 0.985)])
+
+
 @given(st.integers(2, 6), st.integers(0, 2**32), st.sampled_from([0.1, 1.0, 300.0]))
 def test_what_outputs_say_agrees_with_softmax(classes, seed, scale):
     rng = torch.Generator().manual_seed(seed)

@@ -455,7 +455,7 @@ def check_unmeasured(asked, why, rows, left=()):
 
 
 def test_what_cannot_be_measured_says_so(networks):
-    check_unmeasured(subject(networks[:2], None), "no test examples", {0, 1})
+    check_unmeasured(subject(networks[:2], None), "no test data", {0, 1})
 
     broken = copy.deepcopy(networks[:2])
     with torch.no_grad():
@@ -467,7 +467,7 @@ def test_what_cannot_be_measured_says_so(networks):
     regression = Stacked(
         [mlp((1, LENGTH), CLASSES, 8)], (1, LENGTH), objective=Own(nn.functional.cross_entropy, "mean")
     )
-    check_unmeasured(Subject(regression, examples(20), examples(20)), "not one of classes", {0})
+    check_unmeasured(Subject(regression, examples(20), examples(20)), "not the cross-entropy of classes", {0})
 
     # A single layer has nothing to be guided by; everything else is measured.
     single = nn.Sequential(nn.Flatten(), nn.Linear(LENGTH, CLASSES)).eval()

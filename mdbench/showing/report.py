@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from mdbench.cases import Case, selections
@@ -305,17 +306,17 @@ def show_cases(cases: Sequence[Case]) -> None:
 
 
 def show_columns() -> None:
-    """Print the schema."""
-    table = _table()
-    for name in ("column", "unit", "family", "methods see it", "meaning"):
-        table.add_column(name)
+    """Print the schema, a paragraph a column: some names are too long for a table that fits a terminal."""
+    console = _console()
     for column in COLUMNS.values():
-        seen = "yes" if column.family in VISIBLE_FAMILIES else "no"
-        table.add_row(
-            column.name,
-            column.unit,
-            column.family.value,
-            "inductive ones" if column.reveals_label else "transductive ones" if column.relative else seen,
-            escape(column.meaning),
-        )
-    _console().print(table)
+        seen = "every method" if column.family in VISIBLE_FAMILIES else "no method"
+        if column.reveals_label or column.relative:
+            seen = f"{'inductive' if column.reveals_label else 'transductive'} methods"
+        facts = [column.family.value, f"seen by {seen}"]
+        if column.unit:
+            facts.insert(0, f"in {column.unit}" if column.unit != "1" else "a number")
+        if column.needs:
+            facts.append(f"needs {', '.join(column.needs)}")
+        console.print(f"[bold]{column.name}[/]")
+        console.print(Padding(f"[dim]{escape('; '.join(facts))}[/]", (0, 0, 0, 4)))
+        console.print(Padding(escape(column.meaning), (0, 0, 0, 4)))

@@ -21,6 +21,7 @@ from .manifest import (
 from .schema import (
     COLUMNS as COLUMNS,
     Family as Family,
+    Need as Need,
     QUANTILE as QUANTILE,
     VISIBLE_FAMILIES as VISIBLE_FAMILIES,
     check_visible as check_visible,

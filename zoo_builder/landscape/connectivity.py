@@ -23,6 +23,7 @@ from torch import Tensor
 from zoo_builder.landscape.alignment import aligned, hidden_units
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Measured, Metric, Subject
+from zoo_builder.landscape.missing import ALONE, NOT_CLASSES
 from zoo_builder.landscape.surface import Surface
 from zoo_builder.training import Descent, UnknownLayerError
 
@@ -285,7 +286,7 @@ def measure(subject: Subject, how: Training | None = None) -> Measured:
     measurable = {}
     for at, group in enumerate(subject.groups):
         if len(group) < 2:
-            reasons[at]["a group of one network has no pairs"] = [metric.column for metric in METRICS]
+            reasons[at][ALONE] = [metric.column for metric in METRICS]
         elif not all(finite[row] for row in group):
             reasons[at]["a network's parameters are not finite"] = [metric.column for metric in METRICS]
         else:
@@ -352,5 +353,5 @@ def _of_pairs(
         like_start = aligned(surface.layout, units, start, end)
         told("aligned_barrier", barrier, *along(between, sample, lambda t: torch.lerp(start, like_start, t)))
     if not surface.classifies:
-        missing = dict.fromkeys(_OF_ERRORS, "the loss is of one's own, and has no errors") | missing
+        missing = dict.fromkeys(_OF_ERRORS, NOT_CLASSES) | missing
     return values, missing

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from zoo_builder.landscape import outputs
 from zoo_builder.landscape.metric import Metric, Subject
-from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, Missing
-from zoo_builder.landscape.similarity import ALONE, disagreements, pair_mean
+from zoo_builder.landscape.missing import ALONE, NO_TEST, NOT_CLASSES, Missing
+from zoo_builder.landscape.similarity import disagreements, pair_mean
 
 METRICS: Final = (
     Metric("ensemble_test_error", "configuration", 0, 100),

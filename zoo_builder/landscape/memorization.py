@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo_builder.landscape import outputs
 from zoo_builder.landscape.metric import Measured, Metric, Subject
-from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, Missing
+from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, NOT_KNOWN_WRONG, Missing
 
 #: Share of the examples that are the tail of the losses.
 TAIL: Final = 0.01
@@ -78,7 +78,7 @@ def measure(subject: Subject) -> Measured:
 def _of_wrong_labels(subject: Subject, missing: Missing) -> dict[str, NDArray[np.float64]]:
     wrong = subject.wrong
     if wrong is None:
-        missing.because("nobody knows which labels are wrong", _OF_WRONG)
+        missing.because(NOT_KNOWN_WRONG, _OF_WRONG)
         return {}
     if not wrong.any():
         missing.because("no label was corrupted", _OF_WRONG)
@@ -111,7 +111,7 @@ def _of_test_data(subject: Subject, losses: NDArray[np.float64], missing: Missin
 
     found = {"membership_auc": areas(losses)}
     if subject.wrong is None:
-        missing.because("nobody knows which labels are wrong", ["membership_auc_clean"])
+        missing.because(NOT_KNOWN_WRONG, ["membership_auc_clean"])
     elif subject.wrong.all():
         missing.because("all labels were corrupted", ["membership_auc_clean"])
     else:

@@ -1,13 +1,26 @@
 """Numbers that could not be measured, each with a reason."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mdbench.tables import Need
+
 NOT_CLASSES = "the loss is not the cross-entropy of classes"
 NO_TEST = "there are no test data"
+NOT_KNOWN_WRONG = "nobody knows which labels are wrong"
+ALONE = "there is one network, and no other to compare it with"
 NOT_FINITE = "outputs are not finite"
+
+#: Why a column is missing, of what it needs.
+WITHOUT: Final = {
+    Need.CLASSES: NOT_CLASSES,
+    Need.TEST: NO_TEST,
+    Need.WRONG: NOT_KNOWN_WRONG,
+    Need.SEEDS: ALONE,
+}
 
 
 class Missing:

@@ -22,7 +22,7 @@ from zoo_builder.landscape import matrices, spectra
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.matrices import Matrix
 from zoo_builder.landscape.metric import Measured, Metric, Subject
-from zoo_builder.landscape.missing import Missing
+from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, Missing
 from zoo_builder.landscape.surface import Surface
 from zoo_builder.landscape.tails import every_tail, hill, near_peak
 
@@ -275,9 +275,9 @@ def _with(reasons: dict[int, str], left_out: str, size: int) -> dict[int, str]:
 def _unmeasurable(subject: Subject) -> str:
     """Return why no network of a subject can be measured, or nothing."""
     if subject.test is None:
-        return "there are no test examples"
+        return NO_TEST
     if not subject.surface.classifies:
-        return "the loss is not one of classes"
+        return NOT_CLASSES
     found = matrices.find(subject.ordinary.module)
     if not found.known:
         return found.left_out or "there is no layer with a matrix"

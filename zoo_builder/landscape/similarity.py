@@ -13,7 +13,7 @@ from mdbench.errors import MdbenchError
 from zoo_builder.landscape import outputs
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Measured, Metric, Subject
-from zoo_builder.landscape.missing import NO_TEST, NOT_CLASSES, NOT_FINITE, Missing
+from zoo_builder.landscape.missing import ALONE, NO_TEST, NOT_CLASSES, NOT_FINITE, Missing
 
 METRICS: Final = (
     Metric("output_cka", "configuration", 0, 1),
@@ -24,8 +24,6 @@ METRICS: Final = (
     Metric("train_disagreement", "configuration", 0, 100),
     Metric("test_disagreement", "configuration", 0, 100),
 )
-
-ALONE: Final = "there is one network, and no other to compare it with"
 
 #: Fewest examples of a debiased estimate.
 _FEWEST: Final = 4

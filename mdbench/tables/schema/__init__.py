@@ -6,6 +6,7 @@ Out go `COLUMNS`, name → `Column`, and who may see them. There is a file for e
 
 from mdbench.tables.schema.column import Column as Column
 from mdbench.tables.schema.column import Family as Family
+from mdbench.tables.schema.column import Need as Need
 from mdbench.tables.schema.registry import COLUMNS as COLUMNS
 from mdbench.tables.schema.registry import QUANTILE as QUANTILE
 from mdbench.tables.schema.registry import Kind as Kind

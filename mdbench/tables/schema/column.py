@@ -20,6 +20,19 @@ class Family(StrEnum):
     LABEL = "label"
 
 
+class Need(StrEnum):
+    """What a column cannot be measured without, besides networks, their loss and training data.
+
+    `CLASSES` is a loss that is the cross-entropy of one class an example; `WRONG` is to know which training labels were
+    replaced by wrong ones, and that some were.
+    """
+
+    CLASSES = "classes"
+    TEST = "test data"
+    WRONG = "which labels are wrong"
+    SEEDS = "two seeds"
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a zoo table.
@@ -36,6 +49,7 @@ class Column:
         not get such columns.
     relative : whether it places a row among all rows of its zoo. Only transductive methods get such columns.
     of_layer : whether it stands in the table of layers alone.
+    needs : what it cannot be measured without, in the order of `Need`.
     """
 
     name: str
@@ -46,6 +60,7 @@ class Column:
     reveals_label: bool = False
     relative: bool = False
     of_layer: bool = False
+    needs: tuple[Need, ...] = ()
 
 
 def with_std(*columns: Column) -> Iterator[Column]:
@@ -58,6 +73,7 @@ def with_std(*columns: Column) -> Iterator[Column]:
             column.family,
             f"standard deviation over seeds of {column.name}",
             reveals_label=column.reveals_label,
+            needs=(*column.needs, Need.SEEDS),
         )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mdbench.tables.schema.column import Column, Family
+from mdbench.tables.schema.column import Column, Family, Need
 from mdbench.tables.schema.papers import AINSWORTH_2023, ENTEZARI_2022, YANG_2021, ZHOU_2024
 
 #: Those of the publication, which stand first in the tables.
@@ -15,6 +15,7 @@ PUBLISHED: Final = (
         "t* where it deviates most; on the first 1,000 training examples, mean over neighbouring seeds around a ring, where "
         "mdbench measured it",
         ZHOU_2024,
+        needs=(Need.CLASSES, Need.SEEDS),
     ),
     Column(
         "mode_connectivity_peak",
@@ -22,6 +23,7 @@ PUBLISHED: Final = (
         Family.LANDSCAPE,
         "minus the largest training error at the three interior points of that curve; on the same examples and seeds",
         ZHOU_2024,
+        needs=(Need.CLASSES, Need.SEEDS),
     ),
 )
 
@@ -33,6 +35,7 @@ COLUMNS: Final = (
         "(l(0)+l(1))/2 − l(t*): loss on the first 1,000 training examples along a trained quadratic Bézier curve between "
         "two seeds, t* where it deviates most; mean over neighbouring seeds around a ring",
         YANG_2021,
+        needs=(Need.SEEDS,),
     ),
     Column(
         "mode_connectivity_peak_loss",
@@ -40,6 +43,7 @@ COLUMNS: Final = (
         Family.LANDSCAPE,
         "minus the largest loss at the three interior points of that curve; on the same examples and seeds",
         ZHOU_2024,
+        needs=(Need.SEEDS,),
     ),
     Column(
         "mode_connectivity_log_loss",
@@ -47,6 +51,7 @@ COLUMNS: Final = (
         Family.LANDSCAPE,
         "mode_connectivity_loss of the natural logarithms of the losses, which do not depend on the loss's unit",
         YANG_2021,
+        needs=(Need.SEEDS,),
     ),
     Column(
         "linear_barrier",
@@ -56,6 +61,7 @@ COLUMNS: Final = (
         "seeds rises at most above the line between the errors at its ends (not above their mean, as Frankle et al., ICML "
         "2020, have it); mean over neighbouring seeds around a ring",
         ENTEZARI_2022,
+        needs=(Need.CLASSES, Need.SEEDS),
     ),
     Column(
         "linear_barrier_loss",
@@ -65,6 +71,7 @@ COLUMNS: Final = (
         "seeds rises at most above the line between the losses at its ends (not above their mean, as Frankle et al., ICML "
         "2020, have it); mean over neighbouring seeds around a ring",
         ENTEZARI_2022,
+        needs=(Need.SEEDS,),
     ),
     Column(
         "linear_barrier_log_loss",
@@ -72,6 +79,7 @@ COLUMNS: Final = (
         Family.LANDSCAPE,
         "linear_barrier_loss of the natural logarithms of the losses, which do not depend on the loss's unit",
         ENTEZARI_2022,
+        needs=(Need.SEEDS,),
     ),
     Column(
         "aligned_barrier",
@@ -79,6 +87,7 @@ COLUMNS: Final = (
         Family.LANDSCAPE,
         "linear_barrier after the hidden units of one of the two seeds were permuted by weight matching",
         AINSWORTH_2023,
+        needs=(Need.CLASSES, Need.SEEDS),
     ),
     Column(
         "aligned_barrier_loss",
@@ -86,6 +95,7 @@ COLUMNS: Final = (
         Family.LANDSCAPE,
         "linear_barrier_loss after the hidden units of one of the two seeds were permuted by weight matching",
         AINSWORTH_2023,
+        needs=(Need.SEEDS,),
     ),
     Column(
         "aligned_barrier_log_loss",
@@ -93,5 +103,6 @@ COLUMNS: Final = (
         Family.LANDSCAPE,
         "linear_barrier_log_loss after the hidden units of one of the two seeds were permuted by weight matching",
         AINSWORTH_2023,
+        needs=(Need.SEEDS,),
     ),
 )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mdbench.tables.schema.column import Column, Family
+from mdbench.tables.schema.column import Column, Family, Need
 from mdbench.tables.schema.papers import LAKSHMINARAYANAN_2017, LU_2024_SHARPBALANCE, THEISEN_2023
 
 COLUMNS: Final = (
@@ -13,6 +13,7 @@ COLUMNS: Final = (
         "test error of the mean over seeds of the predicted probabilities",
         LAKSHMINARAYANAN_2017,
         reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
     Column(
         "ensemble_gain",
@@ -22,6 +23,7 @@ COLUMNS: Final = (
         "improvement rate is relative to the mean error, and of majority votes)",
         THEISEN_2023,
         reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
     Column(
         "ensemble_diversity",
@@ -30,6 +32,7 @@ COLUMNS: Final = (
         "disagreement-error ratio: test_disagreement / mean test error of the seeds",
         THEISEN_2023,
         reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
     Column(
         "ensemble_variance",
@@ -38,5 +41,6 @@ COLUMNS: Final = (
         "mean over test inputs of the variance over seeds of the predicted probabilities, summed over classes",
         LU_2024_SHARPBALANCE,
         reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
 )

@@ -1,11 +1,12 @@
 """Columns of what follows from the test errors over the grid: room for improvement (RFI), labels and margins."""
 
+from dataclasses import replace
 from typing import Final
 
-from mdbench.tables.schema.column import Column, Family
+from mdbench.tables.schema.column import Column, Family, Need
 from mdbench.tables.schema.papers import ZHOU_2024
 
-COLUMNS: Final = (
+_OF_THE_GRID: Final = (
     Column(
         "rfi_temperature_up", "points", Family.RFI, "test accuracy to gain by raising the temperature alone", ZHOU_2024
     ),
@@ -34,4 +35,10 @@ COLUMNS: Final = (
         Column(f"{task}_margin_se", "points", Family.LABEL, f"standard error over paired seeds of {task}_margin")
         for task in ("optimizer", "width_vs_optimizer", "data_vs_optimizer", "failure_source")
     ),
+)
+
+#: All of them follow from the test errors.
+COLUMNS: Final = tuple(
+    replace(column, needs=(Need.CLASSES, Need.TEST, *((Need.SEEDS,) if column.name.endswith("_se") else ())))
+    for column in _OF_THE_GRID
 )

@@ -5,7 +5,7 @@ What needs to know which labels are wrong is no method's to see: where it is mis
 
 from typing import Final
 
-from mdbench.tables.schema.column import Column, Family, with_std
+from mdbench.tables.schema.column import Column, Family, Need, with_std
 from mdbench.tables.schema.papers import LIU_2020, YEOM_2018
 
 COLUMNS: Final = (
@@ -16,6 +16,7 @@ COLUMNS: Final = (
             Family.ID,
             "share of the training examples with deliberately wrong labels whose wrong label is predicted",
             LIU_2020,
+            needs=(Need.CLASSES, Need.WRONG),
         ),
         Column(
             "corrected_share",
@@ -23,6 +24,7 @@ COLUMNS: Final = (
             Family.ID,
             "share of the training examples with deliberately wrong labels whose right label is predicted",
             LIU_2020,
+            needs=(Need.CLASSES, Need.WRONG),
         ),
         Column(
             "memorization_gap",
@@ -30,6 +32,7 @@ COLUMNS: Final = (
             Family.ID,
             "accuracy on training examples whose label was left alone − memorized_share",
             LIU_2020,
+            needs=(Need.CLASSES, Need.WRONG),
         ),
         Column(
             "membership_auc",
@@ -38,6 +41,7 @@ COLUMNS: Final = (
             "probability that a training example, with the label it was trained with, has a smaller loss than a test example",
             YEOM_2018,
             reveals_label=True,
+            needs=(Need.CLASSES, Need.TEST),
         ),
         Column(
             "membership_auc_clean",
@@ -45,13 +49,21 @@ COLUMNS: Final = (
             Family.ID,
             "probability that a training example whose label was left alone has a smaller loss than a test example",
             YEOM_2018,
+            needs=(Need.CLASSES, Need.TEST, Need.WRONG),
         ),
-        Column("train_loss_p99", "nats", Family.LANDSCAPE, "99th percentile of the losses of the training examples"),
+        Column(
+            "train_loss_p99",
+            "nats",
+            Family.LANDSCAPE,
+            "99th percentile of the losses of the training examples",
+            needs=(Need.CLASSES,),
+        ),
         Column(
             "train_loss_tail_share",
             "%",
             Family.LANDSCAPE,
             "share of the sum of all training losses that the largest 1 % of them carry",
+            needs=(Need.CLASSES,),
         ),
     ),
 )

@@ -2,37 +2,75 @@
 
 from typing import Final
 
-from mdbench.tables.schema.column import Column, Family, with_std
+from mdbench.tables.schema.column import Column, Family, Need, with_std
 from mdbench.tables.schema.papers import GUO_2017, JIANG_2020
 
 #: What training measures.
 TRAINED: Final = (
-    Column("test_error", "%", Family.VALIDATION, "100 − test accuracy, mean over seeds", reveals_label=True),
+    Column(
+        "test_error",
+        "%",
+        Family.VALIDATION,
+        "100 − test accuracy, mean over seeds",
+        reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST),
+    ),
     Column(
         "test_error_std",
         "points",
         Family.VALIDATION,
         "standard deviation over seeds of the test error",
         reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
     Column(
-        "test_loss", "nats", Family.VALIDATION, "mean cross-entropy on test data, mean over seeds", reveals_label=True
+        "test_loss",
+        "nats",
+        Family.VALIDATION,
+        "mean cross-entropy on test data, mean over seeds",
+        reveals_label=True,
+        needs=(Need.TEST,),
     ),
     Column(
-        "test_loss_std", "nats", Family.VALIDATION, "standard deviation over seeds of the test loss", reveals_label=True
+        "test_loss_std",
+        "nats",
+        Family.VALIDATION,
+        "standard deviation over seeds of the test loss",
+        reveals_label=True,
+        needs=(Need.TEST, Need.SEEDS),
     ),
-    Column("generalization_gap", "points", Family.VALIDATION, "test error − training error", reveals_label=True),
+    Column(
+        "generalization_gap",
+        "points",
+        Family.VALIDATION,
+        "test error − training error",
+        reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST),
+    ),
     Column(
         "generalization_gap_std",
         "points",
         Family.VALIDATION,
         "standard deviation over seeds of the generalization gap",
         reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
-    Column("train_error", "%", Family.LANDSCAPE, "100 − training accuracy, mean over seeds"),
-    Column("train_error_std", "points", Family.LANDSCAPE, "standard deviation over seeds of the training error"),
+    Column("train_error", "%", Family.LANDSCAPE, "100 − training accuracy, mean over seeds", needs=(Need.CLASSES,)),
+    Column(
+        "train_error_std",
+        "points",
+        Family.LANDSCAPE,
+        "standard deviation over seeds of the training error",
+        needs=(Need.CLASSES, Need.SEEDS),
+    ),
     Column("train_loss", "nats", Family.LANDSCAPE, "mean cross-entropy on training data, mean over seeds"),
-    Column("train_loss_std", "nats", Family.LANDSCAPE, "standard deviation over seeds of the training loss"),
+    Column(
+        "train_loss_std",
+        "nats",
+        Family.LANDSCAPE,
+        "standard deviation over seeds of the training loss",
+        needs=(Need.SEEDS,),
+    ),
 )
 
 COLUMNS: Final = (
@@ -43,6 +81,7 @@ COLUMNS: Final = (
             Family.LANDSCAPE,
             "expected calibration error on training data: mean |accuracy − confidence| over 15 equal bins of confidence",
             GUO_2017,
+            needs=(Need.CLASSES,),
         ),
         Column(
             "train_confidence",
@@ -50,6 +89,7 @@ COLUMNS: Final = (
             Family.LANDSCAPE,
             "mean probability of the predicted class on training data",
             GUO_2017,
+            needs=(Need.CLASSES,),
         ),
         Column(
             "train_margin",
@@ -57,6 +97,7 @@ COLUMNS: Final = (
             Family.LANDSCAPE,
             "mean over training examples of the label's logit minus the largest other",
             JIANG_2020,
+            needs=(Need.CLASSES,),
         ),
         Column(
             "train_margin_p10",
@@ -64,6 +105,7 @@ COLUMNS: Final = (
             Family.LANDSCAPE,
             "10th percentile over training examples of the label's logit minus the largest other",
             JIANG_2020,
+            needs=(Need.CLASSES,),
         ),
         Column(
             "test_ece",
@@ -72,6 +114,7 @@ COLUMNS: Final = (
             "expected calibration error on test data: mean |accuracy − confidence| over 15 equal bins of confidence",
             GUO_2017,
             reveals_label=True,
+            needs=(Need.CLASSES, Need.TEST),
         ),
         Column(
             "test_confidence",
@@ -80,6 +123,7 @@ COLUMNS: Final = (
             "mean probability of the predicted class on test data",
             GUO_2017,
             reveals_label=True,
+            needs=(Need.CLASSES, Need.TEST),
         ),
     ),
 )

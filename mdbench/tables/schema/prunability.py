@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mdbench.tables.schema.column import Column, Family, with_std
+from mdbench.tables.schema.column import Column, Family, Need, with_std
 from mdbench.tables.schema.papers import LU_2024_ALPHAPRUNING
 
 COLUMNS: Final = (
@@ -15,6 +15,7 @@ COLUMNS: Final = (
                 f"test error, on the first 2,000 examples, without the {sparsity} % of the weights that are smallest {among}",
                 LU_2024_ALPHAPRUNING,
                 reveals_label=True,
+                needs=(Need.CLASSES, Need.TEST),
             )
             for way, among in (
                 ("global", "in the network"),
@@ -30,6 +31,7 @@ COLUMNS: Final = (
                 Family.VALIDATION,
                 f"pruned_test_error_layerwise_{sparsity} − pruned_test_error_alpha_{sparsity}",
                 LU_2024_ALPHAPRUNING,
+                needs=(Need.CLASSES, Need.TEST),
             )
             for sparsity in (50, 70, 80, 90)
         ),
@@ -42,6 +44,7 @@ COLUMNS: Final = (
                 "their layer, blocks with a larger mean alpha_peak losing more, embeddings and the last layer left whole",
                 LU_2024_ALPHAPRUNING,
                 reveals_label=True,
+                needs=(Need.CLASSES, Need.TEST),
             )
             for sparsity in (70, 80)
         ),
@@ -53,6 +56,7 @@ COLUMNS: Final = (
                 f"test error without the {sparsity} % of the weights that are smallest in each layer, embeddings and the "
                 f"last layer left whole − pruned_test_error_published_{sparsity}",
                 LU_2024_ALPHAPRUNING,
+                needs=(Need.CLASSES, Need.TEST),
             )
             for sparsity in (70, 80)
         ),
@@ -65,6 +69,7 @@ COLUMNS: Final = (
             "where 5 points more are at or above chance, 100 (1 − 1/K) % of K classes",
             LU_2024_ALPHAPRUNING,
             reveals_label=True,
+            needs=(Need.CLASSES, Need.TEST),
         ),
     ),
 )

@@ -61,6 +61,7 @@ def _with_quantiles(columns: Iterable[Column]) -> Iterator[Column]:
                 f"(rank − ½) / n of {column.name} among the n configurations of the zoo that have it, equal ones sharing "
                 "their mean rank",
                 relative=True,
+                needs=column.needs,
             )
 
 
