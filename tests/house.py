@@ -4,7 +4,6 @@ A house is texts by their paths, so that a test can plant what is forbidden amon
 """
 
 import ast
-import re
 import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -116,9 +115,7 @@ def imports(path, text):
                 names.append((origin, alias.name))
                 bound[alias.asname or alias.name] = f"{origin}.{alias.name}"
     for node in nodes:
-        if isinstance(node, ast.Call) and re.search(
-            r"\b(import_module|__import__)$", ".".join(_chain(node.func, bound))
-        ):
+        if isinstance(node, ast.Call) and _chain(node.func, bound)[-1].endswith(("import_module", "__import__")):
             given = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
             called = [one.value for one in given if isinstance(one, ast.Constant)]
             names += [(resolve_name(name, package), "") for name in called]
