@@ -6,4 +6,16 @@ method on the standardized transfer cases; ``mdbench.load_zoo`` gives the tables
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "Case",
+    "MdbenchError",
+    "Result",
+    "Task",
+    "Zoo",
+    "dataset_path",
+    "evaluate",
+    "load_cases",
+    "load_result",
+    "load_zoo",
+]

@@ -1,3 +1,5 @@
 """`mdbench.tables.tasks`, under the path that method files import."""
 
-from mdbench.tables.tasks import *  # noqa: F403
+from mdbench.tables.tasks import NONE, TASKS, Task, find_task
+
+__all__ = ["NONE", "TASKS", "Task", "find_task"]

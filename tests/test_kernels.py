@@ -172,3 +172,45 @@ def test_a_numba_that_moved_what_we_use_is_named(monkeypatch, owner, name):
         monkeypatch.delattr(caching.FunctionCache, name)
     with pytest.raises(MdbenchError, match=rf"Numba \d.*'{name}'.*pip install 'numba>="):
         runpy.run_path(internals.__file__)
+
+
+#: Networks trained and measured as everywhere, and against plain PyTorch; what was warned of, and why there are no loops.
+UNCOMPILED = """
+import warnings
+
+import pytest
+import torch
+from test_training import check, data, spec
+from torch.nn.functional import cross_entropy
+
+from mdbench.errors import MdbenchError
+from zoo_builder.landscape import measure
+from zoo_builder.training import form, kernels
+
+what = spec("mlp", {"learning_rate": [0.01], "batch_size": [12], "width": [4]}, 2)
+dataset = data((1, 40))
+network = what.architecture.build(dataset.shape, 10, 4, 2, seed=0)
+examples = torch.from_numpy(dataset.train_inputs), torch.from_numpy(dataset.train_labels)
+with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("default")
+    check(what, dataset, torch.float64, 1e-9)
+    (measured,) = measure(network, "cross_entropy", examples, families=["performance"]).models["train_loss"]
+    print(form(network, dataset.shape, "cpu"))
+assert measured == pytest.approx(cross_entropy(network.eval()(examples[0]), examples[1]).item(), rel=1e-5)
+print(*(one.message for one in warned), sep="\\n")
+try:
+    kernels.strip
+except MdbenchError as error:
+    print(error)
+"""
+
+
+def test_without_compiling_pytorch_computes_and_says_so():
+    process = start(UNCOMPILED, ROOT / "tests", NUMBA_DISABLE_JIT="1", PYTHONPATH=str(ROOT))
+    said, _ = process.communicate()
+    assert process.returncode == 0
+    assert said.splitlines() == [
+        "stacked",
+        "PyTorch computes instead of compiled loops, which need NUMBA_DISABLE_JIT unset",
+        "compiled loops need Numba to compile: unset NUMBA_DISABLE_JIT",
+    ]

@@ -14,7 +14,7 @@ from zoo_builder.specification.models import cnn1d, cnn2d, mlp
 from zoo_builder.specification.network import Batches, initialisation_seed, learning_rate_share, networks
 from zoo_builder.specification.spec import parse_spec
 from zoo_builder.specification.subsets import draw_subsets
-from zoo_builder.training.cost import cost
+from zoo_builder.training.costs import cost
 
 SPEC = parse_spec(
     """

@@ -6,4 +6,5 @@ Nine families, a file each; `zoo_builder.landscape.registry` lists them, docs/me
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["Data", "Measurements", "Settings", "measure"]  # for people; the stub lists what other rooms take besides

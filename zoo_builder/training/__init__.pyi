@@ -1,6 +1,6 @@
 from . import kernels as kernels, taped as taped
 from .copies import copied as copied
-from .cost import Cost as Cost, cost as cost
+from .costs import Cost as Cost, cost as cost
 from .graph import UnknownLayerError as UnknownLayerError, trace as trace
 from .operators import Descent as Descent
 from .program import Program as Program, program_of as program_of

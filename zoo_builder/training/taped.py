@@ -1,7 +1,9 @@
 """Training networks one after the other on a CPU, each from its tape, in compiled loops."""
 
 import time
+import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -90,9 +92,10 @@ def write(
     Raises
     ------
     UnknownLayerError
-        The network does something that the compiled loops do not know, or is to be trained in another precision.
+        The network does something that the compiled loops do not know, or is to be trained in another precision; or Numba
+        is told not to compile.
     """
-    if dtype not in (torch.float32, torch.float64):
+    if dtype not in (torch.float32, torch.float64) or not _compiles():
         raise UnknownLayerError
     tape = Tape(network, shape, lasting=lasting)
     probe = Probe.of(network, shape, dtype)
@@ -112,6 +115,17 @@ def write(
     own_buffers = {name: value for name, value in state.items() if name in probe.answers.buffers}
     probe.check(Answers((float(loss[0]), later / len(labels)), gradients, own_buffers))
     return tape
+
+
+@cache
+def _compiles() -> bool:
+    """Tell whether Numba compiles; where it does not, warn once."""
+    from numba import config  # a while to import, and other devices do without
+
+    off = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+    if off:
+        warnings.warn("PyTorch computes instead of compiled loops, which need NUMBA_DISABLE_JIT unset", stacklevel=1)
+    return not off
 
 
 def _laid_out(inputs: np.ndarray) -> np.ndarray:

@@ -3,6 +3,6 @@
 In comes a `DatasetSpec`; out goes a `Dataset`: arrays, checked and standardised. There is a file for each kind of source.
 """
 
-from zoo_builder.specification.datasets.dataset import Dataset as Dataset
-from zoo_builder.specification.datasets.dataset import load_dataset as load_dataset
-from zoo_builder.specification.datasets.spec import DatasetSpec as DatasetSpec
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

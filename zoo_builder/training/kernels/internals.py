@@ -8,6 +8,8 @@ from mdbench.errors import MdbenchError, reason
 
 __all__ = ["BLAS", "CacheLocator", "CompileResultCacheImpl", "FunctionCache", "ensure_blas", "get_blas_kind", "keep"]
 
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise MdbenchError("compiled loops need Numba to compile: unset NUMBA_DISABLE_JIT")
 try:
     from numba.core.caching import CompileResultCacheImpl, FunctionCache
     from numba.core.caching import _CacheLocator as CacheLocator
