@@ -165,7 +165,7 @@ def test_a_file_beside_a_method_does_not_hide_the_standard_library(method_file):
 
 def test_a_missing_package_of_an_extra_is_named_with_the_way_to_get_it(method_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "xgboost", None)  # as if it were not installed
-    said = "ModuleNotFoundError: the package xgboost is missing; run pip install 'model-diagnosis-bench\\[xgboost\\]'$"
+    said = "ModuleNotFoundError: the package xgboost is missing; run pip install -e '.\\[xgboost\\]' in a clone of mdbench$"
     with pytest.raises(MethodError, match=f"^xgboost.py cannot be loaded: {said}"):
         load_method(named_methods()["xgboost"])
     lazy = f"class Mine:\n    def fit(self, models, labels): from xgboost import XGBClassifier\n{PREDICT}"

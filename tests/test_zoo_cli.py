@@ -298,10 +298,21 @@ def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(tmp_path):
     words = ["build", "x.toml"]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: the package torch is missing; run pip install 'model-diagnosis-bench[zoo]'\n"
+    assert done.stderr == "error: the package torch is missing; run pip install -e '.[zoo]' in a clone of mdbench\n"
     done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "  build " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "line", ["from zoo_builder.landscape import measure", "from zoo_builder import load_checkpoint"]
+)
+def test_so_it_is_in_python(line):
+    program = f"import sys; sys.modules['torch'] = None\n{line}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    said = "the package torch is missing; run pip install -e '.[zoo]' in a clone of mdbench"
+    assert done.stderr.splitlines()[-1] == f"mdbench.errors.MdbenchError: {said}"
 
 
 # The real command, in a process group of its own
