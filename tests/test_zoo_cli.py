@@ -117,7 +117,7 @@ def test_a_plan_says_what_it_will_cost(mdbench, tmp_path):
     assert rows["parameters"] == "25 to 36"
     assert rows["steps"] == str(by_hand()["steps"])
     assert rows["batch size"] == "4, 8"
-    assert rows["time"].endswith("with 1 worker")
+    assert rows["time"].endswith("with 1 worker, once started")
     assert list(tmp_path.glob("home/zoos/*")) == []
 
 
