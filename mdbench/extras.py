@@ -12,8 +12,8 @@ OPTIONAL: Final = {"xgboost": "xgboost"}
 
 
 def install_line(extra: str) -> str:
-    """Return the shell command that installs an extra."""
-    return f"pip install 'model-diagnosis-bench[{extra}]'"
+    """Return the shell command that installs an extra, and where to run it: mdbench is on no package index."""
+    return f"pip install -e '.[{extra}]' in a clone of mdbench"
 
 
 def missing(package: str, extra: str) -> str:

@@ -202,3 +202,15 @@ def test_a_script_without_a_main_guard_can_use_workers(tmp_path):
     for command in ([sys.executable, tmp_path / "script.py"], [sys.executable, "-"]):
         done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=120, check=False)
         assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_a_file_in_the_current_folder_does_not_hide_the_standard_library(method_file, monkeypatch, tmp_path):
+    """Worker processes start from a Python that would search the current folder first."""
+    for name in ("random", "tempfile", "socket"):
+        method_file("raise RuntimeError('the wrong one')", f"{name}.py")
+    method_file(GOOD.replace("class", "import random\nclass"), "good.py")
+    monkeypatch.chdir(tmp_path)
+    done = run("evaluate", "good.py", "--cases", CASE, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\d+ +good ", done.stdout, re.MULTILINE), done.stdout

@@ -189,7 +189,7 @@ def test_mnist1d_that_is_not_installed_names_the_extra(monkeypatch):
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr("zoo_builder.specification.datasets.mnist1d.version", absent)
-    with pytest.raises(MdbenchError, match=r"mnist1d is not installed: pip install 'model-diagnosis-bench\[zoo\]'"):
+    with pytest.raises(MdbenchError, match=r"mnist1d is not installed: pip install -e '.\[zoo\]'"):
         load_dataset(DatasetSpec(name="mnist1d"))
 
 
@@ -589,17 +589,13 @@ def test_without_hub_and_torchvision_the_ways_out_are_said(hub, monkeypatch):
     hub(error=ConnectionError("no network"))
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(
-        MdbenchError, match=r"no network.*pip install 'model-diagnosis-bench\[vision\]'.*give the folder"
-    ):
+    with pytest.raises(MdbenchError, match=r"no network.*pip install -e '.\[vision\]'.*give the folder"):
         load_dataset(DatasetSpec(name="cifar10"))
 
 
 def test_without_the_package_datasets_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(
-        MdbenchError, match=r"datasets cannot be imported .*: pip install 'model-diagnosis-bench\[zoo\]'"
-    ):
+    with pytest.raises(MdbenchError, match=r"datasets cannot be imported .*: pip install -e '.\[zoo\]'"):
         load_dataset(DatasetSpec(name="hf:org/name"))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import mdbench
 from mdbench.errors import MdbenchError
+from mdbench.methods import cache
 from mdbench.methods.cache import FOLDER
 from mdbench.paths import cache_home
 from mdbench.scoring.results import PREDICTION_COLUMNS, Result, json_schema, load_result
@@ -193,6 +194,19 @@ def test_a_changed_table_asks_again(counted):
     mdbench.evaluate(file, CASE)
     toy.zoo("cifar10-resnet18-noise10", seed=9).save(zoo_home() / "cifar10-resnet18-noise10")
     mdbench.evaluate(file, CASE)
+    assert asked() == 10
+
+
+@pytest.mark.parametrize("name", ["module.py", "__init__.pyi"])
+def test_changed_code_of_mdbench_asks_again(counted, monkeypatch, tmp_path, name):
+    file, asked = counted
+    monkeypatch.setattr(cache, "PACKAGE", tmp_path / "mdbench")
+    (tmp_path / "mdbench" / "room").mkdir(parents=True)
+    for text in ("from .one import it as it\n", "from .other import it as it\n"):
+        (tmp_path / "mdbench" / "room" / name).write_text(text)
+        cache._harness.cache_clear()
+        mdbench.evaluate(file, CASE)
+    cache._harness.cache_clear()
     assert asked() == 10
 
 

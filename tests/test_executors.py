@@ -239,5 +239,5 @@ def test_a_dask_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch, ad
 
 def test_dask_that_is_not_installed_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MdbenchError, match=r"--dask needs Dask: pip install 'model-diagnosis-bench\[dask\]'"):
+    with pytest.raises(MdbenchError, match=r"--dask needs Dask: pip install -e '.\[dask\]'"):
         dask("tcp://127.0.0.1:8786")

@@ -1,5 +1,7 @@
 """Method files: what is found in them, and what is refused."""
 
+import hashlib
+import importlib.metadata
 import sys
 
 import numpy as np
@@ -9,8 +11,12 @@ import toy
 from sklearn.linear_model import LogisticRegression
 
 from mdbench.cases import load_cases, split
-from mdbench.methods.method import MethodError, as_method, find_method, imported_names, load_method, named_methods
+from mdbench.extras import OPTIONAL
+from mdbench.methods.imports import imported_names
+from mdbench.methods.method import MethodError, as_method, find_method, load_method, named_methods
 from mdbench.methods.trial import ask
+from mdbench.scoring.evaluation import evaluate
+from mdbench.tables import find_task
 
 FIT = "    def fit(self, models, labels, task): pass\n"
 PREDICT = "    def predict(self, models): return ['width'] * len(models)\n"
@@ -159,7 +165,7 @@ def test_a_file_beside_a_method_does_not_hide_the_standard_library(method_file):
 
 def test_a_missing_package_of_an_extra_is_named_with_the_way_to_get_it(method_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "xgboost", None)  # as if it were not installed
-    said = "ModuleNotFoundError: the package xgboost is missing; run pip install 'model-diagnosis-bench\\[xgboost\\]'$"
+    said = "ModuleNotFoundError: the package xgboost is missing; run pip install -e '.\\[xgboost\\]' in a clone of mdbench$"
     with pytest.raises(MethodError, match=f"^xgboost.py cannot be loaded: {said}"):
         load_method(named_methods()["xgboost"])
     lazy = f"class Mine:\n    def fit(self, models, labels): from xgboost import XGBClassifier\n{PREDICT}"
@@ -168,13 +174,119 @@ def test_a_missing_package_of_an_extra_is_named_with_the_way_to_get_it(method_fi
         ask(method, split(load_cases("cifar10/optimizer/few-shot/8")[0], *toy.both()))
 
 
-def test_a_method_of_a_package_does_not_hide_the_library_of_its_name(monkeypatch):
-    """``baselines/xgboost.py`` imports xgboost: were its folder searched, it would find itself where that is not installed."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    files = named_methods().values()
-    for file in files:
-        load_method(file)
-    assert not {str(file.parent) for file in files} & set(sys.path)
+METHOD = f"class Mine:\n{FIT}{PREDICT}"
+#: A method that imports its own name, in three ways.
+OWN_NAME = {
+    "at once": f"import {{0}}\n{METHOD}",
+    "when it is trained": f"class Mine:\n    def fit(self, models, labels): import {{0}}\n{PREDICT}",
+    "by a helper": f"import helper_of_{{0}}\n{METHOD}",
+    "behind the reader's back": f"import importlib\nimportlib.import_module('{{0}}')\n{METHOD}",
+}
+
+
+def _loaded_and_asked(file):
+    method = load_method(file)
+    return ask(method, split(load_cases("cifar10/optimizer/few-shot/8")[0], *toy.both()))
+
+
+@pytest.mark.parametrize("first_in_path", [False, True])
+@pytest.mark.parametrize("way", OWN_NAME)
+def test_a_method_does_not_pass_for_the_library_of_its_name(method_file, monkeypatch, tmp_path, way, first_in_path):
+    if first_in_path:  # as where a script beside it runs
+        monkeypatch.syspath_prepend(tmp_path)
+    before = list(sys.path)
+    monkeypatch.setitem(OPTIONAL, "no_such_library", "xgboost")
+    method_file("import no_such_library", "helper_of_no_such_library.py")
+    file = method_file(OWN_NAME[way].format("no_such_library"), "no_such_library.py")
+    with pytest.raises(MethodError, match=r"the package no_such_library is missing; run pip install .*\[xgboost\]"):
+        _loaded_and_asked(file)
+    assert sys.path == before
+    assert "no_such_library" not in sys.modules
+
+
+def test_a_method_beside_another_does_not_pass_for_the_library_of_its_name(method_file):
+    method_file(OWN_NAME["at once"].format("no_such_library"), "no_such_library.py")
+    with pytest.raises(MethodError, match="ModuleNotFoundError: No module named 'no_such_library'"):
+        load_method(method_file(f"from no_such_library import Classifier\n{METHOD}"))
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_nor_does_it_in_a_worker(method_file):
+    for way in ("at once", "when it is trained"):
+        file = method_file(OWN_NAME[way].format("no_such_library"), "no_such_library.py")
+        (failure,) = evaluate(str(file), "cifar10/optimizer/few-shot/3", workers=1).failures
+        assert failure.reason.endswith("ModuleNotFoundError: No module named 'no_such_library'")
+
+
+@pytest.mark.parametrize("way", ["at once", "when it is trained"])
+def test_an_installed_library_is_found_before_what_lies_beside_a_method(method_file, monkeypatch, tmp_path, way):
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "toy_library.py").write_text("from toy_part import PART\n")
+    (tmp_path / "installed" / "toy_part.py").write_text("PART = 1\n")
+    method_file("raise RuntimeError('the wrong one')", "toy_part.py")
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    monkeypatch.syspath_prepend(tmp_path)
+    _loaded_and_asked(
+        method_file(
+            OWN_NAME[way].format("toy_library").replace("['width']", "['temperature_too_low']"), "toy_library.py"
+        )
+    )
+    assert sys.modules.pop("toy_library").PART == sys.modules.pop("toy_part").PART
+
+
+def test_a_method_imports_another_that_lies_beside_it(method_file):
+    other = method_file(METHOD, "other_method.py")
+    load_method(other)
+    assert load_method(method_file("from other_method import Mine\nmethod = Mine()")).name == "mine"
+
+
+@pytest.fixture
+def plug_in(tmp_path, monkeypatch):
+    """A package of methods, installed: one imports `_shared_in_plug_in` at once, the other when it is trained."""
+    package = tmp_path / "site-packages" / "plug_in"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "_shared_in_plug_in.py").write_text("VERDICT = 'temperature_too_low'\n")
+    predict = "    def predict(self, models): return [self.verdict] * len(models)\n"
+    (package / "eager.py").write_text(
+        "from _shared_in_plug_in import VERDICT\nimport _shared_in_plug_in\n"
+        f"class Eager:\n    def fit(self, models, labels): self.verdict = VERDICT\n{predict}"
+    )
+    (package / "lazy.py").write_text(
+        "class Lazy:\n    def fit(self, models, labels):\n        from _shared_in_plug_in import VERDICT\n"
+        f"        self.verdict = VERDICT\n{predict}"
+    )
+    monkeypatch.syspath_prepend(package.parent)
+    entry = importlib.metadata.EntryPoint("plug_in", "plug_in", "mdbench.methods")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [entry])
+    monkeypatch.setattr("sysconfig.get_path", lambda key: str(package.parent))
+    named_methods.cache_clear()
+    yield package
+    named_methods.cache_clear()
+    for name in ("plug_in", "_shared_in_plug_in"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["eager", "lazy"])
+def test_methods_of_an_installed_package_import_each_others_files(plug_in, name):
+    assert set(named_methods()) == {"eager", "lazy"}
+    said = _loaded_and_asked(find_method(name)).predicted
+    assert (said == find_task("optimizer").classes.index("temperature_too_low")).all()
+    assert str(plug_in) not in sys.path
+
+
+def test_the_digest_covers_what_lies_beside_a_method_of_an_installed_package(plug_in):
+    first = load_method(find_method("eager")).source_sha256
+    assert load_method(find_method("eager")).source_sha256 == first
+    (plug_in / "_shared_in_plug_in.py").write_text("VERDICT = 'temperature_too_low'  # changed\n")
+    del sys.modules["_shared_in_plug_in"]
+    assert load_method(find_method("eager")).source_sha256 != first
+
+
+def test_the_digest_leaves_installed_packages_out(plug_in, method_file):
+    text = f"from plug_in import lazy\n{METHOD}"
+    first = load_method(method_file(text)).source_sha256
+    assert first == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_plugin_is_listed_with_its_help_and_runs(mdbench):
 
 
 def test_a_package_that_a_command_needs_is_named_with_the_way_to_get_it(mdbench):
-    error = "error: the package not_installed is missing; run pip install 'model-diagnosis-bench[zoo]'\n"
+    error = "error: the package not_installed is missing; run pip install -e '.[zoo]' in a clone of mdbench\n"
     assert mdbench("zoo", "heavy", zoo=GOOD) == (2, "", error)
 
 
@@ -70,7 +70,7 @@ def test_a_plugin_without_its_packages_says_how_to_get_them(mdbench, name, extra
         assert (code, out) == (2, "")
         assert error == (
             f"error: mdbench {name}: the package not_installed is missing; "
-            f"run pip install 'model-diagnosis-bench[{extra}]'\n"
+            f"run pip install -e '.[{extra}]' in a clone of mdbench\n"
         )
     assert f"  {name} " in mdbench("--help", **plugin)[1]
 

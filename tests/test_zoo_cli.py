@@ -117,7 +117,7 @@ def test_a_plan_says_what_it_will_cost(mdbench, tmp_path):
     assert rows["parameters"] == "25 to 36"
     assert rows["steps"] == str(by_hand()["steps"])
     assert rows["batch size"] == "4, 8"
-    assert rows["time"].endswith("with 1 worker")
+    assert rows["time"].endswith("with 1 worker, once started")
     assert list(tmp_path.glob("home/zoos/*")) == []
 
 
@@ -298,10 +298,21 @@ def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(tmp_path):
     words = ["build", "x.toml"]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: the package torch is missing; run pip install 'model-diagnosis-bench[zoo]'\n"
+    assert done.stderr == "error: the package torch is missing; run pip install -e '.[zoo]' in a clone of mdbench\n"
     done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "  build " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "line", ["from zoo_builder.landscape import measure", "from zoo_builder import load_checkpoint"]
+)
+def test_so_it_is_in_python(line):
+    program = f"import sys; sys.modules['torch'] = None\n{line}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    said = "the package torch is missing; run pip install -e '.[zoo]' in a clone of mdbench"
+    assert done.stderr.splitlines()[-1] == f"mdbench.errors.MdbenchError: {said}"
 
 
 # The real command, in a process group of its own

@@ -37,6 +37,7 @@ def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
         _print(asdict(forecast))
         return
     few, many = forecast.parameters
+    workers = f"{forecast.workers} worker{'s' * (forecast.workers > 1)}"
     grid = " × ".join(f"{len(values)} {knob.replace('_', ' ')}" for knob, values in forecast.axes.items())
     lines = [
         ("grid", f"{grid} × {forecast.seeds} seeds"),
@@ -51,7 +52,7 @@ def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
         ("examples", f"{forecast.samples:,} through networks"),
         ("multiply–adds", f"{forecast.multiplications:.3g}"),
         ("disk", f"{size(forecast.bytes)} of checkpoints"),
-        ("time", f"about {duration(forecast.seconds)} with {forecast.workers} worker{'s' * (forecast.workers > 1)}"),
+        ("time", f"about {duration(forecast.seconds)} with {workers}, once started"),
     ]
     _show(forecast.name, lines)
 

@@ -1,5 +1,6 @@
 from . import cache as cache
 from .allowance import CORES as CORES, TIMEOUT as TIMEOUT
+from .imports import optional_imports as optional_imports
 from .method import (
     Method as Method,
     MethodError as MethodError,
@@ -9,7 +10,6 @@ from .method import (
     find_method as find_method,
     load_method as load_method,
     named_methods as named_methods,
-    optional_imports as optional_imports,
 )
 from .nursery import worker_context as worker_context
 from .sandbox import Sandbox as Sandbox

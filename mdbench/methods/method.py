@@ -10,14 +10,12 @@ scikit-learn estimator or pipeline is one as it stands. Beside it, as attributes
 ``zero_shot``  ``True`` where it is not trained at all; it then needs no ``fit``
 """
 
-import ast
 import copy
 import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
 import sys
-import sysconfig
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +26,7 @@ from typing import Any, Final, Literal
 
 from mdbench.errors import MdbenchError
 from mdbench.extras import OPTIONAL, missing
+from mdbench.methods.imports import beside, imported_source
 from mdbench.paths import PACKAGE
 from mdbench.tables import TASKS, check_visible, find_task
 
@@ -62,7 +61,8 @@ class Method:
     zero_shot : whether it is not trained at all.
     prototype : the object or class that stands in the file; never fitted itself.
     file : where it was read from; None for an object handed over in Python.
-    source_sha256 : digest of its file and of the modules it imports that are not installed packages; None without a file.
+    source_sha256 : digest of its file and of what it imports from beside it, or from elsewhere but installed packages; None
+        without a file.
     """
 
     name: str
@@ -200,20 +200,9 @@ def load_method(file: Path) -> Method:
         source = file.read_bytes()
     except OSError as error:
         raise MethodError(f"{file}: {error.strerror or error}") from error
-    _let_import_beside(file)
-    method, module = read_method(file, source)
-    return replace(method, source_sha256=hashlib.sha256(source + _imported_source(module)).hexdigest())
-
-
-def _let_import_beside(file: Path) -> None:
-    """Let a method import the files beside its own.
-
-    Those of a package name it in front of each other; without, its ``xgboost.py`` would pass for the library that is missing.
-    """
-    folder = str(file.parent)
-    if folder not in sys.path and file not in named_methods().values():
-        # Last, so that a file next to the method never hides a module of the standard library.
-        sys.path.append(folder)
+    with beside(file):
+        method, module = read_method(file, source)
+    return replace(method, source_sha256=hashlib.sha256(source + imported_source(module)).hexdigest())
 
 
 def read_method(file: Path, source: bytes) -> tuple[Method, ModuleType]:
@@ -260,47 +249,6 @@ def _find_in(module: ModuleType) -> Any:
     if found:
         raise MethodError(f"there are several methods ({', '.join(found)}); call the one that is meant `method`")
     raise MethodError("there is no method: nothing with fit(models, labels, task) and predict(models)")
-
-
-def imported_names(source: str) -> frozenset[str]:
-    """Return the names of the modules that a Python source imports, anywhere in it; none where it cannot be read."""
-    try:
-        statements = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # running it will say so
-        return frozenset()
-    named = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
-    return frozenset(
-        named | {one.module or "" for one in statements if isinstance(one, ast.ImportFrom) and not one.level}
-    )
-
-
-def optional_imports(source: str) -> list[str]:
-    """Return the packages that a Python source imports and that only an extra of mdbench installs."""
-    tops = {name.partition(".")[0] for name in imported_names(source)}
-    return [package for package in OPTIONAL if package in tops]
-
-
-def _imported_source(module: ModuleType) -> bytes:
-    """Return the source of what a method's file imports, packages of this Python and mdbench itself left out."""
-    installed = tuple(
-        str(Path(folder).resolve())
-        for key, folder in sysconfig.get_paths().items()
-        if key in {"stdlib", "platstdlib", "purelib", "platlib"}
-    )
-    ours = str(PACKAGE)
-    seen: dict[str, bytes] = {}
-    waiting = [module]
-    while waiting:
-        for thing in vars(waiting.pop()).values():
-            home = thing if inspect.ismodule(thing) else sys.modules.get(getattr(thing, "__module__", None) or "")
-            file = getattr(home, "__file__", None)
-            if home is None or not file or file in seen or home is module:
-                continue
-            path = Path(file).resolve()
-            if path.suffix == ".py" and path.is_file() and not str(path).startswith((*installed, ours)):
-                seen[file] = path.read_bytes()
-                waiting.append(home)
-    return b"".join(source for _, source in sorted(seen.items()))
 
 
 def describe(error: BaseException) -> str:

@@ -6,7 +6,8 @@ still reads its command line and its tables: half of a short evaluation's time. 
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
@@ -52,5 +53,20 @@ def worker_context(preloaded: Sequence[str] = PRELOADED) -> BaseContext:
         return get_context("spawn")
     context = _Context()
     context.set_forkserver_preload(list(preloaded))
-    forkserver.ensure_running()
+    with _without_current_folder():
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _without_current_folder() -> Iterator[None]:
+    """Keep a Python that starts meanwhile from searching the current folder, whose ``random.py`` would hide Python's."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before

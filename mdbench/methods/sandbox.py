@@ -29,7 +29,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mdbench.errors import reason
 from mdbench.methods.box import Box, BrokenBoxError
 from mdbench.methods.confinement import find_bubblewrap
-from mdbench.methods.method import Method, MethodError, as_method, imported_names, named_methods
+from mdbench.methods.imports import imported_names
+from mdbench.methods.method import Method, MethodError, as_method, named_methods
 from mdbench.methods.trial import Answer, Question, Reply, answer, check_inductive
 from mdbench.methods.wire import LENGTH, Limits
 from mdbench.methods.workers import Order

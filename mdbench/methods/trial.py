@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mdbench.cases import CaseRows, codes
+from mdbench.methods.imports import beside
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
 from mdbench.tables import COLUMNS, Family, Task
 
@@ -129,7 +130,8 @@ def ask(method: Method, rows: CaseRows) -> Answer:
     MethodError
         The method raised, or predicted something that cannot be scored, or broke the rules of its track.
     """
-    return answer(method, rows, partial(solve, method))
+    with beside(method.file):
+        return answer(method, rows, partial(solve, method))
 
 
 def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) -> Answer:

@@ -146,7 +146,8 @@ class Forecast:
     parameters : of the smallest and the largest network.
     multiplications : multiply–adds of the matrix products of all training.
     form : how its networks train, see `zoo_builder.training.form`.
-    workers, seconds : estimated wall-clock time with so many workers, of which every one is on a core or a device of its own.
+    workers, seconds : estimated wall-clock time with so many workers, of which every one is on a core or a device of its own;
+        without their start.
     bytes : estimated size of the checkpoints.
     """
 

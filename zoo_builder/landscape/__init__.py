@@ -6,5 +6,12 @@ Nine families, a file each; `zoo_builder.landscape.registry` lists them, docs/me
 
 import lazy_loader
 
-__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+from mdbench.extras import needs
+
+_attached, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = ["Data", "Measurements", "Settings", "measure"]  # for people; the stub lists what other rooms take besides
+
+
+def __getattr__(name: str) -> object:
+    with needs("zoo"):
+        return _attached(name)
