@@ -292,6 +292,24 @@ def test_a_shuffling_loader_is_read_once_and_said():
     assert found.models["train_loss"][0] == pytest.approx(measured(net()).models["train_loss"][0], rel=1e-6)
 
 
+def test_a_shuffling_loader_shows_all_networks_the_same_examples():
+    # torch_cka 0.21 reads it once a network (findings/torch-cka-shuffled.sh).
+    found = measured([net(), net()], data=DataLoader(TensorDataset(X, Y), 7, shuffle=True), families=["similarity"])
+    assert found.together["output_cka"] == pytest.approx(1)
+    assert found.together["train_disagreement"] == 0
+
+
+@pytest.mark.parametrize("size", [59, 7])
+def test_a_small_last_batch_counts_for_its_examples(size):
+    # In hessian-eigenthings 1.0.0a5 it counts as much as any other (findings/hessian-eigenthings-batches.sh).
+    given = any_networks.Given(
+        net(), "cross_entropy", (X, Y), lambda network: functional.cross_entropy(network(X.double()), Y)
+    )
+    found = measured(net(), data=DataLoader(TensorDataset(X, Y), size), families=["hessian"]).models
+    values = torch.linalg.eigvalsh(any_networks.dense_hessian(given))
+    assert found["hessian_top_eigenvalue"][0] == pytest.approx(float(values[-1]), rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

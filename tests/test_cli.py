@@ -13,6 +13,8 @@ import pytest
 import toy
 from test_modeldiagnosis import clone  # noqa: F401 - a fixture
 
+from mdbench.tables import COLUMNS
+
 MDBENCH = str(Path(sys.executable).with_name("mdbench"))
 CASE = "cifar10/optimizer/few-shot/3"
 GOOD = "class Good:\n    columns = ['train_error']\n    def fit(self, m, l): self.l = l.mode()[0]\n    def predict(self, m): return [self.l] * len(m)\n"
@@ -60,6 +62,17 @@ def test_lists(command):
     assert done.returncode == 0, done.stderr
     expected = {"methods": "barrier_rule", "cases": "cifar10/optimizer/few-shot", "columns": "log_hessian_trace"}
     assert expected[command] in done.stdout
+
+
+def test_columns_say_what_they_need():
+    said = run("columns").stdout.splitlines()
+    facts = {name: said[at + 1].strip() for at, name in enumerate(said[:-1]) if name and not name.startswith(" ")}
+    assert facts["hessian_trace"] == "a number; landscape; seen by every method"
+    assert facts["mode_connectivity"] == "in points; landscape; seen by every method; needs classes, two seeds"
+    assert facts["membership_auc_clean"].endswith("seen by no method; needs classes, test data, which labels are wrong")
+    assert facts["test_error"] == "in %; validation; seen by inductive methods; needs classes, test data"
+    assert facts["train_ece_quantile"] == "a number; landscape; seen by transductive methods; needs classes"
+    assert facts.keys() == COLUMNS.keys()
 
 
 def test_from_a_clone_to_scores(clone, home, method_file, tmp_path):  # noqa: F811

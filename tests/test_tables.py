@@ -15,7 +15,7 @@ from tiny_zoo import CLASSES, FEATURES, TRAIN, build_here, write_spec
 
 from mdbench.cli import main
 from mdbench.tables.loading import load_zoo
-from mdbench.tables.schema import COLUMNS
+from mdbench.tables.schema import COLUMNS, Need
 
 #: Relative and absolute: what single networks' numbers in the file are rounded to, and what that makes of spreads.
 SINGLE = (1e-5, 1e-4)
@@ -265,6 +265,9 @@ def test_a_single_seed_has_no_spread(tmp_path):
     build_here(write_spec(tmp_path, seeds="[7]"), tmp_path / "zoo")
     table = pd.read_parquet(tmp_path / "zoo" / "configurations.parquet")
     assert (table["seeds"] == 1).all()
-    assert table["test_error_std"].isna().all()
+    spreads = [column for column in table if column.endswith("_std")]
+    needing = [column for column in table if Need.SEEDS in COLUMNS[column].needs and not column.endswith("_se")]
+    assert set(needing) == set(spreads) > {"test_error_std"}
+    assert table[needing].isna().all(axis=None)
     assert table["failure_source"].notna().all()
     load_zoo(tmp_path / "zoo")

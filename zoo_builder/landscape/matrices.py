@@ -309,7 +309,8 @@ def ordinary(network: nn.Module) -> nn.Module:
 def _unparametrize(module: nn.Module) -> None:
     """Have a module of its own keep what its parametrizations compute.
 
-    `torch.nn.utils.parametrize.remove_parametrizations` changes the module's class, which its copies share.
+    `torch.nn.utils.parametrize.remove_parametrizations` changes the module's class, which its copies share
+    (findings/torch-remove-parametrizations.sh).
     """
     lists = module.parametrizations
     assert isinstance(lists, nn.ModuleDict)
