@@ -46,10 +46,11 @@ from torch.nn import functional
 
 from zoo_builder.landscape import gaussnewton, hessian
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.krylov import lanczos, traces
+from zoo_builder.landscape.krylov import lanczos
 from zoo_builder.landscape.metric import Settings, Subject
 from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.product import Differentiated
+from zoo_builder.landscape.traces import traces
 
 CORES = len(os.sched_getaffinity(0))
 WIDTHS = (4, 8, 16, 32, 64)

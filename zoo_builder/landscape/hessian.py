@@ -28,25 +28,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo_builder.landscape import gaussnewton
+from zoo_builder.landscape.blocks import block_starts, blockwise, lanczos_of_blocks
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.krylov import (
-    Density,
-    Floats,
-    Krylov,
-    Traces,
-    block_starts,
-    blockwise,
-    density,
-    indices,
-    lanczos,
-    lanczos_of_blocks,
-    masses,
-    traces,
-)
+from zoo_builder.landscape.density import Density, density, masses
+from zoo_builder.landscape.krylov import Krylov, lanczos
 from zoo_builder.landscape.metric import MEMORY, Measured, Metric, Subject
 from zoo_builder.landscape.missing import Missing
 from zoo_builder.landscape.objective import CrossEntropy
 from zoo_builder.landscape.surface import Curvature, Surface
+from zoo_builder.landscape.traces import Traces, traces
+from zoo_builder.landscape.vectors import Floats, indices
 
 #: Largest relative residuals ‖H x − θ x‖ / |θ| of the largest eigenvalues, in order.
 TOLERANCES: Final = (0.01, 0.05, 0.05, 0.05, 0.05)
