@@ -375,6 +375,7 @@ def test_long_vectors_are_treated_as_short_ones(monkeypatch):
     found = []
     for chunk, together in ((long_vectors._CHUNK, long_vectors._TOGETHER), (7, 0)):
         monkeypatch.setattr(long_vectors, "_CHUNK", chunk)
+        monkeypatch.setattr(long_vectors, "_LONG", chunk)
         monkeypatch.setattr(long_vectors, "_TOGETHER", together)
         ours = run(matrices, (1e-6,) * 5)
         blocks = [slice(0, 3), slice(3, 150), slice(150, 200)]
@@ -542,8 +543,8 @@ def test_products_are_those_of_the_dense_hessian(case):
     name, matrices = case
     one = subject(name)
     length = one.surface.layout.size
-    found = hessian.Hessians(one.surface, one.sample)(np.arange(3), torch.eye(length).double().expand(3, -1, -1))
-    some = hessian.Hessians(one.surface, one.sample)(np.array([2]), torch.eye(length).double()[None])
+    found = hessian.Hessians(one)(np.arange(3), torch.eye(length).double().expand(3, -1, -1))
+    some = hessian.Hessians(one)(np.array([2]), torch.eye(length).double()[None])
     for row, matrix in enumerate(matrices):
         assert np.linalg.norm(found[row].numpy() - matrix) <= 1e-6 * np.linalg.norm(matrix)
     assert np.linalg.norm(some[0].numpy() - matrices[2]) <= 1e-6 * np.linalg.norm(matrices[2])

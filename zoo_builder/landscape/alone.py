@@ -15,7 +15,7 @@ from zoo_builder.landscape.data import Data, Inputs, Rows, named, of_each
 from zoo_builder.landscape.module import Output, called, main_output, normalizations, normalizing
 from zoo_builder.landscape.objective import Objective
 from zoo_builder.landscape.product import KEPT, Differentiated
-from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
+from zoo_builder.landscape.surface import GRAPH, NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
 from zoo_builder.training import copied
 
 #: How a Hessian is multiplied by vectors: differentiating the gradient forwards, backwards once more, or by its differences.
@@ -373,6 +373,14 @@ class Alone:
             )
             for row in range(len(self))
         ]
+
+    def held(self, examples: int) -> int:
+        """Return how many bytes products with the Hessians hold, about, beside their vectors."""
+        itemsize = self.points.element_size()
+        graph = GRAPH * examples * (self._numbers or 0) * itemsize
+        if self.products == "differences":
+            return graph + 16 * self.points.numel() * 2
+        return min(graph, 2 * KEPT) + 4 * self.points.numel() * itemsize
 
     def renormalized(self, data: Data, points: Tensor) -> Self:
         """Return the surfaces at other points, normalization's statistics taken anew there."""

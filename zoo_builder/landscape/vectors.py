@@ -9,7 +9,9 @@ from torch import Tensor
 
 Floats = NDArray[np.float64]
 #: Numbers of a long vector that are worked on at a time, where several vectors of its length would be in the way.
-_CHUNK: Final = 2**20
+_CHUNK: Final = 2**18
+#: Numbers in vectors from which on they are overwritten, not copied.
+_LONG: Final = 2**20
 #: Numbers in vectors that are multiplied together.
 _TOGETHER: Final = 2**24
 
@@ -40,7 +42,7 @@ def inner(one: Tensor, other: Tensor) -> Floats:
 def outside(basis: Tensor, vectors: Tensor) -> Tensor:
     """Return what of vectors (b, V, P) lies outside of orthonormal bases (b, m, P). Long ones are overwritten."""
     along = vectors @ basis.transpose(1, 2)
-    return vectors - along @ basis if vectors.numel() <= _CHUNK else vectors.baddbmm_(along, basis, alpha=-1)
+    return vectors - along @ basis if vectors.numel() <= _LONG else vectors.baddbmm_(along, basis, alpha=-1)
 
 
 def shares(many: int, length: int) -> list[slice]:
