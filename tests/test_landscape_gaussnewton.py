@@ -137,28 +137,6 @@ def test_where_classes_are_many_combinations_of_them_are_asked():
     assert all(0 < one.whole_se < 0.05 * one.whole for one in runs)
 
 
-@pytest.mark.parametrize("block", [2**23, 500])
-def test_a_tolerance_is_kept_and_saves_passes(block, monkeypatch):
-    monkeypatch.setattr(gaussnewton, "_BLOCK", block)
-    network, data = sample(lambda: mlp((6,), 3, 5), (6,), count=200)
-    whole = sum(float(part.sum()) for part in diagonal(network, data).values())
-    asked = []
-    drawn = gaussnewton._drawn
-
-    def counting(logits, rng):
-        for direction in drawn(logits, rng):
-            asked.append(len(logits))
-            yield direction
-
-    monkeypatch.setattr(gaussnewton, "_drawn", counting)
-    runs = [block_traces(copy.deepcopy(network), data, blocks_of(network), rng(at), tolerance=0.1) for at in range(100)]
-    z = np.array([(one.whole - whole) / one.whole_se for one in runs])
-    assert abs(z.mean()) < 0.4
-    assert 0.4 < z.var() < 2  # errors are chosen to be small, of few draws
-    assert all(0 < one.whole_se < 0.1 * one.whole for one in runs)
-    assert sum(asked) < 6 * 200 * len(runs)  # of 16 a network
-
-
 def test_a_start_has_the_gauss_newton_matrix_as_its_covariance():
     network, data = sample(lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3)), (3,), count=12)
     jacobian = []

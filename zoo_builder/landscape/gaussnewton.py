@@ -68,22 +68,15 @@ def block_traces(
     data: Data,
     blocks: Sequence[Sequence[str]],
     rng: np.random.Generator,
-    *,
-    tolerance: float = 0.0,
 ) -> BlockTraces | None:
     """Return traces of the Hessian of the mean cross-entropy; None where the network is not known to be of this kind.
-
-    Random combinations of the classes are asked about instead of each class where there are many classes, or where a
-    tolerance lets fewer do: examples are many, and their errors average out.
 
     Parameters
     ----------
     network : an ordinary module in evaluation mode. It is changed, and not to be used any more.
     data : inputs (n, …) and class numbers (n,), on the network's device and in its precision.
     blocks : names of the parameters of each of L diagonal blocks.
-    rng : for combinations of classes.
-    tolerance : largest standard error of the trace of all blocks, as a share of it; 0 for the exact traces of up to
-        `DIRECTIONS` classes.
+    rng : for combinations of classes, where there are many.
     """
     recorder = _Recorder.of(network)
     if recorder is None:
@@ -98,7 +91,7 @@ def block_traces(
     traces, variances = np.zeros(len(blocks)), np.zeros(len(blocks) + 1)  # the last one that of their sum
     for start in range(0, len(data), size):
         logits, layers = recorder.recorded(data.tensor[start : start + size])
-        drawn = tolerance > 0 or logits.shape[1] > DIRECTIONS
+        drawn = logits.shape[1] > DIRECTIONS
         squares: list[NDArray[np.float64]] = []
         for direction in _drawn(logits.detach(), rng) if drawn else _each(logits.detach()):
             slopes = torch.autograd.grad(logits, [layer.output for layer in layers], direction, retain_graph=True)
@@ -107,19 +100,12 @@ def block_traces(
                 for name, square in layer.squares(slope).items():
                     if name in places:
                         squares[-1][places[name]] += square.double().cpu().numpy()
-            if drawn and len(squares) > 1 and _within(np.sum(squares, 1), tolerance):
-                break
         share = len(squares) if drawn else 1
         traces += np.sum(squares, (0, 2)) / share
         if drawn:
             variances += np.append(_variances(np.stack(squares, 1)), _variances(np.sum(squares, 1)))
     errors = np.sqrt(variances) / len(data)
     return BlockTraces(traces / len(data), errors[:-1], float(traces.sum() / len(data)), float(errors[-1]))
-
-
-def _within(squares: NDArray[np.float64], tolerance: float) -> bool:
-    """Tell whether the sum over n examples of the mean of their D squares (D, n) is known well enough."""
-    return bool(np.sqrt(_variances(squares)) <= tolerance * squares.mean(0).sum())
 
 
 def _variances(squares: NDArray[np.float64]) -> NDArray[np.float64]:
