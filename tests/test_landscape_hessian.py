@@ -373,8 +373,8 @@ def test_matrices_that_are_done_wait_while_others_begin_anew():
 def test_long_vectors_are_treated_as_short_ones(monkeypatch):
     matrices = torch.stack([planted(network_like(200), at) for at in range(2)])
     found = []
-    for chunk, together in ((long_vectors._CHUNK, long_vectors._TOGETHER), (7, 0)):
-        monkeypatch.setattr(long_vectors, "_CHUNK", chunk)
+    for chunk, together in ((long_vectors.CHUNK, long_vectors._TOGETHER), (7, 0)):
+        monkeypatch.setattr(long_vectors, "CHUNK", chunk)
         monkeypatch.setattr(long_vectors, "_LONG", chunk)
         monkeypatch.setattr(long_vectors, "_TOGETHER", together)
         ours = run(matrices, (1e-6,) * 5)

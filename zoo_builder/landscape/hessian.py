@@ -37,7 +37,7 @@ from zoo_builder.landscape.missing import Missing
 from zoo_builder.landscape.objective import CrossEntropy
 from zoo_builder.landscape.surface import Curvature
 from zoo_builder.landscape.traces import Traces, traces
-from zoo_builder.landscape.vectors import Floats, indices
+from zoo_builder.landscape.vectors import CHUNK, Floats, indices
 
 #: Largest relative residuals ‖H x − θ x‖ / |θ| of the largest eigenvalues, in order.
 TOLERANCES: Final = (0.01, 0.05, 0.05, 0.05, 0.05)
@@ -168,9 +168,9 @@ def bytes_needed(networks: int, parameters: int, itemsize: int, memory: int = ME
     layers : how many each has.
     """
     vector, room = parameters * itemsize, _room(parameters, itemsize, memory)
-    # A short basis begins anew, and then stands for a while beside the old one and the half of it that it is made of; where
-    # there is more room, seldom before the search ends, and by a part of it.
-    beside = min(3 * room // 2, 2 * ROOM) if room < STEPS[1] else 0
+    # A short basis begins anew, and then a part of it stands beside the half of it that it is made of; where there is more
+    # room, seldom before the search ends.
+    beside = int(np.ceil(1.5 * room * min(1, CHUNK / parameters))) if room < STEPS[1] else 0
     together = min(networks, _at_once(parameters, itemsize, memory))
     if together > 1:
         beside = max(beside, room)  # where some are done, the others' bases are copied

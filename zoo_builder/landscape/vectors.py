@@ -9,7 +9,7 @@ from torch import Tensor
 
 Floats = NDArray[np.float64]
 #: Numbers of a long vector that are worked on at a time, where several vectors of its length would be in the way.
-_CHUNK: Final = 2**18
+CHUNK: Final = 2**18
 #: Numbers in vectors from which on they are overwritten, not copied.
 _LONG: Final = 2**20
 #: Numbers in vectors that are multiplied together.
@@ -28,7 +28,7 @@ def in_one_piece(vectors: Tensor) -> Tensor:
 
 def chunks(block: slice) -> list[slice]:
     """Return a block in parts that are small beside a large network."""
-    return [slice(at, min(at + _CHUNK, block.stop)) for at in range(block.start, block.stop, _CHUNK)]
+    return [slice(at, min(at + CHUNK, block.stop)) for at in range(block.start, block.stop, CHUNK)]
 
 
 def inner(one: Tensor, other: Tensor) -> Floats:
