@@ -43,7 +43,7 @@ PUBLIC = {
         *("dataset_path", "evaluate", "load_cases", "load_result", "load_zoo"),
     },
     "zoo_builder": {"load_checkpoint"},
-    "zoo_builder.landscape": {"Data", "Measurements", "Settings", "measure"},
+    "zoo_builder.landscape": {"Data", "Interrupted", "Measurements", "Settings", "measure"},
 }
 #: Imported by nobody: what is run by its name, in the sandbox, and what `benchmarks/hessian.py` measures.
 APART = {"mdbench.methods.inside", "zoo_builder.landscape.product"}

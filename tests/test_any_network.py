@@ -1,19 +1,22 @@
 """Measuring networks that nobody here built: the right number, or a reason. Against plain PyTorch on all data at once."""
 
 import copy
+import io
 
 import any_networks
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from mdbench.errors import MdbenchError
-from zoo_builder.landscape import CrossEntropy, Data, measure
+from zoo_builder.landscape import CrossEntropy, Data, measure, opening
 from zoo_builder.landscape.alone import Alone
-from zoo_builder.landscape.measurement import Measurements
+from zoo_builder.landscape.measurement import Interrupted, Measurements
 from zoo_builder.landscape.stacked import Stacked
 
 X, Y = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
@@ -67,8 +70,39 @@ def test_a_network_with_kinks_in_its_second_derivative_goes_down_the_ladder():
     torch.manual_seed(0)
     network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 8)), nn.Tanh(), nn.Linear(8, 3))
     assert "differences" in measured(network).way
-    assert measured(net()).way == "a stack, mapped as a whole"
+    assert measured([net(), net(1)]).way == "a stack, mapped as a whole"
+    assert measured(net()).way == "one by one, the gradient differentiated backwards"
     assert measured(net(between=nn.ReLU())).way == "compiled loops"
+
+
+def test_large_networks_are_left_to_plain_pytorch(monkeypatch):
+    """Each rule by itself, at the size of this network: the numbers stay what they are."""
+    models, families = [net(seed, nn.ReLU()) for seed in (0, 1)], ["hessian"]
+    expected = measured(models, families=families)
+    size = sum(value.numel() for value in models[0].parameters())
+    ways = {}
+    for what, many in (("_LARGE", size), ("_LARGE", size + 1), ("_STACKED", size), ("_STACKED", size + 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(opening, what, many)
+            if what == "_STACKED":
+                patched.setattr(opening, "Taped", Unknown)
+            found = measured(models, families=families)
+        ways[what, many > size] = found.way
+        for column in ("hessian_trace", "hessian_top_eigenvalue"):
+            assert list(found.models[column]) == pytest.approx(list(expected.models[column]), rel=1e-3), column
+    assert ways == {
+        ("_LARGE", False): "one by one, the gradient differentiated backwards",
+        ("_LARGE", True): "compiled loops",
+        ("_STACKED", False): "one by one, the gradient differentiated backwards",
+        ("_STACKED", True): "a stack, layer by layer",
+    }
+
+
+class Unknown(opening.Taped):
+    """Loops that know nothing."""
+
+    def __init__(self, *_):
+        raise opening.UnknownLayerError
 
 
 class Scaled(nn.Module):
@@ -422,7 +456,7 @@ def test_models_may_be_one_or_yielded_one_by_one():
     expected = measured([net(0), net(1)]).models
     assert measured(net(seed) for seed in (0, 1)).models.equals(expected)
     assert measured(nn.ModuleList([net(0), net(1)])).models.equals(expected)
-    assert measured(net(0)).models["train_loss"][0] == expected["train_loss"][0]
+    assert measured(net(0)).models["train_loss"][0] == pytest.approx(expected["train_loss"][0], rel=1e-6)
 
 
 def test_families_fail_apart(monkeypatch):
@@ -437,6 +471,55 @@ def test_families_fail_apart(monkeypatch):
     assert found["train_loss"].notna().all()
     assert found["alpha_mean"].isna().all()
     assert found["spectra_reason"][0].endswith("RuntimeError: the abacus is broken")
+
+
+def test_what_was_measured_before_a_failure_is_kept(monkeypatch):
+    from zoo_builder.landscape import registry
+
+    def fails(error):
+        def broken(subject):
+            raise error
+
+        spectra = registry.FAMILIES["spectra"]
+        monkeypatch.setitem(registry.FAMILIES, "spectra", type(spectra)("spectra", spectra.metrics, broken))
+
+    families = ["performance", "spectra", "prunability"]
+    fails(MemoryError("12 GB"))
+    found = measured(net(), families=families).models
+    assert found["spectra_reason"][0].endswith("MemoryError: 12 GB")
+    assert found["prunability_reason"].isna().all() or "MemoryError" not in found["prunability_reason"][0]
+    fails(KeyboardInterrupt())
+    with pytest.raises(Interrupted) as stopped:
+        measured(net(), families=families, progress=True)
+    assert isinstance(stopped.value, KeyboardInterrupt)
+    kept = stopped.value.found.models
+    assert list(kept) == [column for column in kept if column in measured(net()).models]
+    assert kept["train_loss"][0] == found["train_loss"][0]
+    fails(KeyboardInterrupt())
+    with pytest.raises(Interrupted) as stopped:
+        measured(net(), families=["spectra"])
+    assert stopped.value.found.models.shape == (1, 0)
+
+
+def test_a_bar_moves_while_a_hessian_is_measured(monkeypatch):
+    shown, console = [], Console(file=io.StringIO(), force_terminal=True)
+
+    class Watched(Progress):
+        def __init__(self, *columns, **more):
+            super().__init__(*columns, console=console, **more)
+
+        def update(self, task, **more):
+            super().update(task, **more)
+            shown.append(self.tasks[task].description)
+
+    monkeypatch.setattr("zoo_builder.landscape.measurement.Progress", Watched)
+    found = measured([net(0), net(1)], families=["performance", "hessian"], progress=True).models
+    counts = [int(one.split()[1]) for one in shown if one.endswith("products with Hessians")]
+    assert shown[:2] == ["performance", "hessian"]
+    assert counts == sorted(set(counts))
+    assert len(counts) > 10
+    assert counts[-1] == found["hessian_products"].sum()
+    assert "hessian" in console.file.getvalue()
 
 
 def test_sure_networks_keep_their_curvature_in_single_precision():

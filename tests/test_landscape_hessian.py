@@ -17,10 +17,14 @@ from torch.nn import functional
 
 from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape import hessian, krylov
+from zoo_builder.landscape import vectors as long_vectors
+from zoo_builder.landscape.blocks import block_starts, blockwise, lanczos_of_blocks
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.density import Density, density, masses
 from zoo_builder.landscape.metric import Subject
 from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
+from zoo_builder.landscape.traces import traces
 from zoo_builder.specification.models import cnn1d, mlp
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -125,15 +129,13 @@ def test_a_matrix_is_treated_alike_in_company_and_alone():
     matrices = torch.stack([*kinds, planted([3.0] + 59 * [0.0], 3)])
     together = run(matrices, (1e-3,) * 3)
     assert len(set(together.steps)) == 3
-    sums = krylov.traces(products_of(matrices), together, [slice(0, 60)], generators(4, 5), tolerance=0.02)
+    sums = traces(products_of(matrices), together, [slice(0, 60)], generators(4, 5), tolerance=0.02)
     for at in range(4):
         start = torch.as_tensor(generators(4)[at].normal(size=60))[None]
         alone = krylov.lanczos(products_of(matrices[at : at + 1]), start, (1e-3,) * 3, [generators(4, 1)[at]], most=60)
         assert alone.steps[0] == together.steps[at]
         np.testing.assert_allclose(alone.ritz(0).values, together.ritz(at).values, rtol=1e-9, atol=1e-9)
-        one = krylov.traces(
-            products_of(matrices[at : at + 1]), alone, [slice(0, 60)], [generators(4, 5)[at]], tolerance=0.02
-        )
+        one = traces(products_of(matrices[at : at + 1]), alone, [slice(0, 60)], [generators(4, 5)[at]], tolerance=0.02)
         assert one.probes[0] == sums.probes[at]
         np.testing.assert_allclose([one.whole[0], one.whole_se[0]], [sums.whole[at], sums.whole_se[at]], atol=1e-9)
 
@@ -161,7 +163,7 @@ def test_invariant_bases(values, steps, dtype):
     assert ritz.within((1e-3,) * 5).all()
     basis = found.basis[0, : found.steps[0]].double()
     torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)).double(), rtol=0, atol=1e-5)
-    sums = krylov.traces(products_of(matrix[None]), found, [slice(0, len(values))], generators(1), tolerance=1e-3)
+    sums = traces(products_of(matrix[None]), found, [slice(0, len(values))], generators(1), tolerance=1e-3)
     assert abs(sums.whole[0] - sum(values)) <= 4 * sums.whole_se[0] + 1e-4
 
 
@@ -170,7 +172,7 @@ def test_products_that_are_not_finite_are_noted_and_do_no_harm():
     matrices[1, 3, 4] = torch.inf
     found = run(matrices)
     assert found.finite.tolist() == [True, False, True]
-    sums = krylov.traces(products_of(matrices), found, [slice(0, 10), slice(10, 40)], generators(3), tolerance=0.02)
+    sums = traces(products_of(matrices), found, [slice(0, 10), slice(10, 40)], generators(3), tolerance=0.02)
     assert np.isnan(sums.whole).tolist() == [False, True, False]
     assert np.isnan(sums.blocks_se[1]).all()
     np.testing.assert_allclose(found.ritz(2).values[:5], sorted(network_like(40))[:-6:-1], rtol=1e-6)
@@ -187,7 +189,7 @@ def many():
     matrix = planted(network_like(60), 4)
     matrices = matrix.expand(400, -1, -1)
     found = run(matrices, (0.0,), most=8)
-    sums = krylov.traces(products_of(matrices), found, BLOCKS, generators(400, 7), tolerance=0, most=8)
+    sums = traces(products_of(matrices), found, BLOCKS, generators(400, 7), tolerance=0, most=8)
     assert (sums.probes == 8).all()
     return matrix.numpy(), found, sums
 
@@ -234,23 +236,18 @@ def test_probes_go_on_until_the_standard_error_is_small_enough():
     matrices = torch.stack([planted(network_like(200), 1), planted(np.linspace(0.1, 5, 200), 2)])
     found = run(matrices, (0.0,), most=10)
     for tolerance in (0.1, 0.02, 0.01):
-        sums = krylov.traces(
-            products_of(matrices), found, [slice(0, 200)], generators(2), tolerance=tolerance, most=4000
-        )
+        sums = traces(products_of(matrices), found, [slice(0, 200)], generators(2), tolerance=tolerance, most=4000)
         assert (sums.whole_se <= tolerance * sums.whole).all()
         assert len(set(sums.probes)) == 2 or tolerance == 0.1
         assert (np.abs(sums.whole - [np.trace(matrix) for matrix in matrices]) < 4 * sums.whole_se).all()
-    assert (
-        krylov.traces(products_of(matrices), found, [slice(0, 200)], generators(2), tolerance=0, most=10).probes.max()
-        == 8
-    )
+    assert traces(products_of(matrices), found, [slice(0, 200)], generators(2), tolerance=0, most=10).probes.max() == 8
 
 
 def test_a_known_subspace_makes_the_standard_error_small_where_few_eigenvalues_are_large():
     matrix = planted(network_like(400), 3)
     blocks = [slice(0, 400)]
     few, some = (
-        krylov.traces(
+        traces(
             products_of(matrix[None]), run(matrix[None], (0.0,), most=steps), blocks, generators(1), tolerance=0, most=8
         ).whole_se[0]
         for steps in (1, 16)
@@ -274,7 +271,7 @@ def test_blocks_are_matrices_of_their_own():
         torch.as_tensor(np.random.default_rng(at).normal(size=(2, 1, len(range(60)[block]))))
         for at, block in enumerate(BLOCKS)
     ]
-    found = krylov.blockwise(products, BLOCKS, 60)(list(zip(map(np.array, whose), vectors, strict=True)))
+    found = blockwise(products, BLOCKS, 60)(list(zip(map(np.array, whose), vectors, strict=True)))
     for owners, block, asked_of, images in zip(whose, BLOCKS, vectors, found, strict=True):
         for owner, one, image in zip(owners, asked_of, images, strict=True):
             torch.testing.assert_close(image[0], matrices[owner][block, block] @ one[0])
@@ -290,9 +287,7 @@ def test_nobody_is_asked_for_blocks_that_are_done():
 
     nothing = (np.zeros(0, dtype=np.int64), torch.zeros(0, 1, 15))
     vectors = torch.ones(1, 1, 5)
-    found = krylov.blockwise(products, BLOCKS, 60)(
-        [nothing, (np.array([4]), vectors), (nothing[0], torch.zeros(0, 1, 40))]
-    )
+    found = blockwise(products, BLOCKS, 60)([nothing, (np.array([4]), vectors), (nothing[0], torch.zeros(0, 1, 40))])
     assert [image.shape for image in found] == [(0, 1, 15), (1, 1, 5), (0, 1, 40)]
     assert asked == [([4], 1)]
     torch.testing.assert_close(found[1], vectors)
@@ -303,8 +298,8 @@ def test_blocks_are_searched_side_by_side_as_they_are_one_by_one():
     starts = [
         torch.as_tensor(np.random.default_rng(at).normal(size=(3, len(range(60)[b])))) for at, b in enumerate(BLOCKS)
     ]
-    products = krylov.blockwise(products_of(matrices), BLOCKS, 60)
-    found = krylov.lanczos_of_blocks(products, starts, (1e-6,), generators(3), most=40)
+    products = blockwise(products_of(matrices), BLOCKS, 60)
+    found = lanczos_of_blocks(products, starts, (1e-6,), generators(3), most=40)
     for block, start, run_ in zip(BLOCKS, starts, found, strict=True):
         alone = krylov.lanczos(products_of(matrices[:, block, block]), start, (1e-6,), generators(3), most=40)
         assert run_.steps.tolist() == alone.steps.tolist()
@@ -317,7 +312,7 @@ def test_where_everything_is_known_the_starts_are_the_blocks_eigenvectors():
     matrices[1][:, BLOCKS[1]] = matrices[1][BLOCKS[1]] = 0  # a dead layer
     found = run(matrices, (0.0,))
     assert found.steps[0] == 60
-    starts = krylov.block_starts(found, BLOCKS, generators(2))
+    starts = block_starts(found, BLOCKS, generators(2))
     for row, matrix in enumerate(matrices):
         for at, block in enumerate(BLOCKS):
             start = starts[at][row]
@@ -354,10 +349,10 @@ def test_a_run_that_began_anew_has_the_density_and_the_trace_of_its_matrix():
     matrix = planted(network_like(200), 2)
     short, long = (run(matrix[None], (1e-9,) * 3, fewest=1, most=most, room=12) for most in (12, 60))
     assert long.spent[0] > 12
-    ours, expected = krylov.density(long, 0, 0.05), krylov.density(short, 0, 0.05)
+    ours, expected = density(long, 0, 0.05), density(short, 0, 0.05)
     np.testing.assert_allclose(ours.nodes, expected.nodes, rtol=1e-9)
     np.testing.assert_allclose(ours.weights, expected.weights, rtol=1e-9)
-    sums = krylov.traces(products_of(matrix[None]), long, [slice(0, 200)], generators(1), tolerance=0.005, most=4000)
+    sums = traces(products_of(matrix[None]), long, [slice(0, 200)], generators(1), tolerance=0.005, most=4000)
     assert abs(sums.whole[0] - np.trace(matrix)) < 4 * sums.whole_se[0]
     assert sums.squares[0] == pytest.approx(float((matrix**2).sum()), rel=0.02)
 
@@ -378,12 +373,13 @@ def test_matrices_that_are_done_wait_while_others_begin_anew():
 def test_long_vectors_are_treated_as_short_ones(monkeypatch):
     matrices = torch.stack([planted(network_like(200), at) for at in range(2)])
     found = []
-    for chunk, together in ((krylov._CHUNK, krylov._TOGETHER), (7, 0)):
-        monkeypatch.setattr(krylov, "_CHUNK", chunk)
-        monkeypatch.setattr(krylov, "_TOGETHER", together)
+    for chunk, together in ((long_vectors.CHUNK, long_vectors._TOGETHER), (7, 0)):
+        monkeypatch.setattr(long_vectors, "CHUNK", chunk)
+        monkeypatch.setattr(long_vectors, "_LONG", chunk)
+        monkeypatch.setattr(long_vectors, "_TOGETHER", together)
         ours = run(matrices, (1e-6,) * 5)
         blocks = [slice(0, 3), slice(3, 150), slice(150, 200)]
-        sums = krylov.traces(products_of(matrices), ours, blocks, generators(2), tolerance=0.05)
+        sums = traces(products_of(matrices), ours, blocks, generators(2), tolerance=0.05)
         found.append([ours.ritz(0).values[:5], sums.whole, sums.whole_se, sums.blocks, sums.blocks_se, sums.squares])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
@@ -395,21 +391,21 @@ def test_long_vectors_are_treated_as_short_ones(monkeypatch):
 def test_moments_of_the_density_are_those_that_the_start_sees():
     matrix = planted(network_like(60), 2)
     found = run(matrix[None], (0.0,), most=6)
-    density = krylov.density(found, 0, tolerance=0)
+    seen = density(found, 0, tolerance=0)
     start = found.basis[0, 0]
-    assert len(density.nodes) == 11
+    assert len(seen.nodes) == 11
     power = start
     for degree in range(12):  # of the average of 5 and 6 nodes; Gauss's quadrature with 5 is exact up to 9
-        assert density.weights @ density.nodes**degree == pytest.approx(float(start @ power), rel=1e-9), degree
+        assert seen.weights @ seen.nodes**degree == pytest.approx(float(start @ power), rel=1e-9), degree
         power = matrix @ power
 
 
 def test_moments_are_those_of_the_spectrum_on_average(many):
     matrix, found, _ = many
     for tolerance in (0, 0.05):
-        densities = [krylov.density(found, at, tolerance) for at in range(400)]
+        densities = [density(found, at, tolerance) for at in range(400)]
         for degree in (0, 1, 2):
-            moments = np.array([density.weights @ density.nodes**degree for density in densities])
+            moments = np.array([seen.weights @ seen.nodes**degree for seen in densities])
             expected = np.trace(np.linalg.matrix_power(matrix, degree)) / 60
             # Weights that share what the converged ones leave have a bias, of the order of 1 / P.
             allowed = 4 * moments.std() / 20 + 1e-9 + (0.05 * expected if tolerance and degree else 0)
@@ -424,26 +420,26 @@ def test_converged_eigenvalues_count_once():
         runs = run(matrix.expand(50, -1, -1), (0.0,), most=16)
         rank = []
         for at in range(50):
-            density = krylov.density(runs, at, tolerance)
-            assert density.weights.sum() == pytest.approx(1)
-            assert (density.weights >= 0).all()
-            rank.append(density.weights @ density.nodes**2)
+            seen = density(runs, at, tolerance)
+            assert seen.weights.sum() == pytest.approx(1)
+            assert (seen.weights >= 0).all()
+            rank.append(seen.weights @ seen.nodes**2)
         deviations[tolerance] = np.std(rank) / np.mean(rank)
     assert deviations[0.05] < deviations[0] / 4
-    top = krylov.density(found, 0, 0.05)
+    top = density(found, 0, 0.05)
     assert top.weights[np.abs(top.nodes - 20) < 0.01].sum() == pytest.approx(1 / 200)
 
 
 def test_where_the_basis_is_the_whole_space_the_density_is_exact():
     values = np.sort(network_like(40))
-    density = krylov.density(run(planted(values)[None], most=40), 0, 0.05)
-    np.testing.assert_allclose(np.sort(density.nodes), values, atol=1e-9)
-    np.testing.assert_array_equal(density.weights, 1 / 40)
-    negative, positive = krylov.masses(values.sum(), density, 40)
+    seen = density(run(planted(values)[None], most=40), 0, 0.05)
+    np.testing.assert_allclose(np.sort(seen.nodes), values, atol=1e-9)
+    np.testing.assert_array_equal(seen.weights, 1 / 40)
+    negative, positive = masses(values.sum(), seen, 40)
     assert negative == pytest.approx(-values[values < 0].sum())
     assert positive == pytest.approx(values[values > 0].sum())
-    mirrored = krylov.Density(-density.nodes, density.weights)
-    assert krylov.masses(-values.sum(), mirrored, 40) == pytest.approx((positive, negative))
+    mirrored = Density(-seen.nodes, seen.weights)
+    assert masses(-values.sum(), mirrored, 40) == pytest.approx((positive, negative))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
@@ -453,21 +449,21 @@ def test_the_negative_mass_of_planted_spectra(share):
     negative = rng.exponential(1, 50)
     values = np.concatenate([positive, -negative / negative.sum() * positive.sum() * share / (1 - share)])
     runs = run(planted(values).expand(60, -1, -1), (0.0,), most=16)
-    found = np.array([krylov.masses(values.sum(), krylov.density(runs, at, 0.05), 205)[0] for at in range(60)])
+    found = np.array([masses(values.sum(), density(runs, at, 0.05), 205)[0] for at in range(60)])
     assert found.mean() == pytest.approx(-values[values < 0].sum(), rel=0.25)
 
 
 def test_a_constant_spectrum_is_one_mass():
     for values in ([2.0] * 8, [0.0] * 8):
-        density = krylov.density(run(planted(values)[None], (1e-3,) * 5), 0, 0.05)
-        assert density.weights.sum() == pytest.approx(1)
-        np.testing.assert_allclose(density.nodes[density.weights > 1e-6], values[0], atol=1e-12)
+        seen = density(run(planted(values)[None], (1e-3,) * 5), 0, 0.05)
+        assert seen.weights.sum() == pytest.approx(1)
+        np.testing.assert_allclose(seen.nodes[seen.weights > 1e-6], values[0], atol=1e-12)
 
 
 def test_smoothed_densities_are_densities():
-    density = krylov.Density(np.array([-1.0, 0.0, 3.0]), np.array([0.2, 0.5, 0.3]))
+    seen = Density(np.array([-1.0, 0.0, 3.0]), np.array([0.2, 0.5, 0.3]))
     at = np.linspace(-6, 8, 4001)
-    values = density.smoothed(at, 0.4)
+    values = seen.smoothed(at, 0.4)
     step = at[1] - at[0]
     assert values.sum() * step == pytest.approx(1)
     assert (values * at).sum() * step == pytest.approx(0.7)
@@ -547,8 +543,8 @@ def test_products_are_those_of_the_dense_hessian(case):
     name, matrices = case
     one = subject(name)
     length = one.surface.layout.size
-    found = hessian.Hessians(one.surface, one.sample)(np.arange(3), torch.eye(length).double().expand(3, -1, -1))
-    some = hessian.Hessians(one.surface, one.sample)(np.array([2]), torch.eye(length).double()[None])
+    found = hessian.Hessians(one)(np.arange(3), torch.eye(length).double().expand(3, -1, -1))
+    some = hessian.Hessians(one)(np.array([2]), torch.eye(length).double()[None])
     for row, matrix in enumerate(matrices):
         assert np.linalg.norm(found[row].numpy() - matrix) <= 1e-6 * np.linalg.norm(matrix)
     assert np.linalg.norm(some[0].numpy() - matrices[2]) <= 1e-6 * np.linalg.norm(matrices[2])

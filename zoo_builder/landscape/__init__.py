@@ -9,7 +9,13 @@ import lazy_loader
 from mdbench.extras import needs
 
 _attached, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
-__all__ = ["Data", "Measurements", "Settings", "measure"]  # for people; the stub lists what other rooms take besides
+__all__ = [
+    "Data",
+    "Interrupted",
+    "Measurements",
+    "Settings",
+    "measure",
+]  # for people; the stub lists what other rooms take besides
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ from . import (
 )
 from .data import Data as Data
 from .measurement import (
+    Interrupted as Interrupted,
     Measurements as Measurements,
     configuration_table as configuration_table,
     gate as gate,

@@ -14,7 +14,8 @@ from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.data import Data, Inputs, Rows, named, of_each
 from zoo_builder.landscape.module import Output, called, main_output, normalizations, normalizing
 from zoo_builder.landscape.objective import Objective
-from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
+from zoo_builder.landscape.product import KEPT, Differentiated
+from zoo_builder.landscape.surface import GRAPH, NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
 from zoo_builder.training import copied
 
 #: How a Hessian is multiplied by vectors: differentiating the gradient forwards, backwards once more, or by its differences.
@@ -281,26 +282,24 @@ class Alone:
                 module.eval()
         return losses, slopes
 
-    def _slope(
-        self, module: nn.Module, data: Data, block: Rows, whole: float, *, again: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return a block's share of the loss and its gradient, by parameter; `again`: to be differentiated once more."""
+    def _slope(self, module: nn.Module, data: Data, block: Rows, whole: float) -> tuple[Tensor, list[Tensor]]:
+        """Return a block's share of the loss and its gradient, by parameter."""
         own = self._own(module)
         with torch.enable_grad():
             loss = self.objective.total(self._outputs(module, data, block), self._targets(data, block)) / whole
             if not loss.requires_grad:
                 return loss.detach(), [torch.zeros_like(value) for value in own]
-            found = torch.autograd.grad(loss, own, create_graph=again, allow_unused=True, materialize_grads=True)
+            found = torch.autograd.grad(loss, own, allow_unused=True, materialize_grads=True)
         return loss.detach(), list(found)
 
     def curvature(self, data: Data) -> Curvature:
         """Return the Hessians of the losses where the networks are."""
         if self.without_hessian:
             raise MdbenchError(f"the loss has no second derivatives here: {self.without_hessian}")
+        if self.products == "backward":
+            return _Backwards(self, data)
         whole, blocks = self.objective.normalizer(data.targets), self._blocks(data)
-        product = {"forward": self._forwards, "backward": self._backwards, "differences": self._differences}[
-            self.products
-        ]
+        product = self._forwards if self.products == "forward" else self._differences
 
         def products(vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
             out = torch.zeros_like(vectors)
@@ -331,25 +330,16 @@ class Alone:
                 product = torch.func.jvp(torch.func.grad(loss), (point,), (self.layout.tensors(vector),))[1]
                 out[at] += _flat([product[name] for name in self.layout.shapes])
 
-    def _backwards(self, row: int, data: Data, block: slice, whole: float, vectors: Tensor, out: Tensor) -> None:
-        """Add a block's products, the gradient differentiated backwards."""
-        module = self._at(row, self.points[row], differentiated=True)
-        own = self._own(module)
-        _, slope = self._slope(module, data, block, whole, again=True)
-        if not any(value.requires_grad for value in slope):
-            return
-        for at, vector in enumerate(vectors):
-            directions = list(self.layout.tensors(vector).values())
-            pairs = [(value, way) for value, way in zip(slope, directions, strict=True) if value.requires_grad]
-            found = torch.autograd.grad(
-                [value for value, _ in pairs],
-                own,
-                [way for _, way in pairs],
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-            out[at] += _flat(found)
+    def differentiated(self, row: int, data: Data) -> Differentiated:
+        """Return one network's Hessian, its gradient differentiated backwards; it has a copy of the network."""
+        module, whole = self.network(row).to(self._device, self._dtype), self.objective.normalizer(data.targets)
+        module.requires_grad_(False)
+        own = [value.requires_grad_() for value in self._own(module)]
+
+        def loss(block: slice) -> Tensor:
+            return self.objective.total(self._outputs(module, data, block), self._targets(data, block)) / whole
+
+        return Differentiated(own, loss, len(data))
 
     def _differences(self, row: int, data: Data, block: slice, whole: float, vectors: Tensor, out: Tensor) -> None:
         """Add a block's products, differences of gradients in double precision: (g(w + h v) − g(w − h v)) / 2h.
@@ -384,6 +374,14 @@ class Alone:
             for row in range(len(self))
         ]
 
+    def held(self, examples: int) -> int:
+        """Return how many bytes products with the Hessians hold, about, beside their vectors."""
+        itemsize = self.points.element_size()
+        graph = GRAPH * examples * (self._numbers or 0) * itemsize
+        if self.products == "differences":
+            return graph + 16 * self.points.numel() * 2
+        return min(graph, 2 * KEPT) + 4 * self.points.numel() * itemsize
+
     def renormalized(self, data: Data, points: Tensor) -> Self:
         """Return the surfaces at other points, normalization's statistics taken anew there."""
         other = copy.copy(self)
@@ -416,6 +414,34 @@ class Alone:
                 layer.momentum = cast(Any, momenta[path])
             module.eval()
         return sums
+
+
+class _Backwards:
+    """The Hessians of networks alone, their gradients differentiated backwards: a `zoo_builder.landscape.surface.Curvature`.
+
+    Graphs of gradients are kept of as many networks as are asked about together, where memory holds all of them.
+    """
+
+    def __init__(self, surface: Alone, data: Data) -> None:
+        self._surface, self._data = surface, data
+        self._known: dict[int, Differentiated] = {}
+
+    def __call__(self, vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+        """Return products (S, V, P) of vectors (S, V, P), of all networks or of some."""
+        return self.within(vectors, rows, slice(0, vectors.shape[2]))
+
+    def within(self, vectors: Tensor, rows: Sequence[int] | None, block: slice) -> Tensor:
+        """Return products of the diagonal blocks of some neighbouring parameters, (S, V, p) of vectors (S, V, p)."""
+        rows = range(len(self._surface)) if rows is None else rows
+        self._known = {row: one for row, one in self._known.items() if row in rows}
+        out = torch.empty_like(vectors)
+        for at, row in enumerate(rows):
+            if row not in self._known:
+                self._known[row] = self._surface.differentiated(row, self._data)
+            one = self._known[row]
+            one.kept = KEPT // len(rows)
+            out[at] = one.within(vectors[at : at + 1], None, block)[0]
+        return out
 
 
 def last_seen(network: nn.Module, run: Callable[[], Any], examples: int) -> Tensor:

@@ -17,6 +17,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, Self
 
 import numpy as np
@@ -63,7 +64,10 @@ class BlockTraces:
 
 
 def block_traces(
-    network: nn.Module, data: Data, blocks: Sequence[Sequence[str]], rng: np.random.Generator
+    network: nn.Module,
+    data: Data,
+    blocks: Sequence[Sequence[str]],
+    rng: np.random.Generator,
 ) -> BlockTraces | None:
     """Return traces of the Hessian of the mean cross-entropy; None where the network is not known to be of this kind.
 
@@ -84,48 +88,75 @@ def block_traces(
         return None  # the trace missed something, or examples see each other
     size = max(1, _BLOCK // max(layer.columns.numel() for layer in layers))
     places = {name: at for at, names in enumerate(blocks) for name in names}
-    found = []
+    traces, variances = np.zeros(len(blocks)), np.zeros(len(blocks) + 1)  # the last one that of their sum
     for start in range(0, len(data), size):
         logits, layers = recorder.recorded(data.tensor[start : start + size])
-        directions = list(_directions(logits.detach(), rng))
-        squares = np.zeros((len(blocks), len(directions), len(logits)))
-        for at, direction in enumerate(directions):
+        drawn = logits.shape[1] > DIRECTIONS
+        squares: list[NDArray[np.float64]] = []
+        for direction in _drawn(logits.detach(), rng) if drawn else _each(logits.detach()):
             slopes = torch.autograd.grad(logits, [layer.output for layer in layers], direction, retain_graph=True)
+            squares.append(np.zeros((len(blocks), len(logits))))
             for layer, slope in zip(layers, slopes, strict=True):
                 for name, square in layer.squares(slope).items():
                     if name in places:
-                        squares[places[name], at] += square.double().cpu().numpy()
-        found.append(squares)
-    squares, drawn = np.concatenate(found, 2), logits.shape[1] > DIRECTIONS
-    traces = squares.sum((1, 2)) / len(data)
-    errors, error = (_error(values) if drawn else 0 * values.sum((-2, -1)) for values in (squares, squares.sum(0)))
-    return BlockTraces(traces, errors, float(traces.sum()), float(error))
+                        squares[-1][places[name]] += square.double().cpu().numpy()
+        share = len(squares) if drawn else 1
+        traces += np.sum(squares, (0, 2)) / share
+        if drawn:
+            variances += np.append(_variances(np.stack(squares, 1)), _variances(np.sum(squares, 1)))
+    errors = np.sqrt(variances) / len(data)
+    return BlockTraces(traces / len(data), errors[:-1], float(traces.sum() / len(data)), float(errors[-1]))
 
 
-def _error(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return standard errors of sums over D independent directions of values (…, D, n), averaged over n examples."""
-    each: NDArray[np.float64] = values.shape[-2] * values.var(-2, ddof=1)
-    return np.asarray(np.sqrt(each.sum(-1)) / values.shape[-1])
+def _variances(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return variances of sums over n examples, each of them a mean of D independent numbers: (…, D, n) → (…)."""
+    return np.asarray((squares.var(-2, ddof=1) / squares.shape[-2]).sum(-1))
 
 
-def _directions(logits: Tensor, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Yield directions (n, K) in the space of logits (n, K): the columns of S, or S times random signs, over √D.
+def start(network: nn.Module, data: Data, rng: np.random.Generator) -> Tensor:
+    """Return a random vector (P,) whose covariance is the Gauss–Newton matrix G of the mean cross-entropy.
+
+    It is the mean of Jᵀ S z over the examples, times √n, z random signs. What it holds of an eigenvector is in proportion to
+    the root of the eigenvalue: half of what a product would do. It costs a gradient, and a search for the largest eigenvalue
+    that begins here needs one or two products fewer.
+
+    Parameters
+    ----------
+    network : in evaluation mode. All its parameters require gradients.
+    data : inputs (n, …) and class numbers (n,).
+    rng : for the signs.
+    """
+    logits = network(data.tensor)
+    (direction,) = islice(_drawn(logits.detach(), rng), 1)
+    slopes = torch.autograd.grad(logits, list(network.parameters()), direction / len(data) ** 0.5)
+    return torch.cat([slope.flatten() for slope in slopes])
+
+
+def _each(logits: Tensor) -> Iterator[Tensor]:
+    """Yield directions (n, K) in the space of logits (n, K): the columns of S, K of them.
 
     1 − p is computed from what is left of it, so that it keeps its digits where a network is sure.
     """
+    p, rest, roots = _probabilities(logits)
+    for k in range(logits.shape[1]):
+        direction = -roots[:, [k]] * p
+        direction[:, k] = roots[:, k] * rest[:, k]
+        yield direction.to(logits)
+
+
+def _drawn(logits: Tensor, rng: np.random.Generator) -> Iterator[Tensor]:
+    """Yield directions (n, K): S times random signs, `DIRECTIONS` times."""
+    p, rest, roots = _probabilities(logits)
+    for _ in range(DIRECTIONS):
+        signs = torch.as_tensor(2 * rng.integers(0, 2, tuple(logits.shape)) - 1).to(roots)
+        drawn = roots * signs
+        yield (drawn * rest - p * (drawn.sum(1, keepdim=True) - drawn)).to(logits)
+
+
+def _probabilities(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return p, 1 − p and √p, float64."""
     logarithms = logits.double().log_softmax(1)
-    p, rest, roots = logarithms.exp(), -torch.expm1(logarithms), (logarithms / 2).exp()
-    classes = logits.shape[1]
-    if classes <= DIRECTIONS:
-        for k in range(classes):
-            direction = -roots[:, [k]] * p
-            direction[:, k] = roots[:, k] * rest[:, k]
-            yield direction.to(logits)
-    else:
-        for _ in range(DIRECTIONS):
-            signs = torch.as_tensor(2 * rng.integers(0, 2, tuple(logits.shape)) - 1).to(roots)
-            drawn = roots * signs / DIRECTIONS**0.5
-            yield (drawn * rest - p * (drawn.sum(1, keepdim=True) - drawn)).to(logits)
+    return logarithms.exp(), -torch.expm1(logarithms), (logarithms / 2).exp()
 
 
 @dataclass

@@ -28,25 +28,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo_builder.landscape import gaussnewton
+from zoo_builder.landscape.blocks import block_starts, blockwise, lanczos_of_blocks
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.krylov import (
-    Density,
-    Floats,
-    Krylov,
-    Traces,
-    block_starts,
-    blockwise,
-    density,
-    indices,
-    lanczos,
-    lanczos_of_blocks,
-    masses,
-    traces,
-)
+from zoo_builder.landscape.density import Density, density, masses
+from zoo_builder.landscape.krylov import Krylov, lanczos
 from zoo_builder.landscape.metric import MEMORY, Measured, Metric, Subject
 from zoo_builder.landscape.missing import Missing
 from zoo_builder.landscape.objective import CrossEntropy
-from zoo_builder.landscape.surface import Curvature, Surface
+from zoo_builder.landscape.surface import Curvature
+from zoo_builder.landscape.traces import Traces, traces
+from zoo_builder.landscape.vectors import CHUNK, Floats, indices
 
 #: Largest relative residuals ‖H x − θ x‖ / |θ| of the largest eigenvalues, in order.
 TOLERANCES: Final = (0.01, 0.05, 0.05, 0.05, 0.05)
@@ -97,28 +88,33 @@ METRICS: Final = (
 
 
 class Hessians:
-    """The Hessians of the networks of a surface, as `zoo_builder.landscape.krylov.Products`.
+    """The Hessians of a subject's networks, as `zoo_builder.landscape.krylov.Products`.
 
     Attributes
     ----------
     spent : int64 (S,), products asked for so far.
     """
 
-    def __init__(self, surface: Surface, data: Data) -> None:
-        self._curvature: Curvature = surface.curvature(data)
-        self._length = surface.points.shape[1]
+    def __init__(self, subject: Subject) -> None:
+        surface = subject.surface
+        self._curvature: Curvature = surface.curvature(subject.sample)
+        self._length, self._said = surface.points.shape[1], subject.said
         self.spent = np.zeros(len(surface), dtype=np.int64)
 
     def __call__(self, rows: NDArray[np.int64], vectors: Tensor) -> Tensor:
         """Return products (b, V, P) of some networks' Hessians with vectors (b, V, P)."""
-        self.spent[rows] += vectors.shape[1]
+        self._count(rows, vectors)
         return self._curvature(vectors, rows.tolist())
+
+    def _count(self, rows: NDArray[np.int64], vectors: Tensor) -> None:
+        self.spent[rows] += vectors.shape[1]
+        self._said(f"{self.spent.sum():,} products with Hessians")
 
     def within(self, rows: NDArray[np.int64], vectors: Tensor, block: slice) -> Tensor:
         """Return products (b, V, p) of diagonal blocks with vectors (b, V, p)."""
         inside = getattr(self._curvature, "within", None)
         if inside is not None:
-            self.spent[rows] += vectors.shape[1]
+            self._count(rows, vectors)
             found: Tensor = inside(vectors, rows.tolist(), block)
             return found
         whole = vectors.new_zeros(*vectors.shape[:2], self._length)
@@ -152,14 +148,14 @@ def spectrum(subject: Subject) -> Spectrum:
     """Return the largest eigenvalues of the Hessians of a subject's networks, with eigenvectors; computed once a subject."""
     kept = subject.shared.get("hessian spectrum")
     if kept is None:
-        hessians = Hessians(subject.surface, subject.sample)
+        hessians = Hessians(subject)
         kept = _joined([_spectrum(_lanczos(subject, hessians, rows)) for rows in _portions(subject)])
         subject.shared["hessian spectrum"] = kept
     assert isinstance(kept, Spectrum)
     return kept
 
 
-def bytes_needed(networks: int, parameters: int, itemsize: int, memory: int = MEMORY) -> int:
+def bytes_needed(networks: int, parameters: int, itemsize: int, memory: int = MEMORY, layers: int = 1) -> int:
     """Return how many bytes vectors take, about, while the Hessians of some networks are measured.
 
     Beside them there are the networks themselves, and what a surface keeps for its products.
@@ -169,14 +165,25 @@ def bytes_needed(networks: int, parameters: int, itemsize: int, memory: int = ME
     networks, parameters : how many, and of how many parameters each.
     itemsize : bytes of a number.
     memory : bytes that bases may take.
+    layers : how many each has.
     """
     vector, room = parameters * itemsize, _room(parameters, itemsize, memory)
-    # A short basis begins anew, and then stands for a while beside the old one and the half of it that it is made of; where
-    # there is more room, seldom before the search ends, and by a part of it.
-    beside = min(3 * room // 2, 2 * ROOM) if room < STEPS[1] else 0
+    # A short basis begins anew, and then a part of it stands beside the half of it that it is made of; where there is more
+    # room, seldom before the search ends.
+    beside = int(np.ceil(1.5 * room * min(1, CHUNK / parameters))) if room < STEPS[1] else 0
     together = min(networks, _at_once(parameters, itemsize, memory))
-    held = (_vectors_of_one(parameters, itemsize, memory) + beside) * together
-    return (held + networks * len(TOLERANCES)) * vector
+    if together > 1:
+        beside = max(beside, room)  # where some are done, the others' bases are copied
+    held = (_vectors_of_one(parameters, itemsize, memory) + beside) * together * vector
+    of_layers = _layers_together(together, parameters, itemsize, layers)
+    if of_layers <= memory:
+        held = max(held, of_layers)
+    return held + networks * len(TOLERANCES) * vector
+
+
+def _layers_together(networks: int, parameters: int, itemsize: int, layers: int) -> int:
+    """Return how many bytes the search for layers' eigenvalues takes where all of them ask together."""
+    return (LAYER_STEPS + 1 + 2 * layers) * networks * parameters * itemsize
 
 
 def _vectors_of_one(parameters: int, itemsize: int, memory: int) -> int:
@@ -266,7 +273,7 @@ def _joined(parts: Sequence[Found]) -> Found:
 
 def measure(subject: Subject) -> Measured:
     """Measure all of a subject's networks, their layers, and its groups."""
-    hessians = Hessians(subject.surface, subject.sample)
+    hessians = Hessians(subject)
     portions = [_portion(subject, hessians, rows) for rows in _portions(subject)]
     found, sums, tops = (_joined(parts) for parts in zip(*portions, strict=True))
     subject.shared["hessian spectrum"] = found
@@ -356,7 +363,8 @@ def _layer_runs(
     """
     points, blocks = subject.surface.points, _blocks(subject)
     length, itemsize = points.shape[1], points.element_size()
-    if len(rows) * len(blocks) * length <= _TOGETHER:
+    fits = _layers_together(len(rows), length, itemsize, len(blocks)) <= subject.memory
+    if fits and len(rows) * len(blocks) * length <= _TOGETHER:
         together = blockwise(lambda which, vectors: hessians(rows[which], vectors), blocks, length)
         return lanczos_of_blocks(together, starts, (LAYER_TOLERANCE,), generators, most=LAYER_STEPS)
     runs = []

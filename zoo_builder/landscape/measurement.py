@@ -1,17 +1,19 @@
 """Measuring networks: what is given, a gate, then family after family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
+from rich.progress import Progress, TaskID, TimeElapsedColumn
 from torch import Tensor
 
 from mdbench.errors import MdbenchError
+from zoo_builder.landscape.budget import bytes_of, vectors_within
 from zoo_builder.landscape.data import Data, check_classes, class_numbers
 from zoo_builder.landscape.given import GivenData, GivenModels, data_of, models_of
 from zoo_builder.landscape.metric import Measured, Settings, Subject
@@ -45,6 +47,14 @@ class Measurements:
     notes: tuple[str, ...] = ()
 
 
+class Interrupted(KeyboardInterrupt):
+    """Measuring was interrupted. What families had found by then is in `found`."""
+
+    def __init__(self, found: Measurements) -> None:
+        super().__init__()
+        self.found = found
+
+
 def measure(
     models: GivenModels,
     loss: GivenLoss,
@@ -58,6 +68,7 @@ def measure(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     settings: Settings | None = None,
+    memory: int | str | None = None,
     progress: bool = False,
 ) -> Measurements:
     """Measure the loss landscape around networks.
@@ -79,14 +90,20 @@ def measure(
     parameters : over which parameters the landscape is: those that require gradients, or all.
     device, dtype : where, and in which precision, float32 or float64, whatever the networks are in.
     settings : how much of everything.
+    memory : what measuring may take beside the networks and the data, about: bytes, or text such as ``"3 GB"``. Fewer vectors
+        are held then, and networks measured one after the other; what does not fit is refused before anything is measured.
+        If left out, vectors take up to 1.6 GB.
     progress : whether a bar shows how far it is.
 
     Raises
     ------
     MdbenchError
         Something that was given cannot be used; a family does not exist; the models draw random numbers, give no finite
-        outputs, or give an example another output when others are beside it.
+        outputs, or give an example another output when others are beside it; memory is too little.
+    Interrupted
+        Ctrl-C, or another interruption; with what was measured before.
     """
+    budget = None if memory is None else bytes_of(memory)
     wanted, networks = chosen(families), models_of(models)
     if dtype not in _PRECISIONS:
         raise MdbenchError(
@@ -121,17 +138,47 @@ def measure(
             networks, train, objective, outputs, output=output, which=parameters, device=device, dtype=dtype
         )
         subject = Subject(surface, train, parts.get("test"), wrong=wrong, truth=right, settings=settings)
+        if budget is not None and {"hessian", "topology"} & {family.name for family in wanted}:
+            subject.memory = vectors_within(surface, len(subject.sample), budget)
         gate(subject)
-        with Progress(disable=not progress, transient=True) as bar:
-            found = [(family, family.measured(subject)) for family in bar.track(wanted, description="measuring")]
-    rows = list(range(len(networks)))
-    together = pd.concat([configuration_table(family, some, ["together"]) for family, some in found], axis=1)
+        found: list[tuple[Family, Measured]] = []
+        rest = tuple(said for said in notes if said)
+        try:
+            for family in _shown(wanted, subject, progress):
+                numbers = family.measured(subject)
+                found.append((family, numbers))
+        except KeyboardInterrupt:
+            raise Interrupted(_joined(found, subject, rest)) from None
+    return _joined(found, subject, rest)
+
+
+def _shown(families: Sequence[Family], subject: Subject, progress: bool) -> Iterator[Family]:
+    """Yield families, and show which of them is measured and what it does."""
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), disable=not progress, transient=True) as bar:
+        whole, one = bar.add_task("measuring", total=len(families)), bar.add_task("", total=None)
+        for family in families:
+            bar.update(one, description=family.name)
+            subject.said = partial(_say, bar, one, family.name)
+            yield family
+            bar.advance(whole)
+    subject.said = lambda _: None
+
+
+def _say(bar: Progress, task: TaskID, family: str, said: str) -> None:
+    bar.update(task, description=f"{family}: {said}")
+
+
+def _joined(found: Sequence[tuple[Family, Measured]], subject: Subject, notes: tuple[str, ...]) -> Measurements:
+    """Return what families have found as tables."""
+    rows = list(range(len(subject.surface)))
+    models = [network_table(family, some, rows) for family, some in found]
+    together = [configuration_table(family, some, ["together"]) for family, some in found]
     return Measurements(
-        pd.concat([network_table(family, some, rows) for family, some in found], axis=1).rename_axis("model"),
-        pd.Series(together.loc["together"]),
+        (pd.concat(models, axis=1) if models else pd.DataFrame(index=rows)).rename_axis("model"),
+        pd.Series(pd.concat(together, axis=1).loc["together"]) if together else pd.Series(dtype=object),
         joined_layers([layer_table(some, rows) for _, some in found]).rename(columns={"checkpoint": "model"}),
-        surface.way,
-        tuple(said for said in notes if said),
+        subject.surface.way,
+        notes,
     )
 
 

@@ -1,7 +1,7 @@
 """What a metric is, and what a family of metrics is asked and answers."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -78,6 +78,7 @@ class Subject:
     settings : how much of everything.
     memory : bytes that vectors as long as a network may take. What is found does not depend on it, as long as it holds a
         few dozen of them.
+    said : is called with what is being done, in words, whenever that changes, for those who wait.
     """
 
     def __init__(
@@ -92,12 +93,13 @@ class Subject:
         names: Sequence[str] | None = None,
         settings: Settings | None = None,
         memory: int = MEMORY,
+        said: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.surface, self.train, self.test = surface, train, test
         self.wrong, self.truth = wrong, truth
         self.groups = tuple(map(tuple, groups)) if groups is not None else (tuple(range(len(surface))),)
         self.names = tuple(names) if names is not None else _digests(surface.points)
-        self.settings, self.memory = settings or Settings(), memory
+        self.settings, self.memory, self.said = settings or Settings(), memory, said
         #: What families have computed and others need too, by name.
         self.shared: dict[str, Any] = {}
 

@@ -23,20 +23,39 @@ class Differentiated:
     loss : examples → what they add to the loss, a scalar. It adds up: the loss is that of slice(0, examples).
     examples : how many there are.
     kept : bytes to keep.
+    recorded : bytes to record at a time where nothing is kept; as many if left out.
+
+    Attributes
+    ----------
+    kept : bytes to keep, from the next product on.
     """
 
     def __init__(
-        self, parameters: Sequence[Tensor], loss: Callable[[slice], Tensor], examples: int, *, kept: int = KEPT
+        self,
+        parameters: Sequence[Tensor],
+        loss: Callable[[slice], Tensor],
+        examples: int,
+        *,
+        kept: int = KEPT,
+        recorded: int | None = None,
     ) -> None:
         self._parameters, self._loss = list(parameters), loss
         self._places: list[slice] = []
         at = 0
         for parameter in self._parameters:
             self._places.append(slice(at, at := at + parameter.numel()))
-        each = self._recorded(2) - self._recorded(1) if examples > 1 else 0
-        size = max(1, kept // max(1, each))
-        self._blocks = [slice(start, min(start + size, examples)) for start in range(0, examples, size)]
+        self.kept, self._recorded, self._examples = kept, kept if recorded is None else recorded, examples
+        self._bytes = max(1, self._graph(2) - self._graph(1)) if examples > 1 else 1  # of one example
         self._slopes: list[Tensor] | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the graph of all examples is kept between products."""
+        return self._bytes * self._examples <= self.kept
+
+    def _blocks(self) -> list[slice]:
+        size = self._examples if self.keeps else max(1, self._recorded // self._bytes)
+        return [slice(start, min(start + size, self._examples)) for start in range(0, self._examples, size)]
 
     def __call__(self, vectors: Tensor, rows: Sequence[int] | None = None) -> Tensor:
         """Return products (1, V, P) of vectors (1, V, P); `rows` is None or [0]."""
@@ -55,7 +74,7 @@ class Differentiated:
         places = [slice(self._places[at].start - block.start, self._places[at].stop - block.start) for at in inside]
         own = [self._parameters[at] for at in inside]
         out = torch.zeros_like(vectors)
-        for examples in self._blocks:
+        for examples in self._blocks():
             slopes = self._gradient(examples)
             bending = [
                 (slopes[at], place) for at, place in zip(inside, places, strict=True) if slopes[at].requires_grad
@@ -77,7 +96,10 @@ class Differentiated:
 
     def _gradient(self, examples: slice) -> list[Tensor]:
         """Return the gradient of what some examples add to the loss, with its graph."""
-        if self._slopes is None or len(self._blocks) > 1:
+        if not self.keeps:
+            self._slopes = None
+            return self._differentiated(examples)
+        if self._slopes is None:
             self._slopes = self._differentiated(examples)
         return self._slopes
 
@@ -91,7 +113,7 @@ class Differentiated:
             )
         return list(slopes)
 
-    def _recorded(self, examples: int) -> int:
+    def _graph(self, examples: int) -> int:
         """Return how many bytes the graph of the gradient on a few examples holds."""
         sizes: dict[int, int] = {}
 

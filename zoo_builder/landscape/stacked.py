@@ -14,7 +14,7 @@ from zoo_builder.landscape.alone import last_seen
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.module import normalizations, normalizing
 from zoo_builder.landscape.objective import CrossEntropy, Objective
-from zoo_builder.landscape.surface import STATISTICS_BATCH, Curvature, Layout, filled, numbers
+from zoo_builder.landscape.surface import GRAPH, STATISTICS_BATCH, Curvature, Layout, filled, numbers
 from zoo_builder.training import Program, copied, cost, program_of
 
 #: Numbers that layers put out for one block of examples, at most, all networks together.
@@ -208,6 +208,11 @@ class Stacked:
             return out
 
         return products
+
+    def held(self, examples: int) -> int:
+        """Return how many bytes products with the Hessians hold, about, beside their vectors."""
+        put_out = min(max(_BLOCK, len(self) * self._put_out), examples * len(self) * self._put_out)
+        return (GRAPH * put_out + 4 * self.points.numel()) * self.points.element_size()
 
     def renormalized(self, data: Data, points: Tensor) -> Self:
         """Return the surfaces at other points, normalization's statistics taken anew there."""

@@ -261,6 +261,12 @@ class Taped:
 
         return products
 
+    def held(self, examples: int) -> int:
+        """Return how many bytes products with the Hessians hold, about, beside their vectors."""
+        arena = self._tape.size * self._batch * self.points.element_size()
+        kept = -(-examples // self._batch) * arena * len(self)
+        return 3 * arena + (kept if kept <= _KEPT else arena)
+
     def renormalized(self, data: Data, points: Tensor) -> Self:
         """Return the surfaces at other points, normalization's statistics taken anew there."""
         if not self._buffers.shape[1]:
