@@ -1,13 +1,15 @@
 """How fast is a zoo built? `zoo_builder` against the same networks one after the other, both on all cores, in one run.
 
-    python benchmarks/training.py [--epochs 10]
+    python benchmarks/training.py [--epochs 10] [--only 2]
 
 The plain side is a strong loop: PyTorch's own layers, the data as tensors in memory (no DataLoader), the fused SGD, one
-process a core and one thread a process. Both sides train and then measure the same networks. Prints, as ratios of models per
-second:
+process a core and one thread a process. Steps are timed by the processor's clock, which other work on the machine hardly
+moves; stacks and the grid by the clock on the wall. Both sides train and then measure the same networks. Prints, as ratios
+of models per second:
 
 1. one step: widths up to 16 at batch sizes 16 and 32; beside what trains on a CPU (tapes), what other devices use (stacks);
-2. a whole small grid of `cnn1d` on MNIST-1D: five widths × six batch sizes × five data amounts × two label noises × three
+2. one step of every architecture, narrow and wide, at small and large batch sizes, on images and signals drawn at random;
+3. a whole small grid of `cnn1d` on MNIST-1D: five widths × six batch sizes × five data amounts × two label noises × three
    seeds, the two sides in turns, width by width;
 
 and what share of the machine's matrix-product peak is reached.
@@ -25,6 +27,7 @@ from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before torch: one thread a process
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -33,13 +36,13 @@ from zoo_builder.building.work import material
 from zoo_builder.specification.datasets import Dataset
 from zoo_builder.specification.network import Network, epoch_order, initialisation_seed, learning_rate_share
 from zoo_builder.specification.spec import ZooSpec, parse_spec
-from zoo_builder.specification.subsets import Subsets
-from zoo_builder.training import stacked
-from zoo_builder.training.trainer import step_seconds, train
+from zoo_builder.specification.subsets import Subsets, draw_subsets
+from zoo_builder.training import stacked, taped
+from zoo_builder.training.trainer import train
 
 CORES = len(os.sched_getaffinity(0))
 SPEC = """
-name = "benchmark"
+name = "grid"
 seeds = [0, 1, 2]
 [dataset]
 name = "mnist1d"
@@ -63,17 +66,54 @@ values = [20, 40, 60, 80, 100]
 knob = "label_noise"
 values = [0, 10]
 """
+#: Architecture → inputs, widths, batch sizes.
+WIDE: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
+    "mlp": ((1, 40), (32, 128, 512, 1024, 2048), (16, 64, 512)),
+    "cnn1d": ((1, 40), (32, 64, 128, 256), (16, 64, 512)),
+    "cnn2d": ((1, 28, 28), (10, 32, 64, 128), (16, 64, 256)),
+    "resnet18": ((3, 32, 32), (4, 8, 16, 32, 64), (16, 64)),
+}
+ONE_SHAPE = """
+name = "benchmark"
+seeds = [0]
+[dataset]
+name = "mnist1d"
+[architecture]
+name = "{architecture}"
+[training]
+learning_rate = 0.01
+epochs = 1000
+[[axes]]
+knob = "width"
+values = [{width}]
+[[axes]]
+knob = "batch_size"
+values = [{batch}]
+"""
 
 
 @cache
 def loaded(spec: str) -> tuple[ZooSpec, Dataset, Subsets]:
     """Return what the specification (as JSON) says, its data set and its subsets; once in every process."""
     what = ZooSpec.model_validate_json(spec)
+    if what.architecture.name in WIDE and what.name != "grid":
+        drawn = at_random(WIDE[what.architecture.name][0])
+        return what, drawn, draw_subsets(drawn.train_labels, drawn.classes, 0)
     return what, *material(what)
 
 
+def at_random(shape: tuple[int, ...], examples: int = 2048) -> Dataset:
+    """Return inputs of a shape and labels that mean nothing: a step takes as long as with others."""
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(examples, *shape)).astype(np.float32), np.arange(examples) % 10
+    return Dataset("random", inputs, labels, inputs[:100], labels[:100], classes=10)
+
+
 def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[float, float]:
-    """Train and measure one network the plain way; return its test error in %, and the seconds a step took."""
+    """Train and measure one network the plain way; return its test error in %, and the seconds a step took.
+
+    Of some steps, these are the processor's, and nothing is measured.
+    """
     torch.set_num_threads(1)
     what, dataset, subsets = loaded(spec)
     inputs, labels = torch.from_numpy(dataset.train_inputs), subsets.labels(dataset.train_labels, network.label_noise)
@@ -89,7 +129,8 @@ def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[f
     batch, wanted = network.batch_size, steps or network.steps
     epochs = math.ceil(wanted * batch / network.examples)
     order = torch.cat([torch.from_numpy(epoch_order(network.seed, at, network.examples)) for at in range(epochs)])
-    begun = time.perf_counter()
+    clock = time.process_time if steps else time.perf_counter
+    begun = clock()
     for step, chosen in enumerate(order[: wanted * batch].view(wanted, batch)):
         optimizer.param_groups[0]["lr"] = how.learning_rate * learning_rate_share(
             step, network.steps, how.milestones, how.factor, how.warmup
@@ -97,7 +138,7 @@ def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[f
         optimizer.zero_grad()
         functional.cross_entropy(module(inputs[chosen]), labels[chosen]).backward()
         optimizer.step()
-    each = (time.perf_counter() - begun) / wanted
+    each = (clock() - begun) / wanted
     if steps:
         return math.nan, each
     module.eval()
@@ -116,8 +157,9 @@ def together(spec: str, unit: Unit) -> list[float]:
 def share_of_step(spec: str, networks: Sequence[Network], as_stack: bool = False) -> float:
     """Return the seconds that a network's step takes, or its share of a stack's."""
     torch.set_num_threads(1)
-    measure = stacked.step_seconds if as_stack else step_seconds
-    shared, each = measure(*loaded(spec), networks, "cpu")
+    if not as_stack:
+        return taped.step_seconds(*loaded(spec), networks[-1], time.process_time)
+    shared, each = stacked.step_seconds(*loaded(spec), networks, "cpu")
     return shared / len(networks) + each
 
 
@@ -127,9 +169,9 @@ def peak(_: int = 0) -> float:
     left, right = torch.rand(2, 1024, 1024)
     times = []
     for _ in range(10):
-        begun = time.perf_counter()
+        begun = time.process_time()
         left @ right
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
     return 1024**3 / min(times)
 
 
@@ -140,7 +182,7 @@ def on_all_cores(pool: ProcessPoolExecutor, work: Callable[..., object], *argume
 
 def steps(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[Unit], top: float) -> None:
     """Print what a step costs, each way."""
-    print(f"\n1. one step on {CORES} cores, microseconds a network (median of 5 turns)")
+    print(f"\n1. one step on {CORES} cores, the processor's microseconds for a network (median of 5 turns)")
     print(
         f"   {'width':>5} {'batch':>5} {'plain':>9} {'stack':>9} {'tape':>9} {'ratio':>6}   of the matrix-product peak"
     )
@@ -169,9 +211,39 @@ def multiplications(what: ZooSpec, width: int) -> int:
     return 3 * plan(what, dataset, subsets, **LIMITS["cpu"]).costs[width, None].multiplications
 
 
+def wide(pool: ProcessPoolExecutor) -> None:
+    """Print what a step of every architecture costs on both sides, and where it gains least."""
+    print(f"\n2. one step on {CORES} cores, the processor's milliseconds (median of 3 turns)")
+    print(f"   {'':>8} {'width':>5} {'batch':>5} {'plain':>9} {'tape':>9} {'ratio':>6}")
+    ratios: dict[str, float] = {}
+    for architecture, (_, widths, batches) in WIDE.items():
+        for width in widths:
+            for batch in batches:
+                text = ONE_SHAPE.format(architecture=architecture, width=width, batch=batch)
+                spec = parse_spec(text, "the benchmark").model_dump_json()
+                network = plan(*loaded(spec), **LIMITS["cpu"]).units[0].networks[0]
+                slow, fast = in_turns(pool, spec, network)
+                ratios[f"{architecture}, width {width}, batch {batch}"] = slow / fast
+                times = f"{1e3 * slow:>9.2f} {1e3 * fast:>9.2f} {slow / fast:>6.2f}"
+                print(f"   {architecture:>8} {width:>5} {batch:>5} {times}", flush=True)
+    least = min(ratios, key=lambda name: ratios[name])
+    print(f"   least: {ratios[least]:.2f} times, {least}")
+
+
+def in_turns(pool: ProcessPoolExecutor, spec: str, network: Network, turns: int = 3) -> tuple[float, float]:
+    """Return the seconds of the processor that a step takes, the plain way and ours."""
+    _, once = one_by_one(spec, network, 2)
+    plain, tape = [], []
+    for _ in range(turns):
+        both = on_all_cores(pool, one_by_one, spec, network, 2 + int(0.2 / once))
+        plain += [each for _, each in both]  # type: ignore[misc]
+        tape += on_all_cores(pool, share_of_step, spec, [network])
+    return statistics.median(plain), statistics.median(tape)  # type: ignore[type-var]
+
+
 def grid(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[Unit], top: float) -> None:
     """Print what the whole grid costs on both sides."""
-    print(f"\n2. the whole grid on {CORES} cores, seconds")
+    print(f"\n3. the whole grid on {CORES} cores, seconds")
     print(f"   {'width':>5} {'networks':>8} {'plain':>8} {'tape':>8} {'ratio':>6}   of the peak   mean test error, %")
     sums, done = [0.0, 0.0], 0
     for width in (2, 4, 8, 16, 32):
@@ -195,6 +267,7 @@ def main() -> None:
     """Run both parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--only", type=int, choices=(1, 2, 3), help="print this part alone")
     arguments = parser.parse_args()
     what = parse_spec(SPEC.format(epochs=arguments.epochs), "the benchmark")
     spec = what.model_dump_json()
@@ -203,8 +276,12 @@ def main() -> None:
         on_all_cores(pool, share_of_step, spec, units[-1].networks)  # kernels are compiled once, and kept on the disk
         top = statistics.median(on_all_cores(pool, peak))  # type: ignore[type-var]
         print(f"matrix-product peak of a core, all cores at work: {2 * top / 1e9:.0f} GFLOP/s")
-        steps(pool, spec, what, units, top)
-        grid(pool, spec, what, units, top)
+        if arguments.only in (None, 1):
+            steps(pool, spec, what, units, top)
+        if arguments.only in (None, 2):
+            wide(pool)
+        if arguments.only in (None, 3):
+            grid(pool, spec, what, units, top)
 
 
 if __name__ == "__main__":

@@ -68,11 +68,28 @@ class Featured(nn.Module):
         return self.last(torch.relu(self.norm(x)) + self.around(x))
 
 
+class Broad(nn.Module):
+    """Matrices so large that they are cut: pieces that are not alike, and positions that see parts of them, or nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 100, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(100)
+        self.second = nn.Conv2d(100, 130, 3, stride=2, padding=1, bias=False)
+        self.around = nn.Conv2d(130, 170, 1, padding=1)
+        self.inner, self.last = nn.Linear(170 * 16, 8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.around(torch.relu(self.second(torch.relu(self.norm(self.first(x))))))
+        return self.last(torch.relu(self.inner(torch.flatten(x, 1))))
+
+
 TAPED = {
     **{name: (make, shape) for name, (make, shape, form) in NETWORKS.items() if form == "stacked"},
     "ways": (Ways, (2, 6, 5)),
     "pooled": (Pooled, (3, 7)),
     "featured": (Featured, (2, 9)),
+    "broad": (Broad, (2, 4, 3)),
 }
 
 

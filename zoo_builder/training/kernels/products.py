@@ -1,5 +1,6 @@
 """Matrix products: the BLAS that SciPy brings, called from compiled loops."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,12 +10,15 @@ from numba.extending import overload
 from zoo_builder.training.kernels.compilation import compiled
 from zoo_builder.training.kernels.internals import BLAS, ensure_blas, get_blas_kind
 
-#: Columns of a matrix product whose operands the nearest cache holds.
-COLUMNS: Final = 64
 #: Up to so many multiply–adds OpenBLAS multiplies without copying its operands first.
 _SMALL: Final = 1_000_000
-#: Fewer examples than this are not worth a product of their own.
-_FEWEST: Final = 32
+#: Columns of a matrix product whose operands the nearest cache holds.
+_COLUMNS: Final = 64
+#: A matrix with more numbers is cut into pieces, so that every product is small.
+_LARGE: Final = 20_000
+#: Rows of a piece, and columns that it is multiplied by at once.
+_ROWS: Final = 128
+_FEW: Final = 32
 
 
 def multiply(
@@ -80,7 +84,27 @@ def _by_blas(
 
 
 @compiled
-def portion(size: int, batch: int, most: int) -> int:
-    """Return how many examples to multiply at once: a few from the nearest cache, or all where no product is small."""
-    small = _SMALL // size
-    return batch if small < _FEWEST else min(small, most, batch)
+def is_cut(height: int, width: int, positions: int, batch: int) -> bool:
+    """Tell whether a matrix that multiplies a batch at some positions is cut: a large one, but for one large product."""
+    return height * width > _LARGE and (positions > 1 or batch <= _COLUMNS)
+
+
+@compiled
+def pieces(height: int, width: int, batch: int, cut: bool) -> tuple[int, int]:
+    """Return rows and columns of a matrix's pieces; those at its end may have fewer."""
+    if not cut:
+        return height, width
+    rows = min(height, _ROWS)
+    beside = math.ceil(width * rows * min(batch, _FEW) / _SMALL)
+    return rows, math.ceil(width / beside)
+
+
+@compiled
+def examples_at_once(height: int, width: int, batch: int, cut: bool) -> tuple[int, int]:
+    """Return how many examples a matrix or its pieces multiply at once, and over how many their gradient sums."""
+    if cut:
+        return min(batch, _FEW), min(batch, _FEW)
+    if height * width > _LARGE:
+        return batch, batch
+    small = _SMALL // (height * width)
+    return min(small, _COLUMNS, batch), min(small, batch)
