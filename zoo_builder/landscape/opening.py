@@ -281,7 +281,7 @@ def _doubtful(surface: Surface, few: Data) -> str:
     )
     truth = checked.curvature(few)(vectors[:1].float().to(surface.points.device))[0].double()
     off = (products[0].double() - truth).norm(dim=1)
-    # A gradient may jump within a step of differences, at the kink of a ReLU: seldom, and not along both directions.
+    # A gradient may jump within a step of differences, at the kink of a ReLU: seldom, and hardly along both directions.
     if (off > _DIFFERENCE * truth.norm(dim=1) + 1e-9 * wide[0]).all():
         return "PyTorch's second derivatives of it are not those of its gradient"
     return ""
