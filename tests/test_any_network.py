@@ -71,6 +71,38 @@ def test_a_network_with_kinks_in_its_second_derivative_goes_down_the_ladder():
     assert measured(net(between=nn.ReLU())).way == "compiled loops"
 
 
+class Gate(nn.Module):
+    """Hard swish: of a function that PyTorch differentiates once, or of the same function, which it differentiates twice."""
+
+    def __init__(self, plain):
+        super().__init__()
+        self.plain = plain
+
+    def forward(self, x):
+        return x * (functional.relu6(x + 3) / 6 if self.plain else functional.hardsigmoid(x))
+
+
+def test_networks_of_many_units_are_differentiated_between_their_kinks():
+    """Along a step of differences that is too long some unit always crosses the kink of a ReLU, and the gradient jumps."""
+
+    def wide(plain):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Linear(5, 2000), nn.ReLU(), nn.Linear(2000, 200), Gate(plain), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 3)
+        )
+
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    found = {}
+    for way, plain in (("a stack", True), ("differences", False)):
+        measurements = measured(wide(plain), loss, families=["hessian"])
+        assert way in measurements.way
+        found[way] = measurements.models.iloc[0]
+    for column in ("hessian_top_eigenvalue", "hessian_eigenvalue_2"):
+        assert found["differences"][column] == pytest.approx(found["a stack"][column], rel=1e-2)
+    errors = [one["hessian_trace_se"] for one in found.values()]
+    assert abs(np.subtract(*(one["hessian_trace"] for one in found.values()))) <= 4.5 * np.hypot(*errors)
+
+
 class Scaled(nn.Module):
     """Temperature scaling, as calibration leaves it: a plain number, or a plain tensor."""
 
@@ -252,6 +284,23 @@ def test_parameters_that_do_not_train_are_constants_unless_told_otherwise():
     whole = measured(model, families=["hessian"], parameters="all")
     assert whole.notes == ()
     assert whole.models["hessian_top_eigenvalue"][0] == pytest.approx(every.models["hessian_top_eigenvalue"][0])
+
+
+def test_layers_that_share_a_weight_have_one_name():
+    given = any_networks.make("language model")
+    found = measured(given.network, given.loss, given.data, ["hessian", "spectra"]).layers.set_index("layer")
+    shared = found.loc["embedding, out"]
+    assert np.isfinite([shared["hessian_trace"], shared["stable_rank"]]).all()
+    assert not {"embedding", "out"} & set(found.index)
+
+
+def test_a_rate_that_a_short_trial_bears_and_the_whole_way_does_not_is_made_smaller():
+    """The curve of this network with itself diverged: the loss reached 1e23, and 4e14 at the end."""
+    given = any_networks.make("a class a pixel, some ignored")
+    found = measured([given.network, given.network], given.loss, given.data, ["connectivity"]).together
+    assert found["linear_barrier_loss"] == 0
+    assert 0 < -found["mode_connectivity_peak_loss"] < 1.2
+    assert found["mode_connectivity_loss"] > 0
 
 
 FORMS = {
