@@ -88,7 +88,13 @@ def test_networks_of_many_units_are_differentiated_between_their_kinks():
     def wide(plain):
         torch.manual_seed(0)
         return nn.Sequential(
-            nn.Linear(5, 2000), nn.ReLU(), nn.Linear(2000, 200), Gate(plain), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 3)
+            nn.Linear(5, 2000),
+            nn.ReLU(),
+            nn.Linear(2000, 200),
+            Gate(plain),
+            nn.Linear(200, 100),
+            nn.ReLU(),
+            nn.Linear(100, 3),
         )
 
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
