@@ -3,8 +3,8 @@
     pip install --editable ".[zoo,networks,dev]"
     python benchmarks/networks.py [--only resnet18 GPT-2] [--families hessian spectra] [--write]
 
-Two networks of each kind are trained for a moment, and given to `zoo_builder.landscape.measure` as anybody gives them. What it
-says is compared with plain PyTorch in double precision, on all data at once: losses, errors, barriers, similarities, pruned
+Two networks of each kind are trained for a moment, and given to `zoo_builder.landscape.measure` as anybody gives them. What
+it says is compared with plain PyTorch in double precision, on all data at once: losses, errors, barriers, similarities, pruned
 networks, singular values of what layers multiply by, and Hessians by differences of gradients, dense ones where they fit;
 of larger networks SciPy's `eigsh` and probes of the trace. `--write` puts the table into docs/metrics.md.
 """
@@ -314,7 +314,7 @@ class Reference:
         return torch.cat([one.reshape(-1) for one in found])
 
     def product(self, vector: Tensor) -> Tensor:
-        """Return the first network's Hessian times a vector, by differences of gradients: no second derivative is asked for."""
+        """Return the first network's Hessian times a vector, by differences of gradients, not by second derivatives."""
         network, step = self.doubled[0], STEP / vector.norm()
         place = point_of(network)
         ends = [self.gradient(network, place + sign * step * vector) for sign in (1, -1)]
@@ -449,7 +449,7 @@ Compared = list[Agreement]
 
 
 def of_performance(it: Reference, found: Measurements) -> Compared:
-    """Losses and errors."""
+    """Compare losses and errors."""
     row, out = found.models.iloc[0], []
     for part, examples in (("train", it.kind.train), ("test", it.kind.test)):
         out.append(share(row[f"{part}_loss"], float(it.loss(it.doubled[0], examples).detach())))
@@ -466,7 +466,7 @@ def error(it: Reference, network: nn.Module) -> float:
 
 
 def of_hessian(it: Reference, found: Measurements) -> Compared:
-    """Trace and largest eigenvalue, of the network and of its layers."""
+    """Compare trace and largest eigenvalue, of the network and of its layers."""
     row, size = found.models.iloc[0], it.size()
     if size > DENSE:
         chance = torch.Generator().manual_seed(0)
@@ -509,7 +509,7 @@ def _named(layers: pd.DataFrame, module: str) -> str:
 
 
 def of_connectivity(it: Reference, found: Measurements) -> Compared:
-    """The barrier on the straight line."""
+    """Compare the barrier on the straight line."""
     start, end = map(point_of, it.doubled)
     network = copy.deepcopy(it.doubled[0])
     loader = DataLoader(TensorDataset(doubled(it.kind.train[0])), 256)
@@ -528,7 +528,7 @@ def of_connectivity(it: Reference, found: Measurements) -> Compared:
 
 
 def of_similarity(it: Reference, found: Measurements) -> Compared:
-    """CKA of outputs, as the alignment of Gram matrices (Kornblith et al., ICML 2019)."""
+    """Compare CKA of outputs, as the alignment of Gram matrices (Kornblith et al., ICML 2019)."""
     grams = []
     for network in it.doubled:
         seen = it.outputs(network, it.kind.train).detach().flatten(1).numpy()
@@ -539,7 +539,7 @@ def of_similarity(it: Reference, found: Measurements) -> Compared:
 
 
 def of_sharpness(it: Reference, found: Measurements) -> Compared:
-    """The mean rise along other random directions; the largest rise is above that where the gradient points."""
+    """Compare the mean rise along other random directions; the largest rise is not below that where SAM looks."""
     row, network = found.models.iloc[0], it.doubled[0]
     place = point_of(network)
     loss, slope = it.loss_at(network, place), it.gradient(network, place)
@@ -558,7 +558,7 @@ def of_sharpness(it: Reference, found: Measurements) -> Compared:
 
 
 def of_spectra(it: Reference, found: Measurements) -> Compared:
-    """Norms and stable ranks by NumPy's singular values, of all layers."""
+    """Compare norms and stable ranks by NumPy's singular values, of all layers."""
     said, off = found.layers[(found.layers["model"] == 0) & found.layers["stable_rank"].notna()], []
     every = matrices(it.doubled[0])
     assert {name for names in said["layer"] for name in names.split(", ")} == set(every)
@@ -573,7 +573,7 @@ def of_spectra(it: Reference, found: Measurements) -> Compared:
 
 
 def of_memorization(it: Reference, found: Measurements) -> Compared:
-    """The AUC of losses, by scikit-learn; their 99th percentile, by NumPy."""
+    """Compare the AUC of losses, by scikit-learn, and their 99th percentile, by NumPy."""
     row, network = found.models.iloc[0], it.doubled[0]
     parts = [
         functional.cross_entropy(it.outputs(network, examples), examples[1], reduction="none").detach().numpy()
@@ -588,7 +588,7 @@ def of_memorization(it: Reference, found: Measurements) -> Compared:
 
 
 def of_prunability(it: Reference, found: Measurements) -> Compared:
-    """Errors without the smallest weights, zeroed by hand."""
+    """Compare errors without the smallest weights, zeroed by hand."""
     row, off = found.models.iloc[0], []
     for sparsity in (50, 70, 80, 90):
         network = copy.deepcopy(it.doubled[0])

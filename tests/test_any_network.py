@@ -292,6 +292,67 @@ def test_parameters_that_do_not_train_are_constants_unless_told_otherwise():
     assert whole.models["hessian_top_eigenvalue"][0] == pytest.approx(every.models["hessian_top_eigenvalue"][0])
 
 
+class SinglePrecision(nn.Module):
+    """Normalization as language models have it: in single precision, whatever they are in."""
+
+    def forward(self, x):
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+
+
+def test_networks_that_compute_in_single_precision_inside_have_second_derivatives():
+    found = measured(net(between=SinglePrecision()), families=["hessian"])
+    expected = measured(net(between=nn.RMSNorm(7, eps=1e-6, elementwise_affine=False)), families=["hessian"])
+    assert "differences" not in found.way
+    for column in ("hessian_top_eigenvalue", "hessian_trace"):
+        assert found.models[column][0] == pytest.approx(expected.models[column][0], rel=2e-2)
+    unknown = measured(nn.Sequential(net(between=SinglePrecision()), Gate(plain=False)), families=["hessian"])
+    known = measured(nn.Sequential(net(between=SinglePrecision()), Gate(plain=True)), families=["hessian"])
+    assert "differences" in unknown.way
+    expected = known.models["hessian_top_eigenvalue"][0]
+    assert unknown.models["hessian_top_eigenvalue"][0] == pytest.approx(expected, rel=2e-2)
+
+
+def test_units_exactly_at_their_kinks_do_not_hide_second_derivatives():
+    """What was never trained has biases of zero, and where nothing comes in, nothing goes into the next ReLU."""
+
+    def fresh():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 3),
+        )
+        return network.eval()
+
+    x = torch.zeros(60, 1, 4, 4)
+    x[::2, :, :2, :2] = torch.randn(30, 1, 2, 2)
+    found = measured(fresh(), nn.CrossEntropyLoss(label_smoothing=0.1), (x, Y), ["hessian"])
+    assert "differentiated" in found.way or "stack" in found.way
+    assert found.models["hessian_reason"][0] is None
+
+
+def test_embeddings_with_sparse_gradients_are_measured_as_others():
+    def words(sparse):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Embedding(9, 4, sparse=sparse), nn.Flatten(), nn.Linear(12, 3))
+
+    ids = torch.randint(0, 9, (60, 3), generator=torch.Generator().manual_seed(0))
+    found, expected = (
+        measured(words(sparse), data=(ids, Y), families=["hessian", "sharpness"]).models for sparse in (True, False)
+    )
+    assert found.equals(expected)
+
+
+def test_compiled_networks_are_what_they_were_made_from():
+    assert measured(torch.compile(net())).models.equals(measured(net()).models)
+
+
 def test_layers_that_share_a_weight_have_one_name():
     given = any_networks.make("language model")
     found = measured(given.network, given.loss, given.data, ["hessian", "spectra"]).layers.set_index("layer")
@@ -461,6 +522,7 @@ def quantized():
         (lambda: net().to("meta"), "is on the device 'meta'"),
         (lambda: nn.Sequential(nn.LazyLinear(3)), "has no shape yet"),
         (quantized, "model 0 is quantized"),
+        (lambda: torch.jit.trace(net(), X), r"model 0 is a program of torch\.jit"),
         (nn.ReLU, "model 0 has no parameters"),
         (lambda: [net(), net(width=8)], "parameters of the same names and shapes"),
     ],
