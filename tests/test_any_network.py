@@ -105,6 +105,44 @@ class Unknown(opening.Taped):
         raise opening.UnknownLayerError
 
 
+class Gate(nn.Module):
+    """Hard swish: of a function that PyTorch differentiates once, or of the same function, which it differentiates twice."""
+
+    def __init__(self, plain):
+        super().__init__()
+        self.plain = plain
+
+    def forward(self, x):
+        return x * (functional.relu6(x + 3) / 6 if self.plain else functional.hardsigmoid(x))
+
+
+def test_networks_of_many_units_are_differentiated_between_their_kinks():
+    """Along a step of differences that is too long some unit always crosses the kink of a ReLU, and the gradient jumps."""
+
+    def wide(plain):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Linear(5, 2000),
+            nn.ReLU(),
+            nn.Linear(2000, 200),
+            Gate(plain),
+            nn.Linear(200, 100),
+            nn.ReLU(),
+            nn.Linear(100, 3),
+        )
+
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    found = {}
+    for way, plain in (("backwards", True), ("differences", False)):
+        measurements = measured(wide(plain), loss, families=["hessian"])
+        assert way in measurements.way
+        found[way] = measurements.models.iloc[0]
+    for column in ("hessian_top_eigenvalue", "hessian_eigenvalue_2"):
+        assert found["differences"][column] == pytest.approx(found["backwards"][column], rel=1e-2)
+    errors = [one["hessian_trace_se"] for one in found.values()]
+    assert abs(np.subtract(*(one["hessian_trace"] for one in found.values()))) <= 4.5 * np.hypot(*errors)
+
+
 class Scaled(nn.Module):
     """Temperature scaling, as calibration leaves it: a plain number, or a plain tensor."""
 
@@ -288,6 +326,84 @@ def test_parameters_that_do_not_train_are_constants_unless_told_otherwise():
     assert whole.models["hessian_top_eigenvalue"][0] == pytest.approx(every.models["hessian_top_eigenvalue"][0])
 
 
+class SinglePrecision(nn.Module):
+    """Normalization as language models have it: in single precision, whatever they are in."""
+
+    def forward(self, x):
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+
+
+def test_networks_that_compute_in_single_precision_inside_have_second_derivatives():
+    found = measured(net(between=SinglePrecision()), families=["hessian"])
+    expected = measured(net(between=nn.RMSNorm(7, eps=1e-6, elementwise_affine=False)), families=["hessian"])
+    assert "differences" not in found.way
+    for column in ("hessian_top_eigenvalue", "hessian_trace"):
+        assert found.models[column][0] == pytest.approx(expected.models[column][0], rel=2e-2)
+    unknown = measured(nn.Sequential(net(between=SinglePrecision()), Gate(plain=False)), families=["hessian"])
+    known = measured(nn.Sequential(net(between=SinglePrecision()), Gate(plain=True)), families=["hessian"])
+    assert "differences" in unknown.way
+    expected = known.models["hessian_top_eigenvalue"][0]
+    assert unknown.models["hessian_top_eigenvalue"][0] == pytest.approx(expected, rel=2e-2)
+
+
+def test_units_exactly_at_their_kinks_do_not_hide_second_derivatives():
+    """What was never trained has biases of zero, and where nothing comes in, nothing goes into the next ReLU."""
+
+    def fresh():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 3),
+        )
+        return network.eval()
+
+    x = torch.zeros(60, 1, 4, 4)
+    x[::2, :, :2, :2] = torch.randn(30, 1, 2, 2)
+    found = measured(fresh(), nn.CrossEntropyLoss(label_smoothing=0.1), (x, Y), ["hessian"])
+    assert "differentiated" in found.way or "stack" in found.way
+    assert found.models["hessian_reason"][0] is None
+
+
+def test_embeddings_with_sparse_gradients_are_measured_as_others():
+    def words(sparse):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Embedding(9, 4, sparse=sparse), nn.Flatten(), nn.Linear(12, 3))
+
+    ids = torch.randint(0, 9, (60, 3), generator=torch.Generator().manual_seed(0))
+    found, expected = (
+        measured(words(sparse), data=(ids, Y), families=["hessian", "sharpness"]).models for sparse in (True, False)
+    )
+    assert found.equals(expected)
+
+
+def test_compiled_networks_are_what_they_were_made_from():
+    assert measured(torch.compile(net())).models.equals(measured(net()).models)
+
+
+def test_layers_that_share_a_weight_have_one_name():
+    given = any_networks.make("language model")
+    found = measured(given.network, given.loss, given.data, ["hessian", "spectra"]).layers.set_index("layer")
+    shared = found.loc["embedding, out"]
+    assert np.isfinite([shared["hessian_trace"], shared["stable_rank"]]).all()
+    assert not {"embedding", "out"} & set(found.index)
+
+
+def test_a_rate_that_a_short_trial_bears_and_the_whole_way_does_not_is_made_smaller():
+    """The curve of this network with itself diverged: the loss reached 1e23, and 4e14 at the end."""
+    given = any_networks.make("a class a pixel, some ignored")
+    found = measured([given.network, given.network], given.loss, given.data, ["connectivity"]).together
+    assert found["linear_barrier_loss"] == 0
+    assert 0 < -found["mode_connectivity_peak_loss"] < 1.2
+    assert found["mode_connectivity_loss"] > 0
+
+
 FORMS = {
     "arrays": lambda: (X.numpy(), Y.numpy()),
     "lists": lambda: (X.tolist(), Y.tolist()),
@@ -440,6 +556,7 @@ def quantized():
         (lambda: net().to("meta"), "is on the device 'meta'"),
         (lambda: nn.Sequential(nn.LazyLinear(3)), "has no shape yet"),
         (quantized, "model 0 is quantized"),
+        (lambda: torch.jit.trace(net(), X), r"model 0 is a program of torch\.jit"),
         (nn.ReLU, "model 0 has no parameters"),
         (lambda: [net(), net(width=8)], "parameters of the same names and shapes"),
     ],

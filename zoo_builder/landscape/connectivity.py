@@ -71,7 +71,8 @@ class Training:
     steps, batch_size : how many, and of how many examples, drawn with replacement.
     learning_rate : at the beginning. A middle point moves a curve by at most half its own way, and its gradient is at most
         half the network's, so that this is at most a quarter of it where the network is. None for `OF_CLASSES` where the
-        loss is the cross-entropy of classes, and elsewhere for what `learning_rates` finds.
+        loss is the cross-entropy of classes, and elsewhere for what `learning_rates` finds; a quarter of that, or less, where
+        the loss then rises.
     momentum : share of the velocity that is kept at a step.
     """
 
@@ -129,10 +130,32 @@ def train_curves(
     if how.learning_rate is not None or surface.classifies:
         rate = OF_CLASSES if how.learning_rate is None else how.learning_rate
         rates = torch.full((len(start),), rate, dtype=torch.float64)
-    else:
-        rates = learning_rates(surface, data, start, end, draws, how.momentum)
-    falling = [rates * (1 + math.cos(math.pi * step / how.steps)) / 2 for step in range(how.steps)]
-    return _descended(surface, data, start, end, draws, falling, how.momentum)[0]
+        return _descended(surface, data, start, end, draws, _falling(rates, how.steps), how.momentum)[0]
+    rates = learning_rates(surface, data, start, end, draws, how.momentum)
+    middles, rows = torch.empty_like(start), list(range(len(start)))
+    for _ in range(MOST_TRIALS):
+        falling = _falling(rates[rows], how.steps)
+        middles[rows], losses = _descended(
+            surface.part(rows), data, start[rows], end[rows], draws.part(rows), falling, how.momentum
+        )
+        # What a short trial bears, the whole way may not: such curves are trained anew, with a smaller rate.
+        rows = [row for row, rises in zip(rows, _rises(losses).tolist(), strict=True) if rises]
+        if not rows:
+            break
+        rates[rows] /= FACTOR
+    return middles
+
+
+def _falling(rates: Tensor, steps: int) -> list[Tensor]:
+    """Return learning rates (S,) of so many steps: half a cosine."""
+    return [rates * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)]
+
+
+def _rises(losses: Tensor) -> Tensor:
+    """Return whether losses (steps, S) end higher than they began, or not finite, bool (S,)."""
+    some = min(TRIAL // 2, max(1, len(losses) // 2))
+    first, last = losses[:some].mean(0), losses[-some:].mean(0)
+    return ~(last <= first + NEARLY * first.abs())
 
 
 @dataclass(frozen=True)
@@ -149,6 +172,10 @@ class Draws:
         drawn = [(rng.random(how.steps), rng.integers(0, examples, shape)) for rng in rngs]
         times = torch.as_tensor(np.array([t for t, _ in drawn]), device=like.device).to(like.dtype)
         return cls(times, torch.as_tensor(np.array([chosen for _, chosen in drawn])))
+
+    def part(self, rows: Sequence[int]) -> "Draws":
+        """Return those of some curves."""
+        return Draws(self.times[rows], self.examples[rows])
 
 
 def learning_rates(surface: Surface, data: Data, start: Tensor, end: Tensor, draws: Draws, momentum: float) -> Tensor:

@@ -47,7 +47,7 @@ def models_of(given: GivenModels) -> list[nn.Module]:
         raise MdbenchError("there are no models to measure")
     for at, model in enumerate(models):
         check_module(model, f"model {at}")
-    return models
+    return [getattr(model, "_orig_mod", model) for model in models]  # what torch.compile was given
 
 
 def data_of(given: GivenData, what: str) -> tuple[Data, str | None]:

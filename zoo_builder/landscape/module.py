@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Inputs
@@ -49,6 +50,28 @@ def plain_attention() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees whether numbers in double precision are made single."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.narrowed: bool = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].dtype == torch.float64:
+            self.narrowed |= found.is_floating_point() and found.dtype != torch.float64
+        return found
+
+
+def narrows(run: Callable[[], Any]) -> bool:
+    """Tell whether what runs in double precision computes in a lower one inside, as normalization in language models does."""
+    watch = _Watch()
+    with watch:
+        run()
+    return watch.narrowed
 
 
 def trained(network: nn.Module, which: Which = "trained") -> list[str]:
@@ -104,6 +127,10 @@ def check_module(network: Any, what: str) -> None:
         raise MdbenchError(
             f"{what} is a {type(network).__name__}, and must be a torch.nn.Module: build the network, load its state into "
             "it, and give the network"
+        )
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise MdbenchError(
+            f"{what} is a program of torch.jit, and what it computes cannot be seen: give the network that it was made from"
         )
     values = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     for name, value in values.items():

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
-from zoo_builder.landscape.alone import Alone
+from zoo_builder.landscape.alone import LONG_STEP, STEP, Alone
 from zoo_builder.landscape.data import Data, named
-from zoo_builder.landscape.module import Output, Which, main_output, trained
+from zoo_builder.landscape.module import Output, Which, main_output, narrows, trained
 from zoo_builder.landscape.objective import CrossEntropy, Loss, Objective, Own
 from zoo_builder.landscape.stacked import Stacked
 from zoo_builder.landscape.surface import Surface
@@ -49,6 +49,11 @@ _ROUNDING: Final = {torch.float32: 1e-4, torch.float64: 1e-8}
 _ASYMMETRY: Final = {torch.float32: 1e-2, torch.float64: 1e-4}
 #: By what share a product may differ from differences of the gradient.
 _DIFFERENCE: Final = 0.02
+#: Steps of these differences where a network computes in single precision inside: one must agree.
+_LONG_STEPS: Final = (1e-5, 1e-4, LONG_STEP)
+#: How far from a network the comparison is made, as a share of the length of its point: one that was never trained has many
+#: units exactly at their kinks.
+_ASIDE: Final = 1e-3
 
 
 def open_surface(
@@ -205,8 +210,10 @@ def fitting_surface(
             "the networks' parameters differ in name, or in which of them train: measure them apart, or give parameters='all'"
         )
     some = data.spread(_EXAMPLES)
-    why = ""
-    for make in _ways(networks, data, objective, names, output, device, dtype):
+    doubled = Alone(networks[:1], objective, output=output, device=device, dtype=torch.float64)
+    single, why = narrows(partial(doubled.logits, data.first(2))), ""
+    del doubled  # as large as two networks
+    for make in _ways(networks, data, objective, names, output, device, dtype, single):
         try:
             with warnings.catch_warnings():
                 # What PyTorch can only map one by one is no faster on a stack.
@@ -214,7 +221,7 @@ def fitting_surface(
                 surface = make()
                 if not _agrees(surface, some, outputs):
                     continue
-                why = _doubtful(surface, some.first(_FEW))
+                why = _doubtful(surface, some.first(_FEW), single)
         except ValueError as error:
             raise MdbenchError(str(error)) from error
         except (UnknownLayerError, MdbenchError, RuntimeError, NotImplementedError, TypeError, UserWarning) as error:
@@ -235,8 +242,9 @@ def _ways(
     output: Output,
     device: str | torch.device,
     dtype: torch.dtype,
+    single: bool,
 ) -> Iterator[Callable[[], Surface]]:
-    """Yield the ways of computing, the fastest first."""
+    """Yield the ways of computing, the fastest first; `single`: the networks compute in single precision inside."""
     on_cpu, every = torch.device(device).type == "cpu", dict(networks[0].named_parameters())
     parameters = sum(every[name].numel() for name in names)
     small = parameters < _LARGE and data.floating and output is main_output
@@ -245,17 +253,9 @@ def _ways(
             yield lambda: Taped(networks, data.shape, dtype)
         if len(networks) > 1 and not (on_cpu and parameters >= _STACKED):
             yield lambda: Stacked(networks, data.shape, objective=objective, names=names, device=device, dtype=dtype)
-    for products in ("backward", "forward", "differences"):
-        yield partial(
-            Alone,
-            networks,
-            objective,
-            names=names,
-            output=output,
-            device=device,
-            dtype=dtype,
-            products=products,
-        )
+    alone = partial(Alone, networks, objective, names=names, output=output, device=device, dtype=dtype)
+    yield from (partial(alone, products="backward"), partial(alone, products="forward"))
+    yield partial(alone, products="differences", step=LONG_STEP if single else STEP)
 
 
 def _puts_out_a_tensor(network: nn.Module, data: Data, device: str | torch.device) -> bool:
@@ -277,7 +277,7 @@ def _agrees(surface: Surface, some: Data, outputs: Tensor) -> bool:
     )
 
 
-def _doubtful(surface: Surface, few: Data) -> str:
+def _doubtful(surface: Surface, few: Data, single: bool) -> str:
     """Return why products with the Hessians cannot be trusted, or nothing."""
     chance = torch.Generator().manual_seed(0)
     size, length = surface.points.shape
@@ -287,21 +287,29 @@ def _doubtful(surface: Surface, few: Data) -> str:
         return "the Hessian is not finite"
     across = torch.einsum("sap,sbp->sab", vectors.double(), products.double())
     wide = products.double().norm(dim=2).amax(1) + torch.finfo(torch.float32).tiny
+    differences = isinstance(surface, Alone) and surface.products == "differences"
     if ((across[:, 0, 1] - across[:, 1, 0]).abs() > _ASYMMETRY[surface.points.dtype] * wide).any():
-        return "PyTorch's second derivatives of it are not symmetric"
-    if isinstance(surface, Taped) or (isinstance(surface, Alone) and surface.products == "differences"):
+        what = "differences of its gradient" if differences else "PyTorch's second derivatives of it"
+        return f"{what} are not symmetric"
+    if isinstance(surface, Taped) or differences:
         return ""
-    checked = Alone(
-        [surface.network(0)],
-        surface.objective,
-        names=tuple(surface.layout.shapes),
-        output=surface.output if isinstance(surface, Alone) else main_output,
-        device=surface.points.device,
-        products="differences",
-    )
-    truth = checked.curvature(few)(vectors[:1].float().to(surface.points.device))[0].double()
-    off = (products[0].double() - truth).norm(dim=1)
-    # A gradient may jump within a step of differences, at the kink of a ReLU: seldom, and not along both directions.
-    if (off > _DIFFERENCE * truth.norm(dim=1) + 1e-9 * wide[0]).all():
-        return "PyTorch's second derivatives of it are not those of its gradient"
-    return ""
+    aside = surface.part([0])
+    way = torch.randn(length, generator=chance).to(aside.points)
+    aside.points = aside.points + _ASIDE * aside.points.norm() / way.norm() * way
+    products, vectors = aside.curvature(few)(vectors[:1])[0].double(), vectors[:1].float()
+    for step in _LONG_STEPS if single else (STEP,):
+        checked = Alone(
+            [aside.network(0)],
+            surface.objective,
+            names=tuple(surface.layout.shapes),
+            output=surface.output if isinstance(surface, Alone) else main_output,
+            device=surface.points.device,
+            products="differences",
+            step=step,
+        )
+        truth = checked.curvature(few)(vectors)[0].double()
+        off = (products - truth).norm(dim=1)
+        # A gradient may jump within a step of differences, at the kink of a ReLU: seldom, and hardly along both directions.
+        if (off <= _DIFFERENCE * truth.norm(dim=1) + 1e-9 * products.norm(dim=1).amax()).any():
+            return ""
+    return "PyTorch's second derivatives of it are not those of its gradient"

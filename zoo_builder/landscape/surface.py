@@ -32,7 +32,7 @@ class Layer:
 
     Attributes
     ----------
-    name : the module's path in the network.
+    name : the module's path in the network; where others share its parameters, all their paths, joined by commas.
     parameters : names of its parameters, as in ``named_parameters``.
     block : where they lie in a point.
     """
@@ -66,9 +66,17 @@ class Layout:
         owned: dict[str, list[str]] = {}
         for name in self.shapes:
             owned.setdefault(name.rpartition(".")[0], []).append(name)
+        paths: dict[int, list[str]] = {}
+        for name, value in network.named_parameters(remove_duplicate=False):
+            paths.setdefault(id(value), []).append(name.rpartition(".")[0])
+        shared = {name: paths[id(value)] for name, value in network.named_parameters()}
         self.layers = tuple(
-            Layer(module, tuple(names), slice(self.slices[names[0]].start, self.slices[names[-1]].stop))
-            for module, names in owned.items()
+            Layer(
+                ", ".join(dict.fromkeys(path for name in names for path in shared[name])),
+                tuple(names),
+                slice(self.slices[names[0]].start, self.slices[names[-1]].stop),
+            )
+            for names in owned.values()
         )
 
     def tensors(self, points: Tensor) -> dict[str, Tensor]:
