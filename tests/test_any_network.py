@@ -383,6 +383,7 @@ def test_embeddings_with_sparse_gradients_are_measured_as_others():
     assert found.equals(expected)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # what PyTorch says of its own code
 def test_compiled_networks_are_what_they_were_made_from():
     assert measured(torch.compile(net())).models.equals(measured(net()).models)
 
