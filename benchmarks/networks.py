@@ -473,7 +473,9 @@ def of_hessian(it: Reference, found: Measurements) -> Compared:
         signs = 2 * torch.randint(0, 2, (PROBES, size), generator=chance).double() - 1
         probes = np.array([float(sign @ it.product(sign)) for sign in signs])
         trace, spread = probes.mean(), probes.std(ddof=1) / math.sqrt(PROBES)
-        operator = LinearOperator((size, size), matvec=lambda v: it.product(torch.as_tensor(v.ravel())).numpy())
+        operator = LinearOperator(
+            (size, size), matvec=lambda v: it.product(torch.as_tensor(v.ravel())).numpy(), dtype=np.float64
+        )
         start = np.random.default_rng(0).standard_normal(size)
         top = float(eigsh(operator, k=1, which="LA", tol=1e-3, v0=start, return_eigenvectors=False)[0])
         off = abs(row["hessian_trace"] - trace) / math.hypot(spread, row["hessian_trace_se"])
