@@ -353,6 +353,8 @@ def trained(kind: Kind, seed: int) -> nn.Module:
         descent.zero_grad()
         loss.backward()
         descent.step()
+    # Or the outputs would hardly vary: torchvision's MobileNet averages over 100 steps.
+    update_bn([kind.train[0]], network)
     return network.eval()
 
 
@@ -473,7 +475,9 @@ def of_hessian(it: Reference, found: Measurements) -> Compared:
         signs = 2 * torch.randint(0, 2, (PROBES, size), generator=chance).double() - 1
         probes = np.array([float(sign @ it.product(sign)) for sign in signs])
         trace, spread = probes.mean(), probes.std(ddof=1) / math.sqrt(PROBES)
-        operator = LinearOperator((size, size), matvec=lambda v: it.product(torch.as_tensor(v.ravel())).numpy())
+        operator = LinearOperator(
+            (size, size), matvec=lambda v: it.product(torch.as_tensor(v.ravel())).numpy(), dtype=np.float64
+        )
         start = np.random.default_rng(0).standard_normal(size)
         top = float(eigsh(operator, k=1, which="LA", tol=1e-3, v0=start, return_eigenvectors=False)[0])
         off = abs(row["hessian_trace"] - trace) / math.hypot(spread, row["hessian_trace_se"])

@@ -128,6 +128,16 @@ def test_what_does_not_vary_has_no_cka():
     assert np.isfinite(linear_cka(torch.cat([flat + 1e-4 * normal(1, 7, 3, seed=1).float()] * 2))[0]).all()
 
 
+@pytest.mark.parametrize("share", [1e-8, 1e-7, 4e-7, 2e-6, 2e-5, 1e-3])
+def test_what_varies_hardly_more_than_rounding_has_no_cka_and_the_rest_the_right_one(share):
+    """Outputs of a deep network in single precision, off by an ε of their size."""
+    exact = 1 + share * normal(2, 24, 5)
+    expected = float(linear_cka(exact)[0][0, 1])
+    found = float(linear_cka((exact * (1 + 1.2e-7 * normal(2, 24, 5, seed=1))).float())[0][0, 1])
+    assert np.isnan(found) == (share < 1e-5)
+    assert np.isnan(found) or found == pytest.approx(expected, rel=0.01)
+
+
 def test_disagreement_by_hand():
     found = disagreements(np.array([[0, 1, 2, 0], [0, 1, 1, 1], [0, 0, 0, 0]]))
     np.testing.assert_array_equal(found, [[0, 50, 50], [50, 0, 75], [50, 75, 0]])
