@@ -136,16 +136,9 @@ class Alone:
 
     def reopened(self, networks: Sequence[nn.Module]) -> Self:
         """Return the surfaces of other networks."""
-        return type(self)(
-            networks,
-            self.objective,
-            output=self.output,
-            device=self._device,
-            dtype=self._dtype,
-            products=self.products,
-            step=self.step,
-            composed=self.composed,
-        )
+        how: dict[str, Any] = {"products": self.products, "step": self.step, "composed": self.composed}
+        where: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
+        return type(self)(networks, self.objective, output=self.output, **where, **how)
 
     def _at(self, row: int, point: Tensor, *, differentiated: bool = False) -> nn.Module:
         """Return a network with its parameters at a point, and its buffers as they were."""
