@@ -5,8 +5,9 @@
 
 Two networks of each kind are trained for a moment, and given to `zoo_builder.landscape.measure` as anybody gives them. What
 it says is compared with plain PyTorch in double precision, on all data at once: losses, errors, barriers, similarities,
-pruned networks, singular values of what layers multiply by, and Hessians by differences of gradients, dense ones where they
-fit; of larger networks SciPy's `eigsh` and probes of the trace. `--write` puts the table into docs/metrics.md.
+pruned networks, singular values of what layers multiply by, and dense Hessians by differences of gradients where they
+fit; of larger networks SciPy's `eigsh` and probes of the trace, by gradients differentiated in double
+precision. `--write` puts the table into docs/metrics.md.
 """
 
 import argparse
@@ -52,8 +53,8 @@ STEPS = 8
 DENSE = 3000
 #: Step of differences of gradients, of vectors of length 1: so short that hardly a unit crosses a kink on it.
 STEP = 1e-7
-#: Hutchinson's probes of what is compared with in place of a dense trace.
-PROBES = 24
+#: Random directions of rises; Hutchinson's probes of what is compared with in place of a dense trace.
+DIRECTIONS, PROBES = 48, 200
 
 Examples = tuple[Any, Tensor]  # inputs, targets
 
@@ -314,16 +315,53 @@ class Reference:
         return torch.cat([one.reshape(-1) for one in found])
 
     def product(self, vector: Tensor) -> Tensor:
-        """Return the first network's Hessian times a vector, by differences of gradients, not by second derivatives."""
+        """Return the first network's Hessian times a vector, by differences of gradients, not by second derivatives.
+
+        They are wrong where a unit lies at its kink, and eigenvectors of large networks find such units.
+        """
         network, step = self.doubled[0], STEP / vector.norm()
         place = point_of(network)
         ends = [self.gradient(network, place + sign * step * vector) for sign in (1, -1)]
         moved(network, place)
         return (ends[0] - ends[1]) / (2 * step)
 
+    def differentiated(self) -> Callable[[Tensor], Tensor]:
+        """Return products of the first network's Hessian with vectors, by PyTorch in double precision, twice backwards."""
+        network = composed(copy.deepcopy(self.doubled[0]))
+        parameters = list(network.parameters())
+        slopes = torch.autograd.grad(self.loss(network), parameters, create_graph=True)
+        flat = torch.cat([slope.reshape(-1) for slope in slopes])
+
+        def product(vector: Tensor) -> Tensor:
+            found = torch.autograd.grad(flat @ vector, parameters, retain_graph=True)
+            return torch.cat([one.reshape(-1) for one in found])
+
+        return product
+
     def size(self) -> int:
         """Return how many parameters a network has."""
         return len(point_of(self.doubled[0]))
+
+
+class Hard(nn.Module):
+    """A hard sigmoid, or a hard swish, of parts that PyTorch differentiates twice."""
+
+    def __init__(self, *, swish: bool) -> None:
+        super().__init__()
+        self.swish = swish
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ReLU6(x + 3) / 6, times x of a swish."""
+        gate = functional.relu6(x + 3) / 6
+        return x * gate if self.swish else gate
+
+
+def composed(network: nn.Module) -> nn.Module:
+    """Return a network itself, with other hard sigmoids and swishes."""
+    for path, module in list(network.named_modules()):
+        if isinstance(module, nn.Hardswish | nn.Hardsigmoid):
+            network.set_submodule(path, Hard(swish=isinstance(module, nn.Hardswish)))
+    return network
 
 
 def doubled(value: Tensor) -> Tensor:
@@ -472,11 +510,12 @@ def of_hessian(it: Reference, found: Measurements) -> Compared:
     row, size = found.models.iloc[0], it.size()
     if size > DENSE:
         chance = torch.Generator().manual_seed(0)
-        signs = 2 * torch.randint(0, 2, (PROBES, size), generator=chance).double() - 1
-        probes = np.array([float(sign @ it.product(sign)) for sign in signs])
+        product = it.differentiated()
+        signs = (2 * torch.randint(0, 2, (size,), generator=chance).double() - 1 for _ in range(PROBES))
+        probes = np.array([float(sign @ product(sign)) for sign in signs])
         trace, spread = probes.mean(), probes.std(ddof=1) / math.sqrt(PROBES)
         operator = LinearOperator(
-            (size, size), matvec=lambda v: it.product(torch.as_tensor(v.ravel())).numpy(), dtype=np.float64
+            (size, size), matvec=lambda v: product(torch.as_tensor(v.ravel())).numpy(), dtype=np.float64
         )
         start = np.random.default_rng(0).standard_normal(size)
         top = float(eigsh(operator, k=1, which="LA", tol=1e-3, v0=start, return_eigenvectors=False)[0])
@@ -548,7 +587,7 @@ def of_sharpness(it: Reference, found: Measurements) -> Compared:
     place = point_of(network)
     loss, slope = it.loss_at(network, place), it.gradient(network, place)
     chance, rises = torch.Generator().manual_seed(1), []
-    for _ in range(2 * PROBES):
+    for _ in range(DIRECTIONS):
         way = torch.randn(len(place), generator=chance, dtype=torch.float64)
         way *= 0.05 * place.norm() / way.norm()
         rises.append(it.loss_at(network, place + way) - loss - float(way @ slope))

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -105,15 +106,69 @@ class Unknown(opening.Taped):
         raise opening.UnknownLayerError
 
 
+class Once(torch.autograd.Function):
+    """A hard sigmoid that nobody can differentiate twice."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return functional.relu6(x + 3) / 6
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * (x.abs() < 3) / 6
+
+
 class Gate(nn.Module):
-    """Hard swish: of a function that PyTorch differentiates once, or of the same function, which it differentiates twice."""
+    """Hard swish: of a function that is differentiated once, or of the same function, which PyTorch differentiates twice."""
 
     def __init__(self, plain):
         super().__init__()
         self.plain = plain
 
     def forward(self, x):
-        return x * (functional.relu6(x + 3) / 6 if self.plain else functional.hardsigmoid(x))
+        return x * (functional.relu6(x + 3) / 6 if self.plain else Once.apply(x))
+
+
+class Hard(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "hard",
+    [
+        nn.Hardswish(),
+        nn.Hardswish(inplace=True),
+        nn.Hardsigmoid(),
+        Hard(functional.hardswish),
+        Hard(lambda x: x * functional.hardsigmoid(x)),
+    ],
+)
+def test_hard_swishes_and_sigmoids_are_differentiated_twice(hard):
+    """Of parts that have second derivatives: also where a unit lies exactly at a kink, where differences see a jump."""
+
+    class Parts(nn.Module):
+        def forward(self, x):
+            gate = functional.relu6(x + 3) / 6
+            return gate if isinstance(hard, nn.Hardsigmoid) else x * gate
+
+    def network(between):
+        made = nn.Sequential(net(between=between, width=30), nn.ReLU(), nn.Linear(3, 3))
+        with torch.no_grad():
+            made[0][2].weight[0], made[0][2].bias[0] = 0, 0  # dead, and at the kink
+        return made
+
+    found, expected = (measured(network(one), families=["hessian"]) for one in (hard, Parts()))
+    assert "differences" not in found.way
+    for column in ("hessian_top_eigenvalue", "hessian_eigenvalue_2", "hessian_trace"):
+        assert found.models[column][0] == pytest.approx(expected.models[column][0], rel=1e-2)
 
 
 def test_networks_of_many_units_are_differentiated_between_their_kinks():

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import Any, Final, Literal, Self, cast
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.data import Data, Inputs, Rows, named, of_each
-from zoo_builder.landscape.module import Output, called, main_output, normalizations, normalizing
+from zoo_builder.landscape.module import Composed, Output, called, main_output, normalizations, normalizing
 from zoo_builder.landscape.objective import Objective
 from zoo_builder.landscape.product import KEPT, Differentiated
 from zoo_builder.landscape.surface import GRAPH, NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
@@ -54,6 +54,7 @@ class Alone:
         dtype: torch.dtype = torch.float32,
         products: Products = "backward",
         step: float = STEP,
+        composed: bool = False,
     ) -> None:
         """Copy networks.
 
@@ -66,6 +67,7 @@ class Alone:
         device, dtype : where and in which precision to compute.
         products : how Hessians are multiplied by vectors.
         step : of differences: `STEP`, or `LONG_STEP`.
+        composed : whether hard swishes and hard sigmoids are computed by functions that have second derivatives.
 
         Raises
         ------
@@ -76,7 +78,8 @@ class Alone:
         """
         if not networks:
             raise ValueError("a surface needs at least one network")
-        self.objective, self.products, self.output, self.step = objective, products, output, step
+        self.objective, self.products, self.output = objective, products, output
+        self.step, self.composed = step, composed
         self._device, self._dtype = torch.device(device), dtype
         try:
             self._modules = [copied(network).to(device, dtype).eval() for network in networks]
@@ -133,15 +136,9 @@ class Alone:
 
     def reopened(self, networks: Sequence[nn.Module]) -> Self:
         """Return the surfaces of other networks."""
-        return type(self)(
-            networks,
-            self.objective,
-            output=self.output,
-            device=self._device,
-            dtype=self._dtype,
-            products=self.products,
-            step=self.step,
-        )
+        how: dict[str, Any] = {"products": self.products, "step": self.step, "composed": self.composed}
+        where: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
+        return type(self)(networks, self.objective, output=self.output, **where, **how)
 
     def _at(self, row: int, point: Tensor, *, differentiated: bool = False) -> nn.Module:
         """Return a network with its parameters at a point, and its buffers as they were."""
@@ -166,7 +163,8 @@ class Alone:
 
     def _outputs(self, module: nn.Module, data: Data, rows: Rows) -> Tensor:
         some = data.given(rows)
-        found = self.output(called(module, self._moved(some)))
+        with Composed() if self.composed else nullcontext():
+            found = self.output(called(module, self._moved(some)))
         many = len(next(iter(named(some).values())))
         if not found.is_floating_point() or not found.dim() or len(found) != many:
             raise MdbenchError(

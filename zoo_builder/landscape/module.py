@@ -6,7 +6,9 @@ from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mdbench.errors import MdbenchError
@@ -52,26 +54,39 @@ def plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees whether numbers in double precision are made single."""
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees what networks that run in double precision do.
+
+    Attributes
+    ----------
+    narrowed : whether they compute in a lower precision inside, as normalization in language models does.
+    hard : whether they use hard swishes or hard sigmoids, which have no second derivatives in PyTorch.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.narrowed: bool = False
+        self.narrowed, self.hard = False, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         if func is torch.ops.aten._to_copy.default and args[0].dtype == torch.float64:
             self.narrowed |= found.is_floating_point() and found.dtype != torch.float64
+        self.hard |= func.overloadpacket in _HARD
         return found
 
 
-def narrows(run: Callable[[], Any]) -> bool:
-    """Tell whether what runs in double precision computes in a lower one inside, as normalization in language models does."""
-    watch = _Watch()
-    with watch:
-        run()
-    return watch.narrowed
+_HARD: Final = {getattr(torch.ops.aten, name) for name in ("hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_")}
+
+
+class Composed(TorchFunctionMode):
+    """Has hard swishes and hard sigmoids computed by a function that PyTorch differentiates twice, ReLU6."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.hardswish or func is functional.hardsigmoid:
+            x = args[0]
+            hard = functional.relu6(x + 3) / 6
+            return x * hard if func is functional.hardswish else hard
+        return func(*args, **(kwargs or {}))
 
 
 def trained(network: nn.Module, which: Which = "trained") -> list[str]:

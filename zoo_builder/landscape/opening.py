@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.alone import LONG_STEP, STEP, Alone
 from zoo_builder.landscape.data import Data, named
-from zoo_builder.landscape.module import Output, Which, main_output, narrows, trained
+from zoo_builder.landscape.module import Output, Watch, Which, main_output, trained
 from zoo_builder.landscape.objective import CrossEntropy, Loss, Objective, Own
 from zoo_builder.landscape.stacked import Stacked
 from zoo_builder.landscape.surface import Surface
@@ -211,9 +211,11 @@ def fitting_surface(
         )
     some = data.spread(_EXAMPLES)
     doubled = Alone(networks[:1], objective, output=output, device=device, dtype=torch.float64)
-    single, why = narrows(partial(doubled.logits, data.first(2))), ""
+    with Watch() as watch:
+        doubled.logits(data.first(2))
     del doubled  # as large as two networks
-    for make in _ways(networks, data, objective, names, output, device, dtype, single):
+    why = ""
+    for make in _ways(networks, data, objective, names, output, device, dtype, watch):
         try:
             with warnings.catch_warnings():
                 # What PyTorch can only map one by one is no faster on a stack.
@@ -221,7 +223,7 @@ def fitting_surface(
                 surface = make()
                 if not _agrees(surface, some, outputs):
                     continue
-                why = _doubtful(surface, some.first(_FEW), single)
+                why = _doubtful(surface, some.first(_FEW), watch.narrowed)
         except ValueError as error:
             raise MdbenchError(str(error)) from error
         except (UnknownLayerError, MdbenchError, RuntimeError, NotImplementedError, TypeError, UserWarning) as error:
@@ -242,9 +244,9 @@ def _ways(
     output: Output,
     device: str | torch.device,
     dtype: torch.dtype,
-    single: bool,
+    seen: Watch,
 ) -> Iterator[Callable[[], Surface]]:
-    """Yield the ways of computing, the fastest first; `single`: the networks compute in single precision inside."""
+    """Yield the ways of computing, the fastest first; `seen`: what the networks do."""
     on_cpu, every = torch.device(device).type == "cpu", dict(networks[0].named_parameters())
     parameters = sum(every[name].numel() for name in names)
     small = parameters < _LARGE and data.floating and output is main_output
@@ -255,7 +257,9 @@ def _ways(
             yield lambda: Stacked(networks, data.shape, objective=objective, names=names, device=device, dtype=dtype)
     alone = partial(Alone, networks, objective, names=names, output=output, device=device, dtype=dtype)
     yield from (partial(alone, products="backward"), partial(alone, products="forward"))
-    yield partial(alone, products="differences", step=LONG_STEP if single else STEP)
+    if seen.hard:
+        yield partial(alone, products="backward", composed=True)
+    yield partial(alone, products="differences", step=LONG_STEP if seen.narrowed else STEP)
 
 
 def _puts_out_a_tensor(network: nn.Module, data: Data, device: str | torch.device) -> bool:
