@@ -402,6 +402,35 @@ def test_networks_that_compute_in_single_precision_inside_have_second_derivative
     assert unknown.models["hessian_top_eigenvalue"][0] == pytest.approx(expected, rel=2e-2)
 
 
+class Single(nn.Module):
+    """What makes its inputs single, so that the layers behind cannot be made double."""
+
+    def forward(self, x):
+        return x.float()
+
+
+@pytest.mark.parametrize(
+    ("last", "plain", "way"),
+    [
+        (nn.Tanh(), nn.Tanh(), "backwards"),
+        (nn.Hardswish(), Gate(plain=True), "backwards"),
+        (Gate(plain=False), Gate(plain=True), "single"),
+    ],
+    ids=["smooth", "hard", "differentiated once"],
+)
+def test_networks_that_do_not_run_in_double_precision_are_measured_in_single(last, plain, way):
+    def built(behind, first):
+        return nn.Sequential(first, net(), behind, nn.Linear(3, 3).requires_grad_(False))
+
+    torch.manual_seed(1)
+    found, expected = built(last, Single()), built(plain, nn.Identity())
+    expected.load_state_dict(found.state_dict())
+    found, expected = measured(found, families=["hessian"]), measured(expected, families=["hessian"])
+    assert way in found.way
+    for column in ("hessian_top_eigenvalue", "hessian_trace"):
+        assert found.models[column][0] == pytest.approx(expected.models[column][0], rel=2e-2)
+
+
 def test_units_exactly_at_their_kinks_do_not_hide_second_derivatives():
     """What was never trained has biases of zero, and where nothing comes in, nothing goes into the next ReLU."""
 

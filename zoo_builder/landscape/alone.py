@@ -14,7 +14,7 @@ from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.data import Data, Inputs, Rows, named, of_each
 from zoo_builder.landscape.module import Composed, Output, called, main_output, normalizations, normalizing
 from zoo_builder.landscape.objective import Objective
-from zoo_builder.landscape.product import KEPT, Differentiated
+from zoo_builder.landscape.product import DOUBLE, KEPT, Differences, Differentiated
 from zoo_builder.landscape.surface import GRAPH, NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
 from zoo_builder.training import copied
 
@@ -24,17 +24,11 @@ Products = Literal["forward", "backward", "differences"]
 _WORDS: Final[dict[Products, str]] = {
     "forward": "the gradient differentiated forwards",
     "backward": "the gradient differentiated backwards",
-    "differences": "differences of the gradient in double precision",
+    "differences": "differences of the gradient",
 }
 
 #: Numbers that a network puts out for one block of examples, at most.
 _BLOCK: Final = 2**25
-#: Length of the step of differences, as a share of the length of a point, or of 1 where it is shorter. The gradient jumps
-#: where a unit crosses the kink of a ReLU, and large networks have millions of units: of ResNet-18 on 24 images, steps of
-#: 1e-6 and more see curvature that is not there, 40 to 200 times the right one. At 1e-9 rounding leaves errors of 1e-6.
-STEP: Final = 1e-9
-#: The same of networks that compute in single precision inside, whatever they are in: rounding leaves errors of 1e-4.
-LONG_STEP: Final = 1e-3
 
 
 class Alone:
@@ -53,7 +47,7 @@ class Alone:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         products: Products = "backward",
-        step: float = STEP,
+        differences: Differences = DOUBLE,
         composed: bool = False,
     ) -> None:
         """Copy networks.
@@ -66,7 +60,7 @@ class Alone:
         output : what a network puts out → what the loss sees.
         device, dtype : where and in which precision to compute.
         products : how Hessians are multiplied by vectors.
-        step : of differences: `STEP`, or `LONG_STEP`.
+        differences : how long their step is, and in which precision.
         composed : whether hard swishes and hard sigmoids are computed by functions that have second derivatives.
 
         Raises
@@ -79,7 +73,7 @@ class Alone:
         if not networks:
             raise ValueError("a surface needs at least one network")
         self.objective, self.products, self.output = objective, products, output
-        self.step, self.composed = step, composed
+        self.differences, self.composed = differences, composed
         self._device, self._dtype = torch.device(device), dtype
         try:
             self._modules = [copied(network).to(device, dtype).eval() for network in networks]
@@ -105,7 +99,8 @@ class Alone:
         """How it is computed, in words."""
         if self.without_hessian:
             return "one by one, without second derivatives"
-        return f"one by one, {_WORDS[self.products]}"
+        single = self.products == "differences" and self.differences.dtype != torch.float64
+        return f"one by one, {_WORDS[self.products]}" + (" in single precision" if single else "")
 
     def __len__(self) -> int:
         return len(self.points)
@@ -125,7 +120,7 @@ class Alone:
     def part(self, rows: Sequence[int]) -> Self:
         """Return the surfaces of some of the networks."""
         other = copy.copy(self)
-        other.__dict__.pop("_doubled", None)
+        other.__dict__.pop("_others", None)
         other._modules, other._buffers = [self._modules[row] for row in rows], [self._buffers[row] for row in rows]
         other.points = self.points[torch.as_tensor(rows, dtype=torch.int64, device=self.points.device)]
         return other
@@ -136,7 +131,7 @@ class Alone:
 
     def reopened(self, networks: Sequence[nn.Module]) -> Self:
         """Return the surfaces of other networks."""
-        how: dict[str, Any] = {"products": self.products, "step": self.step, "composed": self.composed}
+        how: dict[str, Any] = {"products": self.products, "differences": self.differences, "composed": self.composed}
         where: dict[str, Any] = {"device": self._device, "dtype": self._dtype}
         return type(self)(networks, self.objective, output=self.output, **where, **how)
 
@@ -347,17 +342,14 @@ class Alone:
         return Differentiated(own, loss, len(data))
 
     def _differences(self, row: int, data: Data, block: slice, whole: float, vectors: Tensor, out: Tensor) -> None:
-        """Add a block's products, differences of gradients in double precision: (g(w + h v) − g(w − h v)) / 2h.
-
-        Their error is of the order of rounding / h; where the gradient jumps within the step, they are wrong.
-        """
-        other = self._doubled[row]
-        point = self.points[row].double()
-        for at, vector in enumerate(vectors.double()):
+        """Add a block's products, differences of gradients; see `Differences`."""
+        other = self._others[row]
+        point = self.points[row].to(other.points)
+        for at, vector in enumerate(vectors.to(other.points)):
             length = vector.norm()
             if not length > 0:
                 continue
-            step = self.step * torch.clamp(point.norm(), min=1.0) / length
+            step = self.differences.step * torch.clamp(point.norm(), min=1.0) / length
             ends = []
             for side in (step, -step):
                 module = other._at(0, point + side * vector, differentiated=True)
@@ -365,8 +357,8 @@ class Alone:
             out[at] += ((ends[0] - ends[1]) / (2 * step)).to(out)
 
     @cached_property
-    def _doubled(self) -> "list[Alone]":
-        """The networks in double precision."""
+    def _others(self) -> "list[Alone]":
+        """The networks in the precision of differences."""
         return [
             Alone(
                 [self.network(row)],
@@ -374,7 +366,7 @@ class Alone:
                 names=tuple(self.layout.shapes),
                 output=self.output,
                 device=self._device,
-                dtype=torch.float64,
+                dtype=self.differences.dtype,
             )
             for row in range(len(self))
         ]
@@ -390,7 +382,7 @@ class Alone:
     def renormalized(self, data: Data, points: Tensor) -> Self:
         """Return the surfaces at other points, normalization's statistics taken anew there."""
         other = copy.copy(self)
-        other.__dict__.pop("_doubled", None)
+        other.__dict__.pop("_others", None)
         with self._asking(data):
             fresh = [self._statistics(row, data, point) for row, point in enumerate(points)]
         other.points = points

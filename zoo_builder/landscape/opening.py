@@ -21,6 +21,7 @@ network alone is no stack, and large ones are left to plain PyTorch.
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -28,10 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
-from zoo_builder.landscape.alone import LONG_STEP, STEP, Alone
+from zoo_builder.landscape.alone import Alone
 from zoo_builder.landscape.data import Data, named
 from zoo_builder.landscape.module import Output, Watch, Which, main_output, trained
 from zoo_builder.landscape.objective import CrossEntropy, Loss, Objective, Own
+from zoo_builder.landscape.product import DOUBLE, NARROWED, SINGLE, Differences
 from zoo_builder.landscape.stacked import Stacked
 from zoo_builder.landscape.surface import Surface
 from zoo_builder.landscape.taped import Taped
@@ -49,8 +51,8 @@ _ROUNDING: Final = {torch.float32: 1e-4, torch.float64: 1e-8}
 _ASYMMETRY: Final = {torch.float32: 1e-2, torch.float64: 1e-4}
 #: By what share a product may differ from differences of the gradient.
 _DIFFERENCE: Final = 0.02
-#: Steps of these differences where a network computes in single precision inside: one must agree.
-_LONG_STEPS: Final = (1e-5, 1e-4, LONG_STEP)
+#: Steps of these differences where a network computes in single precision: one must agree.
+_LONG_STEPS: Final = (1e-5, 1e-4, 1e-3)
 #: How far from a network the comparison is made, as a share of the length of its point: one that was never trained has many
 #: units exactly at their kinks.
 _ASIDE: Final = 1e-3
@@ -210,12 +212,12 @@ def fitting_surface(
             "the networks' parameters differ in name, or in which of them train: measure them apart, or give parameters='all'"
         )
     some = data.spread(_EXAMPLES)
-    doubled = Alone(networks[:1], objective, output=output, device=device, dtype=torch.float64)
-    with Watch() as watch:
-        doubled.logits(data.first(2))
-    del doubled  # as large as two networks
+    differences, hard = _watched(partial(Alone, networks[:1], objective, output=output, device=device), data.first(2))
+    alone = partial(
+        Alone, networks, objective, names=names, output=output, device=device, dtype=dtype, differences=differences
+    )
     why = ""
-    for make in _ways(networks, data, objective, names, output, device, dtype, watch):
+    for make in _ways(networks, data, objective, names, output, device, dtype, alone, hard):
         try:
             with warnings.catch_warnings():
                 # What PyTorch can only map one by one is no faster on a stack.
@@ -223,7 +225,7 @@ def fitting_surface(
                 surface = make()
                 if not _agrees(surface, some, outputs):
                     continue
-                why = _doubtful(surface, some.first(_FEW), watch.narrowed)
+                why = _doubtful(surface, some.first(_FEW), differences)
         except ValueError as error:
             raise MdbenchError(str(error)) from error
         except (UnknownLayerError, MdbenchError, RuntimeError, NotImplementedError, TypeError, UserWarning) as error:
@@ -231,9 +233,23 @@ def fitting_surface(
             continue
         if not why:
             return surface
-    alone = Alone(networks, objective, names=names, output=output, device=device, dtype=dtype)
-    alone.without_hessian = why
-    return alone
+    refused = alone()
+    refused.without_hessian = why
+    return refused
+
+
+def _watched(make: Callable[..., Alone], two: Data) -> tuple[Differences, bool]:
+    """Return how gradients of a network are to be differenced, and whether it uses hard swishes or hard sigmoids."""
+    watch = Watch()
+    try:
+        with watch:
+            make(dtype=torch.float64).logits(two)
+    except (MdbenchError, RuntimeError, NotImplementedError, TypeError, ValueError):
+        # Something inside is in single precision, and nothing makes it double.
+        with watch:
+            make(dtype=torch.float32).logits(two)
+        return SINGLE, watch.hard
+    return NARROWED if watch.narrowed else DOUBLE, watch.hard
 
 
 def _ways(
@@ -244,9 +260,10 @@ def _ways(
     output: Output,
     device: str | torch.device,
     dtype: torch.dtype,
-    seen: Watch,
+    alone: Callable[..., Alone],
+    hard: bool,
 ) -> Iterator[Callable[[], Surface]]:
-    """Yield the ways of computing, the fastest first; `seen`: what the networks do."""
+    """Yield the ways of computing, the fastest first; `hard`: the networks use hard swishes or hard sigmoids."""
     on_cpu, every = torch.device(device).type == "cpu", dict(networks[0].named_parameters())
     parameters = sum(every[name].numel() for name in names)
     small = parameters < _LARGE and data.floating and output is main_output
@@ -255,11 +272,10 @@ def _ways(
             yield lambda: Taped(networks, data.shape, dtype)
         if len(networks) > 1 and not (on_cpu and parameters >= _STACKED):
             yield lambda: Stacked(networks, data.shape, objective=objective, names=names, device=device, dtype=dtype)
-    alone = partial(Alone, networks, objective, names=names, output=output, device=device, dtype=dtype)
     yield from (partial(alone, products="backward"), partial(alone, products="forward"))
-    if seen.hard:
+    if hard:
         yield partial(alone, products="backward", composed=True)
-    yield partial(alone, products="differences", step=LONG_STEP if seen.narrowed else STEP)
+    yield partial(alone, products="differences")
 
 
 def _puts_out_a_tensor(network: nn.Module, data: Data, device: str | torch.device) -> bool:
@@ -281,8 +297,8 @@ def _agrees(surface: Surface, some: Data, outputs: Tensor) -> bool:
     )
 
 
-def _doubtful(surface: Surface, few: Data, single: bool) -> str:
-    """Return why products with the Hessians cannot be trusted, or nothing."""
+def _doubtful(surface: Surface, few: Data, how: Differences) -> str:
+    """Return why products with the Hessians cannot be trusted, or nothing; `how` gradients are to be differenced."""
     chance = torch.Generator().manual_seed(0)
     size, length = surface.points.shape
     vectors = torch.randn(size, 2, length, generator=chance).to(surface.points)
@@ -291,17 +307,17 @@ def _doubtful(surface: Surface, few: Data, single: bool) -> str:
         return "the Hessian is not finite"
     across = torch.einsum("sap,sbp->sab", vectors.double(), products.double())
     wide = products.double().norm(dim=2).amax(1) + torch.finfo(torch.float32).tiny
-    differences = isinstance(surface, Alone) and surface.products == "differences"
+    differenced = isinstance(surface, Alone) and surface.products == "differences"
     if ((across[:, 0, 1] - across[:, 1, 0]).abs() > _ASYMMETRY[surface.points.dtype] * wide).any():
-        what = "differences of its gradient" if differences else "PyTorch's second derivatives of it"
+        what = "differences of its gradient" if differenced else "PyTorch's second derivatives of it"
         return f"{what} are not symmetric"
-    if isinstance(surface, Taped) or differences:
+    if isinstance(surface, Taped) or differenced:
         return ""
     aside = surface.part([0])
     way = torch.randn(length, generator=chance).to(aside.points)
     aside.points = aside.points + _ASIDE * aside.points.norm() / way.norm() * way
     products, vectors = aside.curvature(few)(vectors[:1])[0].double(), vectors[:1].float()
-    for step in _LONG_STEPS if single else (STEP,):
+    for step in (how.step,) if how == DOUBLE else _LONG_STEPS:
         checked = Alone(
             [aside.network(0)],
             surface.objective,
@@ -309,7 +325,7 @@ def _doubtful(surface: Surface, few: Data, single: bool) -> str:
             output=surface.output if isinstance(surface, Alone) else main_output,
             device=surface.points.device,
             products="differences",
-            step=step,
+            differences=replace(how, step=step),
         )
         truth = checked.curvature(few)(vectors)[0].double()
         off = (products - truth).norm(dim=1)

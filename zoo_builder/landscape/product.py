@@ -1,6 +1,7 @@
-"""Products of one network's Hessian with vectors, by differentiating its loss twice."""
+"""Products of one network's Hessian with vectors: by differentiating its loss twice, or by differences of its gradient."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -8,6 +9,31 @@ from torch import Tensor
 
 #: Bytes of the gradient's graph that are kept between products, or recorded at a time.
 KEPT: Final = 2**29
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Products as differences of gradients: (g(w + h v) − g(w − h v)) / 2h.
+
+    The gradient jumps where a unit crosses the kink of a ReLU, and large networks have millions of units: of ResNet-18 on 24
+    images, steps of 1e-6 and more see curvature that is not there, 40 to 200 times the right one.
+
+    Attributes
+    ----------
+    step : ‖h v‖, as a share of ‖w‖, or of 1 where that is less.
+    dtype : what gradients are computed in. Rounding leaves errors of its ε / `step`.
+    """
+
+    step: float
+    dtype: torch.dtype
+
+
+#: Errors of rounding are 1e-6 of a product.
+DOUBLE: Final = Differences(1e-9, torch.float64)
+#: Of networks that compute in single precision inside, whatever they are in: 1e-4.
+NARROWED: Final = Differences(1e-3, torch.float64)
+#: Of networks that do not run in double precision: the same.
+SINGLE: Final = Differences(1e-3, torch.float32)
 
 
 class Differentiated:
