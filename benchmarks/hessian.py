@@ -17,8 +17,8 @@ error the tolerance; ResNet-18's trace is exact. The errors of all sides are pri
 Networks of a zoo are `cnn1d` of several widths, trained on MNIST-1D; all sides use all cores, a process a core, a thread a
 process. ResNet-18 is measured on 64 images of 32 × 32, as it was initialised and after 40 steps of training; every side has
 a process of its own, with as many threads as cores. Sides take turns, and seconds are medians; those of processors are
-printed too, for where a machine is not idle. PyHessian computes the
-gradient once and keeps its graph, as ours does; curvlinops computes it for every product, or all columns of a matrix.
+printed too, for where a machine is not idle. PyHessian computes the gradient once and keeps its graph, as ours does;
+curvlinops computes it for every product, or all columns of a matrix.
 """
 
 import argparse
@@ -164,7 +164,8 @@ def ours(network: nn.Module, data: Data, _: Needs, seed: int) -> Found:
 
 def largest(network: nn.Module, data: Data, tolerance: float, rng: np.random.Generator) -> float:
     """Return the largest eigenvalue of a network's Hessian."""
-    products, start = products_of(network, data), gaussnewton.start(network, data, rng)
+    products = products_of(network, data)
+    start = torch.as_tensor(rng.standard_normal(sum(value.numel() for value in network.parameters()), dtype=np.float32))
     run = lanczos(lambda _, vectors: products(vectors), start[None], (tolerance,), [rng], most=96, room=32)
     return float(run.ritz(0).values[0])
 

@@ -137,22 +137,6 @@ def test_where_classes_are_many_combinations_of_them_are_asked():
     assert all(0 < one.whole_se < 0.05 * one.whole for one in runs)
 
 
-def test_a_start_has_the_gauss_newton_matrix_as_its_covariance():
-    network, data = sample(lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3)), (3,), count=12)
-    jacobian = []
-    for logits, label in ((logits, k) for logits in network(data.inputs) for k in range(3)):
-        slopes = torch.autograd.grad(logits[label], list(network.parameters()), retain_graph=True)
-        jacobian.append(torch.cat([slope.flatten() for slope in slopes]))
-    jacobian = torch.stack(jacobian).reshape(12, 3, -1)
-    p = network(data.inputs).softmax(1).detach()
-    bend = torch.diag_embed(p) - p[:, :, None] * p[:, None]
-    expected = torch.einsum("nkp,nkl,nlq->pq", jacobian, bend, jacobian) / 12
-    generator = rng()
-    starts = torch.stack([gaussnewton.start(network, data, generator) for _ in range(4000)])
-    found = starts.T @ starts / len(starts)
-    assert (found - expected).norm() < 0.1 * expected.norm()
-
-
 def test_sure_networks_keep_their_digits_in_single_precision():
     network, data = sample(*KNOWN["residual"])
     with torch.no_grad():

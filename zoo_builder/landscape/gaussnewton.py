@@ -17,7 +17,6 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any, Final, Self
 
 import numpy as np
@@ -111,25 +110,6 @@ def block_traces(
 def _variances(squares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return variances of sums over n examples, each of them a mean of D independent numbers: (…, D, n) → (…)."""
     return np.asarray((squares.var(-2, ddof=1) / squares.shape[-2]).sum(-1))
-
-
-def start(network: nn.Module, data: Data, rng: np.random.Generator) -> Tensor:
-    """Return a random vector (P,) whose covariance is the Gauss–Newton matrix G of the mean cross-entropy.
-
-    It is the mean of Jᵀ S z over the examples, times √n, z random signs. What it holds of an eigenvector is in proportion to
-    the root of the eigenvalue: half of what a product would do. It costs a gradient, and a search for the largest eigenvalue
-    that begins here needs one or two products fewer.
-
-    Parameters
-    ----------
-    network : in evaluation mode. All its parameters require gradients.
-    data : inputs (n, …) and class numbers (n,).
-    rng : for the signs.
-    """
-    logits = network(data.tensor)
-    (direction,) = islice(_drawn(logits.detach(), rng), 1)
-    slopes = torch.autograd.grad(logits, list(network.parameters()), direction / len(data) ** 0.5)
-    return torch.cat([slope.flatten() for slope in slopes])
 
 
 def _each(logits: Tensor) -> Iterator[Tensor]:
