@@ -18,8 +18,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,12 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset
 
 from zoo_builder.landscape import FAMILIES, measure
 from zoo_builder.landscape.measurement import Measurements
+from zoo_builder.landscape.module import plain_attention
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 BEGIN, END = "<!-- by benchmarks/networks.py -->", "<!-- end -->"
@@ -396,18 +395,6 @@ def trained(kind: Kind, seed: int) -> nn.Module:
     return network.eval()
 
 
-@contextmanager
-def plain_kernels() -> Iterator[None]:
-    """Have attention computed by plain operators, as its fast ones are less exact."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
 def applied(module: nn.Module) -> dict[str, Tensor]:
     """Return the matrices that a module multiplies by, found by what it does to unit inputs where that can be: name → matrix.
 
@@ -697,7 +684,7 @@ def compare(it: Reference, name: str) -> tuple[str, Compare]:
     if not known:
         reasons = (found.models[family.reason][0], found.together[family.reason])
         return found.way, Compare([], 0, columns, next(str(one).rpartition(": ")[2] for one in reasons if one))
-    with plain_kernels():
+    with plain_attention():
         agreements = COMPARISONS[name](it, found) if name in COMPARISONS else []
     return found.way, Compare(agreements, known, columns)
 

@@ -9,7 +9,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet datasets==5.2.0 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet datasets==5.2.0 numpy==2.4.6
 HF_HOME="$folder" "$folder/venv/bin/python" -W ignore - <<'END'
 import numpy as np
 from datasets import Dataset

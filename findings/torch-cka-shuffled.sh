@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet torch==2.13.0 numpy==2.4.6 torch_cka==0.21 tqdm==4.70.1 matplotlib==3.11.2
+"$folder/venv/bin/python" -m pip install --quiet torch==2.13.0 numpy==2.4.6 torch_cka==0.21 tqdm==4.70.1 matplotlib==3.11.2
 MPLCONFIGDIR="$folder" "$folder/venv/bin/python" -W ignore - <<'END'
 import copy
 

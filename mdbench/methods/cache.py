@@ -26,9 +26,7 @@ FOLDER: Final = "answers"
 def _harness() -> dict[str, str]:
     """Return what an answer depends on beside method, case and tables: versions, and mdbench's own source."""
     source = hashlib.sha256()
-    for file in sorted(
-        file for file in PACKAGE.rglob("*") if file.suffix in (".py", ".pyi")
-    ):  # a stub says what is imported
+    for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")]):  # a stub says what is imported
         source.update(file.read_bytes())
     return {"python": platform.python_version(), "mdbench": source.hexdigest(), **package_versions()}
 
