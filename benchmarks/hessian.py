@@ -283,7 +283,7 @@ def trained(width: int, networks: int, examples: int) -> tuple[list[nn.Module], 
             module = initialised(what, dataset, one.network)
             module.load_state_dict(one.state)
             modules.append(module.eval())
-    return modules, Data.of(dataset.train_inputs[:examples], dataset.train_labels[:examples])
+    return modules, Data.of(dataset.train_inputs[:examples], dataset.train_targets[:examples])
 
 
 def together(modules: Sequence[nn.Module], data: Data) -> list[tuple[float, ...]]:

@@ -98,7 +98,7 @@ def loaded(spec: str) -> tuple[ZooSpec, Dataset, Subsets]:
     what = ZooSpec.model_validate_json(spec)
     if what.architecture.name in WIDE and what.name != "grid":
         drawn = at_random(WIDE[what.architecture.name][0])
-        return what, drawn, draw_subsets(drawn.train_labels, drawn.classes, 0)
+        return what, drawn, draw_subsets(drawn.train_targets, drawn.outputs, 0)
     return what, *material(what)
 
 
@@ -106,7 +106,7 @@ def at_random(shape: tuple[int, ...], examples: int = 2048) -> Dataset:
     """Return inputs of a shape and labels that mean nothing: a step takes as long as with others."""
     rng = np.random.default_rng(0)
     inputs, labels = rng.normal(size=(examples, *shape)).astype(np.float32), np.arange(examples) % 10
-    return Dataset("random", inputs, labels, inputs[:100], labels[:100], classes=10)
+    return Dataset("random", inputs, labels, inputs[:100], labels[:100], outputs=10)
 
 
 def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[float, float]:
@@ -116,11 +116,11 @@ def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[f
     """
     torch.set_num_threads(1)
     what, dataset, subsets = loaded(spec)
-    inputs, labels = torch.from_numpy(dataset.train_inputs), subsets.labels(dataset.train_labels, network.label_noise)
+    inputs, labels = torch.from_numpy(dataset.train_inputs), subsets.labels(dataset.train_targets, network.label_noise)
     rows = torch.from_numpy(subsets.examples(network.data_fraction).astype("int64"))
     inputs, labels = inputs[rows], torch.from_numpy(labels)[rows]
     module = what.architecture.build(
-        dataset.shape, dataset.classes, network.width, seed=initialisation_seed(network.seed)
+        dataset.shape, dataset.outputs, network.width, seed=initialisation_seed(network.seed)
     )
     how = what.training
     optimizer = torch.optim.SGD(
@@ -144,7 +144,7 @@ def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[f
     module.eval()
     with torch.no_grad():
         module(inputs)
-        wrong = module(torch.from_numpy(dataset.test_inputs)).argmax(1) != torch.from_numpy(dataset.test_labels)
+        wrong = module(torch.from_numpy(dataset.test_inputs)).argmax(1) != torch.from_numpy(dataset.test_targets)
     return 100 * wrong.double().mean().item(), each
 
 

@@ -92,8 +92,8 @@ def test_mnist1d_has_the_shapes_and_the_standardisation_that_it_says(mnist1d):
     assert data.shape == (1, 40)
     assert data.classes == 10
     assert data.train_inputs.dtype == data.test_inputs.dtype == np.float32
-    assert data.train_labels.dtype == data.test_labels.dtype == np.int64
-    assert np.bincount(data.train_labels).tolist() == [5] * 10
+    assert data.train_targets.dtype == data.test_targets.dtype == np.int64
+    assert np.bincount(data.train_targets).tolist() == [5] * 10
     assert data.train_inputs.mean() == pytest.approx(0, abs=1e-6)
     assert data.train_inputs.std() == pytest.approx(1, abs=1e-6)
 
@@ -113,7 +113,7 @@ def test_mnist1d_is_what_the_package_makes(mnist1d):
         return neighbors.KNeighborsClassifier(1).fit(inputs, labels).score(theirs["x_test"], theirs["y_test"])
 
     assert theirs["x"].shape == (600, 40)
-    learnt_here, learnt_there = accuracy(ours.train_inputs[:, 0], ours.train_labels), accuracy(theirs["x"], theirs["y"])
+    learnt_here, learnt_there = accuracy(ours.train_inputs[:, 0], ours.train_targets), accuracy(theirs["x"], theirs["y"])
     assert learnt_there > 0.2  # far above one in ten: the comparison says something
     assert learnt_here == pytest.approx(learnt_there, abs=0.08)
 
@@ -181,7 +181,7 @@ def test_whatever_bit_of_a_cache_file_flips_it_is_whole_or_not_there(tmp_path):
 def test_a_cache_that_cannot_be_written_is_done_without(mnist1d, home):
     home.parent.mkdir(exist_ok=True)
     home.write_text("in the way")
-    assert len(load_dataset(DatasetSpec(name="mnist1d", **SMALL)).train_labels) == 50
+    assert len(load_dataset(DatasetSpec(name="mnist1d", **SMALL)).train_targets) == 50
 
 
 def test_mnist1d_that_is_not_installed_names_the_extra(monkeypatch):
@@ -328,7 +328,7 @@ def test_the_hubs_images_are_read(hub):
     mean, deviation = train.mean(axis=(0, 1, 2)), train.std(axis=(0, 1, 2))
     for split, found in (("train", data.train_inputs), ("test", data.test_inputs)):
         np.testing.assert_allclose(found, ((IMAGES[split] - mean) / deviation).transpose(0, 3, 1, 2), atol=1e-5)
-    np.testing.assert_array_equal(data.train_labels, LABELS["train"])
+    np.testing.assert_array_equal(data.train_targets, LABELS["train"])
 
 
 def test_the_library_itself_takes_what_it_is_asked(tmp_path, monkeypatch):
@@ -365,7 +365,7 @@ def test_columns_can_be_named(hub):
     hub(columns=("img", "digit"), label_type=hub.library.Value("int64"), extra="parity")
     data = load_dataset(DatasetSpec(name="hf:org/name", label_column="digit", image_column="img"))
     assert data.classes == 10
-    np.testing.assert_array_equal(data.test_labels, LABELS["test"])
+    np.testing.assert_array_equal(data.test_targets, LABELS["test"])
 
 
 def test_the_test_split_can_be_named(hub):
@@ -373,7 +373,7 @@ def test_the_test_split_can_be_named(hub):
     calls = hub(*renamed)
     data = load_dataset(DatasetSpec(name="hf:org/name", test_split="valid"))
     assert [call[3] for call in calls] == ["train", "valid"]
-    assert len(data.test_labels) == 20
+    assert len(data.test_targets) == 20
 
 
 def mixed(images, **changed):
@@ -718,7 +718,7 @@ def test_fewer_examples_are_chosen_without_repetition_and_nested(npz, tmp_path):
 def test_the_statistics_are_those_of_the_examples_that_are_kept(npz, tmp_path):
     npz()
     data = mine(tmp_path, train=7)
-    assert len(data.train_labels) == 7
+    assert len(data.train_targets) == 7
     assert data.classes == 3
     np.testing.assert_allclose(data.train_inputs.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(data.train_inputs.std(axis=0), 1, atol=1e-6)
@@ -768,17 +768,17 @@ def test_sizes_that_cannot_be(npz, tmp_path):
 
 def test_the_digest_is_of_what_the_arrays_say():
     def make(**changed):
-        arrays = {"train_inputs": np.zeros((2, 3), np.float32), "train_labels": np.array([0, 1])}
-        arrays |= {"test_inputs": np.zeros((1, 3), np.float32), "test_labels": np.array([0]), "classes": 2}
+        arrays = {"train_inputs": np.zeros((2, 3), np.float32), "train_targets": np.array([0, 1])}
+        arrays |= {"test_inputs": np.zeros((1, 3), np.float32), "test_targets": np.array([0]), "outputs": 2}
         return Dataset("x", **(arrays | changed))
 
     assert make().digest == make().digest
-    assert make(train_labels=np.array([0, 1], ">i8")).digest == make().digest
+    assert make(train_targets=np.array([0, 1], ">i8")).digest == make().digest
     changes = [
         {"train_inputs": np.ones((2, 3), np.float32)},
         {"train_inputs": np.zeros((2, 3, 1), np.float32)},
-        {"train_labels": np.array([1, 0])},
-        {"test_labels": np.array([1])},
+        {"train_targets": np.array([1, 0])},
+        {"test_targets": np.array([1])},
         {"classes": 3},
     ]
     assert len({make(**changed).digest for changed in [{}, *changes]}) == 6

@@ -190,7 +190,7 @@ from zoo_builder.training import form, kernels
 what = spec("mlp", {"learning_rate": [0.01], "batch_size": [12], "width": [4]}, 2)
 dataset = data((1, 40))
 network = what.architecture.build(dataset.shape, 10, 4, 2, seed=0)
-examples = torch.from_numpy(dataset.train_inputs), torch.from_numpy(dataset.train_labels)
+examples = torch.from_numpy(dataset.train_inputs), torch.from_numpy(dataset.train_targets)
 with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("default")
     check(what, dataset, torch.float64, 1e-9)

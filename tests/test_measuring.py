@@ -138,14 +138,14 @@ def test_a_zoo_is_measured_as_anybody_measures_its_networks(measured):
         modules.append(module.eval())
     rows = subsets.examples(some[0].data_fraction).astype(np.int64)
     inputs = torch.from_numpy(dataset.train_inputs[rows])
-    labels = torch.from_numpy(subsets.labels(dataset.train_labels, some[0].label_noise)[rows])
+    labels = torch.from_numpy(subsets.labels(dataset.train_targets, some[0].label_noise)[rows])
     found = landscape.measure(
         modules,
         "cross_entropy",
         (inputs, labels),
         families=["performance", "similarity", "spectra", "memorization"],
-        test=Data.of(dataset.test_inputs, dataset.test_labels),
-        truth=torch.from_numpy(dataset.train_labels[rows]),
+        test=Data.of(dataset.test_inputs, dataset.test_targets),
+        truth=torch.from_numpy(dataset.train_targets[rows]),
     )
     assert found.models["memorized_share"].notna().all()
     for at, one in enumerate(some):

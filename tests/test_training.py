@@ -59,7 +59,7 @@ def data(shape, train_size=120, test_size=50):
 
     inputs, labels = part(train_size)
     labels[:10] = np.arange(10)
-    return Dataset("blobs", inputs, labels, *part(test_size), classes=10)
+    return Dataset("blobs", inputs, labels, *part(test_size), outputs=10)
 
 
 def spec(architecture, axes, epochs, options="", training="", seeds=(0, 3)):
@@ -92,14 +92,14 @@ def differences(state, module):
 
 
 def check(what, dataset, dtype, tolerance, train=train, device="cpu"):
-    subsets = draw_subsets(dataset.train_labels, dataset.classes, 0)
+    subsets = draw_subsets(dataset.train_targets, dataset.outputs, 0)
     every = networks(what, subsets)
     trained = train(what, dataset, subsets, every, dtype=dtype)
     assert [one.network for one in trained] == every
     for one in trained:
         network = one.network
         rows = subsets.examples(network.data_fraction)
-        labels = dataset.train_labels[rows].copy()
+        labels = dataset.train_targets[rows].copy()
         told_wrong = np.isin(rows, subsets.corrupted(network.data_fraction, network.label_noise))
         labels[told_wrong] = subsets.wrong_labels[rows][told_wrong]
         knobs = (network.width, network.depth)
@@ -120,7 +120,7 @@ def check(what, dataset, dtype, tolerance, train=train, device="cpu"):
         alone = alone.cpu()
         loss, error = plain.measure(alone, dataset.train_inputs[rows], labels, dtype)
         assert (one.train_loss, one.train_error) == (pytest.approx(loss, **close), pytest.approx(error, abs=1e-6))
-        loss, error = plain.measure(alone, dataset.test_inputs, dataset.test_labels, dtype)
+        loss, error = plain.measure(alone, dataset.test_inputs, dataset.test_targets, dtype)
         assert (one.test_loss, one.test_error) == (pytest.approx(loss, **close), pytest.approx(error, abs=1e-6))
         assert one.diverged_at is None
     return trained
@@ -188,7 +188,7 @@ def test_a_network_does_not_depend_on_its_neighbours(train):
     axes = {**AXES, "learning_rate": [0.01, 1e30]}
     what = spec("cnn1d", axes, 6, "width = 3")
     dataset = data((1, 40))
-    subsets = draw_subsets(dataset.train_labels, 10, 0)
+    subsets = draw_subsets(dataset.train_targets, 10, 0)
     every = networks(what, subsets)[::-1]  # those that diverge leave nothing but NaN behind
     together = {one.network.name: one for one in train(what, dataset, subsets, every, dtype=torch.float64)}
     assert {one.network.learning_rate for one in together.values() if one.diverged_at is not None} == {1e30}
@@ -206,7 +206,7 @@ def test_a_network_does_not_depend_on_its_neighbours(train):
 def test_the_same_networks_are_the_same_bits(train):
     what = spec("cnn1d", {"width": [3], "batch_size": [12]}, 3)
     dataset = data((1, 40))
-    subsets = draw_subsets(dataset.train_labels, 10, 0)
+    subsets = draw_subsets(dataset.train_targets, 10, 0)
     one, other = (train(what, dataset, subsets, networks(what, subsets)) for _ in range(2))
     for first, second in zip(one, other, strict=True):
         assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
@@ -218,7 +218,7 @@ def test_divergence_is_noted_at_the_first_step_whose_loss_is_not_finite(train):
     axes = {"learning_rate": [0.01, 1e12], "batch_size": [12]}
     what = spec("mlp", axes, 4, "width = 4\noptions = {norm = false}")
     dataset = data((1, 40))
-    subsets = draw_subsets(dataset.train_labels, 10, 0)
+    subsets = draw_subsets(dataset.train_targets, 10, 0)
     for one in train(what, dataset, subsets, networks(what, subsets)):
         if one.network.learning_rate < 1:
             assert one.diverged_at is None
@@ -226,7 +226,7 @@ def test_divergence_is_noted_at_the_first_step_whose_loss_is_not_finite(train):
         module = what.architecture.build(dataset.shape, 10, seed=plain.initialisation_seed(one.network.seed))
         optimizer = torch.optim.SGD(module.parameters(), lr=1e12, momentum=0.9, weight_decay=5e-4)
         inputs = torch.from_numpy(dataset.train_inputs[subsets.order])
-        labels = torch.from_numpy(dataset.train_labels[subsets.order])
+        labels = torch.from_numpy(dataset.train_targets[subsets.order])
         for step, rows in enumerate(plain.order(one.network.seed, 120, 12, 40)):  # noqa: B007 - read after the loop
             loss = nn.functional.cross_entropy(module(inputs[rows]), labels[rows])
             if not loss.isfinite():
@@ -241,14 +241,14 @@ def test_divergence_is_noted_at_the_first_step_whose_loss_is_not_finite(train):
 def test_networks_that_differ_in_shape_or_batch_size_do_not_train_together(knob):
     what = spec("mlp", {knob: [2, 3]}, 1)
     dataset = data((1, 40))
-    subsets = draw_subsets(dataset.train_labels, 10, 0)
+    subsets = draw_subsets(dataset.train_targets, 10, 0)
     with pytest.raises(ValueError, match="one shape and one batch size"):
         train(what, dataset, subsets, networks(what, subsets))
 
 
 def test_batch_normalization_needs_more_than_one_value():
     dataset = data((1, 40))
-    subsets = draw_subsets(dataset.train_labels, 10, 0)
+    subsets = draw_subsets(dataset.train_targets, 10, 0)
     what = spec("mlp", {"batch_size": [1]}, 1, "width = 4")
     for way in (taped.train, stacked.train):
         with pytest.raises(MdbenchError, match="batch size must be 2 at least"):

@@ -20,8 +20,8 @@ from zoo_builder.building.progress import Progress
 from zoo_builder.building.store import LANDSCAPE, SPEC, Manifest, Store
 from zoo_builder.building.tables import assemble
 from zoo_builder.building.units import writing
-from zoo_builder.building.work import Order, do, material
-from zoo_builder.specification import ZooSpec, initialised, read_spec
+from zoo_builder.building.work import Order, do
+from zoo_builder.specification import Material, ZooSpec, read_spec
 from zoo_builder.training import form
 
 TIMINGS = "timings.parquet"
@@ -57,19 +57,23 @@ def build(
         The specification is wrong; the folder cannot be used, or holds something else; a unit in it is damaged; workers die.
     """
     spec = read_spec(spec_path)
-    dataset, subsets = material(spec)
-    whole = plan(spec, dataset, subsets, **LIMITS[device], only=only)
+    material = Material.of_spec(spec)
+    whole = plan(spec, material, **LIMITS[device], only=only)
     store = Store(folder.absolute())
     with store.locked():
         manifest = Manifest(
             spec_sha256=spec.digest,
-            data_sha256=dataset.digest,
+            data_sha256=material.digest,
             builder=__version__,
             revision=own_revision(),
             device=device,
             units={unit.key: len(unit.networks) for unit in whole.units},
         )
-        examples = {"order": torch.from_numpy(subsets.order), "wrong_labels": torch.from_numpy(subsets.wrong_labels)}
+        examples = {
+            f"{at}/{name}" if at else name: torch.from_numpy(said)
+            for at, (_, subsets) in enumerate(material.lessons.values())
+            for name, said in (("order", subsets.order), ("wrong_labels", subsets.wrong_labels))
+        }
         store.begin(manifest, spec_path.read_text(encoding="utf-8"), examples)
         there = [unit for unit in whole.units if store.has(unit.key)]
         for unit in there:
@@ -152,7 +156,7 @@ class Forecast:
     """
 
     name: str
-    axes: dict[str, tuple[float, ...]]
+    axes: dict[str, tuple[float | str, ...]]
     seeds: int
     models: int
     units: int
@@ -175,10 +179,10 @@ def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
         The specification is wrong, or its data are not there.
     """
     spec = read_spec(spec_path)
-    dataset, subsets = material(spec)
-    whole = plan(spec, dataset, subsets, **LIMITS[device.split(":")[0]])
+    material = Material.of_spec(spec)
+    whole = plan(spec, material, **LIMITS[device.split(":")[0]])
     torch.set_num_threads(1)  # as workers do
-    seconds = [*estimate(whole, dataset, subsets, device).values()]
+    seconds = [*estimate(whole, material, device).values()]
     first = whole.units[0].networks[0]
     return Forecast(
         name=spec.name,
@@ -190,7 +194,7 @@ def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
         samples=whole.samples,
         parameters=whole.parameters,
         multiplications=whole.multiplications,
-        form=form(initialised(spec, dataset, first), dataset.shape, device),
+        form=form(spec, *material.of(first.data), first, device),
         workers=workers,
         seconds=makespan(seconds, workers),
         bytes=whole.disk,

@@ -11,8 +11,8 @@ from mdbench.errors import MdbenchError, reason
 from mdbench.tables import Zoo, sha256_of
 from zoo_builder.building.store import SPEC, Store
 from zoo_builder.building.tables import assemble, digest_of
-from zoo_builder.building.work import material, material_of
-from zoo_builder.specification import Dataset, Network, Subsets, ZooSpec, initialised, read_spec
+from zoo_builder.building.work import material_of
+from zoo_builder.specification import Material, Network, ZooSpec, initialised, read_spec
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,13 @@ class Built:
     ----------
     store : its folder.
     spec : what was wanted.
-    dataset, subsets : what the networks learnt from.
+    material : what the networks learnt from.
     zoo : their tables as training left them, without what was measured later.
     """
 
     store: Store
     spec: ZooSpec
-    dataset: Dataset
-    subsets: Subsets
+    material: Material
     zoo: Zoo
 
     @classmethod
@@ -58,11 +57,11 @@ class Built:
                 f"{store.folder / SPEC} is not the specification that the networks were built from; "
                 "`mdbench zoo build` with the right one writes it anew"
             )
-        dataset, subsets = material(spec)
-        if dataset.digest != manifest.data_sha256:
-            raise MdbenchError(f"{dataset.name!r} holds other data than the networks in {folder} were trained on")
+        material = Material.of_spec(spec)
+        if material.digest != manifest.data_sha256:
+            raise MdbenchError(f"{spec.dataset.name!r} holds other data than the networks in {folder} were trained on")
         zoo = assemble(spec, store.rows(list(manifest.units)), sha256_of(store.folder / SPEC), manifest.made_by)
-        return cls(store, spec, dataset, subsets, zoo)
+        return cls(store, spec, material, zoo)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Source:
     ----------
     folder : the zoo's.
     spec : the specification, as JSON.
-    data : digest of the data set.
+    data : digest of the data.
     """
 
     folder: str
@@ -83,9 +82,9 @@ class Source:
     @classmethod
     def of(cls, built: Built) -> Self:
         """Return where a build's networks are."""
-        return cls(str(built.store.folder), built.spec.model_dump_json(), built.dataset.digest)
+        return cls(str(built.store.folder), built.spec.model_dump_json(), built.material.digest)
 
-    def material(self) -> tuple[ZooSpec, Dataset, Subsets]:
+    def material(self) -> tuple[ZooSpec, Material]:
         """Return the specification and the data, which a process keeps; raises if the data are others here."""
         return material_of(self.spec, self.data)
 
@@ -103,8 +102,8 @@ class Source:
         MdbenchError
             The tensors are missing, or not those that the table describes.
         """
-        spec, dataset, _ = self.material()
-        path, module = Path(self.folder, shard), initialised(spec, dataset, network)
+        spec, material = self.material()
+        path, module = Path(self.folder, shard), initialised(spec, material.of(network.data).dataset, network)
         try:
             with safe_open(path, framework="pt") as file:
                 state: dict[str, Tensor] = {

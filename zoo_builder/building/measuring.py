@@ -109,7 +109,7 @@ def measure(
         portions = cut(built, device)
         shelves = {family.name: Units(store.folder / LANDSCAPE / family.name) for family in wanted}
         keys = [
-            {family.name: portion.key(family, settings, built.dataset.digest) for family in wanted}
+            {family.name: portion.key(family, settings, built.material.digest) for family in wanted}
             for portion in portions
         ]
         _tidy(store.folder / LANDSCAPE, shelves.values())
@@ -227,15 +227,16 @@ def open_subject(source: Source, portion: Portion, settings: Settings, device: s
     MdbenchError
         They are not; or their outputs differ when they are asked twice.
     """
-    _, dataset, subsets = source.material()
+    _, material = source.material()
     first = portion.networks[0]
+    dataset, subsets = material.of(first.data)
     modules = [
         source.load(one, shard, digest)
         for one, shard, digest in zip(portion.networks, portion.shards, portion.digests, strict=True)
     ]
     rows = subsets.examples(first.data_fraction).astype(np.int64)
-    labels = subsets.labels(dataset.train_labels, first.label_noise)[rows]
-    truth = dataset.train_labels[rows]
+    labels = subsets.labels(dataset.train_targets, first.label_noise)[rows]
+    truth = dataset.train_targets[rows]
     owners = [one.configuration for one in portion.networks]
     train = Data.of(dataset.train_inputs[rows], labels)
     names = [one.name for one in portion.networks]
@@ -262,7 +263,7 @@ def _test_data(dataset: Dataset) -> Data:
     """Return the test data, the same from portion to portion, so that they are laid out once."""
     if dataset.digest not in _TEST:
         _TEST.clear()
-        _TEST[dataset.digest] = Data.of(dataset.test_inputs, dataset.test_labels)
+        _TEST[dataset.digest] = Data.of(dataset.test_inputs, dataset.test_targets)
     return _TEST[dataset.digest]
 
 

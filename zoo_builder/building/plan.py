@@ -4,11 +4,11 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypedDict
 
-from zoo_builder.specification import Dataset, Network, Subsets, ZooSpec, networks
+from zoo_builder.specification import Material, Network, ZooSpec, initialised, networks
 from zoo_builder.training import Cost, cost, step_seconds
 
 
@@ -119,8 +119,7 @@ class Plan:
 
 def plan(
     spec: ZooSpec,
-    dataset: Dataset,
-    subsets: Subsets,
+    material: Material,
     stack: int,
     activations: int,
     *,
@@ -133,7 +132,7 @@ def plan(
 
     Parameters
     ----------
-    spec, dataset, subsets : the zoo and its data.
+    spec, material : the zoo and its data.
     stack, activations : see `Limits`.
     only : names of the configurations whose networks are wanted; all if left out.
 
@@ -142,22 +141,19 @@ def plan(
     MdbenchError
         The architecture does not fit the data.
     """
-    groups: dict[tuple[int | None, int | None, int], list[Network]] = {}
-    for one in networks(spec, subsets):
+    groups: dict[tuple[int | None, int | None, int, str], list[Network]] = {}
+    for one in networks(spec, material):
         if only is None or one.configuration in only:
-            groups.setdefault((one.width, one.depth, one.batch_size), []).append(one)
-    build = spec.architecture.build
-    shapes = {(width, depth) for width, depth, _ in groups}
+            said = one.data.model_dump_json()
+            groups.setdefault((one.width, one.depth, one.batch_size, said), []).append(one)
+    shapes = {(width, depth): group[0] for (width, depth, *_), group in groups.items()}
     costs = {
-        (width, depth): cost(build(dataset.shape, dataset.classes, width, depth), dataset.shape)
-        for width, depth in sorted(shapes, key=str)
+        shape: cost(initialised(spec, material.of(one.data).dataset, one), material.of(one.data).dataset)
+        for shape, one in sorted(shapes.items(), key=str)
     }
     units = []
-    common = {
-        "spec": json.loads(spec.model_dump_json(exclude={"name", "title", "axes", "seeds"})),
-        "data": dataset.digest,
-    }
-    for (width, depth, batch_size), group in groups.items():
+    common = {"spec": json.loads(spec.model_dump_json(exclude={"name", "title", "axes", "seeds"})), "data": material.digest}
+    for (width, depth, batch_size, _), group in groups.items():
         most = max(1, min(stack, activations // (batch_size * costs[width, depth].activations)))
         group.sort(key=lambda one: one.steps)
         pieces = math.ceil(len(group) / most)
@@ -168,31 +164,35 @@ def plan(
 
 
 def _unit(group: Sequence[Network], common: dict[str, object]) -> Unit:
-    said = json.dumps({**common, "networks": [asdict(one) for one in group]}, sort_keys=True)
+    said = json.dumps({**common, "networks": [one.identity for one in group]}, sort_keys=True)
     return Unit(tuple(group), hashlib.sha256(said.encode()).hexdigest()[:20])
 
 
-def estimate(plan: Plan, dataset: Dataset, subsets: Subsets, device: str) -> dict[str, float]:
+def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
     """Return the seconds that a worker needs for each unit, by key, after timing a few steps of each kind of network.
 
     Parameters
     ----------
-    plan, dataset, subsets : the zoo and its data.
+    plan, material : the zoo and its data.
     device : where to time.
     """
-    kinds: dict[tuple[int | None, int | None, int], list[Unit]] = {}
+    kinds: dict[tuple[object, ...], list[Unit]] = {}
     for unit in plan.units:
         kinds.setdefault(_kind(unit), []).append(unit)
-    costs = {
-        kind: step_seconds(plan.spec, dataset, subsets, max((unit.networks for unit in units), key=len), device)
-        for kind, units in kinds.items()
-    }
-    return {unit.key: _seconds(unit, costs[_kind(unit)], len(dataset.test_labels)) for unit in plan.units}
+    costs, tests = {}, {}
+    for kind, units in kinds.items():
+        group = max((unit.networks for unit in units), key=len)
+        lesson = material.of(group[0].data)
+        costs[kind] = step_seconds(plan.spec, *lesson, group, device)
+        tests[kind] = len(lesson.dataset.test_targets)
+    return {unit.key: _seconds(unit, costs[_kind(unit)], tests[_kind(unit)]) for unit in plan.units}
 
 
-def _kind(unit: Unit) -> tuple[int | None, int | None, int]:
+def _kind(unit: Unit) -> tuple[object, ...]:
+    """Return what the time of a unit's step depends on."""
     first = unit.networks[0]
-    return first.width, first.depth, first.batch_size
+    how = first.how.model_dump_json(exclude={"learning_rate", "weight_decay", "epochs", "steps", "data_fraction", "label_noise"})
+    return first.width, first.depth, first.batch_size, how, bool(first.options)
 
 
 def _seconds(unit: Unit, step: tuple[float, float], test_examples: int) -> float:

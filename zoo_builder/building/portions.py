@@ -16,8 +16,8 @@ from mdbench.errors import MdbenchError
 from zoo_builder.building.built import Built
 from zoo_builder.building.plan import LIMITS
 from zoo_builder.landscape import Family, Settings
-from zoo_builder.specification import Network, networks
-from zoo_builder.training import cost
+from zoo_builder.specification import Network, initialised, networks
+from zoo_builder.training import Cost, cost
 
 #: Parameters that the networks of a portion have together, at most, unless one configuration has more.
 _PARAMETERS: Final = 2**22
@@ -73,18 +73,18 @@ class Portion:
 
 def cut(built: Built, device: str) -> list[Portion]:
     """Cut a zoo's configurations into portions, the most expensive first."""
-    spec, dataset, table = built.spec, built.dataset, _checkpoints(built)
+    spec, material, table = built.spec, built.material, _checkpoints(built)
     groups: dict[tuple[Any, ...], dict[str, list[Network]]] = {}
-    for one in networks(spec, built.subsets):
+    for one in networks(spec, material):
         if one.name in table.index:  # a part of the grid may have been built
-            same = one.width, one.depth, one.data_fraction, one.label_noise
+            same = one.width, one.depth, one.data_fraction, one.label_noise, one.data.model_dump_json()
             groups.setdefault(same, {}).setdefault(one.configuration, []).append(one)
-    build = spec.architecture.build
-    shapes = {(width, depth) for width, depth, *_ in groups}
-    costs = {
-        (width, depth): cost(build(dataset.shape, dataset.classes, width, depth), dataset.shape)
-        for width, depth in sorted(shapes, key=str)
-    }
+    costs: dict[tuple[int | None, int | None], Cost] = {}
+    for (width, depth, *_), group in groups.items():
+        if (width, depth) not in costs:
+            first = next(iter(group.values()))[0]
+            dataset = material.of(first.data).dataset
+            costs[width, depth] = cost(initialised(spec, dataset, first), dataset)
     portions = []
     for (width, depth, *_), group in groups.items():
         each = costs[width, depth]
@@ -124,7 +124,7 @@ def portion_of(built: Built, name: str) -> Portion:
         known = ", ".join(near) or table["configuration"].iloc[0]
         raise MdbenchError(f"the zoo has no configuration or network {name!r}; it has, for instance, {known}")
     configuration = own["configuration"].iloc[0]
-    group = [one for one in networks(built.spec, built.subsets) if one.configuration == configuration]
+    group = [one for one in networks(built.spec, built.material) if one.configuration == configuration]
     alive = [one for one in group if not table.loc[one.name, "diverged"]]
     meant = [at for at, one in enumerate(alive) if name in (configuration, one.name)]
     if not meant:

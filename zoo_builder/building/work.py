@@ -12,7 +12,7 @@ from zoo_builder.building.executors import device_here
 from zoo_builder.building.plan import Unit
 from zoo_builder.building.store import Store
 from zoo_builder.building.tables import rows
-from zoo_builder.specification import Dataset, Subsets, ZooSpec, draw_subsets, load_dataset
+from zoo_builder.specification import Material, ZooSpec
 from zoo_builder.training import train
 
 
@@ -24,7 +24,7 @@ class Order:
     ----------
     folder : the store's.
     spec : the specification, as JSON.
-    data : digest of the data set.
+    data : digest of the data.
     device : kind of device, ``cpu`` or ``cuda``.
     unit : what to train.
     """
@@ -42,21 +42,16 @@ def do(order: Order) -> str:
     if store.has(order.unit.key):
         return str(store.home(order.unit.key))
     torch.set_num_threads(1)  # one worker a core: two threads in each would wait for each other
-    spec, dataset, subsets = material_of(order.spec, order.data)
-    trained = train(spec, dataset, subsets, order.unit.networks, device=device_here(order.device))
+    spec, material = material_of(order.spec, order.data)
+    lesson = material.of(order.unit.networks[0].data)
+    trained = train(spec, *lesson, order.unit.networks, device=device_here(order.device))
     tensors = {f"{one.network.name}/{name}": value for one in trained for name, value in one.state.items()}
     return str(store.write(order.unit.key, rows(spec, trained), tensors))
 
 
-def material(spec: ZooSpec) -> tuple[Dataset, Subsets]:
-    """Return a zoo's data set, and which examples its grid uses."""
-    dataset = load_dataset(spec.dataset)
-    return dataset, draw_subsets(dataset.train_labels, dataset.classes, spec.dataset.seed)
-
-
 @lru_cache(maxsize=2)
-def material_of(spec: str, data: str) -> tuple[ZooSpec, Dataset, Subsets]:
-    """Return what a specification (as JSON) says, with its material, which a worker keeps from unit to unit.
+def material_of(spec: str, data: str) -> tuple[ZooSpec, Material]:
+    """Return what a specification (as JSON) says, with its data, which a worker keeps from unit to unit.
 
     Raises
     ------
@@ -64,10 +59,10 @@ def material_of(spec: str, data: str) -> tuple[ZooSpec, Dataset, Subsets]:
         The data are not those that the unit was planned for.
     """
     parsed = ZooSpec.model_validate_json(spec)
-    dataset, subsets = material(parsed)
-    if dataset.digest != data:
+    material = Material.of_spec(parsed)
+    if material.digest != data:
         raise MdbenchError(
-            f"the worker on {socket.gethostname()} finds other data under {dataset.name!r} than the build began with; "
+            f"the worker on {socket.gethostname()} finds other data under {parsed.dataset.name!r} than the build began with; "
             "let it see the same files, and the same command goes on"
         )
-    return parsed, dataset, subsets
+    return parsed, material

@@ -132,7 +132,7 @@ def load_checkpoint(
         shape, classes = found.index.input_shape, found.index.classes
     else:
         dataset = load_dataset(spec.dataset)
-        shape, classes = dataset.shape, dataset.classes
+        shape, classes = dataset.shape, dataset.outputs
     where = f"{found.place.name}: network {checkpoint} of zoo {found.name}"
     # What the header says must fit before anything behind it is read: it could be more than there is memory for.
     _, entries, _ = header = _header(found, checkpoint, row)

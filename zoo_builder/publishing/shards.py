@@ -156,7 +156,7 @@ def write(folder: Path, zoo: Zoo, to: Path, *, progress: Callable[[int], None] =
         index = Index(
             zoo=zoo.name,
             input_shape=built.dataset.shape,
-            classes=built.dataset.classes,
+            classes=built.dataset.outputs,
             spec_sha256=sha256_of(built.store.folder / SPEC),
             shards=tuple(shards),
         )

@@ -1,6 +1,14 @@
+from .axes import Point as Point, configuration_name as configuration_name
 from .architecture import ARCHITECTURES as ARCHITECTURES
-from .datasets import Dataset as Dataset, load_dataset as load_dataset
+from .datasets import Dataset as Dataset, DatasetSpec as DatasetSpec, load_dataset as load_dataset
+from .material import Lesson as Lesson, Material as Material
 from .models import parameter_count as parameter_count
+from .dropout import (
+    Dropout as Dropout,
+    dropouts as dropouts,
+    key_at as key_at,
+    stream as stream,
+)
 from .network import (
     Batches as Batches,
     Network as Network,
@@ -9,12 +17,10 @@ from .network import (
     learning_rates as learning_rates,
     networks as networks,
 )
+from .recipe import TrainingSpec as TrainingSpec
 from .spec import (
-    Point as Point,
-    TrainingSpec as TrainingSpec,
     ZooSpec as ZooSpec,
-    configuration_name as configuration_name,
     parse_spec as parse_spec,
     read_spec as read_spec,
 )
-from .subsets import Subsets as Subsets, draw_subsets as draw_subsets
+from .subsets import Subsets as Subsets, draw_order as draw_order, draw_subsets as draw_subsets

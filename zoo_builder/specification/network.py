@@ -1,15 +1,17 @@
 """The networks of a zoo, one by one: before and after training, and the random numbers that are their own."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
 from torch import Tensor, nn
 
-from zoo_builder.specification.datasets import Dataset
-from zoo_builder.specification.spec import Point, TrainingSpec, ZooSpec, configuration_name
-from zoo_builder.specification.subsets import Subsets
+from zoo_builder.specification.axes import OF_ARCHITECTURE, Point, configuration_name
+from zoo_builder.specification.datasets import Dataset, DatasetSpec
+from zoo_builder.specification.material import Material
+from zoo_builder.specification.recipe import TrainingSpec
+from zoo_builder.specification.spec import ZooSpec
 
 # What a seed is used for: streams that share nothing.
 _INITIALISATION, _ORDER = range(2)
@@ -30,7 +32,10 @@ class Network:
     data_fraction, label_noise : which examples, with which labels, in %.
     examples : number of training examples.
     learning_rate, weight_decay : of the optimizer.
-    steps : optimizer steps, ⌈epochs · examples / batch_size⌉.
+    steps : optimizer steps, ⌈epochs · examples / batch_size⌉ where they are not given.
+    how : its training, as the grid point has it.
+    data : what it learns, as the grid point has it.
+    options : of the architecture, where the grid point has them.
     """
 
     name: str
@@ -46,6 +51,15 @@ class Network:
     learning_rate: float
     weight_decay: float
     steps: int
+    how: TrainingSpec
+    data: DatasetSpec
+    options: dict[str, float]
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells it from the other networks of its zoo."""
+        derived = ("how", "data", "options")
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in derived}
 
 
 @dataclass(frozen=True)
@@ -57,10 +71,12 @@ class Trained:
     network : what was trained.
     state : its parameters and buffers, by their names in a ``state_dict``, on the CPU.
     parameters : how many parameters it has.
-    train_loss, test_loss : mean cross-entropy in nats, in evaluation mode; in training, on the labels it was trained on.
-    train_error, test_error : %.
+    train_loss, test_loss : the mean loss, in evaluation mode: of classes in nats; in training, on the targets it was
+        trained on.
+    train_error, test_error : %; see `zoo_builder.training.errors`.
     diverged_at : the first step whose loss was not finite; `network.steps` where only the final losses are not.
     seconds : its share of the time that training and measuring took.
+    kept : step → state, where the training says to keep some.
     """
 
     network: Network
@@ -72,15 +88,16 @@ class Trained:
     test_error: float
     diverged_at: int | None
     seconds: float
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
 
-def networks(spec: ZooSpec, subsets: Subsets) -> list[Network]:
+def networks(spec: ZooSpec, material: Material) -> list[Network]:
     """Return every network of a zoo, in grid order, seeds fastest."""
     every = []
     for point in spec.points():
-        batch_size = int(spec.knob(point, "batch_size"))
-        fraction = spec.knob(point, "data_fraction")
-        examples = subsets.amount(fraction)
+        how, data = spec.training.at(point), spec.dataset_at(point)
+        examples = material.of(data).subsets.amount(how.data_fraction)
+        batch_size = examples if how.full_batch else how.batch_size
         configuration = configuration_name(point)
         for seed in spec.seeds:
             network = Network(
@@ -91,12 +108,15 @@ def networks(spec: ZooSpec, subsets: Subsets) -> list[Network]:
                 width=int(point["width"]) if "width" in point else None,
                 depth=int(point["depth"]) if "depth" in point else None,
                 batch_size=batch_size,
-                data_fraction=fraction,
-                label_noise=spec.knob(point, "label_noise"),
+                data_fraction=how.data_fraction,
+                label_noise=how.label_noise,
                 examples=examples,
-                learning_rate=spec.knob(point, "learning_rate"),
-                weight_decay=spec.knob(point, "weight_decay"),
-                steps=math.ceil(int(spec.knob(point, "epochs")) * examples / batch_size),
+                learning_rate=how.learning_rate,
+                weight_decay=how.weight_decay,
+                steps=math.ceil(how.epochs * examples / batch_size) if how.steps is None else how.steps,
+                how=how,
+                data=data,
+                options={knob: float(value) for knob, value in point.items() if knob in OF_ARCHITECTURE},
             )
             every.append(network)
     return every
@@ -115,8 +135,16 @@ def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
 
 def initialised(spec: ZooSpec, dataset: Dataset, network: Network) -> nn.Module:
     """Return a network as it is before training."""
-    build, seed = spec.architecture.build, initialisation_seed(network.seed)
-    return build(dataset.shape, dataset.classes, network.width, network.depth, seed=seed)
+    module = spec.architecture.build(
+        dataset.shape if dataset.equation is None else (dataset.shape[0] - 1,),
+        dataset.outputs,
+        network.width,
+        network.depth,
+        seed=initialisation_seed(network.seed),
+        vocabulary=dataset.vocabulary,
+        **network.options,
+    )
+    return module if dataset.equation is None else dataset.equation.informed(module)
 
 
 class Batches:
@@ -143,16 +171,19 @@ class Batches:
         return stream[:wanted].reshape(steps, self._batch_size)
 
 
-def learning_rate_share(step: int, steps: int, milestones: tuple[float, ...], factor: float, warmup: float) -> float:
-    """Return the share of the learning rate at a step, 0 being the first: a linear warm-up, then drops at milestones."""
-    done = step / steps
-    rise = min(1.0, (step + 1) / (warmup * steps)) if warmup else 1.0
-    return rise * factor ** sum(done >= milestone for milestone in milestones)
+def learning_rate_share(step: int, steps: int, how: TrainingSpec) -> float:
+    """Return the share of the learning rate at a step, 0 being the first: a linear warm-up, and the schedule."""
+    done, risen = step / steps, how.warmup * steps
+    rise = min(1.0, (step + 1) / risen) if how.warmup else 1.0
+    if how.schedule == "steps":
+        return rise * how.factor ** sum(done >= milestone for milestone in how.milestones)
+    if how.schedule == "constant":
+        return rise
+    behind = max(0.0, (step - risen) / (steps - risen))
+    return rise * (1 - behind if how.schedule == "linear" else (1 + math.cos(math.pi * behind)) / 2)
 
 
-def learning_rates(network: Network, how: TrainingSpec, start: int, stop: int) -> np.ndarray:
+def learning_rates(network: Network, start: int, stop: int) -> np.ndarray:
     """Return a network's learning rates at the steps from `start` to before `stop`, float64."""
-    shares = [
-        learning_rate_share(step, network.steps, how.milestones, how.factor, how.warmup) for step in range(start, stop)
-    ]
+    shares = [learning_rate_share(step, network.steps, network.how) for step in range(start, stop)]
     return network.learning_rate * np.array(shares)

@@ -2,135 +2,24 @@
 
 import hashlib
 import itertools
-import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mdbench.errors import MdbenchError
 from mdbench.tables import Move
 from zoo_builder.specification.architecture import ArchitectureSpec
+from zoo_builder.specification.axes import OF_ARCHITECTURE, OF_DATA, OF_SIZE, Axis, Point, configuration_name
 from zoo_builder.specification.datasets import DatasetSpec
-
-Knob = Literal[
-    "width", "depth", "batch_size", "data_fraction", "label_noise", "learning_rate", "weight_decay", "epochs"
-]
-Improves = Literal["up", "down", "both", "no"]
-
-#: A point of the grid: knob → value, in the order of the axes.
-Point = dict[str, float]
-
-#: What turning a knob up does, what turning it down does, and which of the two improves a network, unless the axis says so.
-_EFFECTS: dict[str, tuple[str, str, Improves]] = {
-    "width": ("width", "", "up"),
-    "depth": ("width", "", "up"),
-    "batch_size": ("temperature_down", "temperature_up", "both"),
-    "learning_rate": ("temperature_up", "temperature_down", "both"),
-    "data_fraction": ("data", "", "up"),
-    "label_noise": ("", "", "no"),
-    "weight_decay": ("", "", "no"),
-    "epochs": ("", "", "no"),
-}
-_WHOLE = ("width", "depth", "batch_size", "epochs")
+from zoo_builder.specification.recipe import OPTIMIZERS, TrainingSpec
+from zoo_builder.specification.strict import Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Axis(_Strict):
-    """One knob and its values.
-
-    Attributes
-    ----------
-    knob : the knob, a column of the zoo's table.
-    values : its values, ascending: width and depth in units of the architecture, batch size in examples, data fraction and
-        label noise in %, epochs in passes over the data used.
-    improves : the direction in which turning it can improve a network: it becomes a move of the labels. Left out, the
-        knob's own: width, depth and data up, batch size and learning rate both ways, the others none.
-    """
-
-    knob: Knob
-    values: tuple[float, ...] = Field(min_length=1)
-    improves: Improves | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if list(self.values) != sorted(set(self.values)):
-            raise ValueError(f"the values of {self.knob} must ascend, each once")
-        for value in self.values:
-            _check_knob(self.knob, value)
-        up, down, _ = _EFFECTS[self.knob]
-        possible = {"up": bool(up), "down": bool(down), "both": bool(up and down), "no": True}
-        if self.improves and not possible[self.improves]:
-            raise ValueError(f"{self.knob} has no move that improves a network by going {self.improves}")
-        return self
-
-    def moves(self) -> list[Move]:
-        """Return what can be turned to improve a network."""
-        up, down, default = _EFFECTS[self.knob]
-        improves = self.improves or default
-        moves = []
-        if improves in ("down", "both"):
-            moves.append(Move(down, self.knob, "down"))
-        if improves in ("up", "both"):
-            moves.append(Move(up, self.knob, "up"))
-        return moves
-
-
-def _check_knob(knob: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"{knob} must be finite, not {value}")
-    if knob in _WHOLE and (value != int(value) or value < 1):
-        raise ValueError(f"{knob} must be a whole number from 1 up, not {value:g}")
-    if knob == "data_fraction" and not 0 < value <= 100:
-        raise ValueError(f"data_fraction is in %, above 0 and at most 100, not {value:g}")
-    if knob == "label_noise" and not 0 <= value < 100:
-        raise ValueError(f"label_noise is in %, from 0 to below 100, not {value:g}")
-    if knob == "learning_rate" and value <= 0:
-        raise ValueError(f"learning_rate must be above 0, not {value:g}")
-    if knob == "weight_decay" and value < 0:
-        raise ValueError(f"weight_decay must not be below 0, not {value:g}")
-
-
-class TrainingSpec(_Strict):
-    """The ``[training]`` table: stochastic gradient descent with momentum, as in the literature of the published zoo.
-
-    Attributes
-    ----------
-    learning_rate, weight_decay, batch_size, epochs, data_fraction, label_noise : where they are not axes of the grid.
-    momentum : of the velocity; 0 for none.
-    milestones : shares of the steps after which the learning rate is multiplied by `factor`.
-    factor : see `milestones`.
-    warmup : share of the steps over which the learning rate rises linearly from nothing.
-    """
-
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    batch_size: int = 128
-    epochs: int = 30
-    data_fraction: float = 100
-    label_noise: float = 0
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    factor: float = Field(default=0.1, gt=0)
-    warmup: float = Field(default=0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for knob in _EFFECTS:
-            if knob in type(self).model_fields:
-                _check_knob(knob, getattr(self, knob))
-        if list(self.milestones) != sorted(self.milestones) or any(not 0 < share < 1 for share in self.milestones):
-            raise ValueError("milestones are shares of the steps between 0 and 1, ascending")
-        return self
-
-
-class ZooSpec(_Strict):
+class ZooSpec(Strict):
     """A zoo's specification: everything that its networks are a function of.
 
     Attributes
@@ -163,10 +52,60 @@ class ZooSpec(_Strict):
         knobs = [axis.knob for axis in self.axes]
         if len(set(knobs)) != len(knobs):
             raise ValueError("every knob can be the axis of a grid once")
-        for knob in ("width", "depth"):
-            if knob in knobs and getattr(self.architecture, knob) is not None:
-                raise ValueError(f"{knob} is an axis, and stands in [architecture] too: keep one of them")
+        for axis in self.axes:
+            self._check_axis(axis, knobs)
+        for point in self._corners():
+            try:
+                self.training.at(point)
+            except ValidationError as error:
+                said = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"at {configuration_name(point)}: {said}") from None
         return self
+
+    def _check_axis(self, axis: Axis, knobs: Sequence[str]) -> None:
+        """Refuse an axis that contradicts another part, or that changes nothing."""
+        knob, training = axis.knob, self.training
+        table, given = "training", training.model_fields_set
+        if knob in OF_SIZE:
+            table, given = "architecture", {one for one in OF_SIZE if getattr(self.architecture, one) is not None}
+        elif knob in OF_ARCHITECTURE:
+            table, given = "architecture.options", set(self.architecture.options)
+        elif knob in OF_DATA:
+            table, given = "dataset.options", set(self.dataset.options)
+            possible = self.dataset.knobs
+            if possible is not None and knob not in possible:
+                raise ValueError(f"{knob} is an axis, but data set {self.dataset.name!r} has none: leave the axis out")
+        if knob in given and knob != "optimizer":
+            raise ValueError(f"{knob} is an axis, and stands in [{table}] too: keep one of them")
+        if knob == "optimizer":
+            unknown = [name for name in axis.values if name not in training.optimizers and name not in OPTIMIZERS]
+            if unknown:
+                known = ", ".join([*training.optimizers, *OPTIMIZERS])
+                raise ValueError(
+                    f"optimizer {unknown[0]!r} is unknown; there are {known}; "
+                    f"others are described by a table [training.optimizers.{unknown[0]}]"
+                )
+            unused = [name for name in training.optimizers if name not in axis.values]
+            if unused:
+                raise ValueError(f"optimizers.{unused[0]} is no value of the axis optimizer: add it there, or leave it out")
+        if knob == "rho" and training.sharpness is None and "optimizer" not in knobs:
+            raise ValueError("rho is an axis, but nothing uses it: write sharpness = { adaptive = false } in [training]")
+        if knob == "batch_size" and training.full_batch:
+            raise ValueError("batch_size is an axis, but full_batch = true takes all examples: keep one of them")
+        if knob == "epochs" and (training.steps is not None or "steps" in knobs):
+            raise ValueError("epochs is an axis, but steps take their place: keep one of them")
+        if knob == "steps" and "epochs" in training.model_fields_set:
+            raise ValueError("steps is an axis, and epochs stand in [training]: keep one of them")
+        if knob == "label_noise" and self.dataset.kind not in (None, "classes"):
+            raise ValueError(f"label_noise is of data with a class an example; {self.dataset.name!r} has none")
+
+    def _corners(self) -> Iterator[Point]:
+        """Yield grid points at which every value of every axis occurs."""
+        first: Point = {axis.knob: axis.values[0] for axis in self.axes}
+        yield first
+        for axis in self.axes:
+            for value in axis.values[1:]:
+                yield {**first, axis.knob: value}
 
     @cached_property
     def digest(self) -> str:
@@ -184,13 +123,12 @@ class ZooSpec(_Strict):
             yield {axis.knob: value for axis, value in zip(self.axes, values, strict=True)}
 
     def knob(self, point: Point, knob: str) -> float:
-        """Return a knob's value at a grid point: the axis', or that of ``[training]``."""
-        return point[knob] if knob in point else float(getattr(self.training, knob))
+        """Return a number of the training at a grid point."""
+        return float(getattr(self.training.at(point), knob))
 
-
-def configuration_name(point: Point) -> str:
-    """Return a grid point's name, knob by knob: ``width=8/batch_size=16``."""
-    return "/".join(f"{knob}={value:g}" for knob, value in point.items())
+    def dataset_at(self, point: Point) -> DatasetSpec:
+        """Return the ``[dataset]`` table at a grid point."""
+        return self.dataset.changed({knob: value for knob, value in point.items() if knob in OF_DATA})
 
 
 def read_spec(path: Path) -> ZooSpec:

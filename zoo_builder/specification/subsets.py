@@ -23,7 +23,8 @@ class Subsets:
     ----------
     order : int32 (n,), a permutation: a fraction f of the data is ``order[:round(f n)]``, so that smaller subsets lie
         inside larger ones.
-    wrong_labels : int64 (n,): for every example a label other than its own, uniform over the others.
+    wrong_labels : int64 (n,): for every example a label other than its own, uniform over the others. None are there, (0,),
+        where an example has no label.
     """
 
     order: NDArray[np.int32]
@@ -73,12 +74,20 @@ class Subsets:
         MdbenchError
             The noise level is outside 0 to 100, or the labels are not those that the wrong ones were drawn for.
         """
+        if not len(self.wrong_labels) and len(labels) == len(self.order) and not noise_percent:
+            return labels
         if labels.shape != self.wrong_labels.shape or (labels == self.wrong_labels).any():
             raise MdbenchError("these are not the labels that wrong ones were drawn for; draw subsets for them")
         noisy = labels.copy()
         wrong = self.corrupted(100, noise_percent)
         noisy[wrong] = self.wrong_labels[wrong]
         return noisy
+
+
+def draw_order(examples: int, seed: int) -> Subsets:
+    """Draw the order in which examples are used that have no label which could be wrong; see `draw_subsets`."""
+    for_order, _ = _generators(seed)
+    return Subsets(for_order.permutation(examples).astype(np.int32), np.empty(0, np.int64))
 
 
 def draw_subsets(labels: NDArray[np.int64], classes: int, seed: int) -> Subsets:
@@ -103,10 +112,15 @@ def draw_subsets(labels: NDArray[np.int64], classes: int, seed: int) -> Subsets:
         raise MdbenchError(
             f"labels are {labels.min()} to {labels.max()}; of {classes} classes, they are 0 to {classes - 1}"
         )
-    for_order, for_labels = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
+    for_order, for_labels = _generators(seed)
     order = for_order.permutation(len(labels)).astype(np.int32)
     steps = for_labels.integers(1, classes, len(labels))
     return Subsets(order, (labels.astype(np.int64) + steps) % classes)
+
+
+def _generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    one, other = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
+    return one, other
 
 
 def _share(percent: Percent, what: str) -> Fraction:

@@ -40,11 +40,11 @@ class Examples:
     ) -> None:
         self.inputs = torch.from_numpy(dataset.train_inputs).to(device, dtype)
         self.labels = {
-            noise: torch.from_numpy(subsets.labels(dataset.train_labels, noise)).to(device) for noise in set(noises)
+            noise: torch.from_numpy(subsets.labels(dataset.train_targets, noise)).to(device) for noise in set(noises)
         }
         self.order = torch.from_numpy(subsets.order.astype(np.int64)).to(device)
         self.test_inputs = torch.from_numpy(dataset.test_inputs).to(device, dtype).movedim(0, -1).contiguous()
-        self.test_labels = torch.from_numpy(dataset.test_labels).to(device)
+        self.test_targets = torch.from_numpy(dataset.test_targets).to(device)
 
 
 def train(
@@ -201,7 +201,7 @@ class _Run:
 
 def evaluate_on_test(stack: Stack, examples: Examples) -> list[tuple[float, float]]:
     """Return each network's test loss (nats) and test error (%), in evaluation mode."""
-    labels = examples.test_labels
+    labels = examples.test_targets
     total = torch.zeros(2, len(stack), dtype=torch.float64, device=labels.device)
     for some in _portions(stack, len(labels)):
         logits = _logits(stack, examples.test_inputs[..., some].contiguous()[None])

@@ -168,7 +168,7 @@ class _Workshop:
             run.advance(min(block, network.steps - run.step))
         train_loss, train_error = run.measure(self.inputs, run.rows, run.labels)
         test_rows = np.arange(len(self.test_inputs))
-        test_loss, test_error = run.measure(self.test_inputs, test_rows, self.dataset.test_labels)
+        test_loss, test_error = run.measure(self.test_inputs, test_rows, self.dataset.test_targets)
         if run.diverged_at is None and not np.isfinite(train_loss + test_loss):
             run.diverged_at = network.steps
         return Trained(
@@ -195,7 +195,7 @@ class _Run:
         self.parameters, self.buffers = tape.parameters(module, dtype), tape.buffers(module, dtype)
         self._velocity, self._gradient = np.zeros_like(self.parameters), np.zeros_like(self.parameters)
         self.rows = workshop.subsets.examples(network.data_fraction).astype(np.int64)
-        self.labels = workshop.subsets.labels(workshop.dataset.train_labels, network.label_noise)[self.rows]
+        self.labels = workshop.subsets.labels(workshop.dataset.train_targets, network.label_noise)[self.rows]
         self._batches = Batches(network.seed, network.examples, network.batch_size)
         self.step = 0
         self.diverged_at: int | None = None

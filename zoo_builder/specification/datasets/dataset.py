@@ -3,53 +3,89 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdbench.errors import MdbenchError
+from zoo_builder.specification.datasets.equations import Equation
 from zoo_builder.specification.datasets.raw import Part, times
 from zoo_builder.specification.datasets.sources import read
 from zoo_builder.specification.datasets.spec import DatasetSpec
 
 
+Kind: TypeAlias = Literal["classes", "positions", "values"]
+
+#: Kind of data → the loss that is learnt by unless a specification says another one.
+LOSSES: Final[dict[Kind, str]] = {"classes": "cross_entropy", "positions": "per_position", "values": "mse"}
+
+#: The target of a position that does not count.
+MASKED: Final = -1
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs and labels to train and to test on. Two data sets with the same `digest` say the same; `==` is identity.
+    """Inputs to train and to test on, and what is to be predicted. Data sets of one `digest` say the same; `==` is identity.
 
     Attributes
     ----------
     name : the name in the spec.
-    train_inputs : float32, (n, channels, length), (n, channels, height, width) or (n, features); standardised: every
-        channel has mean 0 and standard deviation 1 over the training set. A feature is a channel of its own.
-    train_labels : int64 (n,), from 0 to classes − 1.
-    test_inputs : float32; standardised with the training set's means and standard deviations.
-    test_labels : int64 (n,).
-    classes : how many classes there are.
+    train_inputs : float32, (n, channels, length), (n, channels, height, width) or (n, features), standardised where the
+        source does not say otherwise: every channel has mean 0 and standard deviation 1 over the training set, and a feature
+        is a channel of its own. Or token ids, int64 (n, length).
+    train_targets : by `kind`: ``"classes"``, int64 (n,); ``"positions"``, int64 (n, …), a class for every pixel or token,
+        `MASKED` where it does not count; ``"values"``, float32 (n, outputs). Classes are from 0 to outputs − 1.
+    test_inputs, test_targets : likewise; standardised with the training set's means and standard deviations.
+    outputs : how many numbers a network gives for an example, or for each position: classes, or values.
+    kind : what is predicted.
+    vocabulary : number of token ids; 0 where inputs are numbers.
+    baseline : what an error of 100 % of values is: that of predicting the training targets' ``"mean"``, or ``"zero"``.
+    equation : of a physics-informed data set, whose inputs are coordinates with a kind behind them.
     """
 
     name: str
-    train_inputs: NDArray[np.float32]
-    train_labels: NDArray[np.int64]
-    test_inputs: NDArray[np.float32]
-    test_labels: NDArray[np.int64]
-    classes: int
+    train_inputs: NDArray[Any]
+    train_targets: NDArray[Any]
+    test_inputs: NDArray[Any]
+    test_targets: NDArray[Any]
+    outputs: int
+    kind: Kind = "classes"
+    vocabulary: int = 0
+    baseline: Literal["mean", "zero"] = "mean"
+    equation: Equation | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
+        """The shape of one input, as data have it."""
         return self.train_inputs.shape[1:]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the arrays say, and of the number of classes."""
-        said = hashlib.sha256(str(self.classes).encode())
-        for array in (self.train_inputs, self.train_labels, self.test_inputs, self.test_labels):
+        """SHA-256 of what the arrays say, of the number of outputs, and of what else there is to say."""
+        said = hashlib.sha256(str(self.outputs).encode())
+        if self.kind != "classes" or self.vocabulary:
+            said.update(f" {self.kind} {self.vocabulary} {self.baseline} {self.equation}".encode())
+        for array in (self.train_inputs, self.train_targets, self.test_inputs, self.test_targets):
             little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
             said.update(f" {little_endian.dtype.str} {array.shape} ".encode())
             said.update(little_endian.data)
         return said.hexdigest()
+
+    @property
+    def asked(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return what training errors are taken on, inputs and targets: the training set, and of an equation its solution."""
+        if self.equation is None:
+            return self.train_inputs, self.train_targets
+        return self.equation.solved(self.train_inputs)
+
+    @cached_property
+    def middle(self) -> NDArray[np.float32]:
+        """What an error of 100 % of values predicts, (outputs,)."""
+        if self.baseline == "zero":
+            return np.zeros(self.outputs, np.float32)
+        mean: NDArray[np.float32] = self.train_targets.astype(np.float64).mean(0).astype(np.float32)
+        return mean
 
 
 def load_dataset(spec: DatasetSpec) -> Dataset:

@@ -1,17 +1,18 @@
 """Which data set a zoo is trained on: a table of its specification."""
 
 import re
-from typing import Final
+from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from zoo_builder.specification.datasets.hub import ON_HUB
+from zoo_builder.specification.strict import Strict
 
 _HUB_NAME: Final = re.compile(r"hf:\w[\w.-]*/\w[\w.-]*")
 HUB_FIELDS: Final = frozenset({"config", "revision", "image_column", "label_column", "test_split"})
 
 
-class DatasetSpec(BaseModel):
+class DatasetSpec(Strict):
     """The ``[dataset]`` table of a zoo's TOML.
 
     Attributes
@@ -28,7 +29,10 @@ class DatasetSpec(BaseModel):
     config, revision : of a data set on the hub; its default ones unless told.
     image_column, label_column : of a data set on the hub that has several; the only one of its type unless told.
     test_split : the split of a data set on the hub that is tested on.
+    options : what a generated data set is made with.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"options"})
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -43,6 +47,7 @@ class DatasetSpec(BaseModel):
     image_column: str | None = None
     label_column: str | None = None
     test_split: str = "test"
+    options: dict[str, bool | int | float | str] = {}
 
     @model_validator(mode="after")
     def _check(self) -> "DatasetSpec":
@@ -60,3 +65,17 @@ class DatasetSpec(BaseModel):
         if given:
             raise ValueError(f"{given[0]!r} means nothing for data set {self.name!r}; leave it out")
         return self
+
+    @property
+    def kind(self) -> str | None:
+        """What is predicted, see `Dataset`; None where only the data can tell."""
+        return None
+
+    @property
+    def knobs(self) -> tuple[str, ...] | None:
+        """Options that may be axes of a grid; None where only the data can tell."""
+        return ()
+
+    def changed(self, options: dict[str, Any]) -> "DatasetSpec":
+        """Return this table with some options in place of its own."""
+        return self.model_copy(update={"options": {**self.options, **options}}) if options else self

@@ -1,0 +1,59 @@
+"""What the networks of a zoo learn from: a data set for each variation that the grid asks for."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from zoo_builder.specification.datasets import Dataset, DatasetSpec, load_dataset
+from zoo_builder.specification.spec import ZooSpec
+from zoo_builder.specification.subsets import Subsets, draw_order, draw_subsets
+
+
+class Lesson(NamedTuple):
+    """A data set, and which of its examples a grid point uses."""
+
+    dataset: Dataset
+    subsets: Subsets
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The data of a zoo.
+
+    Attributes
+    ----------
+    lessons : ``[dataset]`` table as JSON → what it describes; in the order of the grid.
+    """
+
+    lessons: dict[str, Lesson]
+
+    @classmethod
+    def of_spec(cls, spec: ZooSpec) -> Self:
+        """Load all data of a zoo; raises as `load_dataset` and `draw_subsets` do."""
+        wanted = {one.model_dump_json(): one for one in map(spec.dataset_at, spec.points())}
+        lessons = {}
+        for said, one in wanted.items():
+            dataset = load_dataset(one)
+            lessons[said] = Lesson(dataset, _subsets(dataset, one.seed))
+        return cls(lessons)
+
+    @property
+    def first(self) -> Lesson:
+        """The data of the grid's first point."""
+        return next(iter(self.lessons.values()))
+
+    def of(self, data: DatasetSpec) -> Lesson:
+        """Return what a ``[dataset]`` table describes."""
+        return self.lessons[data.model_dump_json()]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all data; where there is one data set, its own digest."""
+        digests = [lesson.dataset.digest for lesson in self.lessons.values()]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _subsets(dataset: Dataset, seed: int) -> Subsets:
+    if dataset.kind == "classes":
+        return draw_subsets(dataset.train_targets, dataset.outputs, seed)
+    return draw_order(len(dataset.train_targets), seed)
