@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification.options import OPTIONS, Value, fault
@@ -42,10 +42,16 @@ class ArchitectureSpec(BaseModel):
             raise ValueError(
                 f"{self.name!r} is none of {', '.join(ARCHITECTURES)}, nor the import path of a factory (package.module:name)"
             )
-        wrong = fault(self.name, self.options) if self.name in ARCHITECTURES else None
-        if wrong:
-            raise ValueError(f"options: {wrong}")
         return self
+
+    @field_validator("options")
+    @classmethod
+    def _possible(cls, options: dict[str, Value], info: ValidationInfo) -> dict[str, Value]:
+        name = info.data.get("name")
+        wrong = fault(name, options) if name in ARCHITECTURES else None
+        if wrong:
+            raise ValueError(wrong)
+        return options
 
     def factory(self) -> "Callable[..., nn.Module]":
         """Return the function that makes networks.

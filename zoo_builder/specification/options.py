@@ -1,5 +1,6 @@
 """What `[architecture.options]` may say of each architecture that is known by its name, and what is wrong with the rest."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -66,5 +67,5 @@ def fault(architecture: str, options: Mapping[str, Value]) -> str | None:
         if name not in known:
             return f"{architecture} has no option {name!r}; its options are {', '.join(known)}"
         if not known[name].fits(value):
-            return f"{name} = {value!r} is not possible for {architecture}; write {known[name].possible}"
+            return f"{name} = {json.dumps(value)} is not possible for {architecture}; write {known[name].possible}"
     return None

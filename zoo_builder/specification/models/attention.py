@@ -4,6 +4,7 @@ Attention is written out, so that it can be mapped over networks and differentia
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +122,7 @@ class Transformer(nn.Module):
             x = block(x, self.mask)
         x = self.norm(x)
         x = x if self.causal else x.mean(1)
-        x = functional.linear(x, self.tokens.get_parameter("weight")) if self.head is None else self.head(x)
+        x = functional.linear(x, cast("Tensor", self.tokens.weight)) if self.head is None else self.head(x)
         return x.transpose(1, 2) if self.causal else x
 
 
