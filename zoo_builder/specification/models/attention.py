@@ -153,9 +153,13 @@ def transformer(
         )
     if causal and not vocabulary:
         raise MdbenchError("architecture transformer: causal is for token ids, and the data set has none; leave it out")
-    if tied and not (causal and outputs == vocabulary):
+    if tied and not causal:
         raise MdbenchError(
             "architecture transformer: tied is for next tokens; write causal = true too, or leave tied out"
+        )
+    if tied and outputs != vocabulary:
+        raise MdbenchError(
+            f"architecture transformer: the outputs, {outputs}, are not the {vocabulary} token ids; leave tied out"
         )
     if patch is not None and len(shape) == 1:
         raise MdbenchError("architecture transformer: patch is for signals and images; leave it out")
