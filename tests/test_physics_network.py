@@ -35,6 +35,9 @@ def test_jets_are_the_derivatives_of_the_network(activation, fourier):
     for at, axis in enumerate((2, 0)):
         torch.testing.assert_close(first[at], slopes[:, :, axis], **exactly)
         torch.testing.assert_close(second[at], curvatures[:, :, axis, axis], **exactly)
+    alone = network.jet(x, (2, 0), order=1)
+    torch.testing.assert_close(alone[:2], (value, first), **exactly)
+    assert alone[2].shape == (0, 6, 2)
     assert first.abs().min() > 0
     assert (second.abs().min() > 0) == (activation != "relu" or fourier > 0)
 

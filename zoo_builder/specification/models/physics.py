@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Pinn(nn.Module):
         out: Tensor = self.head(x)
         return out
 
-    def jet(self, x: Tensor, directions: Sequence[int]) -> Jet:
+    def jet(self, x: Tensor, directions: Sequence[int], order: Literal[1, 2] = 2) -> Jet:
         """Return the output with its first and second derivatives along some coordinates, exactly.
 
         Truncated Taylor polynomials go through the layers (Griewank and Walther, Evaluating derivatives, 2008, chapter 13):
@@ -93,30 +94,35 @@ class Pinn(nn.Module):
         ----------
         x : coordinates (B, d).
         directions : numbers of the n coordinates.
+        order : 1 where second derivatives are not wanted.
 
         Returns
         -------
-        value (B, outputs), first and second derivatives (n, B, outputs) each.
+        value (B, outputs), first and second derivatives (n, B, outputs) each; of order 1, the second are (0, B, outputs).
         """
-        first = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)[list(directions)][:, None, :].expand(-1, *x.shape)
-        at = x, first, torch.zeros_like(first)
+        layers = list(self.hidden)
         if self.fourier:
-            angles, slopes, _ = (2 * math.pi * (one @ self.frequencies) for one in at)
+            angles, rows = 2 * math.pi * (x @ self.frequencies), 2 * math.pi * self.frequencies[list(directions)]
             sines, cosines = angles.sin(), angles.cos()
-            at = (
-                torch.cat([sines, cosines], 1),
-                torch.cat([cosines * slopes, -sines * slopes], 2),
-                torch.cat([-sines * slopes * slopes, -cosines * slopes * slopes], 2),
-            )
-        for layer in self.hidden:
-            inner, first, second = _linear(layer, at)
+            value, slope = torch.cat([sines, cosines], 1), torch.cat([cosines, -sines], 1)
+            curvature, rows = -value, torch.cat([rows, rows], 1)
+        else:
+            layer = layers.pop(0)
+            rows = cast("Tensor", layer.weight).T[list(directions)]
+            value, slope, curvature = self._jet(layer(x))
+        first = rows[:, None]  # the same at every point, without second derivatives
+        seen = first if order == 2 else first[:0]
+        first, second = slope * first, curvature * seen * seen
+        for layer in layers:
+            inner, first, second = _linear(layer, (value, first, second))
             value, slope, curvature = self._jet(inner)
-            at = value, slope * first, curvature * first * first + slope * second
-        return _linear(self.head, at)
+            seen = first if order == 2 else first[:0]
+            first, second = slope * first, torch.addcmul(slope * second, curvature * seen, seen)
+        return _linear(self.head, (value, first, second))
 
 
 def _linear(layer: nn.Module, at: Jet) -> Jet:
-    """Return what a linear layer makes of a value (B, n) and derivatives (n, B, n)."""
+    """Return what a linear layer makes of a value (B, features) and derivatives (…, B, features)."""
     assert isinstance(layer, nn.Linear)
     value, first, second = at
     count = len(first)
