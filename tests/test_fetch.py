@@ -134,8 +134,9 @@ def test_every_network_comes_back(build, folder, where):
         ('name = "cnn1d"', (2, 12), {"width": [2], "depth": [1, 2]}),
         ('name = "cnn2d"\ndepth = 2\noptions = {norm = false}', (1, 6, 6), {"width": [2, 3]}),
         ('name = "resnet18"\ndepth = 1', (1, 8, 8), {"width": [2]}),
+        ('name = "transformer"\ndepth = 1', (2, 12), {"width": [4]}),
     ],
-    ids=["cnn1d", "cnn2d", "resnet18"],
+    ids=["cnn1d", "cnn2d", "resnet18", "transformer"],
 )
 def test_every_architecture_comes_back(tmp_path, architecture, shape, axes):
     rng = np.random.default_rng(0)

@@ -313,9 +313,8 @@ def _module(
     wanted = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
     if wanted != {name: (entry.kind, torch.Size(entry.shape)) for name, entry in entries.items()}:
         raise MdbenchError(f"{where}: its tensors are not those of the module that the specification describes")
-    if own:
-        module = module.to_empty(device="cpu")
-    return module
+    # Made anew rather than emptied: masks and the like are in no file.
+    return spec.architecture.build(shape, classes, width, depth) if own else module
 
 
 def _index(zoo: _Zoo) -> Index:

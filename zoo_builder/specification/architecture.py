@@ -1,18 +1,20 @@
 """Which network a zoo is made of: the ``[architecture]`` table, and the way from it to a module."""
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mdbench.errors import MdbenchError
+from zoo_builder.specification.options import OPTIONS, Value, fault
 
 if TYPE_CHECKING:
     from torch import nn
 
 #: The architectures of `zoo_builder.specification.models`, known by their names.
-ARCHITECTURES: Final = ("mlp", "cnn1d", "cnn2d", "resnet18")
+ARCHITECTURES: Final = tuple(OPTIONS)
 
 
 class ArchitectureSpec(BaseModel):
@@ -21,9 +23,10 @@ class ArchitectureSpec(BaseModel):
     Attributes
     ----------
     name : one of `ARCHITECTURES`, or ``package.module:factory`` for one's own, called as
-        ``factory(shape, classes, width=…, depth=…, **options)``; width and depth only where the grid or this table sets them.
+        ``factory(shape, outputs, width=…, depth=…, **options)``; width and depth only where the grid or this table sets them,
+        and with ``vocabulary=…`` if it has a parameter of that name.
     width, depth : where they are not axes of the grid; left out, the architecture's own default holds.
-    options : further arguments, ``norm = false`` for instance.
+    options : further arguments, ``norm = "layer"`` for instance.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,7 +34,7 @@ class ArchitectureSpec(BaseModel):
     name: str
     width: int | None = Field(default=None, ge=1)
     depth: int | None = Field(default=None, ge=1)
-    options: dict[str, bool | int | float | str] = {}
+    options: dict[str, Value] = {}
 
     @model_validator(mode="after")
     def _known(self) -> "ArchitectureSpec":
@@ -41,6 +44,15 @@ class ArchitectureSpec(BaseModel):
             )
         return self
 
+    @field_validator("options")
+    @classmethod
+    def _possible(cls, options: dict[str, Value], info: ValidationInfo) -> dict[str, Value]:
+        name = info.data.get("name")
+        wrong = fault(name, options) if name in ARCHITECTURES else None
+        if wrong:
+            raise ValueError(wrong)
+        return options
+
     def factory(self) -> "Callable[..., nn.Module]":
         """Return the function that makes networks.
 
@@ -49,8 +61,14 @@ class ArchitectureSpec(BaseModel):
         MdbenchError
             The import path leads nowhere, or to something that cannot be called.
         """
-        path = f"zoo_builder.specification.models:{self.name}" if self.name in ARCHITECTURES else self.name
-        module, _, attribute = path.partition(":")
+        if self.name in ARCHITECTURES:
+            from zoo_builder.specification.models import cnn1d, cnn2d, mlp, pinn, resnet18, transformer, unet
+
+            known: dict[str, Callable[..., nn.Module]] = {
+                made.__name__: made for made in (mlp, cnn1d, cnn2d, resnet18, unet, transformer, pinn)
+            }
+            return known[self.name]
+        module, _, attribute = self.name.partition(":")
         try:
             found: Any = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
@@ -60,37 +78,83 @@ class ArchitectureSpec(BaseModel):
         return found  # type: ignore[no-any-return]
 
     def build(
-        self, shape: tuple[int, ...], classes: int, width: int | None = None, depth: int | None = None, seed: int = 0
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        width: int | None = None,
+        depth: int | None = None,
+        seed: int = 0,
+        *,
+        vocabulary: int = 0,
+        **options: Value,
     ) -> "nn.Module":
         """Make a network with PyTorch's default initialisation, a function of the seed; global generators are left alone.
+
+        Dropout of PyTorch's in it is swapped for `zoo_builder.specification.dropout.Dropout`.
 
         Parameters
         ----------
         shape : an input's shape.
-        classes : number of classes.
+        outputs : number of outputs: classes, or values.
         width, depth : grid values; None where this table or the architecture decides.
         seed : of PyTorch's generator.
+        vocabulary : number of token ids; 0 where inputs are numbers.
+        **options : grid values that stand in the place of this table's options.
 
         Raises
         ------
         MdbenchError
-            The factory fails, needs what was not given, or does not return an ``nn.Module`` whose parameters all train.
+            The factory fails, needs what was not given, does not take what was, or does not return an ``nn.Module`` whose
+            parameters all train.
         """
         import torch
 
+        from zoo_builder.specification.dropout import swapped
+
+        factory = self.factory()
         knobs = {"width": self.width if width is None else width, "depth": self.depth if depth is None else depth}
-        given = {knob: value for knob, value in knobs.items() if value is not None}
+        given = {knob: value for knob, value in knobs.items() if value is not None} | self.options | options
+        wrong = self._fault(factory, given, vocabulary)
+        if wrong:
+            raise MdbenchError(f"architecture {self.name}: {wrong}")
+        if "vocabulary" in _parameters(factory)[0]:
+            given["vocabulary"] = vocabulary
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                network = self.factory()(shape, classes, **given, **self.options)
+                network = factory(shape, outputs, **given)
+                if isinstance(network, torch.nn.Module):
+                    network = swapped(network)
             except MdbenchError:
                 raise
             except Exception as error:
-                raise MdbenchError(f"architecture {self.name} with {given | self.options}: {error}") from error
+                raise MdbenchError(f"architecture {self.name} with {given}: {error}") from error
         if not isinstance(network, torch.nn.Module):
             raise MdbenchError(f"architecture {self.name} returns {type(network).__name__}, not a torch.nn.Module")
         frozen = [name for name, value in network.named_parameters() if not value.requires_grad]
         if frozen:
             raise MdbenchError(f"architecture {self.name} freezes {frozen[0]}, but a zoo trains all parameters")
         return network
+
+    def _fault(self, factory: Callable[..., object], given: Mapping[str, Value], vocabulary: int) -> str | None:
+        """Return what a factory will not take of what it would be given, in a sentence; None if it takes all of it."""
+        known, others = _parameters(factory)
+        if self.name not in ARCHITECTURES:
+            unknown = [name for name in given if name not in known and not others]
+            return (
+                f"it does not take {unknown[0]}, only {', '.join(known) or 'a shape and outputs'}" if unknown else None
+            )
+        if vocabulary and "vocabulary" not in known:
+            return 'it takes numbers, and the inputs are token ids; write name = "transformer", or one of your own'
+        return fault(self.name, {name: value for name, value in given.items() if name not in ("width", "depth")})
+
+
+def _parameters(factory: Callable[..., object]) -> tuple[list[str], bool]:
+    """Return what a factory takes by name besides shape and outputs, and whether it takes others, as far as can be known."""
+    try:
+        every = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return [], True
+    named = [one.name for one in every if one.kind is one.POSITIONAL_OR_KEYWORD][2:]
+    named += [one.name for one in every if one.kind is one.KEYWORD_ONLY]
+    return named, any(one.kind is one.VAR_KEYWORD for one in every)

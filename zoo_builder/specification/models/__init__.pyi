@@ -1,0 +1,7 @@
+from .attention import transformer as transformer
+from .convolutions import cnn1d as cnn1d, cnn2d as cnn2d
+from .perceptron import mlp as mlp
+from .physics import pinn as pinn
+from .residual import BasicBlock as BasicBlock, resnet18 as resnet18
+from .segmentation import unet as unet
+from .sizes import Shape as Shape, parameter_count as parameter_count
