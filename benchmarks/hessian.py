@@ -269,16 +269,17 @@ def needs_of(
 def trained(width: int, networks: int, examples: int) -> tuple[list[nn.Module], Data]:
     """Return trained networks, and the examples that Hessians are means over."""
     from zoo_builder.building.plan import LIMITS, plan
-    from zoo_builder.building.work import material
+    from zoo_builder.specification.material import Material
     from zoo_builder.specification.network import initialised
     from zoo_builder.specification.spec import parse_spec
     from zoo_builder.training.trainer import train
 
     torch.set_num_threads(1)
     what = parse_spec(SPEC.format(seeds=list(range(networks)), width=width), "the benchmark")
-    dataset, subsets = material(what)
+    material = Material.of_spec(what)
+    dataset, subsets = material.first
     modules = []
-    for unit in plan(what, dataset, subsets, **LIMITS["cpu"]).units:
+    for unit in plan(what, material, **LIMITS["cpu"]).units:
         for one in train(what, dataset, subsets, unit.networks):
             module = initialised(what, dataset, one.network)
             module.load_state_dict(one.state)

@@ -32,8 +32,8 @@ import torch
 from torch.nn import functional
 
 from zoo_builder.building.plan import LIMITS, Unit, plan
-from zoo_builder.building.work import material
 from zoo_builder.specification.datasets import Dataset
+from zoo_builder.specification.material import Material
 from zoo_builder.specification.network import Network, epoch_order, initialisation_seed, learning_rate_share
 from zoo_builder.specification.spec import ZooSpec, parse_spec
 from zoo_builder.specification.subsets import Subsets, draw_subsets
@@ -99,7 +99,12 @@ def loaded(spec: str) -> tuple[ZooSpec, Dataset, Subsets]:
     if what.architecture.name in WIDE and what.name != "grid":
         drawn = at_random(WIDE[what.architecture.name][0])
         return what, drawn, draw_subsets(drawn.train_targets, drawn.outputs, 0)
-    return what, *material(what)
+    return what, *Material.of_spec(what).first
+
+
+def _planned(spec: str) -> tuple[ZooSpec, Material]:
+    what, dataset, subsets = loaded(spec)
+    return what, Material.single(what, dataset, subsets)
 
 
 def at_random(shape: tuple[int, ...], examples: int = 2048) -> Dataset:
@@ -132,9 +137,7 @@ def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[f
     clock = time.process_time if steps else time.perf_counter
     begun = clock()
     for step, chosen in enumerate(order[: wanted * batch].view(wanted, batch)):
-        optimizer.param_groups[0]["lr"] = how.learning_rate * learning_rate_share(
-            step, network.steps, how.milestones, how.factor, how.warmup
-        )
+        optimizer.param_groups[0]["lr"] = how.learning_rate * learning_rate_share(step, network.steps, how)
         optimizer.zero_grad()
         functional.cross_entropy(module(inputs[chosen]), labels[chosen]).backward()
         optimizer.step()
@@ -208,7 +211,7 @@ def steps(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[U
 def multiplications(what: ZooSpec, width: int) -> int:
     """Return the multiply–adds of training on one example: forward, and twice as many backward."""
     _, dataset, subsets = loaded(what.model_dump_json())
-    return 3 * plan(what, dataset, subsets, **LIMITS["cpu"]).costs[width, None].multiplications
+    return 3 * plan(what, Material.single(what, dataset, subsets), **LIMITS["cpu"]).costs[width, None].multiplications
 
 
 def wide(pool: ProcessPoolExecutor) -> None:
@@ -221,7 +224,7 @@ def wide(pool: ProcessPoolExecutor) -> None:
             for batch in batches:
                 text = ONE_SHAPE.format(architecture=architecture, width=width, batch=batch)
                 spec = parse_spec(text, "the benchmark").model_dump_json()
-                network = plan(*loaded(spec), **LIMITS["cpu"]).units[0].networks[0]
+                network = plan(*_planned(spec), **LIMITS["cpu"]).units[0].networks[0]
                 slow, fast = in_turns(pool, spec, network)
                 ratios[f"{architecture}, width {width}, batch {batch}"] = slow / fast
                 times = f"{1e3 * slow:>9.2f} {1e3 * fast:>9.2f} {slow / fast:>6.2f}"
@@ -271,7 +274,7 @@ def main() -> None:
     arguments = parser.parse_args()
     what = parse_spec(SPEC.format(epochs=arguments.epochs), "the benchmark")
     spec = what.model_dump_json()
-    units = plan(*loaded(spec), **LIMITS["cpu"]).units
+    units = plan(*_planned(spec), **LIMITS["cpu"]).units
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         on_all_cores(pool, share_of_step, spec, units[-1].networks)  # kernels are compiled once, and kept on the disk
         top = statistics.median(on_all_cores(pool, peak))  # type: ignore[type-var]

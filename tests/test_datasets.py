@@ -113,7 +113,10 @@ def test_mnist1d_is_what_the_package_makes(mnist1d):
         return neighbors.KNeighborsClassifier(1).fit(inputs, labels).score(theirs["x_test"], theirs["y_test"])
 
     assert theirs["x"].shape == (600, 40)
-    learnt_here, learnt_there = accuracy(ours.train_inputs[:, 0], ours.train_targets), accuracy(theirs["x"], theirs["y"])
+    learnt_here, learnt_there = (
+        accuracy(ours.train_inputs[:, 0], ours.train_targets),
+        accuracy(theirs["x"], theirs["y"]),
+    )
     assert learnt_there > 0.2  # far above one in ten: the comparison says something
     assert learnt_here == pytest.approx(learnt_there, abs=0.08)
 

@@ -117,7 +117,7 @@ def test_every_network_comes_back(build, folder, where):
     """Test errors, computed anew, are the tables' to the digit; outputs are those of the build's network."""
     source, table = folder if where == "published" else build, rows(folder)
     built = Built.open(build)
-    of_build, known = Source.of(built), {one.name: one for one in networks(built.spec, built.subsets)}
+    of_build, known = Source.of(built), {one.name: one for one in networks(built.spec, built.material)}
     for name, unit in load_zoo(build).checkpoints["shard"].items():
         module = load_checkpoint(source, name)
         assert_is(module, folder, name)

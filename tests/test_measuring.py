@@ -25,12 +25,12 @@ from zoo_builder.building.measured import with_measurements
 from zoo_builder.building.plan import LIMITS
 from zoo_builder.building.portions import portion_of
 from zoo_builder.building.store import SPEC
-from zoo_builder.building.work import material
 from zoo_builder.landscape import registry, similarity
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings
 from zoo_builder.landscape.registry import FAMILIES, chosen
 from zoo_builder.reporting import portrait as show
+from zoo_builder.specification.material import Material
 from zoo_builder.specification.models import mlp
 from zoo_builder.specification.network import initialised, networks
 from zoo_builder.specification.spec import read_spec
@@ -127,7 +127,7 @@ def test_a_zoo_is_measured_as_anybody_measures_its_networks(measured):
     """The tables hold what the library says of the modules in the store, loaded by hand."""
     zoo = load_zoo(measured)
     spec = read_spec(measured / SPEC)
-    dataset, subsets = material(spec)
+    dataset, subsets = Material.of_spec(spec).first
     every = networks(spec, subsets)
     some = [one for one in every if one.configuration == every[-1].configuration]
     modules = []

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from zoo_builder.building.builder import makespan
 from zoo_builder.building.plan import plan
 from zoo_builder.specification.datasets import Dataset
+from zoo_builder.specification.material import Material
 from zoo_builder.specification.models import cnn1d, cnn2d, mlp
 from zoo_builder.specification.network import Batches, initialisation_seed, learning_rate_share, networks
+from zoo_builder.specification.recipe import TrainingSpec
 from zoo_builder.specification.spec import parse_spec
 from zoo_builder.specification.subsets import draw_subsets
 from zoo_builder.training.costs import cost
@@ -42,10 +44,11 @@ SPEC = parse_spec(
 LABELS = np.arange(90) % 10
 DATA = Dataset("none", np.zeros((90, 1, 40), "f"), LABELS, np.zeros((9, 1, 40), "f"), LABELS[:9], 10)
 SUBSETS = draw_subsets(LABELS, 10, 0)
+MATERIAL = Material.single(SPEC, DATA, SUBSETS)
 
 
 def test_every_network_of_the_grid():
-    every = networks(SPEC, SUBSETS)
+    every = networks(SPEC, MATERIAL)
     assert len(every) == len({one.name for one in every}) == 24
     first = every[0]
     assert first.name == "data_fraction=10/width=2/batch_size=8/seed=4"
@@ -74,16 +77,16 @@ def test_seeds_differ_and_streams_share_nothing():
 
 
 def test_the_learning_rate_is_divided_at_half_and_again_at_three_quarters():
-    shares = [learning_rate_share(step, 8, (0.5, 0.75), 0.1, 0) for step in range(8)]
+    shares = [learning_rate_share(step, 8, TrainingSpec(milestones=(0.5, 0.75))) for step in range(8)]
     assert shares == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
-    warm = [learning_rate_share(step, 8, (0.5,), 0.1, 0.5) for step in range(8)]
+    warm = [learning_rate_share(step, 8, TrainingSpec(milestones=(0.5,), warmup=0.5)) for step in range(8)]
     assert warm == pytest.approx([0.25, 0.5, 0.75, 1, 0.1, 0.1, 0.1, 0.1])
 
 
 def test_units_hold_every_network_once_and_stack():
-    whole = plan(SPEC, DATA, SUBSETS, stack=4, activations=10**9)
+    whole = plan(SPEC, Material.single(SPEC, DATA, SUBSETS), stack=4, activations=10**9)
     assert Counter(one.name for unit in whole.units for one in unit.networks) == Counter(
-        one.name for one in networks(SPEC, SUBSETS)
+        one.name for one in networks(SPEC, MATERIAL)
     )
     for unit in whole.units:
         assert len({(one.width, one.batch_size) for one in unit.networks}) == 1
@@ -95,7 +98,7 @@ def test_units_hold_every_network_once_and_stack():
 
 def test_a_stack_is_no_larger_than_its_activations_may_be():
     largest = cost(cnn1d((1, 40), 10, 3), (1, 40)).activations
-    whole = plan(SPEC, DATA, SUBSETS, stack=99, activations=2 * 16 * largest)
+    whole = plan(SPEC, Material.single(SPEC, DATA, SUBSETS), stack=99, activations=2 * 16 * largest)
     assert max(len(unit.networks) for unit in whole.units if unit.networks[0].batch_size == 16) <= 3
     assert {
         len(unit.networks) for unit in whole.units if unit.networks[0].batch_size == 16 and unit.networks[0].width == 3
@@ -103,13 +106,23 @@ def test_a_stack_is_no_larger_than_its_activations_may_be():
 
 
 def test_keys_say_what_the_result_depends_on():
-    keys = {unit.key for unit in plan(SPEC, DATA, SUBSETS, stack=64, activations=10**9).units}
+    keys = {unit.key for unit in plan(SPEC, Material.single(SPEC, DATA, SUBSETS), stack=64, activations=10**9).units}
     renamed = SPEC.model_copy(update={"name": "other", "title": "another"})
-    assert {unit.key for unit in plan(renamed, DATA, SUBSETS, stack=64, activations=10**9).units} == keys
+    assert {
+        unit.key for unit in plan(renamed, Material.single(renamed, DATA, SUBSETS), stack=64, activations=10**9).units
+    } == keys
     hotter = SPEC.model_copy(update={"training": SPEC.training.model_copy(update={"momentum": 0.8})})
-    assert not {unit.key for unit in plan(hotter, DATA, SUBSETS, stack=64, activations=10**9).units} & keys
+    assert (
+        not {
+            unit.key for unit in plan(hotter, Material.single(hotter, DATA, SUBSETS), stack=64, activations=10**9).units
+        }
+        & keys
+    )
     other = Dataset("none", DATA.train_inputs + 1, LABELS, DATA.test_inputs, LABELS[:9], 10)
-    assert not {unit.key for unit in plan(SPEC, other, SUBSETS, stack=64, activations=10**9).units} & keys
+    assert (
+        not {unit.key for unit in plan(SPEC, Material.single(SPEC, other, SUBSETS), stack=64, activations=10**9).units}
+        & keys
+    )
 
 
 def test_costs_counted_by_hand():
@@ -126,8 +139,8 @@ def test_costs_counted_by_hand():
 
 
 def test_totals_of_a_plan():
-    whole = plan(SPEC, DATA, SUBSETS, stack=64, activations=10**9)
-    every = networks(SPEC, SUBSETS)
+    whole = plan(SPEC, Material.single(SPEC, DATA, SUBSETS), stack=64, activations=10**9)
+    every = networks(SPEC, MATERIAL)
     assert whole.models == 24
     assert whole.steps == sum(one.steps for one in every)
     assert whole.samples == sum(one.steps * one.batch_size for one in every)

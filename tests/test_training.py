@@ -12,6 +12,7 @@ from torch import nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification.datasets import Dataset
+from zoo_builder.specification.material import Material
 from zoo_builder.specification.network import networks
 from zoo_builder.specification.spec import parse_spec
 from zoo_builder.specification.subsets import draw_subsets
@@ -93,7 +94,7 @@ def differences(state, module):
 
 def check(what, dataset, dtype, tolerance, train=train, device="cpu"):
     subsets = draw_subsets(dataset.train_targets, dataset.outputs, 0)
-    every = networks(what, subsets)
+    every = networks(what, Material.single(what, dataset, subsets))
     trained = train(what, dataset, subsets, every, dtype=dtype)
     assert [one.network for one in trained] == every
     for one in trained:
@@ -189,7 +190,9 @@ def test_a_network_does_not_depend_on_its_neighbours(train):
     what = spec("cnn1d", axes, 6, "width = 3")
     dataset = data((1, 40))
     subsets = draw_subsets(dataset.train_targets, 10, 0)
-    every = networks(what, subsets)[::-1]  # those that diverge leave nothing but NaN behind
+    every = networks(what, Material.single(what, dataset, subsets))[
+        ::-1
+    ]  # those that diverge leave nothing but NaN behind
     together = {one.network.name: one for one in train(what, dataset, subsets, every, dtype=torch.float64)}
     assert {one.network.learning_rate for one in together.values() if one.diverged_at is not None} == {1e30}
     exactly = {"rtol": 0, "atol": 0} if train is taped.train else {"rtol": 1e-10, "atol": 1e-12}
@@ -207,7 +210,9 @@ def test_the_same_networks_are_the_same_bits(train):
     what = spec("cnn1d", {"width": [3], "batch_size": [12]}, 3)
     dataset = data((1, 40))
     subsets = draw_subsets(dataset.train_targets, 10, 0)
-    one, other = (train(what, dataset, subsets, networks(what, subsets)) for _ in range(2))
+    one, other = (
+        train(what, dataset, subsets, networks(what, Material.single(what, dataset, subsets))) for _ in range(2)
+    )
     for first, second in zip(one, other, strict=True):
         assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())
         assert (first.test_loss, first.train_loss) == (second.test_loss, second.train_loss)
@@ -219,7 +224,7 @@ def test_divergence_is_noted_at_the_first_step_whose_loss_is_not_finite(train):
     what = spec("mlp", axes, 4, "width = 4\noptions = {norm = false}")
     dataset = data((1, 40))
     subsets = draw_subsets(dataset.train_targets, 10, 0)
-    for one in train(what, dataset, subsets, networks(what, subsets)):
+    for one in train(what, dataset, subsets, networks(what, Material.single(what, dataset, subsets))):
         if one.network.learning_rate < 1:
             assert one.diverged_at is None
             continue
@@ -243,7 +248,7 @@ def test_networks_that_differ_in_shape_or_batch_size_do_not_train_together(knob)
     dataset = data((1, 40))
     subsets = draw_subsets(dataset.train_targets, 10, 0)
     with pytest.raises(ValueError, match="one shape and one batch size"):
-        train(what, dataset, subsets, networks(what, subsets))
+        train(what, dataset, subsets, networks(what, Material.single(what, dataset, subsets)))
 
 
 def test_batch_normalization_needs_more_than_one_value():
@@ -252,7 +257,7 @@ def test_batch_normalization_needs_more_than_one_value():
     what = spec("mlp", {"batch_size": [1]}, 1, "width = 4")
     for way in (taped.train, stacked.train):
         with pytest.raises(MdbenchError, match="batch size must be 2 at least"):
-            way(what, dataset, subsets, networks(what, subsets))
+            way(what, dataset, subsets, networks(what, Material.single(what, dataset, subsets)))
     check(spec("cnn1d", {"batch_size": [1]}, 1, "width = 4"), dataset, torch.float64, 1e-7)
 
 

@@ -147,12 +147,12 @@ def plan(
             said = one.data.model_dump_json()
             groups.setdefault((one.width, one.depth, one.batch_size, said), []).append(one)
     shapes = {(width, depth): group[0] for (width, depth, *_), group in groups.items()}
-    costs = {
-        shape: cost(initialised(spec, material.of(one.data).dataset, one), material.of(one.data).dataset)
-        for shape, one in sorted(shapes.items(), key=str)
-    }
+    costs = {shape: cost_of(spec, material, one) for shape, one in sorted(shapes.items(), key=str)}
     units = []
-    common = {"spec": json.loads(spec.model_dump_json(exclude={"name", "title", "axes", "seeds"})), "data": material.digest}
+    common = {
+        "spec": json.loads(spec.model_dump_json(exclude={"name", "title", "axes", "seeds"})),
+        "data": material.digest,
+    }
     for (width, depth, batch_size, _), group in groups.items():
         most = max(1, min(stack, activations // (batch_size * costs[width, depth].activations)))
         group.sort(key=lambda one: one.steps)
@@ -161,6 +161,12 @@ def plan(
         units += [_unit(group[start : start + size], common) for start in range(0, len(group), size)]
     whole = Plan(spec, tuple(units), costs)
     return replace(whole, units=tuple(sorted(units, key=whole.weight, reverse=True)))
+
+
+def cost_of(spec: ZooSpec, material: Material, network: Network) -> Cost:
+    """Return what one example costs a network of a zoo."""
+    dataset = material.of(network.data).dataset
+    return cost(initialised(spec, dataset, network), dataset.shape, tokens=bool(dataset.vocabulary))
 
 
 def _unit(group: Sequence[Network], common: dict[str, object]) -> Unit:
@@ -191,7 +197,9 @@ def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
 def _kind(unit: Unit) -> tuple[object, ...]:
     """Return what the time of a unit's step depends on."""
     first = unit.networks[0]
-    how = first.how.model_dump_json(exclude={"learning_rate", "weight_decay", "epochs", "steps", "data_fraction", "label_noise"})
+    how = first.how.model_dump_json(
+        exclude={"learning_rate", "weight_decay", "epochs", "steps", "data_fraction", "label_noise"}
+    )
     return first.width, first.depth, first.batch_size, how, bool(first.options)
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 
 from mdbench.errors import MdbenchError
 from zoo_builder.building.built import Built
-from zoo_builder.building.plan import LIMITS
+from zoo_builder.building.plan import LIMITS, cost_of
 from zoo_builder.landscape import Family, Settings
-from zoo_builder.specification import Network, initialised, networks
-from zoo_builder.training import Cost, cost
+from zoo_builder.specification import Network, networks
+from zoo_builder.training import Cost
 
 #: Parameters that the networks of a portion have together, at most, unless one configuration has more.
 _PARAMETERS: Final = 2**22
@@ -82,9 +82,7 @@ def cut(built: Built, device: str) -> list[Portion]:
     costs: dict[tuple[int | None, int | None], Cost] = {}
     for (width, depth, *_), group in groups.items():
         if (width, depth) not in costs:
-            first = next(iter(group.values()))[0]
-            dataset = material.of(first.data).dataset
-            costs[width, depth] = cost(initialised(spec, dataset, first), dataset)
+            costs[width, depth] = cost_of(spec, material, next(iter(group.values()))[0])
     portions = []
     for (width, depth, *_), group in groups.items():
         each = costs[width, depth]

@@ -35,7 +35,7 @@ def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
             {
                 "checkpoint": network.name,
                 "configuration": network.configuration,
-                "epochs": spec.knob(network.point, "epochs"),
+                "epochs": float(network.how.epochs),
                 **network.point,
                 "seed": network.seed,
                 "data_amount": float(network.examples),

@@ -64,7 +64,7 @@ class Index(_Strict):
     Attributes
     ----------
     zoo : the zoo's name.
-    input_shape, classes : of the data that its networks were made for.
+    input_shape, classes, vocabulary : of the data that its networks were made for; classes or numbers that they put out.
     spec_sha256 : of the file ``spec.toml``.
     shards : the files, in order.
     """
@@ -72,7 +72,8 @@ class Index(_Strict):
     format: int = FORMAT
     zoo: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
     input_shape: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1, max_length=3)
-    classes: int = Field(gt=1, le=2**20)
+    classes: int = Field(gt=0, le=2**20)
+    vocabulary: int = Field(default=0, ge=0, le=2**20)
     spec_sha256: _Digest
     shards: tuple[Shard, ...] = Field(min_length=1)
 
@@ -153,10 +154,12 @@ def write(folder: Path, zoo: Zoo, to: Path, *, progress: Callable[[int], None] =
             shards.append(Shard(name=file.name, sha256=digest, bytes=len(content), networks=len(rows)))
             done += len(rows)
             progress(done)
+        dataset = built.material.first.dataset
         index = Index(
             zoo=zoo.name,
-            input_shape=built.dataset.shape,
-            classes=built.dataset.outputs,
+            input_shape=dataset.shape,
+            classes=dataset.outputs,
+            vocabulary=dataset.vocabulary,
             spec_sha256=sha256_of(built.store.folder / SPEC),
             shards=tuple(shards),
         )

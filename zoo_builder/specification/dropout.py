@@ -35,7 +35,8 @@ def mixed(key: NDArray[np.uint64], index: NDArray[Any]) -> NDArray[np.uint64]:
         z = key + (index.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(FACTORS[0])
         z = (z ^ (z >> np.uint64(27))) * np.uint64(FACTORS[1])
-        return z ^ (z >> np.uint64(31))
+        numbers: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return numbers
 
 
 def threshold(rate: float) -> int:

@@ -37,6 +37,11 @@ class Material:
             lessons[said] = Lesson(dataset, _subsets(dataset, one.seed))
         return cls(lessons)
 
+    @classmethod
+    def single(cls, spec: ZooSpec, dataset: Dataset, subsets: Subsets) -> Self:
+        """Return the data of a zoo all of whose grid points learn from one data set, which is there."""
+        return cls({spec.dataset_at(point).model_dump_json(): Lesson(dataset, subsets) for point in spec.points()})
+
     @property
     def first(self) -> Lesson:
         """The data of the grid's first point."""
@@ -49,7 +54,7 @@ class Material:
     @property
     def digest(self) -> str:
         """SHA-256 of all data; where there is one data set, its own digest."""
-        digests = [lesson.dataset.digest for lesson in self.lessons.values()]
+        digests = list(dict.fromkeys(lesson.dataset.digest for lesson in self.lessons.values()))
         return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 

@@ -103,8 +103,7 @@ class TrainingSpec(Strict):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        "optimizer nesterov dampening betas eps full_batch sharpness layerwise clip average average_from average_decay schedule "
-        "loss label_smoothing class_weights augmentation optimizers keep steps".split()
+        ["optimizer", "nesterov", "dampening", "betas", "eps", "full_batch", "sharpness", "layerwise", "clip", "average", "average_from", "average_decay", "schedule", "loss", "label_smoothing", "class_weights", "augmentation", "optimizers", "keep", "steps"]
     )
 
     learning_rate: float = 0.1
@@ -175,7 +174,9 @@ class TrainingSpec(Strict):
                 raise ValueError(f'{field} means nothing with schedule = "{self.schedule}"; leave one of them out')
         for field in ("average_from", "average_decay"):
             if field in self.model_fields_set and self.average is None:
-                raise ValueError(f'{field} means nothing without average; write average = "swa" or "ema", or leave it out')
+                raise ValueError(
+                    f'{field} means nothing without average; write average = "swa" or "ema", or leave it out'
+                )
         if self.average == "swa" and "average_decay" in self.model_fields_set:
             raise ValueError('average_decay is of average = "ema"; "swa" weighs all alike: leave it out')
         if self.steps is not None and "epochs" in self.model_fields_set:

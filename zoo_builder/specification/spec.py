@@ -65,7 +65,7 @@ class ZooSpec(Strict):
     def _check_axis(self, axis: Axis, knobs: Sequence[str]) -> None:
         """Refuse an axis that contradicts another part, or that changes nothing."""
         knob, training = axis.knob, self.training
-        table, given = "training", training.model_fields_set
+        table, given = "training", training.model_fields_set & {"steps"}  # of older knobs, the axis counts
         if knob in OF_SIZE:
             table, given = "architecture", {one for one in OF_SIZE if getattr(self.architecture, one) is not None}
         elif knob in OF_ARCHITECTURE:
@@ -75,7 +75,7 @@ class ZooSpec(Strict):
             possible = self.dataset.knobs
             if possible is not None and knob not in possible:
                 raise ValueError(f"{knob} is an axis, but data set {self.dataset.name!r} has none: leave the axis out")
-        if knob in given and knob != "optimizer":
+        if knob in given:
             raise ValueError(f"{knob} is an axis, and stands in [{table}] too: keep one of them")
         if knob == "optimizer":
             unknown = [name for name in axis.values if name not in training.optimizers and name not in OPTIMIZERS]
@@ -87,9 +87,13 @@ class ZooSpec(Strict):
                 )
             unused = [name for name in training.optimizers if name not in axis.values]
             if unused:
-                raise ValueError(f"optimizers.{unused[0]} is no value of the axis optimizer: add it there, or leave it out")
+                raise ValueError(
+                    f"optimizers.{unused[0]} is no value of the axis optimizer: add it there, or leave it out"
+                )
         if knob == "rho" and training.sharpness is None and "optimizer" not in knobs:
-            raise ValueError("rho is an axis, but nothing uses it: write sharpness = { adaptive = false } in [training]")
+            raise ValueError(
+                "rho is an axis, but nothing uses it: write sharpness = { adaptive = false } in [training]"
+            )
         if knob == "batch_size" and training.full_batch:
             raise ValueError("batch_size is an axis, but full_batch = true takes all examples: keep one of them")
         if knob == "epochs" and (training.steps is not None or "steps" in knobs):

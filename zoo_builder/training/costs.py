@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo_builder.specification import Dataset, parameter_count
+from zoo_builder.specification import parameter_count
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Cost:
     bytes: int
 
 
-def cost(network: nn.Module, dataset: Dataset) -> Cost:
-    """Count what one example costs a network, by letting one through it."""
+def cost(network: nn.Module, shape: tuple[int, ...], *, tokens: bool = False) -> Cost:
+    """Count what one example costs a network, by letting one through it; inputs are numbers, or tokens."""
     multiplications = activations = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
@@ -44,7 +44,7 @@ def cost(network: nn.Module, dataset: Dataset) -> Cost:
 
     hooks = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
     with torch.no_grad():
-        network.eval()(torch.from_numpy(dataset.train_inputs[:1]))
+        network.eval()(torch.zeros(1, *shape, dtype=torch.int64 if tokens else torch.float32))
     for hook in hooks:
         hook.remove()
     state = network.state_dict()

@@ -146,7 +146,7 @@ class _Run:
         self._seconds = [seconds + each for seconds in self._seconds]
 
     def _learning_rates(self, steps: int) -> Tensor:
-        rates = [learning_rates(one, self._training, self._step, self._step + steps) for one in self.networks]
+        rates = [learning_rates(one, self._step, self._step + steps) for one in self.networks]
         return torch.from_numpy(np.stack(rates, axis=1)).to(self._device, non_blocking=True)
 
     def _note_divergence(self, losses: Tensor) -> None:

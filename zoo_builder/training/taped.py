@@ -17,7 +17,6 @@ from zoo_builder.specification import (
     Network,
     Subsets,
     Trained,
-    TrainingSpec,
     ZooSpec,
     initialised,
     learning_rates,
@@ -189,7 +188,7 @@ class _Run:
 
     def __init__(self, workshop: _Workshop, network: Network) -> None:
         self._network, self._workshop = network, workshop
-        self._how: TrainingSpec = workshop.spec.training
+        self._how = network.how
         module = initialised(workshop.spec, workshop.dataset, network)
         tape, dtype = workshop.tape, workshop.dtype
         self.parameters, self.buffers = tape.parameters(module, dtype), tape.buffers(module, dtype)
@@ -219,7 +218,7 @@ class _Run:
             workshop.inputs,
             self.rows[taken],
             self.labels[taken],
-            learning_rates(network, self._how, self.step, self.step + steps),
+            learning_rates(network, self.step, self.step + steps),
             self._how.momentum,
             network.weight_decay,
             losses,

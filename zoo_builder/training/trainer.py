@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import nn
 
-from zoo_builder.specification import Dataset, Network, Subsets, Trained, ZooSpec
+from zoo_builder.specification import Dataset, Network, Subsets, Trained, ZooSpec, initialised
 from zoo_builder.training import stacked, taped
 from zoo_builder.training.graph import UnknownLayerError
 from zoo_builder.training.program import program_of
@@ -67,17 +66,18 @@ def step_seconds(
 
 
 def form(
-    network: nn.Module, shape: tuple[int, ...], device: str | torch.device
+    spec: ZooSpec, dataset: Dataset, subsets: Subsets, network: Network, device: str | torch.device
 ) -> Literal["taped", "stacked", "mapped"]:
     """Tell how networks like this one train on a device: from a tape, as a stack layer by layer, or mapped as a whole."""
+    module = initialised(spec, dataset, network)
     if _on_cpu(device):
         try:
-            taped.write(network, shape)
+            taped.write(module, dataset.shape)
         except UnknownLayerError:
             pass
         else:
             return "taped"
-    return program_of(network, shape).form
+    return program_of(module, dataset.shape).form
 
 
 def _on_cpu(device: str | torch.device) -> bool:

@@ -14,7 +14,6 @@ from zoo_builder.specification.datasets.raw import Part, times
 from zoo_builder.specification.datasets.sources import read
 from zoo_builder.specification.datasets.spec import DatasetSpec
 
-
 Kind: TypeAlias = Literal["classes", "positions", "values"]
 
 #: Kind of data → the loss that is learnt by unless a specification says another one.
