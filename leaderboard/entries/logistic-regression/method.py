@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression as Regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-columns = ["train_error", "mode_connectivity_peak", "output_cka", "log_hessian_trace"]
+columns = ["train_error", "mode_connectivity_peak", "output_cka|mixup_cka", "log_hessian_trace"]
 
 
 class LogisticRegression:

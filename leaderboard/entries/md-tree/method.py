@@ -64,9 +64,10 @@ def columns_of(tree: Sequence[Question]) -> list[str]:
 def columns_as_arrays(tree: Sequence[Question], models: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the values of each column of a tree, shape (n,): looking a column up in a DataFrame is slow.
 
-    What could not be measured is +∞, above every threshold.
+    Of a column ``a|b`` it is the one that is there. What could not be measured is +∞, above every threshold.
     """
-    arrays = {column: models[column].to_numpy() for column in columns_of(tree)}
+    there = {column: next(name for name in column.split("|") if name in models) for column in columns_of(tree)}
+    arrays = {column: models[name].to_numpy() for column, name in there.items()}
     return {column: np.where(np.isnan(values), np.inf, values) for column, values in arrays.items()}
 
 

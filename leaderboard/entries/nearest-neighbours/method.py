@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-columns = ["train_error", "mode_connectivity_peak", "output_cka", "log_hessian_trace"]
+columns = ["train_error", "mode_connectivity_peak", "output_cka|mixup_cka", "log_hessian_trace"]
 
 
 class NearestNeighbours:

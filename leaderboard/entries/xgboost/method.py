@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from xgboost import XGBClassifier
 
-columns = ["train_error", "mode_connectivity_peak", "output_cka", "log_hessian_trace"]
+columns = ["train_error", "mode_connectivity_peak", "output_cka|mixup_cka", "log_hessian_trace"]
 
 
 class XGBoost:

@@ -127,8 +127,7 @@ COLUMNS: Final = (
             "1",
             Family.LANDSCAPE,
             "by how much alpha_hill, mean over the layers that have it, is larger after one step of gradient descent on all "
-            "of the first 1,000 training examples, in evaluation mode, that moves each layer's matrix by its Frobenius norm; "
-            "in the tables that come with mdbench 0.1, after five steps at the rate 0.1",
+            "of the first 1,000 training examples, in evaluation mode, that moves each layer's matrix by its Frobenius norm",
             KOTHAPALLI_2024,
         )
     ),
