@@ -56,6 +56,7 @@ OPTIONS: Final[dict[str, dict[str, Option]]] = {
         "causal": _FLAG,
         "tied": _FLAG,
     },
+    "two_layer": {"activation": _ACTIVATION, "readout": _FLAG},
     "pinn": {"activation": _ACTIVATION, "fourier": _whole(0), "scale": _SCALE},
 }
 

@@ -4,4 +4,5 @@ from .perceptron import mlp as mlp
 from .physics import pinn as pinn
 from .residual import BasicBlock as BasicBlock, resnet18 as resnet18
 from .segmentation import unet as unet
+from .shallow import two_layer as two_layer
 from .sizes import Shape as Shape, parameter_count as parameter_count
