@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from mdbench.showing import say
-from mdbench.tables import TASKS, Zoo
+from mdbench.tables import Zoo
 from zoo_builder.building import Progress
 from zoo_builder.building import builder as build
 from zoo_builder.reporting import duration, size
@@ -81,9 +81,7 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
     """Print what has been built."""
     table = zoo.configurations
     labels = {
-        task: {str(verdict): int(count) for verdict, count in table[task].value_counts().items()}
-        for task in TASKS
-        if task in table
+        task: {str(verdict): int(count) for verdict, count in table[task].value_counts().items()} for task in zoo.tasks
     }
     models = int(table["seeds"].sum() + table["diverged_seeds"].sum())
     if as_json:

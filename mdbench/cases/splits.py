@@ -204,9 +204,10 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
     Raises
     ------
     MdbenchError
-        A zoo lacks what the case needs, or the budget is out of its reach.
+        A zoo lacks what the case needs, or the budget is out of its reach; the task has other verdicts in one zoo than in
+        the other.
     """
-    task = find_task(case.task)
+    task = test.tasks.get(case.task, find_task(case.task))
     try:
         may_train, asked = (
             taking_part(zoo, task, (*case.keep.items(), *side.items()), case.also)
@@ -214,6 +215,12 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
         )
     except MdbenchError as error:
         raise MdbenchError(f"case {case.name}: {error}") from error
+    learned = train.tasks[task.name].classes
+    if learned != task.classes:
+        raise MdbenchError(
+            f"case {case.name}: {task.name} has the verdicts {', '.join(task.classes)} in zoo {test.name}, but "
+            f"{', '.join(learned)} in zoo {train.name}; both zoos must offer the same moves"
+        )
     samples = [draw(may_train, case, seed) for seed in case.seeds]
     if case.held_out:
         # The same rows for every seed, so that seeds and methods are compared on one table.

@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError
 from mdbench.scoring import CaseRecord, Difference, Result
-from mdbench.tables import COLUMNS, NONE, TASKS, Family, Zoo
+from mdbench.tables import COLUMNS, NONE, Family, Task, Zoo
 
 FORMATS: Final = (".pdf", ".png", ".svg")
 #: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.
@@ -36,6 +36,9 @@ VERDICT_COLOURS: Final = {
     "optimizer": "#56B4E9",
     "width": "#009E73",
     "data": "#CC79A7",
+    "training_too_short": "#F0E442",
+    "regularization_too_weak": "#D55E00",
+    "regularization_too_strong": "#7A4FA3",
     NONE: "#dddddd",
 }
 #: What a method is given at most, and its colour.
@@ -237,7 +240,7 @@ def phase(zoo: Zoo, column: str) -> Figure:
         figure, axes = plt.subplots(
             1, len(shown), figsize=(3.4 * len(shown) + 1.2, 3.6), sharey=True, squeeze=False, layout="constrained"
         )
-        options, ticks = _colours(table[column], column in TASKS)
+        options, ticks = _colours(table[column], zoo.tasks.get(column))
         for panel, fraction in zip(axes.flat, shown, strict=True):
             part = table if fraction is None else table[table["data_fraction"] == fraction]
             image = _draw_phase(panel, part, column, options, ticks)
@@ -286,7 +289,7 @@ def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, acros
         for place, (panel, (column, at)) in enumerate(zip(axes.flat, panels, strict=False)):
             table = zoo.configurations
             part = table[(table[list(at)] == pd.Series(at, dtype=float)).all(axis=1)]
-            options, ticks = _colours(part[column], column in TASKS)
+            options, ticks = _colours(part[column], zoo.tasks.get(column))
             image = _draw_phase(panel, part, column, options, ticks, most=8)
             panel.set_facecolor("#f2f2f2")
             panel.set_title("\n".join([_broken(column), *(_said(knob, at[knob]) for knob in differing)]))
@@ -355,10 +358,10 @@ def _draw_phase(
     return image
 
 
-def _colours(values: "pd.Series[Any]", verdicts: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return how to colour values, and, for verdicts, the texts that the colours stand for."""
-    if not verdicts:
+def _colours(values: "pd.Series[Any]", task: Task | None) -> tuple[dict[str, Any], list[str]]:
+    """Return how to colour values, and, for the verdicts of a task, the texts that the colours stand for."""
+    if task is None:
         return {"cmap": "viridis", "vmin": values.min(), "vmax": values.max()}, []
-    classes = [*TASKS[str(values.name)].classes, NONE]
+    classes = [*task.classes, NONE]
     norm = BoundaryNorm(np.arange(len(classes) + 1) - 0.5, len(classes))
     return {"cmap": ListedColormap([VERDICT_COLOURS[verdict] for verdict in classes]), "norm": norm}, classes

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from mdbench.tables.tasks import NONE, TASKS, Task
+from mdbench.tables.tasks import NONE, Task, offered_tasks
 
 #: A margin of at most so many standard errors may be chance.
 SEED_NOISE: Final = 2
@@ -24,8 +24,9 @@ class Move:
 
     Attributes
     ----------
-    name : what the move does: ``temperature_up``, ``temperature_down``, ``width``, ``data``. Knobs that do the same
-        (batch size and learning rate both set the temperature) share a name.
+    name : what the move does: ``temperature_up``, ``temperature_down``, ``width``, ``data``, ``longer``,
+        ``regularization_up``, ``regularization_down``. Knobs that do the same (batch size and learning rate both set the
+        temperature) share a name.
     knob : the column that is turned.
     step : whether the knob grows or shrinks.
     """
@@ -154,7 +155,7 @@ def derive(
     ----------
     grid : one row a point, one numeric column a knob.
     test_error : test error in %, same index.
-    moves : what can be turned. A task whose moves are not all there gets no label.
+    moves : what can be turned. Tasks that these moves do not support get no label, see `Task.among`.
     by_seed : test errors in %, same index, one column a seed, NaN where there is none; shape (n, seeds).
 
     Returns
@@ -168,7 +169,7 @@ def derive(
     names = dict.fromkeys(move.name for move in moves)
     reached = {name: reach(grid, accuracy, [m for m in moves if m.name == name]) for name in names}
     rfi = pd.DataFrame({name: own[at] - own for name, at in reached.items()}, index=grid.index)
-    tasks = [task for task in TASKS.values() if set(task.moves) <= set(names)]
+    tasks = offered_tasks(names).values()
     derived = rfi.add_prefix("rfi_")
     for task in tasks:
         derived[task.name], derived[f"{task.name}_margin"] = label(rfi, task)

@@ -34,6 +34,7 @@ from mdbench.tables.manifest import (
 )
 from mdbench.tables.quantiles import quantiles
 from mdbench.tables.schema import COLUMNS, Family, kind
+from mdbench.tables.tasks import Task, offered_tasks
 
 _ARROW = {"number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_(), "text": pa.string()}
 
@@ -123,6 +124,11 @@ class Zoo:
     def knobs(self) -> list[str]:
         """The axes of the grid."""
         return [column for column in map(str, self.configurations) if COLUMNS[column].family is Family.KNOB]
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks that the zoo has labels of, name → task with the verdicts that it has here; see `Task.among`."""
+        return offered_tasks(move.name for move in self.moves)
 
     @property
     def cell_knobs(self) -> list[str]:

@@ -32,7 +32,6 @@ from mdbench.tables import (
     DATA,
     LAYERS,
     MANIFEST,
-    TASKS,
     Zoo,
     find_zoo,
     load_zoo,
@@ -257,7 +256,7 @@ def _write_zoo(source: Source, to: Path) -> list[Path]:
 
 def _labels(zoo: Zoo) -> bytes | None:
     """Draw the broadest question that a zoo has labels for; None where it has none, or no grid to draw them over."""
-    known = [name for name in TASKS if name in zoo.configurations]
+    known = list(zoo.tasks)
     if not known or not {"width", "batch_size"} <= set(zoo.knobs):
         return None
     drawn, title = io.BytesIO(), " ".join(zoo.title.split()).replace("$", r"\$")  # no formula, whatever it says

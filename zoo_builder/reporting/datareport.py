@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.showing import escape, plots, table
-from mdbench.tables import COLUMNS, NONE, TASKS, Zoo, find_zoo, load_zoo
+from mdbench.tables import COLUMNS, NONE, Zoo, find_zoo, load_zoo
 from zoo_builder.building import SPEC
 from zoo_builder.reporting import figures, summary
 from zoo_builder.reporting.quantities import duration, part_of, signed, span
@@ -221,11 +221,11 @@ def _labels(zoo: Zoo, folder: Path) -> list[str]:
             ],
             _part=own["label_noise"].map(_noise, na_action=None),
         ).pivot(index="_part", columns="verdict", values="said")
-        classes = [*TASKS[name].classes, NONE]
+        classes = [*zoo.tasks[name].classes, NONE]
         parts = own["label_noise"].map(_noise, na_action=None).unique()
         header = (f"`{name}`", *(f"`{verdict}`" for verdict in classes[:-1]), "no verdict")
         rows = [(part, *(wide.loc[part, verdict] for verdict in classes)) for part in parts]
-        blocks += [f"**{TASKS[name].question}**", table(header, rows, "l" + "r" * len(classes))]
+        blocks += [f"**{zoo.tasks[name].question}**", table(header, rows, "l" + "r" * len(classes))]
     return blocks
 
 
@@ -415,7 +415,7 @@ def _phases(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
     held = {knob: zoo.levels(knob)[0] for knob in zoo.knobs if knob not in ("width", "batch_size", "data_fraction")}
     amounts = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else []
     some = list(dict.fromkeys([amounts[0], amounts[len(amounts) // 2], amounts[-1]])) if amounts else []
-    tasks = [name for name in TASKS if name in zoo.configurations]
+    tasks = list(zoo.tasks)
     at = "".join(
         f", {_words(knob)} {level:g}{_percent(knob)}" for knob, level in held.items() if len(zoo.levels(knob)) > 1
     )

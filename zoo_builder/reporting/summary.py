@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from mdbench.tables import COLUMNS, NONE, TASKS, Family, Zoo, decided
+from mdbench.tables import COLUMNS, NONE, Family, Zoo, decided
 from zoo_builder.building import MEASURED
 from zoo_builder.landscape import registry
 
@@ -84,8 +84,8 @@ def label_balance(zoo: Zoo) -> pd.DataFrame:
     are left out of the task. Tasks that the zoo has no labels of are left out.
     """
     rows = []
-    for name, task in TASKS.items():
-        for noise, table in _parts(zoo) if name in zoo.configurations else ():
+    for name, task in zoo.tasks.items():
+        for noise, table in _parts(zoo):
             counts = table[name].value_counts()
             whole = sum(int(counts.get(verdict, 0)) for verdict in task.classes)
             for verdict in (*task.classes, NONE):
@@ -171,12 +171,12 @@ def within_seed_noise(zoo: Zoo) -> pd.DataFrame:
     verdict (`mdbench.tables.NONE`) are left out of the task, and here. Empty where no standard errors are known.
     """
     rows = []
-    for name in TASKS:
+    for name, task in zoo.tasks.items():
         for noise, table in _parts(zoo) if f"{name}_margin_se" in zoo.configurations else ():
-            known = table[table[name].isin(TASKS[name].classes) & table[f"{name}_margin_se"].notna()]
+            known = table[table[name].isin(task.classes) & table[f"{name}_margin_se"].notna()]
             if len(known):
                 margin, se = known[f"{name}_margin"], known[f"{name}_margin_se"]
-                within = int((~decided(known, TASKS[name])).sum())
+                within = int((~decided(known, task)).sum())
                 rows.append((name, noise, len(known), within, 100 * within / len(known), margin.median(), se.median()))
     return pd.DataFrame(rows, columns=["task", "label_noise", "rows", "within", "share", "margin", "margin_se"])
 
