@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from mdbench.showing import say
-from mdbench.tables import Zoo
+from mdbench.tables import Zoo, level_text
 from zoo_builder.building import Progress
 from zoo_builder.building import builder as build
 from zoo_builder.reporting import duration, size
@@ -41,10 +41,7 @@ def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
     grid = " × ".join(f"{len(values)} {knob.replace('_', ' ')}" for knob, values in forecast.axes.items())
     lines = [
         ("grid", f"{grid} × {forecast.seeds} seeds"),
-        *(
-            (knob.replace("_", " "), ", ".join(f"{value:g}" for value in values))
-            for knob, values in forecast.axes.items()
-        ),
+        *((knob.replace("_", " "), ", ".join(map(level_text, values))) for knob, values in forecast.axes.items()),
         ("networks", f"{forecast.models:,}, in {forecast.units:,} units of work"),
         ("trained", _FORMS[forecast.form]),
         ("parameters", f"{few:,}" if few == many else f"{few:,} to {many:,}"),

@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError
 from mdbench.scoring import CaseRecord, Difference, Result
-from mdbench.tables import COLUMNS, NONE, Family, Task, Zoo
+from mdbench.tables import COLUMNS, NONE, Family, Task, Zoo, kind, level_text
 
 FORMATS: Final = (".pdf", ".png", ".svg")
 #: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.
@@ -259,7 +259,7 @@ def phase(zoo: Zoo, column: str) -> Figure:
     return figure
 
 
-def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, across: int = 4) -> Figure:
+def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float | str]]], *, across: int = 4) -> Figure:
     """Draw a page of small phase plots over width × batch size, each with its own colours.
 
     Parameters
@@ -288,7 +288,7 @@ def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, acros
         differing = [knob for knob in levels[0] if len({at.get(knob) for at in levels}) > 1]
         for place, (panel, (column, at)) in enumerate(zip(axes.flat, panels, strict=False)):
             table = zoo.configurations
-            part = table[(table[list(at)] == pd.Series(at, dtype=float)).all(axis=1)]
+            part = table[(table[list(at)] == pd.Series(at, dtype=object)).all(axis=1)]
             options, ticks = _colours(part[column], zoo.tasks.get(column))
             image = _draw_phase(panel, part, column, options, ticks, most=8)
             panel.set_facecolor("#f2f2f2")
@@ -324,9 +324,9 @@ def _broken(column: str) -> str:
     return "\n".join(line.replace(" _", "_") for line in wrap(named.replace("_", " _"), 30))
 
 
-def _said(knob: str, level: float) -> str:
+def _said(knob: str, level: float | str) -> str:
     unit = COLUMNS[knob].unit
-    return f"{knob.replace('_', ' ')} {level:g}{'' if unit == '1' else f' {unit}'}"
+    return f"{knob.replace('_', ' ')} {level_text(level)}{'' if unit in ('1', '') else f' {unit}'}"
 
 
 def _check_phase(zoo: Zoo, column: str) -> None:
@@ -334,6 +334,8 @@ def _check_phase(zoo: Zoo, column: str) -> None:
         raise MdbenchError(f"column {column!r} does not exist; `mdbench columns` lists those that do")
     if column not in zoo.configurations:
         raise MdbenchError(f"zoo {zoo.name} has no column {column!r}; it has {', '.join(zoo.configurations.columns)}")
+    if kind(column) == "text" and column not in zoo.tasks:
+        raise MdbenchError(f"column {column!r} holds texts: a phase plot draws numbers, or the verdicts of a task")
     for knob in ("width", "batch_size"):
         if knob not in zoo.knobs:
             raise MdbenchError(f"zoo {zoo.name} has no knob {knob!r}; a phase plot is drawn over width × batch_size")

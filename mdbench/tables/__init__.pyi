@@ -25,6 +25,9 @@ from .schema import (
     QUANTILE as QUANTILE,
     VISIBLE_FAMILIES as VISIBLE_FAMILIES,
     check_visible as check_visible,
+    kind as kind,
+    knob_column as knob_column,
+    level_text as level_text,
 )
 from .tasks import NONE as NONE, TASKS as TASKS, Task as Task, find_task as find_task
 from .zoo import Zoo as Zoo, write_tables as write_tables

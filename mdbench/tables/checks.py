@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 
 from mdbench.errors import MdbenchError
-from mdbench.tables.schema import COLUMNS, Family
+from mdbench.tables.schema import COLUMNS, Family, kind
 
 _DERIVED = (Family.RFI, Family.LABEL)
 
 
 def checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
-    """Return a table with its measurements as floats, and without what is computed from them."""
+    """Return a table with its measurements as floats, and without what is computed from them.
+
+    Whole numbers stay what they are, and so do texts: the names that a knob may have for values.
+    """
     table = table.drop(columns=[c for c in table.columns if c in COLUMNS and _is_derived(c)])
     unknown = [str(column) for column in table.columns if column not in COLUMNS]
     if unknown:
@@ -23,10 +26,14 @@ def checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataFr
     if table.empty:
         raise MdbenchError(f"{where}: the table has no rows")
     kinds = table.dtypes
-    measured = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
-    for column in measured:
-        if not pd.api.types.is_numeric_dtype(kinds[column]) or pd.api.types.is_bool_dtype(kinds[column]):
+    known = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
+    for column in known:
+        if kind(column) == "text":
+            if not table[column].map(lambda value: isinstance(value, str) and bool(value)).all():
+                raise MdbenchError(f"{where}: column {column!r} is not text in every row")
+        elif not pd.api.types.is_numeric_dtype(kinds[column]) or pd.api.types.is_bool_dtype(kinds[column]):
             raise MdbenchError(f"{where}: column {column!r} is not numeric")
+    measured = [column for column in known if kind(column) == "number"]
     # As one block: pandas takes a millisecond for every column that is converted alone.
     numbers = table[measured].to_numpy(dtype=float, na_value=np.nan)
     return pd.concat([table.drop(columns=measured), pd.DataFrame(numbers, index=table.index, columns=measured)], axis=1)

@@ -46,7 +46,7 @@ def order_along(grid: pd.DataFrame, move: Move) -> tuple[np.ndarray, np.ndarray]
 
     Parameters
     ----------
-    grid : one row a point, one numeric column a knob, shape (n, knobs).
+    grid : one row a point, one column a knob, shape (n, knobs); numbers, or names in a knob that no move turns.
     move : the move to follow.
 
     Returns
@@ -64,7 +64,7 @@ def reach(grid: pd.DataFrame, accuracy: pd.Series, moves: Iterable[Move]) -> np.
 
     Parameters
     ----------
-    grid : one row a point, one numeric column a knob, no point twice; points may be missing.
+    grid : one row a point, one column a knob, no point twice; points may be missing.
     accuracy : test accuracy in %, same index as `grid`; NaN where it is not known.
     moves : one move, or several knobs that do the same: the best of them counts.
 
@@ -153,7 +153,7 @@ def derive(
 
     Parameters
     ----------
-    grid : one row a point, one numeric column a knob.
+    grid : one row a point, one column a knob.
     test_error : test error in %, same index.
     moves : what can be turned. Tasks that these moves do not support get no label, see `Task.among`.
     by_seed : test errors in %, same index, one column a seed, NaN where there is none; shape (n, seeds).

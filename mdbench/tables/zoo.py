@@ -33,7 +33,7 @@ from mdbench.tables.manifest import (
     Provenance,
 )
 from mdbench.tables.quantiles import quantiles
-from mdbench.tables.schema import COLUMNS, Family, kind
+from mdbench.tables.schema import COLUMNS, Family, kind, level_text
 from mdbench.tables.tasks import Task, offered_tasks
 
 _ARROW = {"number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_(), "text": pa.string()}
@@ -90,22 +90,34 @@ class Zoo:
         Raises
         ------
         MdbenchError
-            A column is missing, unknown, not numeric, or NaN in a knob; a grid point stands there twice; no rows; the
-            checkpoints do not fit the configurations or contradict them, or the layers the checkpoints.
+            A column is missing, unknown, not numeric, or NaN in a knob; a move turns a knob without an order; a grid point
+            stands there twice; no rows; the checkpoints do not fit the configurations or contradict them, or the layers the
+            checkpoints.
         """
         table = checked(f"zoo {name}", table, ("test_error", *(move.knob for move in moves)))
         knobs = [column for column in map(str, table.columns) if COLUMNS[column].family is Family.KNOB]
         for knob in knobs:
-            bad = np.flatnonzero(~np.isfinite(table[knob].to_numpy()))
+            if kind(knob) == "text":
+                continue
+            bad = np.flatnonzero(~np.isfinite(table[knob].to_numpy(dtype=float, na_value=np.nan)))
             if len(bad):
                 raise MdbenchError(f"zoo {name}: row {bad[0] + 1}: knob {knob!r} has no finite value")
+            if kind(knob) == "whole":
+                if (table[knob] % 1 != 0).any():
+                    raise MdbenchError(f"zoo {name}: knob {knob!r} has values that are not whole")
+                table = table.astype({knob: np.int64})
+        for move in moves:
+            if kind(move.knob) == "text":
+                raise MdbenchError(
+                    f"zoo {name}: move {move.name!r} turns {move.knob!r}, whose values are names without an order"
+                )
         twice = table.duplicated(subset=knobs, keep=False)
         if twice.any():
             first = table.loc[twice, knobs].iloc[0]
-            where = ", ".join(f"{knob} {value:g}" for knob, value in first.items())
+            where = ", ".join(f"{knob} {level_text(value)}" for knob, value in first.items())
             raise MdbenchError(f"zoo {name}: grid point ({where}) stands there {_times(table, knobs, first)} times")
         if "configuration" not in table.columns:
-            texts = [[f"{knob}={value:g}" for value in table[knob]] for knob in knobs]
+            texts = [[f"{knob}={level_text(value)}" for value in table[knob]] for knob in knobs]
             table = table.assign(configuration=["/".join(parts) for parts in zip(*texts, strict=True)])
         table = named(f"zoo {name}", table, "configuration")
         by_seed = None
@@ -143,8 +155,8 @@ class Zoo:
         number = table.groupby(self.cell_knobs, sort=True).ngroup() if self.cell_knobs else range(len(table))
         return pd.Series(number, index=table.index)
 
-    def levels(self, knob: str) -> list[float]:
-        """Return the values of a knob, ascending."""
+    def levels(self, knob: str) -> list[Any]:
+        """Return the values of a knob, ascending: numbers, or names in the order of the alphabet."""
         return sorted(self.configurations[knob].unique().tolist())
 
     @cached_property

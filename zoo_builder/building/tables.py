@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from torch import Tensor
 
-from mdbench.tables import InputFile, Provenance, Zoo
+from mdbench.tables import InputFile, Provenance, Zoo, knob_column
 from zoo_builder.specification import Trained, ZooSpec, configuration_name
 
 #: What is measured on every network.
@@ -36,7 +36,7 @@ def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
                 "checkpoint": network.name,
                 "configuration": network.configuration,
                 "epochs": float(network.how.epochs),
-                **network.point,
+                **{knob_column(knob): value for knob, value in network.point.items()},
                 "seed": network.seed,
                 "data_amount": float(network.examples),
                 "parameter_count": float(one.parameters),
@@ -65,7 +65,7 @@ def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str, made_by: str)
     order = {configuration_name(point): at for at, point in enumerate(spec.points())}
     table = table.assign(_at=table["configuration"].map(order)).sort_values(["_at", "seed"], ignore_index=True)
     checkpoints = table.drop(columns=["_at", "seconds"])
-    knobs = [axis.knob for axis in spec.axes]
+    knobs = [knob_column(axis.knob) for axis in spec.axes]
     by_point = checkpoints.groupby("configuration", sort=False)
     configurations = by_point[[*knobs, "data_amount", "parameter_count"]].first()
     configurations["seeds"] = by_point["test_error"].count()

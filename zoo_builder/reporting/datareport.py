@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.showing import escape, plots, table
-from mdbench.tables import COLUMNS, NONE, Zoo, find_zoo, load_zoo
+from mdbench.tables import COLUMNS, NONE, Zoo, find_zoo, level_text, load_zoo
 from zoo_builder.building import SPEC
 from zoo_builder.reporting import figures, summary
 from zoo_builder.reporting.quantities import duration, part_of, signed, span
@@ -149,7 +149,7 @@ def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
     said += [("made by", origin.made_by), *((f"from `{one.path}`", f"SHA-256 `{one.sha256}`") for one in origin.inputs)]
     said.append(("digest", f"SHA-256 `{zoo.digest}`"))
     grid = [
-        (_words(knob), _unit(knob), str(len(zoo.levels(knob))), ", ".join(f"{level:g}" for level in zoo.levels(knob)))
+        (_words(knob), _unit(knob), str(len(zoo.levels(knob))), ", ".join(map(level_text, zoo.levels(knob))))
         for knob in zoo.knobs
     ]
     points = int(np.prod([len(zoo.levels(knob)) for knob in zoo.knobs]))
@@ -249,14 +249,16 @@ def _sides(zoo: Zoo) -> list[str]:
         ]
         header = ("cells whose best is", "inside", f"the smallest {words}", f"the largest {words}", "cells")
         blocks.append(table(header, rows, "lrrrr"))
+    fewer = {move.name for move in zoo.moves if move.step == "down"}
     for move, own in growth.groupby("move", sort=False):
         whole = own.iloc[0]
+        more, grow = ("less", "shrink") if move in fewer else ("more", "grow")
         stopped = whole["rows"] - whole["helps"]
         sides = (
             f"it no longer does in {part_of(stopped, whole['rows'])}" if stopped else "the grid shows **one side only**"
         )
         blocks.append(
-            f"**{_words(str(move)).capitalize()}.** Where the grid has more of it, more of it helps in "
+            f"**{_words(str(move)).capitalize()}.** Where the grid has {more} of it, {more} of it helps in "
             f"{part_of(whole['helps'], whole['rows'])} of {whole['rows']:,} rows; {sides}."
         )
         rows = [
@@ -268,7 +270,7 @@ def _sides(zoo: Zoo) -> list[str]:
             )
             for _, row in own.iterrows()
         ]
-        blocks.append(table(("rows that can grow", "rows", "helps", "by more than 2 standard errors"), rows, "lrrr"))
+        blocks.append(table((f"rows that can {grow}", "rows", "helps", "by more than 2 standard errors"), rows, "lrrr"))
     return blocks
 
 
@@ -417,7 +419,9 @@ def _phases(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
     some = list(dict.fromkeys([amounts[0], amounts[len(amounts) // 2], amounts[-1]])) if amounts else []
     tasks = list(zoo.tasks)
     at = "".join(
-        f", {_words(knob)} {level:g}{_percent(knob)}" for knob, level in held.items() if len(zoo.levels(knob)) > 1
+        f", {_words(knob)} {level_text(level)}{_percent(knob)}"
+        for knob, level in held.items()
+        if len(zoo.levels(knob)) > 1
     )
     if tasks:
         points = [{**held, "data_fraction": amount} for amount in some] or [held]

@@ -8,7 +8,7 @@ from enum import StrEnum
 class Family(StrEnum):
     """What kind of knowledge a column is. The family decides who may see it.
 
-    `ID` holds names and the record of the runs, the only columns that need not be numbers.
+    `ID` holds names and the record of the runs. All other columns are numbers, but for a knob whose values are names.
     """
 
     ID = "id"
