@@ -117,6 +117,14 @@ def test_training_longer_and_regularization_on_a_grid_by_hand():
     assert "length_vs_optimizer" not in derived
 
 
+def test_errors_above_a_hundred_per_cent_are_compared_like_others():
+    grid = pd.DataFrame({"batch_size": [1.0, 2, 4], "width": [1.0, 1, 1]})
+    derived = derive(grid, pd.Series([250.0, 120, 99]), MOVES[:3])
+    assert derived["rfi_temperature_down"].tolist() == [151, 21, 0]
+    assert derived["optimizer"].tolist() == ["temperature_too_high", "temperature_too_high", NONE]
+    assert derived["optimizer_margin"].tolist() == [151, 21, 0]
+
+
 def test_longer_or_a_better_temperature_by_hand():
     grid = pd.DataFrame({"steps": [100.0, 100, 200, 200], "batch_size": [16.0, 32, 16, 32]})
     moves = [*MOVES[:2], Move("longer", "steps", "up")]

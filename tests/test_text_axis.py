@@ -38,7 +38,9 @@ def table() -> pd.DataFrame:
     merged = points.merge(plain, on=["width", "batch_size"])
     worse = merged["optimizer_name"].map({"sgd": 30, "adam": 0, "adamw": 20})
     error = merged["test_error"] + worse - 0.02 * merged["steps"] * (merged["width"] > 2)
-    return merged.assign(test_error=error, train_error=error / 2, train_loss=error / 30, log_hessian_trace=-error)
+    return merged.assign(
+        test_error=error, train_error=error / 2, train_loss=error / 30, test_loss=error / 30, log_hessian_trace=-error
+    )
 
 
 def zoo(**changed) -> Zoo:

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from mdbench.showing import say
-from mdbench.tables import Zoo, level_text
+from mdbench.tables import Predicted, Zoo, level_text
 from zoo_builder.building import Progress
 from zoo_builder.building import builder as build
 from zoo_builder.reporting import duration, size
@@ -89,6 +89,7 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
         ("networks", f"{models:,}, {int(table['diverged_seeds'].sum()):,} diverged"),
         ("configurations", f"{len(table):,}"),
         ("test error", f"{errors.min():.1f} to {errors.max():.1f} %" if len(errors) else "none: all networks diverged"),
+        *([] if zoo.predicted is Predicted.CLASSES else [("what it is", zoo.predicted.error)]),
     ]
     for task, counts in labels.items():
         said = ", ".join(f"{verdict} {count:,}" for verdict, count in counts.items()) or "no verdicts"

@@ -18,6 +18,7 @@ from .manifest import (
     sha256_of as sha256_of,
     table_digests as table_digests,
 )
+from .predicted import Predicted as Predicted
 from .schema import (
     COLUMNS as COLUMNS,
     Family as Family,

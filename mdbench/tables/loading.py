@@ -95,7 +95,16 @@ def load_zoo(name_or_path: str | os.PathLike[str], *, layers: bool = True) -> Zo
     wanted = ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256 if layers else None))
     of_networks, of_layers = (read_table(folder / name, known) if known is not None else None for name, known in wanted)
     moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
-    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, of_networks, of_layers)
+    return Zoo.from_table(
+        manifest.name,
+        manifest.title,
+        table,
+        moves,
+        manifest.provenance,
+        of_networks,
+        of_layers,
+        predicted=manifest.predicted,
+    )
 
 
 def load_checkpoints(folder: Path) -> pd.DataFrame:

@@ -7,12 +7,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench.errors import MdbenchError, reason
+from mdbench.tables.predicted import Predicted
 
 MANIFEST = "zoo.json"
 CONFIGURATIONS = "configurations.parquet"
 CHECKPOINTS = "checkpoints.parquet"
 LAYERS = "layers.parquet"
 FORMAT = 1
+#: Fields that came later than the format.
+_LATE = ("predicted",)
 
 
 class _Strict(BaseModel):
@@ -52,6 +55,7 @@ class Manifest(_Strict):
     format : of the file; a larger one is newer.
     name, title, moves, provenance : see `mdbench.tables.Zoo`.
     rows : configurations.
+    predicted : see `mdbench.tables.Zoo`; left out where it is a class an example.
     sha256, checkpoints_sha256, layers_sha256 : digests of the tables; None of one that the zoo does not have.
     """
 
@@ -64,6 +68,12 @@ class Manifest(_Strict):
     checkpoints_sha256: str | None = None
     layers_sha256: str | None = None
     provenance: Provenance
+    predicted: Predicted = Predicted.CLASSES
+
+    def written(self) -> bytes:
+        """Return the file. What zoos had not always is left out where it says nothing, so that theirs stay as they are."""
+        late = {name for name in _LATE if getattr(self, name) == type(self).model_fields[name].default}
+        return (self.model_dump_json(indent=2, exclude=late) + "\n").encode()
 
 
 def sha256_of(path: Path) -> str:

@@ -32,6 +32,7 @@ from mdbench.tables.manifest import (
     MoveRecord,
     Provenance,
 )
+from mdbench.tables.predicted import Predicted
 from mdbench.tables.quantiles import quantiles
 from mdbench.tables.schema import COLUMNS, Family, kind, level_text
 from mdbench.tables.tasks import Task, offered_tasks
@@ -54,6 +55,7 @@ class Zoo:
     checkpoints : one row a network, indexed by ``checkpoint``: the ``configuration`` and the ``seed`` that it was trained
         with, and what was measured of it alone; None where only means are known.
     layers : one row a layer of a network: ``checkpoint``, ``layer``, and what was measured of it; None where nothing was.
+    predicted : what the networks predict, which says what ``test_error`` and the other errors and losses are.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Zoo:
     provenance: Provenance
     checkpoints: pd.DataFrame | None = None
     layers: pd.DataFrame | None = None
+    predicted: Predicted = Predicted.CLASSES
 
     @classmethod
     def from_table(
@@ -74,12 +77,13 @@ class Zoo:
         provenance: Provenance,
         checkpoints: pd.DataFrame | None = None,
         layers: pd.DataFrame | None = None,
+        predicted: Predicted = Predicted.CLASSES,
     ) -> "Zoo":
         """Check a table of measurements and label it.
 
         Parameters
         ----------
-        name, title, moves, provenance : see the class.
+        name, title, moves, provenance, predicted : see the class.
         table : one row a grid point: the knobs, ``test_error``, and any other measured columns of the schema. RFI and
             label columns and quantiles, if there are any, are dropped and computed anew. ``configuration`` is made where it
             is missing.
@@ -130,7 +134,7 @@ class Zoo:
         if layers is not None:
             layers = checked_layers(f"zoo {name}: layers", layers, checkpoints)
         whole = pd.concat([table, quantiles(table), derived], axis=1)
-        return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers)
+        return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers, predicted)
 
     @property
     def knobs(self) -> list[str]:
@@ -161,9 +165,11 @@ class Zoo:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the zoo says: its moves, its column names, its identifiers and its values."""
+        """SHA-256 of what the zoo says: its moves, what it predicts, its column names, its identifiers and its values."""
         table = self.configurations
         said = hashlib.sha256(repr((self.name, self.moves, list(table.columns))).encode())
+        if self.predicted is not Predicted.CLASSES:
+            said.update(self.predicted.encode())
         said.update("\0".join(table.index).encode())
         for column in table:
             values = table[column]
@@ -258,8 +264,9 @@ def _files(zoo: Zoo) -> dict[str, bytes]:
         checkpoints_sha256=digests.get(CHECKPOINTS),
         layers_sha256=digests.get(LAYERS),
         provenance=zoo.provenance,
+        predicted=zoo.predicted,
     )
-    return {**tables, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}
+    return {**tables, MANIFEST: manifest.written()}
 
 
 def arrow_tables(zoo: Zoo) -> dict[str, pa.Table]:

@@ -143,6 +143,9 @@ def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
     if "data_amount" in zoo.configurations:
         said.append(("training examples", span(zoo.configurations["data_amount"])))
     said.append(("test error", span(zoo.configurations["test_error"], ".1f", " %")))
+    said.append(("what it is", escape(zoo.predicted.error)))
+    if not zoo.predicted.bounded:
+        said.append(("losses", zoo.predicted.loss))
     said += _made(spec) if spec else []
     origin = zoo.provenance
     said += [("source", origin.source), ("licence", origin.license), ("citation", origin.citation)]
