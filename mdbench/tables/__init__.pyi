@@ -14,6 +14,7 @@ from .manifest import (
     InputFile as InputFile,
     LAYERS as LAYERS,
     MANIFEST as MANIFEST,
+    TRAJECTORY as TRAJECTORY,
     Provenance as Provenance,
     sha256_of as sha256_of,
     table_digests as table_digests,

@@ -79,14 +79,20 @@ def checked_checkpoints(where: str, table: pd.DataFrame, grid: pd.DataFrame, mea
     return table
 
 
-def checked_layers(where: str, table: pd.DataFrame, checkpoints: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the table of layers, whose networks the table of networks must have."""
-    table = checked(where, table, ("checkpoint", "layer")).reset_index(drop=True)
+def checked_layers(
+    where: str, table: pd.DataFrame, checkpoints: pd.DataFrame | None, *, steps: bool = False
+) -> pd.DataFrame:
+    """Return the table of layers, or, with steps, of a trajectory, whose networks the table of networks must have."""
+    names = ["checkpoint", *(["step"] if steps else []), "layer"]
+    table = checked(where, table, names).reset_index(drop=True)
+    if steps and (not pd.api.types.is_integer_dtype(table["step"]) or (table["step"] < 0).any()):
+        raise MdbenchError(f"{where}: column 'step' must be whole numbers from 0 up")
     unknown = table["checkpoint"][~table["checkpoint"].isin([] if checkpoints is None else checkpoints.index)]
     if len(unknown):
         raise MdbenchError(f"{where}: {unknown.iloc[0]!r} is a network that the zoo does not have")
-    twice = table[table.duplicated(subset=["checkpoint", "layer"])]
+    twice = table[table.duplicated(subset=names)]
     if len(twice):
-        name, layer = twice[["checkpoint", "layer"]].iloc[0]
-        raise MdbenchError(f"{where}: layer {layer!r} of {name!r} stands there twice")
+        name, *step, layer = twice[names].iloc[0]
+        at = f" at step {step[0]}" if steps else ""
+        raise MdbenchError(f"{where}: layer {layer!r} of {name!r}{at} stands there twice")
     return table[[known for known in COLUMNS if known in table.columns]]

@@ -1,8 +1,8 @@
 """A zoo: a grid of trained networks as a table, with its labels and where it comes from.
 
 On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests), ``configurations.parquet``, one row a grid point,
-and, where the single networks are known, ``checkpoints.parquet``, one row a network, and ``layers.parquet``, one row a layer
-of a network.
+and, where the single networks are known, ``checkpoints.parquet``, one row a network, ``layers.parquet``, one row a layer
+of a network, and ``trajectory.parquet``, one row a layer of a network at a step of its training.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ from mdbench.tables.manifest import (
     FORMAT,
     LAYERS,
     MANIFEST,
+    TRAJECTORY,
     Manifest,
     MoveRecord,
     Provenance,
@@ -56,6 +57,8 @@ class Zoo:
         with, and what was measured of it alone; None where only means are known.
     layers : one row a layer of a network: ``checkpoint``, ``layer``, and what was measured of it; None where nothing was.
     predicted : what the networks predict, which says what ``test_error`` and the other errors and losses are.
+    trajectory : one row a layer of a network at a step that was kept of its training: ``checkpoint``, ``step``, ``layer``,
+        and what was measured of it; None where no steps were kept.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Zoo:
     checkpoints: pd.DataFrame | None = None
     layers: pd.DataFrame | None = None
     predicted: Predicted = Predicted.CLASSES
+    trajectory: pd.DataFrame | None = None
 
     @classmethod
     def from_table(
@@ -78,6 +82,7 @@ class Zoo:
         checkpoints: pd.DataFrame | None = None,
         layers: pd.DataFrame | None = None,
         predicted: Predicted = Predicted.CLASSES,
+        trajectory: pd.DataFrame | None = None,
     ) -> "Zoo":
         """Check a table of measurements and label it.
 
@@ -90,6 +95,7 @@ class Zoo:
         checkpoints : one row a network: ``checkpoint``, ``configuration``, ``seed``, ``test_error``, NaN where it could not
             be measured, and any other columns of the schema. The labels then have standard errors.
         layers : one row a layer of one of these networks: ``checkpoint``, ``layer``, and any other columns of the schema.
+        trajectory : the same for every step that was kept: ``checkpoint``, ``step``, ``layer``, and any other columns.
 
         Raises
         ------
@@ -133,8 +139,10 @@ class Zoo:
         derived = derive(table[knobs], table["test_error"], moves, by_seed)
         if layers is not None:
             layers = checked_layers(f"zoo {name}: layers", layers, checkpoints)
+        if trajectory is not None:
+            trajectory = checked_layers(f"zoo {name}: trajectory", trajectory, checkpoints, steps=True)
         whole = pd.concat([table, quantiles(table), derived], axis=1)
-        return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers, predicted)
+        return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers, predicted, trajectory)
 
     @property
     def knobs(self) -> list[str]:
@@ -193,7 +201,7 @@ class Zoo:
         others = sorted(
             path.name
             for path in folder.glob("[!.]*")
-            if path.name not in (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS)
+            if path.name not in (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS, TRAJECTORY)
         )
         if others:
             raise MdbenchError(
@@ -237,7 +245,7 @@ def write_tables(zoo: Zoo, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tables = _files(zoo)
         files.replace({folder / name: content for name, content in tables.items()})
-        for name in (CHECKPOINTS, LAYERS):
+        for name in (CHECKPOINTS, LAYERS, TRAJECTORY):
             if name not in tables:
                 (folder / name).unlink(missing_ok=True)
 
@@ -263,6 +271,7 @@ def _files(zoo: Zoo) -> dict[str, bytes]:
         sha256=digests[CONFIGURATIONS],
         checkpoints_sha256=digests.get(CHECKPOINTS),
         layers_sha256=digests.get(LAYERS),
+        trajectory_sha256=digests.get(TRAJECTORY),
         provenance=zoo.provenance,
         predicted=zoo.predicted,
     )
@@ -280,6 +289,8 @@ def arrow_tables(zoo: Zoo) -> dict[str, pa.Table]:
         tables[CHECKPOINTS] = _arrow(zoo.checkpoints.reset_index(), pa.float32())
     if zoo.layers is not None:
         tables[LAYERS] = _arrow(zoo.layers, pa.float32())
+    if zoo.trajectory is not None:
+        tables[TRAJECTORY] = _arrow(zoo.trajectory, pa.float32())
     return tables
 
 

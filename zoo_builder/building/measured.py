@@ -77,6 +77,7 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
         checkpoints=checkpoints.reset_index(),
         layers=whole if len(whole) else None,
         predicted=zoo.predicted,
+        trajectory=zoo.trajectory,
     )
 
 

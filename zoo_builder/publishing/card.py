@@ -275,7 +275,7 @@ def _columns(zoos: Iterable[Zoo]) -> list[tuple[str, ...]]:
     """Return what the columns of the tables are, without spreads and quantiles, which are said once for all."""
     there: set[str] = set()
     for zoo in zoos:
-        for part in (zoo.configurations, zoo.checkpoints, zoo.layers):
+        for part in (zoo.configurations, zoo.checkpoints, zoo.layers, zoo.trajectory):
             there |= set() if part is None else {*map(str, part.columns), str(part.index.name)}
     return [
         (f"`{column.name}`", column.unit, column.family.value, escape(column.meaning))

@@ -32,6 +32,7 @@ from mdbench.tables import (
     DATA,
     LAYERS,
     MANIFEST,
+    TRAJECTORY,
     Zoo,
     find_zoo,
     load_zoo,
@@ -53,6 +54,7 @@ _TABLES: Final = {
     "configurations": (CONFIGURATIONS, "a grid point: its labels, and means over its seeds of what was measured"),
     "checkpoints": (CHECKPOINTS, "a network: its grid point, its seed, and what was measured of it"),
     "layers": (LAYERS, "a layer of a network: the Hessian and the spectrum of its weights"),
+    "trajectory": (TRAJECTORY, "a layer of a network at a step of its training: the spectrum of its weights there"),
 }
 
 
@@ -287,7 +289,7 @@ def _configs(sources: Sequence[Source], questions: Sequence[str]) -> list[Config
         parts = {
             split_name(source.zoo.name): f"{DATA}/{source.zoo.name}/{file}"
             for source in sources
-            if file != LAYERS or source.zoo.layers is not None
+            if {LAYERS: source.zoo.layers, TRAJECTORY: source.zoo.trajectory}.get(file, source.zoo) is not None
         }
         configs.append(Config(name, about, parts))
     abouts = {

@@ -17,6 +17,7 @@ COLUMNS: Final = (
     Column("steps", "1", Family.KNOB, "optimizer steps taken"),
     Column("diverged", "", Family.ID, "whether the training loss stopped being finite"),
     Column("diverged_at", "1", Family.ID, "optimizer step at which it did"),
+    Column("step", "1", Family.ID, "optimizer step behind which a network was kept; 0 is before the first"),
     Column("seeds", "1", Family.ID, "networks that the means of a configuration are over"),
     Column("diverged_seeds", "1", Family.ID, "networks of a configuration that diverged, and are in no mean"),
     *(
