@@ -134,6 +134,17 @@ def test_its_report_counts_within_its_names(tmp_path):
     assert correlations.loc["log_hessian_trace", "data_mean"] == pytest.approx(-1)
 
 
+def test_a_report_says_less_where_less_is_what_a_move_does(tmp_path):
+    moves = (Move("regularization_up", "dropout", "up"), Move("regularization_down", "dropout", "down"))
+    grid = pd.DataFrame({"dropout": [0.0, 0.1, 0.2, 0.5], "test_error": [30.0, 20, 25, 40]})
+    made = Zoo.from_table("dropped", "", grid, moves, ZOO.provenance)
+    weak, strong = "regularization_too_weak", "regularization_too_strong"
+    assert made.configurations["regularization"].tolist() == [weak, NONE, strong, strong]
+    text = datareport.compose(made, tmp_path)
+    assert "**Regularization up.** Where the grid has more of it, more of it helps in 1 (33.3 %) of 3 rows" in text
+    assert "**Regularization down.** Where the grid has less of it, less of it helps in 2 (66.7 %) of 3 rows" in text
+
+
 def test_it_is_drawn_at_its_first_name_and_not_itself():
     phase(ZOO, "failure_source_wide")
     with pytest.raises(MdbenchError, match="column 'optimizer_name' holds texts"):
