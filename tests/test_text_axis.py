@@ -15,9 +15,13 @@ from mdbench.errors import MdbenchError
 from mdbench.showing.plots import phase
 from mdbench.tables.labels import Move
 from mdbench.tables.loading import load_zoo
+from mdbench.tables.schema import knob_column
 from mdbench.tables.tasks import NONE
-from mdbench.tables.zoo import Zoo
+from mdbench.tables.zoo import Zoo, write_tables
+from zoo_builder.building.tables import assemble
 from zoo_builder.reporting import datareport, summary
+from zoo_builder.specification.axes import configuration_name
+from zoo_builder.specification.spec import parse_spec
 
 MOVES = (
     Move("temperature_up", "batch_size", "down"),
@@ -114,6 +118,63 @@ def test_ranges_of_names_are_refused_in_a_sentence():
 def test_what_is_no_axis_says_why(changed, message):
     with pytest.raises(MdbenchError, match=message):
         zoo(**changed)
+
+
+SPEC = """
+name = "named"
+seeds = [0, 1]
+dataset = {name = "mnist1d"}
+architecture = {name = "mlp", width = 4}
+axes = [
+    {knob = "optimizer", values = ["sgd", "adam"]},
+    {knob = "steps", values = [10, 20]},
+    {knob = "batch_size", values = [16, 32]},
+]
+"""
+
+
+def test_a_built_zoo_has_it_under_its_columns_name(tmp_path):
+    spec = parse_spec(SPEC, "here")
+    networks = [
+        {
+            "checkpoint": f"{configuration_name(point)}/seed={seed}",
+            "configuration": configuration_name(point),
+            **{knob_column(knob): value for knob, value in point.items()},
+            "steps": int(point["steps"]),
+            "seed": seed,
+            "data_amount": 4000.0,
+            "parameter_count": 100.0,
+            "train_error": 1.0,
+            "train_loss": 1.0,
+            "test_error": 50.0 + seed - point["steps"] + point["batch_size"] / 4,
+            "test_loss": 1.0,
+            "generalization_gap": 1.0,
+            "diverged": False,
+            "diverged_at": None,
+            "sha256": "0",
+            "seconds": 1.0,
+        }
+        for point in spec.points()
+        for seed in spec.seeds
+    ]
+    made = assemble(spec, pd.DataFrame(networks).astype({"diverged_at": "Int64"}), "0", "the tests")
+    assert made.configurations.index[0] == "optimizer=sgd/steps=10/batch_size=16"
+    assert made.knobs == ["steps", "batch_size", "optimizer_name"]
+    assert list(made.tasks) == ["optimizer", "length_vs_optimizer", "failure_source_wide"]
+    # Ten steps more make up for ten points, half a batch for four.
+    assert made.configurations["failure_source_wide"].tolist()[:4] == [
+        "training_too_short",
+        "training_too_short",
+        NONE,
+        "temperature_too_low",
+    ]
+    assert made.configurations["rfi_longer"].tolist()[:4] == [10, 10, 0, 0]
+    assert made.configurations["rfi_longer_se"].eq(0).all()
+    write_tables(made, tmp_path)
+    back = load_zoo(tmp_path)
+    assert back.digest == made.digest
+    assert back.checkpoints is not None
+    assert back.checkpoints["steps"].tolist() == made.checkpoints["steps"].tolist()
 
 
 def test_no_move_turns_it():
