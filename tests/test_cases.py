@@ -1,8 +1,8 @@
 import pytest
+import toy
 
 from mdbench.cases.cases import all_cases, load_cases, read_registry, selections
 from mdbench.errors import MdbenchError
-from mdbench.tables.tasks import TASKS
 
 SWEEP = """
 [[sweep]]
@@ -49,7 +49,7 @@ def test_core_asks_every_task_under_three_shifts_and_learns_from_one_zoo():
     assert {case.train for case in core} == {"mnist1d-cnn"}
     assert {(case.task, case.scenario, case.test) for case in core} == {
         (task, *shift)
-        for task in TASKS
+        for task in toy.TASKS
         for shift in (
             ("cross-noise", "mnist1d-cnn"),
             ("cross-dataset", "fashion-cnn"),

@@ -19,7 +19,7 @@ from mdbench.errors import MdbenchError
 from mdbench.sources.modeldiagnosis import MOVES
 from mdbench.tables.labels import Move
 from mdbench.tables.manifest import Provenance
-from mdbench.tables.tasks import NONE, TASKS
+from mdbench.tables.tasks import NONE
 from mdbench.tables.zoo import Zoo
 
 OWN = toy.own_zoo()
@@ -29,9 +29,11 @@ PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")
 def test_a_case_for_every_task_and_scenario():
     # 4 widths × 4 data amounts × 2 label noises: 32 cells, half of them without label noise.
     assert [case.name for case in own_cases(OWN)] == [
-        f"own/{task}/{scenario}" for task in TASKS for scenario in ("held-out/3", "cross-noise/2")
+        f"own/{task}/{scenario}" for task in toy.TASKS for scenario in ("held-out/3", "cross-noise/2")
     ]
-    assert [case.name for case in own_cases(toy.own_zoo(label_noise=(0,)))] == [f"own/{t}/held-out/2" for t in TASKS]
+    assert [case.name for case in own_cases(toy.own_zoo(label_noise=(0,)))] == [
+        f"own/{t}/held-out/2" for t in toy.TASKS
+    ]
     assert not any("cross-noise" in case.name for case in own_cases(toy.own_zoo(label_noise=(10, 20))))
 
 
@@ -126,7 +128,7 @@ def test_evaluating_and_comparing_on_a_zoo_of_ones_own(tmp_path, monkeypatch):
     assert np.mean(tree) > np.mean(majority)
     monkeypatch.chdir(tmp_path)
     some = mdbench.evaluate("md_tree", "own/*/cross-noise/2", zoo="./own", workers=1)
-    assert {score.case for score in some.scores} == {f"own/{task}/cross-noise/2" for task in list(TASKS)[:3]}
+    assert {score.case for score in some.scores} == {f"own/{task}/cross-noise/2" for task in toy.TASKS[:3]}
     for score in some.scores:
         assert score.accuracy == result.score("md_tree", score.case).accuracy
     with pytest.raises(MdbenchError, match="case 'paper' does not exist; zoo own makes own/optimizer/held-out/3, own/"):

@@ -204,7 +204,7 @@ def test_the_size_of_what_is_locked_does_not_depend_on_the_labels(shelf, tmp_pat
     table = HIDDEN.configurations.reset_index()
     table["test_error"] = np.random.default_rng(0).permutation(table["test_error"])
     mixed = Zoo.from_table("hidden", "", table, MOVES, PROVENANCE)
-    changed = mixed.configurations[list(TASKS)].fillna(NONE) != HIDDEN.configurations[list(TASKS)].fillna(NONE)
+    changed = mixed.configurations[list(toy.TASKS)].fillna(NONE) != HIDDEN.configurations[list(toy.TASKS)].fillna(NONE)
     assert changed.to_numpy().mean() > 0.4
     mixed.save(tmp_path / "mixed")
     seal(tmp_path / "mixed", tmp_path / "out", "winter", "known")
@@ -214,7 +214,7 @@ def test_the_size_of_what_is_locked_does_not_depend_on_the_labels(shelf, tmp_pat
 
 def test_the_labels_are_those_of_the_zoo(shelf):
     labels, order = opened(shelf / "winter"), places(shelf / "winter")
-    assert list(labels["verdicts"]) == list(TASKS)
+    assert list(labels["verdicts"]) == list(toy.TASKS)
     for task, signs in labels["verdicts"].items():
         verdicts = [TASKS[task].classes[int(sign)] if sign != "-" else NONE for sign in signs]
         assert verdicts == HIDDEN.configurations[task].fillna(NONE).iloc[order].tolist()
@@ -242,7 +242,7 @@ def test_answers_are_those_that_the_method_gives_where_the_labels_are_known(shel
     answered = asked(shelf / "tree.py", shelf / "winter")
     found = scored(answered.content, shelf / "winter")
     assert answered.left_out == {}
-    assert list(found.by_task) == list(TASKS)
+    assert list(found.by_task) == list(toy.TASKS)
     assert found.by_task == pytest.approx({task: one.accuracy for task, one in expected.items()})
     # Whoever answers the tasks of the paper is ranked by these: there are others who answer no more.
     assert found.tasks == ("optimizer", "width_vs_optimizer", "data_vs_optimizer")
@@ -271,7 +271,7 @@ def test_every_row_is_answered_in_order(shelf):
     table = pq.read_table(pa.BufferReader(asked(shelf / "tree.py", shelf / "winter").content)).to_pylist()
     rows = pq.read_table(shelf / "winter" / "public" / "models.parquet")["configuration"].to_pylist()
     expected = [
-        (f"winter/{task}/sealed/20", seed, row) for task in TASKS for seed in (42, 90, 38, 18, 72) for row in rows
+        (f"winter/{task}/sealed/20", seed, row) for task in toy.TASKS for seed in (42, 90, 38, 18, 72) for row in rows
     ]
     assert [(one["case"], one["seed"], one["row"]) for one in table] == expected
     assert all(one["predicted"] in TASKS[one["case"].split("/")[1]].classes for one in table)
@@ -311,7 +311,7 @@ def test_what_a_method_cannot_answer_is_left_out_and_said(shelf, tmp_path):
     (tmp_path / "blind.py").write_text(TREE.replace('"train_error"', '"data_amount"'))
     answered = asked(tmp_path / "blind.py", shelf / "winter")
     assert answered.content is None
-    assert set(answered.left_out) == set(TASKS)
+    assert set(answered.left_out) == set(toy.TASKS)
 
 
 def test_a_method_that_fails_gives_no_answers(shelf, tmp_path):
@@ -369,7 +369,7 @@ def content_of(table: pd.DataFrame) -> bytes:
 
 
 @settings(max_examples=6)
-@given(st.lists(st.sampled_from(list(TASKS)), min_size=1, unique=True), st.integers(0, 2**32 - 1), st.booleans())
+@given(st.lists(st.sampled_from(toy.TASKS), min_size=1, unique=True), st.integers(0, 2**32 - 1), st.booleans())
 def test_scores_are_what_a_plain_procedure_makes_of_them(shelf, tasks, seed, shuffled):
     table = predictions(shelf / "winter", tasks, seed)
     if shuffled:
@@ -381,7 +381,7 @@ def test_scores_are_what_a_plain_procedure_makes_of_them(shelf, tasks, seed, shu
     truth = HIDDEN.configurations.iloc[places(shelf / "winter")].set_axis(names)
     cells = truth.groupby(["width", "data_fraction"]).ngroup()
     right = {}
-    for task in TASKS:
+    for task in toy.TASKS:
         mine = table[table["case"] == f"winter/{task}/sealed/20"]
         decided = truth.index[truth[task].notna() & (truth[task] != NONE)]
         if len(mine):
@@ -389,7 +389,7 @@ def test_scores_are_what_a_plain_procedure_makes_of_them(shelf, tasks, seed, shu
             right[task] = said.eq(truth.loc[decided, task], axis=1)
     assert found.by_task == pytest.approx({task: 100 * one.to_numpy().mean() for task, one in right.items()})
     paper = ("optimizer", "width_vs_optimizer", "data_vs_optimizer")
-    ranked = paper if all(task in right for task in paper) else tuple(task for task in TASKS if task in right)
+    ranked = paper if all(task in right for task in paper) else tuple(task for task in toy.TASKS if task in right)
     assert found.tasks == ranked
     assert found.accuracy == pytest.approx(np.mean([found.by_task[task] for task in ranked]))
     right = {task: right[task] for task in ranked}
@@ -468,7 +468,7 @@ def test_files_that_are_no_predictions_are_refused(shelf):
 
 @pytest.fixture(scope="module")
 def content(shelf) -> bytes:
-    return content_of(predictions(shelf / "winter", TASKS, seed=1))
+    return content_of(predictions(shelf / "winter", toy.TASKS, seed=1))
 
 
 def test_labels_are_opened_by_their_key_alone(shelf, winter, content, tmp_path):

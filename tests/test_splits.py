@@ -1,6 +1,7 @@
 """Splits against the published sampling, written out in the published way."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mdbench.cases.cases import all_cases, load_cases
+from mdbench.cases.own import own_cases
 from mdbench.cases.splits import codes, split
 from mdbench.errors import MdbenchError
+from mdbench.sources.modeldiagnosis import MOVES
+from mdbench.tables.labels import Move
 from mdbench.tables.tasks import NONE, TASKS
+from mdbench.tables.zoo import Zoo
 
 CLEAN, NOISY = toy.both()
 
@@ -111,6 +116,28 @@ def test_a_case_out_of_reach_says_so(update, message):
     case = type(case).model_validate({**case.model_dump(), **update})
     with pytest.raises(MdbenchError, match=message):
         split(case, CLEAN, NOISY)
+
+
+def wide(name, *knobs):
+    """A zoo of temperature and of one or two more knobs."""
+    grid = pd.DataFrame(product([16.0, 32, 64], *[[1.0, 2, 3]] * len(knobs)), columns=["batch_size", *knobs])
+    known = {"width": Move("width", "width", "up"), "epochs": Move("longer", "epochs", "up")}
+    table = grid.assign(test_error=np.random.default_rng(0).permutation(len(grid)).astype(float))
+    return Zoo.from_table(name, "", table, [*MOVES[:2], *(known[knob] for knob in knobs)], CLEAN.provenance)
+
+
+def test_a_wide_case_has_the_verdicts_that_both_zoos_offer_and_no_others():
+    one, same, other = wide("one", "width", "epochs"), wide("same", "width", "epochs"), wide("other", "width")
+    case = own_cases(one)[-1]
+    assert case.task == "failure_source_wide"
+    verdicts = ("temperature_too_low", "temperature_too_high", "width", "training_too_short")
+    assert split(case, one, one).task.classes == verdicts
+    apart = case.model_copy(update={"held_out": False})
+    rows = split(apart, one, same)
+    assert rows.train.task.classes == rows.test.task.classes == verdicts
+    assert [verdicts[code] for code in rows.test.codes] == rows.test.labels.tolist()
+    with pytest.raises(MdbenchError, match=r"width in zoo other, but .* both zoos must offer the same moves"):
+        split(apart, one, other)
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=3), st.floats(), st.lists(st.integers()), st.just("width"))))

@@ -13,7 +13,6 @@ from scipy import stats
 from mdbench.sources.modeldiagnosis import MOVES
 from mdbench.tables.labels import Move
 from mdbench.tables.manifest import Provenance
-from mdbench.tables.tasks import TASKS
 from mdbench.tables.zoo import Zoo
 from zoo_builder.landscape.registry import FAMILIES
 from zoo_builder.reporting import summary
@@ -336,7 +335,7 @@ def test_training_time():
 def test_every_task_is_counted_where_the_grid_has_its_moves():
     zoo = toy.own_zoo()
     found = summary.label_balance(zoo)
-    assert list(found["task"].unique()) == list(TASKS)
+    assert list(found["task"].unique()) == list(toy.TASKS)
     for (task, noise, verdict), part in found.groupby(["task", "label_noise", "verdict"], dropna=False):
         table = zoo.configurations if np.isnan(noise) else zoo.configurations.query("label_noise == @noise")
         assert part["rows"].item() == (table[task] == verdict).sum()

@@ -23,6 +23,8 @@ from mdbench.tables.zoo import Zoo
 WIDTHS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128)
 BATCHES = (16, 24, 32, 44, 64, 92, 128, 180, 256, 364, 512, 724, 1024)
 FRACTIONS = tuple(range(10, 101, 10))
+#: The tasks that a zoo with the published moves has labels of.
+TASKS = ("optimizer", "width_vs_optimizer", "data_vs_optimizer", "failure_source")
 
 
 def table(noise: float = 0.3, seed: int = 0) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from mdbench.showing import say
-from mdbench.tables import TASKS, Zoo
+from mdbench.tables import Predicted, Zoo, level_text
 from zoo_builder.building import Progress
 from zoo_builder.building import builder as build
 from zoo_builder.reporting import duration, size
@@ -41,10 +41,7 @@ def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
     grid = " × ".join(f"{len(values)} {knob.replace('_', ' ')}" for knob, values in forecast.axes.items())
     lines = [
         ("grid", f"{grid} × {forecast.seeds} seeds"),
-        *(
-            (knob.replace("_", " "), ", ".join(f"{value:g}" for value in values))
-            for knob, values in forecast.axes.items()
-        ),
+        *((knob.replace("_", " "), ", ".join(map(level_text, values))) for knob, values in forecast.axes.items()),
         ("networks", f"{forecast.models:,}, in {forecast.units:,} units of work"),
         ("trained", _FORMS[forecast.form]),
         ("parameters", f"{few:,}" if few == many else f"{few:,} to {many:,}"),
@@ -81,9 +78,7 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
     """Print what has been built."""
     table = zoo.configurations
     labels = {
-        task: {str(verdict): int(count) for verdict, count in table[task].value_counts().items()}
-        for task in TASKS
-        if task in table
+        task: {str(verdict): int(count) for verdict, count in table[task].value_counts().items()} for task in zoo.tasks
     }
     models = int(table["seeds"].sum() + table["diverged_seeds"].sum())
     if as_json:
@@ -94,6 +89,7 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
         ("networks", f"{models:,}, {int(table['diverged_seeds'].sum()):,} diverged"),
         ("configurations", f"{len(table):,}"),
         ("test error", f"{errors.min():.1f} to {errors.max():.1f} %" if len(errors) else "none: all networks diverged"),
+        *([] if zoo.predicted is Predicted.CLASSES else [("what it is", zoo.predicted.error)]),
     ]
     for task, counts in labels.items():
         said = ", ".join(f"{verdict} {count:,}" for verdict, count in counts.items()) or "no verdicts"

@@ -22,7 +22,7 @@ from mdbench import files
 from mdbench.cases import SEEDS, codes, split, taking_part
 from mdbench.errors import MdbenchError, reason
 from mdbench.showing import say
-from mdbench.tables import TASKS, Zoo, find_task, find_zoo, load_zoo
+from mdbench.tables import TASKS, Zoo, find_zoo, load_zoo
 
 PUBLIC: Final = "public"
 LABELS: Final = "labels.fernet"
@@ -97,14 +97,17 @@ def seal(zoo: str | Path, out: Path, name: str, train: str) -> Sealed:
 def _tasks(known: Zoo, hidden: Zoo) -> dict[str, tuple[str, ...]]:
     """Return the tasks that can be learned from one zoo and asked of the other, with their verdicts."""
     tasks, reasons = {}, []
-    for task in TASKS.values():
+    for name, whole in TASKS.items():
+        task = hidden.tasks.get(name, whole)
         try:
             taking_part(known, task)
+            if known.tasks[name].classes != task.classes:
+                raise MdbenchError(f"zoo {known.name} has other verdicts")
             if len(np.unique(taking_part(hidden, task).codes)) < 2:
                 raise MdbenchError("every row has the same verdict")
-            tasks[task.name] = task.classes
+            tasks[name] = task.classes
         except MdbenchError as error:
-            reasons.append(f"{task.name}: {error}")
+            reasons.append(f"{name}: {error}")
     if not tasks:
         raise MdbenchError(f"zoo {hidden.name} cannot be sealed: {'; '.join(reasons)}")
     return tasks
@@ -112,7 +115,8 @@ def _tasks(known: Zoo, hidden: Zoo) -> dict[str, tuple[str, ...]]:
 
 def _labels(hidden: Zoo, order: np.ndarray, sealed: Sealed) -> bytes:
     found = {
-        task: codes(hidden.configurations[task].to_numpy(dtype=object)[order], find_task(task)) for task in sealed.tasks
+        task: codes(hidden.configurations[task].to_numpy(dtype=object)[order], hidden.tasks[task])
+        for task in sealed.tasks
     }
     labels = Labels(
         salt=secrets.token_hex(32),

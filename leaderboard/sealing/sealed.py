@@ -74,7 +74,10 @@ class Sealed(_Strict):
     @model_validator(mode="after")
     def _check(self) -> "Sealed":
         for task, verdicts in self.tasks.items():
-            if task not in TASKS or verdicts != TASKS[task].classes:
+            known = TASKS.get(task)
+            moves = [move for verdict in verdicts for move in known.verdicts.get(verdict, ())] if known else ()
+            here = known.among(moves) if known else None
+            if here is None or verdicts != here.classes:
                 raise ValueError(f"tasks: {task!r} with these verdicts is none of this mdbench")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one stands there twice")
@@ -191,7 +194,9 @@ class Part:
         asked = Zoo(sealed.name, "without labels", self.models, (), provenance)
         posed = {}
         for case in sealed.cases:
-            train = taking_part(known, find_task(case.task))
+            train = taking_part(known, known.tasks.get(case.task, find_task(case.task)))
+            if train.task.classes != sealed.tasks[case.task]:
+                raise MdbenchError(f"zoo {known.name} has other verdicts for {case.task} than {sealed.name}")
             test = Rows(self.models, train.task, np.zeros(len(self.models), dtype=np.int64), 1)
             rows = CaseRows(case, train, test, [draw(train, case, seed) for seed in case.seeds])
             posed[case.name] = Posed(rows, known, asked, (folder, self.folder))

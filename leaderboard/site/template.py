@@ -11,7 +11,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from leaderboard.ranking import Row
-from mdbench.tables import COLUMNS
+from mdbench.tables import COLUMNS, level_text
 
 #: Verdict on an entry → a sign, for eyes that do not see its colour.
 SIGNS: Final = {"verified": "✓", "reproduced within noise": "≈", "self-reported": "○", "rejected": "✕"}
@@ -62,7 +62,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "embedded": embedded,
         "number": lambda value: f"{value:.1f}",
-        "level": lambda value: f"{value:g}",
+        "level": level_text,
         "count": lambda value: f"{value:,}",
         "day": lambda date: f"{date:%Y-%m-%d}",
         "short": lambda digest: digest[:12],

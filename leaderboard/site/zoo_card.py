@@ -7,7 +7,7 @@ import numpy as np
 
 from leaderboard.site.mistakes import ACROSS, DOWN
 from mdbench.cases import Case
-from mdbench.tables import COLUMNS, NONE, TASKS, VISIBLE_FAMILIES, Zoo, decided
+from mdbench.tables import COLUMNS, NONE, VISIBLE_FAMILIES, Zoo, decided
 
 
 def zoo_card(zoo: Zoo, cases: Iterable[Case]) -> dict[str, Any]:
@@ -20,23 +20,20 @@ def zoo_card(zoo: Zoo, cases: Iterable[Case]) -> dict[str, Any]:
     """
     table = zoo.configurations
     shares = []
-    for task in TASKS.values():
-        if task.name in table:
-            labels = table[task.name].dropna()
-            counts = labels.value_counts()
-            known = labels.index[(labels != NONE).to_numpy()]
-            sure = decided(table, task)[known]
-            shares.append(
-                {
-                    "task": task,
-                    "rows": len(known),
-                    "none": int(counts.get(NONE, 0)),
-                    "shares": [
-                        (verdict, 100 * counts.get(verdict, 0) / max(len(known), 1)) for verdict in task.classes
-                    ],
-                    "decided": 100 * float(sure.mean()) if f"{task.name}_margin_se" in table and len(known) else None,
-                }
-            )
+    for task in zoo.tasks.values():
+        labels = table[task.name].dropna()
+        counts = labels.value_counts()
+        known = labels.index[(labels != NONE).to_numpy()]
+        sure = decided(table, task)[known]
+        shares.append(
+            {
+                "task": task,
+                "rows": len(known),
+                "none": int(counts.get(NONE, 0)),
+                "shares": [(verdict, 100 * counts.get(verdict, 0) / max(len(known), 1)) for verdict in task.classes],
+                "decided": 100 * float(sure.mean()) if f"{task.name}_margin_se" in table and len(known) else None,
+            }
+        )
     return {
         "zoo": zoo,
         "levels": {knob: zoo.levels(knob) for knob in zoo.knobs},
@@ -60,8 +57,8 @@ def _phase(zoo: Zoo) -> dict[str, Any] | None:
     if DOWN not in zoo.knobs or ACROSS not in zoo.knobs:
         return None
     table = zoo.configurations
-    tasks = [task for task in TASKS if task in table]
-    classes = list(dict.fromkeys([c for task in tasks for c in TASKS[task].classes] + [NONE]))
+    tasks = list(zoo.tasks)
+    classes = list(dict.fromkeys([verdict for task in zoo.tasks.values() for verdict in task.classes] + [NONE]))
     return {
         "down": DOWN,
         "across": ACROSS,

@@ -31,12 +31,18 @@ def own_cases(zoo: Zoo) -> list[Case]:
     """
     cases: list[Case] = []
     reasons = []
-    for task in TASKS.values():
-        for scenario, how in _scenarios(zoo).items():
+    scenarios = _scenarios(zoo)
+    for task in zoo.tasks.values():
+        for scenario, how in scenarios.items():
             try:
                 cases += _sweep(zoo, task, scenario, how).cases()
             except MdbenchError as error:
                 reasons.append(f"{task.name}/{scenario}: {error}")
+    there = {move.name for move in zoo.moves}
+    for task in TASKS.values():
+        lacking = [move for move in task.moves if move not in there]
+        if task.name not in zoo.tasks and not task.wide:
+            reasons.append(f"{task.name}: there are no labels, for the zoo has no move {lacking[0]!r}")
     if not cases:
         raise MdbenchError(f"zoo {zoo.name} makes no cases of its own: {'; '.join(reasons)}")
     return cases
@@ -57,9 +63,6 @@ def _scenarios(zoo: Zoo) -> dict[str, dict[str, Any]]:
 
 
 def _sweep(zoo: Zoo, task: Task, scenario: str, how: dict[str, Any]) -> Sweep:
-    lacking = [move for move in task.moves if move not in {turn.name for turn in zoo.moves}]
-    if lacking:
-        raise MdbenchError(f"there are no labels, for the zoo has no move {lacking[0]!r}")
     rows = taking_part(zoo, task, tuple(how.get("train_keep", {}).items()))
     if len(np.unique(rows.codes)) < 2:
         raise MdbenchError(f"every row to train on has the verdict {rows.labels[0]!r}")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from mdbench.cases.cases import Case, Range
 from mdbench.errors import MdbenchError
-from mdbench.tables import NONE, Task, Zoo, find_task
+from mdbench.tables import NONE, Task, Zoo, find_task, kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...] = (), 
     Raises
     ------
     MdbenchError
-        The zoo lacks the task's label or a knob to keep by, or no row is left.
+        The zoo lacks the task's label or a knob to keep by, the knob has no order, or no row is left.
     """
     table = zoo.configurations
     for need in (task.name, *also, *(knob for knob, _ in keep)):
@@ -104,10 +104,17 @@ def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...] = (), 
     for label in (task.name, *also):
         chosen &= table[label].notna() & (table[label] != NONE)
     for knob, values in keep:
-        chosen &= values.holds(table[knob])
+        chosen &= values.holds(_ordered(knob, table))
     if not chosen.any():
         raise MdbenchError(f"no row of zoo {zoo.name} takes part")
     return Rows(table[chosen], task, zoo.cells[chosen].to_numpy(), int(zoo.cells.max()) + 1)
+
+
+def _ordered(knob: str, table: pd.DataFrame) -> "pd.Series[float]":
+    """Return the values of a knob, which must be numbers to be compared."""
+    if kind(knob) == "text":
+        raise MdbenchError(f"the values of {knob!r} are names without an order: no range of them can be kept or drawn")
+    return table[knob]
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +174,13 @@ def draw(rows: Rows, case: Case, seed: int) -> np.ndarray:
     Raises
     ------
     MdbenchError
-        A knob is missing, there are fewer cells or levels than the budget, or no row is drawn.
+        A knob is missing or has no order, there are fewer cells or levels than the budget, or no row is drawn.
     """
     for knob in case.knobs:
         if knob not in rows.table:
             raise MdbenchError(f"case {case.name}: the train zoo has no column {knob!r}")
     if case.sample == "limit":
-        chosen = rows.table[case.knobs[0]].to_numpy() <= case.budget
+        chosen = _ordered(case.knobs[0], rows.table).to_numpy() <= case.budget
     else:
         number, count = rows.combinations(case.knobs)
         size = int(case.budget)
@@ -204,9 +211,10 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
     Raises
     ------
     MdbenchError
-        A zoo lacks what the case needs, or the budget is out of its reach.
+        A zoo lacks what the case needs, or the budget is out of its reach; the task has other verdicts in one zoo than in
+        the other.
     """
-    task = find_task(case.task)
+    task = test.tasks.get(case.task, find_task(case.task))
     try:
         may_train, asked = (
             taking_part(zoo, task, (*case.keep.items(), *side.items()), case.also)
@@ -214,6 +222,12 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
         )
     except MdbenchError as error:
         raise MdbenchError(f"case {case.name}: {error}") from error
+    learned = train.tasks[task.name].classes
+    if learned != task.classes:
+        raise MdbenchError(
+            f"case {case.name}: {task.name} has the verdicts {', '.join(task.classes)} in zoo {test.name}, but "
+            f"{', '.join(learned)} in zoo {train.name}; both zoos must offer the same moves"
+        )
     samples = [draw(may_train, case, seed) for seed in case.seeds]
     if case.held_out:
         # The same rows for every seed, so that seeds and methods are compared on one table.

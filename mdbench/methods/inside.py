@@ -283,7 +283,9 @@ def _question(order: dict[str, Any], train: bytes, test: bytes) -> Any:
         return np.array([table[column].to_numpy() for column in columns]).reshape(len(columns), len(table)).T
 
     labels = np.array(learned["label"].to_pylist(), dtype=object)
-    return Question(find_task(order["task"]), columns, matrix(learned), labels, matrix(asked), order["seed"])
+    task = find_task(order["task"]).among(order["moves"])
+    assert task is not None  # for these are its own moves
+    return Question(task, columns, matrix(learned), labels, matrix(asked), order["seed"])
 
 
 if __name__ == "__main__":

@@ -183,7 +183,8 @@ class Sandbox:
         return answer(order.method, order.rows, solved)
 
     def _solved(self, source: "_Source", question: Question, until: float) -> Reply:
-        order = {"task": question.task.name, "columns": question.columns, "seed": question.seed}
+        task = question.task
+        order = {"task": task.name, "moves": task.moves, "columns": question.columns, "seed": question.seed}
         train = _stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())})
         test = _stream(question.columns, question.test, {"row": pa.array(range(len(question.test)), pa.int32())})
         head, body = self._question(source, order, train, test, until - time.monotonic())

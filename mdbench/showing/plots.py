@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError
 from mdbench.scoring import CaseRecord, Difference, Result
-from mdbench.tables import COLUMNS, NONE, TASKS, Family, Zoo
+from mdbench.tables import COLUMNS, NONE, Family, Task, Zoo, kind, level_text
 
 FORMATS: Final = (".pdf", ".png", ".svg")
 #: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.
@@ -36,6 +36,9 @@ VERDICT_COLOURS: Final = {
     "optimizer": "#56B4E9",
     "width": "#009E73",
     "data": "#CC79A7",
+    "training_too_short": "#F0E442",
+    "regularization_too_weak": "#D55E00",
+    "regularization_too_strong": "#7A4FA3",
     NONE: "#dddddd",
 }
 #: What a method is given at most, and its colour.
@@ -237,7 +240,7 @@ def phase(zoo: Zoo, column: str) -> Figure:
         figure, axes = plt.subplots(
             1, len(shown), figsize=(3.4 * len(shown) + 1.2, 3.6), sharey=True, squeeze=False, layout="constrained"
         )
-        options, ticks = _colours(table[column], column in TASKS)
+        options, ticks = _colours(table[column], zoo.tasks.get(column))
         for panel, fraction in zip(axes.flat, shown, strict=True):
             part = table if fraction is None else table[table["data_fraction"] == fraction]
             image = _draw_phase(panel, part, column, options, ticks)
@@ -256,7 +259,7 @@ def phase(zoo: Zoo, column: str) -> Figure:
     return figure
 
 
-def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, across: int = 4) -> Figure:
+def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float | str]]], *, across: int = 4) -> Figure:
     """Draw a page of small phase plots over width × batch size, each with its own colours.
 
     Parameters
@@ -285,8 +288,8 @@ def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float]]], *, acros
         differing = [knob for knob in levels[0] if len({at.get(knob) for at in levels}) > 1]
         for place, (panel, (column, at)) in enumerate(zip(axes.flat, panels, strict=False)):
             table = zoo.configurations
-            part = table[(table[list(at)] == pd.Series(at, dtype=float)).all(axis=1)]
-            options, ticks = _colours(part[column], column in TASKS)
+            part = table[(table[list(at)] == pd.Series(at, dtype=object)).all(axis=1)]
+            options, ticks = _colours(part[column], zoo.tasks.get(column))
             image = _draw_phase(panel, part, column, options, ticks, most=8)
             panel.set_facecolor("#f2f2f2")
             panel.set_title("\n".join([_broken(column), *(_said(knob, at[knob]) for knob in differing)]))
@@ -321,9 +324,9 @@ def _broken(column: str) -> str:
     return "\n".join(line.replace(" _", "_") for line in wrap(named.replace("_", " _"), 30))
 
 
-def _said(knob: str, level: float) -> str:
+def _said(knob: str, level: float | str) -> str:
     unit = COLUMNS[knob].unit
-    return f"{knob.replace('_', ' ')} {level:g}{'' if unit == '1' else f' {unit}'}"
+    return f"{knob.replace('_', ' ')} {level_text(level)}{'' if unit in ('1', '') else f' {unit}'}"
 
 
 def _check_phase(zoo: Zoo, column: str) -> None:
@@ -331,6 +334,8 @@ def _check_phase(zoo: Zoo, column: str) -> None:
         raise MdbenchError(f"column {column!r} does not exist; `mdbench columns` lists those that do")
     if column not in zoo.configurations:
         raise MdbenchError(f"zoo {zoo.name} has no column {column!r}; it has {', '.join(zoo.configurations.columns)}")
+    if kind(column) == "text" and column not in zoo.tasks:
+        raise MdbenchError(f"column {column!r} holds texts: a phase plot draws numbers, or the verdicts of a task")
     for knob in ("width", "batch_size"):
         if knob not in zoo.knobs:
             raise MdbenchError(f"zoo {zoo.name} has no knob {knob!r}; a phase plot is drawn over width × batch_size")
@@ -355,10 +360,10 @@ def _draw_phase(
     return image
 
 
-def _colours(values: "pd.Series[Any]", verdicts: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return how to colour values, and, for verdicts, the texts that the colours stand for."""
-    if not verdicts:
+def _colours(values: "pd.Series[Any]", task: Task | None) -> tuple[dict[str, Any], list[str]]:
+    """Return how to colour values, and, for the verdicts of a task, the texts that the colours stand for."""
+    if task is None:
         return {"cmap": "viridis", "vmin": values.min(), "vmax": values.max()}, []
-    classes = [*TASKS[str(values.name)].classes, NONE]
+    classes = [*task.classes, NONE]
     norm = BoundaryNorm(np.arange(len(classes) + 1) - 0.5, len(classes))
     return {"cmap": ListedColormap([VERDICT_COLOURS[verdict] for verdict in classes]), "norm": norm}, classes

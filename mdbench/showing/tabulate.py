@@ -247,7 +247,7 @@ def _seed_noise(found: Evaluated) -> list[str]:
     rows, without = [], []
     for zoo in _zoos(found):
         whole = zoo.configurations
-        tasks = [task for task in TASKS.values() if f"{task.name}_margin_se" in whole]
+        tasks = [task for task in zoo.tasks.values() if f"{task.name}_margin_se" in whole]
         for task in tasks:
             asked = whole[whole[task.name].isin(task.classes)]
             known = asked[asked[f"{task.name}_margin_se"].notna()]

@@ -14,10 +14,12 @@ from .manifest import (
     InputFile as InputFile,
     LAYERS as LAYERS,
     MANIFEST as MANIFEST,
+    TRAJECTORY as TRAJECTORY,
     Provenance as Provenance,
     sha256_of as sha256_of,
     table_digests as table_digests,
 )
+from .predicted import Predicted as Predicted
 from .schema import (
     COLUMNS as COLUMNS,
     Family as Family,
@@ -25,6 +27,9 @@ from .schema import (
     QUANTILE as QUANTILE,
     VISIBLE_FAMILIES as VISIBLE_FAMILIES,
     check_visible as check_visible,
+    kind as kind,
+    knob_column as knob_column,
+    level_text as level_text,
 )
 from .tasks import NONE as NONE, TASKS as TASKS, Task as Task, find_task as find_task
 from .zoo import Zoo as Zoo, write_tables as write_tables

@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 
 from mdbench.errors import MdbenchError
-from mdbench.tables.schema import COLUMNS, Family
+from mdbench.tables.schema import COLUMNS, Family, kind
 
 _DERIVED = (Family.RFI, Family.LABEL)
 
 
 def checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
-    """Return a table with its measurements as floats, and without what is computed from them."""
+    """Return a table with its measurements as floats, and without what is computed from them.
+
+    Whole numbers stay what they are, and so do texts: the names that a knob may have for values.
+    """
     table = table.drop(columns=[c for c in table.columns if c in COLUMNS and _is_derived(c)])
     unknown = [str(column) for column in table.columns if column not in COLUMNS]
     if unknown:
@@ -23,10 +26,14 @@ def checked(where: str, table: pd.DataFrame, needed: Sequence[str]) -> pd.DataFr
     if table.empty:
         raise MdbenchError(f"{where}: the table has no rows")
     kinds = table.dtypes
-    measured = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
-    for column in measured:
-        if not pd.api.types.is_numeric_dtype(kinds[column]) or pd.api.types.is_bool_dtype(kinds[column]):
+    known = [column for column in table.columns if COLUMNS[column].family is not Family.ID]
+    for column in known:
+        if kind(column) == "text":
+            if not table[column].map(lambda value: isinstance(value, str) and bool(value)).all():
+                raise MdbenchError(f"{where}: column {column!r} is not text in every row")
+        elif not pd.api.types.is_numeric_dtype(kinds[column]) or pd.api.types.is_bool_dtype(kinds[column]):
             raise MdbenchError(f"{where}: column {column!r} is not numeric")
+    measured = [column for column in known if kind(column) == "number"]
     # As one block: pandas takes a millisecond for every column that is converted alone.
     numbers = table[measured].to_numpy(dtype=float, na_value=np.nan)
     return pd.concat([table.drop(columns=measured), pd.DataFrame(numbers, index=table.index, columns=measured)], axis=1)
@@ -72,14 +79,20 @@ def checked_checkpoints(where: str, table: pd.DataFrame, grid: pd.DataFrame, mea
     return table
 
 
-def checked_layers(where: str, table: pd.DataFrame, checkpoints: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the table of layers, whose networks the table of networks must have."""
-    table = checked(where, table, ("checkpoint", "layer")).reset_index(drop=True)
+def checked_layers(
+    where: str, table: pd.DataFrame, checkpoints: pd.DataFrame | None, *, steps: bool = False
+) -> pd.DataFrame:
+    """Return the table of layers, or, with steps, of a trajectory, whose networks the table of networks must have."""
+    names = ["checkpoint", *(["step"] if steps else []), "layer"]
+    table = checked(where, table, names).reset_index(drop=True)
+    if steps and (not pd.api.types.is_integer_dtype(table["step"]) or (table["step"] < 0).any()):
+        raise MdbenchError(f"{where}: column 'step' must be whole numbers from 0 up")
     unknown = table["checkpoint"][~table["checkpoint"].isin([] if checkpoints is None else checkpoints.index)]
     if len(unknown):
         raise MdbenchError(f"{where}: {unknown.iloc[0]!r} is a network that the zoo does not have")
-    twice = table[table.duplicated(subset=["checkpoint", "layer"])]
+    twice = table[table.duplicated(subset=names)]
     if len(twice):
-        name, layer = twice[["checkpoint", "layer"]].iloc[0]
-        raise MdbenchError(f"{where}: layer {layer!r} of {name!r} stands there twice")
+        name, *step, layer = twice[names].iloc[0]
+        at = f" at step {step[0]}" if steps else ""
+        raise MdbenchError(f"{where}: layer {layer!r} of {name!r}{at} stands there twice")
     return table[[known for known in COLUMNS if known in table.columns]]

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from mdbench.tables.tasks import NONE, TASKS, Task
+from mdbench.tables.tasks import NONE, Task, offered_tasks
 
 #: A margin of at most so many standard errors may be chance.
 SEED_NOISE: Final = 2
@@ -24,8 +24,9 @@ class Move:
 
     Attributes
     ----------
-    name : what the move does: ``temperature_up``, ``temperature_down``, ``width``, ``data``. Knobs that do the same
-        (batch size and learning rate both set the temperature) share a name.
+    name : what the move does: ``temperature_up``, ``temperature_down``, ``width``, ``data``, ``longer``,
+        ``regularization_up``, ``regularization_down``. Knobs that do the same (batch size and learning rate both set the
+        temperature) share a name.
     knob : the column that is turned.
     step : whether the knob grows or shrinks.
     """
@@ -45,7 +46,7 @@ def order_along(grid: pd.DataFrame, move: Move) -> tuple[np.ndarray, np.ndarray]
 
     Parameters
     ----------
-    grid : one row a point, one numeric column a knob, shape (n, knobs).
+    grid : one row a point, one column a knob, shape (n, knobs); numbers, or names in a knob that no move turns.
     move : the move to follow.
 
     Returns
@@ -63,7 +64,7 @@ def reach(grid: pd.DataFrame, accuracy: pd.Series, moves: Iterable[Move]) -> np.
 
     Parameters
     ----------
-    grid : one row a point, one numeric column a knob, no point twice; points may be missing.
+    grid : one row a point, one column a knob, no point twice; points may be missing.
     accuracy : test accuracy in %, same index as `grid`; NaN where it is not known.
     moves : one move, or several knobs that do the same: the best of them counts.
 
@@ -152,9 +153,9 @@ def derive(
 
     Parameters
     ----------
-    grid : one row a point, one numeric column a knob.
+    grid : one row a point, one column a knob.
     test_error : test error in %, same index.
-    moves : what can be turned. A task whose moves are not all there gets no label.
+    moves : what can be turned. Tasks that these moves do not support get no label, see `Task.among`.
     by_seed : test errors in %, same index, one column a seed, NaN where there is none; shape (n, seeds).
 
     Returns
@@ -168,7 +169,7 @@ def derive(
     names = dict.fromkeys(move.name for move in moves)
     reached = {name: reach(grid, accuracy, [m for m in moves if m.name == name]) for name in names}
     rfi = pd.DataFrame({name: own[at] - own for name, at in reached.items()}, index=grid.index)
-    tasks = [task for task in TASKS.values() if set(task.moves) <= set(names)]
+    tasks = offered_tasks(names).values()
     derived = rfi.add_prefix("rfi_")
     for task in tasks:
         derived[task.name], derived[f"{task.name}_margin"] = label(rfi, task)

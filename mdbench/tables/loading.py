@@ -17,6 +17,7 @@ from mdbench.tables.manifest import (
     CONFIGURATIONS,
     LAYERS,
     MANIFEST,
+    TRAJECTORY,
     read_manifest,
     sha256_of,
     table_digests,
@@ -82,7 +83,7 @@ def load_zoo(name_or_path: str | os.PathLike[str], *, layers: bool = True) -> Zo
     Parameters
     ----------
     name_or_path : see `find_zoo`.
-    layers : whether to read the table of layers too, which no case asks about.
+    layers : whether to read the tables of layers and trajectory too, which no case asks about.
 
     Raises
     ------
@@ -92,10 +93,26 @@ def load_zoo(name_or_path: str | os.PathLike[str], *, layers: bool = True) -> Zo
     folder = find_zoo(name_or_path)
     manifest = read_manifest(folder)
     table = read_table(folder / CONFIGURATIONS, manifest.sha256, manifest.rows)
-    wanted = ((CHECKPOINTS, manifest.checkpoints_sha256), (LAYERS, manifest.layers_sha256 if layers else None))
-    of_networks, of_layers = (read_table(folder / name, known) if known is not None else None for name, known in wanted)
+    wanted = (
+        (CHECKPOINTS, manifest.checkpoints_sha256),
+        (LAYERS, manifest.layers_sha256 if layers else None),
+        (TRAJECTORY, manifest.trajectory_sha256 if layers else None),
+    )
+    of_networks, of_layers, of_steps = (
+        read_table(folder / name, known) if known is not None else None for name, known in wanted
+    )
     moves = [Move(move.name, move.knob, move.step) for move in manifest.moves]
-    return Zoo.from_table(manifest.name, manifest.title, table, moves, manifest.provenance, of_networks, of_layers)
+    return Zoo.from_table(
+        manifest.name,
+        manifest.title,
+        table,
+        moves,
+        manifest.provenance,
+        of_networks,
+        of_layers,
+        predicted=manifest.predicted,
+        trajectory=of_steps,
+    )
 
 
 def load_checkpoints(folder: Path) -> pd.DataFrame:

@@ -7,12 +7,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench.errors import MdbenchError, reason
+from mdbench.tables.predicted import Predicted
 
 MANIFEST = "zoo.json"
 CONFIGURATIONS = "configurations.parquet"
 CHECKPOINTS = "checkpoints.parquet"
 LAYERS = "layers.parquet"
+TRAJECTORY = "trajectory.parquet"
 FORMAT = 1
+#: Fields that came later than the format.
+_LATE = ("predicted", "trajectory_sha256")
 
 
 class _Strict(BaseModel):
@@ -52,7 +56,9 @@ class Manifest(_Strict):
     format : of the file; a larger one is newer.
     name, title, moves, provenance : see `mdbench.tables.Zoo`.
     rows : configurations.
-    sha256, checkpoints_sha256, layers_sha256 : digests of the tables; None of one that the zoo does not have.
+    predicted : see `mdbench.tables.Zoo`; left out where it is a class an example.
+    sha256, checkpoints_sha256, layers_sha256, trajectory_sha256 : digests of the tables; None of one that the zoo does not
+        have.
     """
 
     format: int
@@ -64,6 +70,13 @@ class Manifest(_Strict):
     checkpoints_sha256: str | None = None
     layers_sha256: str | None = None
     provenance: Provenance
+    predicted: Predicted = Predicted.CLASSES
+    trajectory_sha256: str | None = None
+
+    def written(self) -> bytes:
+        """Return the file. What zoos had not always is left out where it says nothing, so that theirs stay as they are."""
+        late = {name for name in _LATE if getattr(self, name) == type(self).model_fields[name].default}
+        return (self.model_dump_json(indent=2, exclude=late) + "\n").encode()
 
 
 def sha256_of(path: Path) -> str:
@@ -94,5 +107,10 @@ def read_manifest(folder: Path) -> Manifest:
 def table_digests(folder: Path) -> dict[str, str]:
     """Return what ``zoo.json`` says of the zoo's other files: name → SHA-256; raises as `load_zoo` does."""
     manifest = read_manifest(folder)
-    known = {CONFIGURATIONS: manifest.sha256, CHECKPOINTS: manifest.checkpoints_sha256, LAYERS: manifest.layers_sha256}
+    known = {
+        CONFIGURATIONS: manifest.sha256,
+        CHECKPOINTS: manifest.checkpoints_sha256,
+        LAYERS: manifest.layers_sha256,
+        TRAJECTORY: manifest.trajectory_sha256,
+    }
     return {name: sha256 for name, sha256 in known.items() if sha256 is not None}

@@ -1,8 +1,8 @@
 """A zoo: a grid of trained networks as a table, with its labels and where it comes from.
 
 On disk a zoo is a folder: ``zoo.json`` (name, moves, provenance, digests), ``configurations.parquet``, one row a grid point,
-and, where the single networks are known, ``checkpoints.parquet``, one row a network, and ``layers.parquet``, one row a layer
-of a network.
+and, where the single networks are known, ``checkpoints.parquet``, one row a network, ``layers.parquet``, one row a layer
+of a network, and ``trajectory.parquet``, one row a layer of a network at a step of its training.
 """
 
 import hashlib
@@ -28,12 +28,15 @@ from mdbench.tables.manifest import (
     FORMAT,
     LAYERS,
     MANIFEST,
+    TRAJECTORY,
     Manifest,
     MoveRecord,
     Provenance,
 )
+from mdbench.tables.predicted import Predicted
 from mdbench.tables.quantiles import quantiles
-from mdbench.tables.schema import COLUMNS, Family, kind
+from mdbench.tables.schema import COLUMNS, Family, kind, level_text
+from mdbench.tables.tasks import Task, offered_tasks
 
 _ARROW = {"number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_(), "text": pa.string()}
 
@@ -53,6 +56,9 @@ class Zoo:
     checkpoints : one row a network, indexed by ``checkpoint``: the ``configuration`` and the ``seed`` that it was trained
         with, and what was measured of it alone; None where only means are known.
     layers : one row a layer of a network: ``checkpoint``, ``layer``, and what was measured of it; None where nothing was.
+    predicted : what the networks predict, which says what ``test_error`` and the other errors and losses are.
+    trajectory : one row a layer of a network at a step that was kept of its training: ``checkpoint``, ``step``, ``layer``,
+        and what was measured of it; None where no steps were kept.
     """
 
     name: str
@@ -62,6 +68,8 @@ class Zoo:
     provenance: Provenance
     checkpoints: pd.DataFrame | None = None
     layers: pd.DataFrame | None = None
+    predicted: Predicted = Predicted.CLASSES
+    trajectory: pd.DataFrame | None = None
 
     @classmethod
     def from_table(
@@ -73,38 +81,53 @@ class Zoo:
         provenance: Provenance,
         checkpoints: pd.DataFrame | None = None,
         layers: pd.DataFrame | None = None,
+        predicted: Predicted = Predicted.CLASSES,
+        trajectory: pd.DataFrame | None = None,
     ) -> "Zoo":
         """Check a table of measurements and label it.
 
         Parameters
         ----------
-        name, title, moves, provenance : see the class.
+        name, title, moves, provenance, predicted : see the class.
         table : one row a grid point: the knobs, ``test_error``, and any other measured columns of the schema. RFI and
             label columns and quantiles, if there are any, are dropped and computed anew. ``configuration`` is made where it
             is missing.
         checkpoints : one row a network: ``checkpoint``, ``configuration``, ``seed``, ``test_error``, NaN where it could not
             be measured, and any other columns of the schema. The labels then have standard errors.
         layers : one row a layer of one of these networks: ``checkpoint``, ``layer``, and any other columns of the schema.
+        trajectory : the same for every step that was kept: ``checkpoint``, ``step``, ``layer``, and any other columns.
 
         Raises
         ------
         MdbenchError
-            A column is missing, unknown, not numeric, or NaN in a knob; a grid point stands there twice; no rows; the
-            checkpoints do not fit the configurations or contradict them, or the layers the checkpoints.
+            A column is missing, unknown, not numeric, or NaN in a knob; a move turns a knob without an order; a grid point
+            stands there twice; no rows; the checkpoints do not fit the configurations or contradict them, or the layers the
+            checkpoints.
         """
         table = checked(f"zoo {name}", table, ("test_error", *(move.knob for move in moves)))
         knobs = [column for column in map(str, table.columns) if COLUMNS[column].family is Family.KNOB]
         for knob in knobs:
-            bad = np.flatnonzero(~np.isfinite(table[knob].to_numpy()))
+            if kind(knob) == "text":
+                continue
+            bad = np.flatnonzero(~np.isfinite(table[knob].to_numpy(dtype=float, na_value=np.nan)))
             if len(bad):
                 raise MdbenchError(f"zoo {name}: row {bad[0] + 1}: knob {knob!r} has no finite value")
+            if kind(knob) == "whole":
+                if (table[knob] % 1 != 0).any():
+                    raise MdbenchError(f"zoo {name}: knob {knob!r} has values that are not whole")
+                table = table.astype({knob: np.int64})
+        for move in moves:
+            if kind(move.knob) == "text":
+                raise MdbenchError(
+                    f"zoo {name}: move {move.name!r} turns {move.knob!r}, whose values are names without an order"
+                )
         twice = table.duplicated(subset=knobs, keep=False)
         if twice.any():
             first = table.loc[twice, knobs].iloc[0]
-            where = ", ".join(f"{knob} {value:g}" for knob, value in first.items())
+            where = ", ".join(f"{knob} {level_text(value)}" for knob, value in first.items())
             raise MdbenchError(f"zoo {name}: grid point ({where}) stands there {_times(table, knobs, first)} times")
         if "configuration" not in table.columns:
-            texts = [[f"{knob}={value:g}" for value in table[knob]] for knob in knobs]
+            texts = [[f"{knob}={level_text(value)}" for value in table[knob]] for knob in knobs]
             table = table.assign(configuration=["/".join(parts) for parts in zip(*texts, strict=True)])
         table = named(f"zoo {name}", table, "configuration")
         by_seed = None
@@ -116,13 +139,20 @@ class Zoo:
         derived = derive(table[knobs], table["test_error"], moves, by_seed)
         if layers is not None:
             layers = checked_layers(f"zoo {name}: layers", layers, checkpoints)
+        if trajectory is not None:
+            trajectory = checked_layers(f"zoo {name}: trajectory", trajectory, checkpoints, steps=True)
         whole = pd.concat([table, quantiles(table), derived], axis=1)
-        return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers)
+        return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers, predicted, trajectory)
 
     @property
     def knobs(self) -> list[str]:
         """The axes of the grid."""
         return [column for column in map(str, self.configurations) if COLUMNS[column].family is Family.KNOB]
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks that the zoo has labels of, name → task with the verdicts that it has here; see `Task.among`."""
+        return offered_tasks(move.name for move in self.moves)
 
     @property
     def cell_knobs(self) -> list[str]:
@@ -137,15 +167,17 @@ class Zoo:
         number = table.groupby(self.cell_knobs, sort=True).ngroup() if self.cell_knobs else range(len(table))
         return pd.Series(number, index=table.index)
 
-    def levels(self, knob: str) -> list[float]:
-        """Return the values of a knob, ascending."""
+    def levels(self, knob: str) -> list[Any]:
+        """Return the values of a knob, ascending: numbers, or names in the order of the alphabet."""
         return sorted(self.configurations[knob].unique().tolist())
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the zoo says: its moves, its column names, its identifiers and its values."""
+        """SHA-256 of what the zoo says: its moves, what it predicts, its column names, its identifiers and its values."""
         table = self.configurations
         said = hashlib.sha256(repr((self.name, self.moves, list(table.columns))).encode())
+        if self.predicted is not Predicted.CLASSES:
+            said.update(self.predicted.encode())
         said.update("\0".join(table.index).encode())
         for column in table:
             values = table[column]
@@ -169,7 +201,7 @@ class Zoo:
         others = sorted(
             path.name
             for path in folder.glob("[!.]*")
-            if path.name not in (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS)
+            if path.name not in (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS, TRAJECTORY)
         )
         if others:
             raise MdbenchError(
@@ -213,7 +245,7 @@ def write_tables(zoo: Zoo, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tables = _files(zoo)
         files.replace({folder / name: content for name, content in tables.items()})
-        for name in (CHECKPOINTS, LAYERS):
+        for name in (CHECKPOINTS, LAYERS, TRAJECTORY):
             if name not in tables:
                 (folder / name).unlink(missing_ok=True)
 
@@ -239,9 +271,11 @@ def _files(zoo: Zoo) -> dict[str, bytes]:
         sha256=digests[CONFIGURATIONS],
         checkpoints_sha256=digests.get(CHECKPOINTS),
         layers_sha256=digests.get(LAYERS),
+        trajectory_sha256=digests.get(TRAJECTORY),
         provenance=zoo.provenance,
+        predicted=zoo.predicted,
     )
-    return {**tables, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}
+    return {**tables, MANIFEST: manifest.written()}
 
 
 def arrow_tables(zoo: Zoo) -> dict[str, pa.Table]:
@@ -255,6 +289,8 @@ def arrow_tables(zoo: Zoo) -> dict[str, pa.Table]:
         tables[CHECKPOINTS] = _arrow(zoo.checkpoints.reset_index(), pa.float32())
     if zoo.layers is not None:
         tables[LAYERS] = _arrow(zoo.layers, pa.float32())
+    if zoo.trajectory is not None:
+        tables[TRAJECTORY] = _arrow(zoo.trajectory, pa.float32())
     return tables
 
 

@@ -18,7 +18,7 @@ from zoo_builder.building.executors import OpenExecutor, carry_out
 from zoo_builder.building.plan import LIMITS, Plan, Unit, estimate, plan
 from zoo_builder.building.progress import Progress
 from zoo_builder.building.store import LANDSCAPE, SPEC, Manifest, Store
-from zoo_builder.building.tables import assemble
+from zoo_builder.building.tables import assemble, predicted_of
 from zoo_builder.building.units import writing
 from zoo_builder.building.work import Order, do
 from zoo_builder.specification import Material, ZooSpec, read_spec
@@ -80,7 +80,7 @@ def build(
             store.check(unit.key)
         for report in _train(store, whole, manifest, there, open_executor):
             progress(report)
-        return _finish(store, spec, whole)
+        return _finish(store, spec, whole, material)
 
 
 def _train(
@@ -120,10 +120,11 @@ def _progress(whole: Plan, done: Mapping[str, Unit], there: Sequence[Unit], seco
     )
 
 
-def _finish(store: Store, spec: ZooSpec, whole: Plan) -> Zoo:
+def _finish(store: Store, spec: ZooSpec, whole: Plan, material: Material) -> Zoo:
     """Write the zoo's tables and return the zoo."""
     table = store.rows([unit.key for unit in whole.units])
-    zoo = assemble(spec, table, sha256_of(store.folder / SPEC), store.manifest().made_by)
+    predicted = predicted_of(material.first.dataset)
+    zoo = assemble(spec, table, sha256_of(store.folder / SPEC), store.manifest().made_by, predicted)
     if (store.folder / LANDSCAPE).is_dir():
         # It imports all families, which a build has no use for.
         from zoo_builder.building.measured import with_measurements

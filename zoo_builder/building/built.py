@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mdbench.errors import MdbenchError, reason
 from mdbench.tables import Zoo, sha256_of
 from zoo_builder.building.store import SPEC, Store
-from zoo_builder.building.tables import assemble, digest_of
+from zoo_builder.building.tables import assemble, digest_of, predicted_of
 from zoo_builder.building.work import material_of
 from zoo_builder.specification import Material, Network, ZooSpec, initialised, read_spec
 
@@ -60,7 +60,8 @@ class Built:
         material = Material.of_spec(spec)
         if material.digest != manifest.data_sha256:
             raise MdbenchError(f"{spec.dataset.name!r} holds other data than the networks in {folder} were trained on")
-        zoo = assemble(spec, store.rows(list(manifest.units)), sha256_of(store.folder / SPEC), manifest.made_by)
+        rows, predicted = store.rows(list(manifest.units)), predicted_of(material.first.dataset)
+        zoo = assemble(spec, rows, sha256_of(store.folder / SPEC), manifest.made_by, predicted)
         return cls(store, spec, material, zoo)
 
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from mdbench.tables import CHECKPOINTS, COLUMNS, CONFIGURATIONS, LAYERS, Family
+from mdbench.tables import CHECKPOINTS, COLUMNS, CONFIGURATIONS, LAYERS, TRAJECTORY, Family
 from zoo_builder.building.pairs import SINGLE, Difference, compared_columns, side_by_side
 from zoo_builder.building.tolerance import by_tolerance
 
@@ -135,8 +135,11 @@ def _of(tables: Mapping[str, pd.DataFrame], some: Sequence[str]) -> dict[str, pd
     networks = tables[CHECKPOINTS]
     networks = networks[networks["configuration"].isin(some)]
     own = {CONFIGURATIONS: tables[CONFIGURATIONS].loc[list(some)], CHECKPOINTS: networks}
-    if LAYERS in tables:
-        own[LAYERS] = tables[LAYERS][tables[LAYERS]["checkpoint"].isin(networks.index)]
+    own |= {
+        name: tables[name][tables[name]["checkpoint"].isin(networks.index)]
+        for name in (LAYERS, TRAJECTORY)
+        if name in tables
+    }
     return own
 
 

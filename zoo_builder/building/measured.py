@@ -76,6 +76,8 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
         zoo.provenance,
         checkpoints=checkpoints.reset_index(),
         layers=whole if len(whole) else None,
+        predicted=zoo.predicted,
+        trajectory=zoo.trajectory,
     )
 
 

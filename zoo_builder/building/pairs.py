@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mdbench.tables import CHECKPOINTS, COLUMNS, CONFIGURATIONS, LAYERS, Family, table_digests
+from mdbench.tables import CHECKPOINTS, COLUMNS, CONFIGURATIONS, LAYERS, TRAJECTORY, Family, table_digests
 from zoo_builder.building.tables import MEASURED
 from zoo_builder.landscape import FAMILIES
 
@@ -20,7 +20,12 @@ LAST_BITS: Final = 1e-12
 SINGLE: Final = 1e-6
 
 #: File → the columns that name its rows.
-_ROWS: Final = {CONFIGURATIONS: ["configuration"], CHECKPOINTS: ["checkpoint"], LAYERS: ["checkpoint", "layer"]}
+_ROWS: Final = {
+    CONFIGURATIONS: ["configuration"],
+    CHECKPOINTS: ["checkpoint"],
+    LAYERS: ["checkpoint", "layer"],
+    TRAJECTORY: ["checkpoint", "step", "layer"],
+}
 #: The record of the runs, as far as it does not depend on rounding.
 _FIXED: Final = ("configuration", "seed", "steps", "matrix_rows", "matrix_columns")
 #: Columns that come with a family, and are none of its metrics.
@@ -137,7 +142,7 @@ def side_by_side(
         owners = rows.to_series()
         if name == CHECKPOINTS:
             owners = before["configuration"].reindex(rows)
-        elif name == LAYERS:
+        elif name in (LAYERS, TRAJECTORY):
             checkpoints = pd.concat([before["checkpoint"], after["checkpoint"]])
             owners = checkpoints[~checkpoints.index.duplicated()].reindex(rows).map(networks["configuration"])
         for column in compared_columns(before, families):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from torch import Tensor
 
-from mdbench.tables import InputFile, Provenance, Zoo
-from zoo_builder.specification import Trained, ZooSpec, configuration_name
+from mdbench.tables import InputFile, Predicted, Provenance, Zoo, knob_column
+from zoo_builder.specification import Dataset, Trained, ZooSpec, configuration_name
 
 #: What is measured on every network.
 MEASURED = ("train_error", "train_loss", "test_error", "test_loss", "generalization_gap")
@@ -36,7 +36,7 @@ def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
                 "checkpoint": network.name,
                 "configuration": network.configuration,
                 "epochs": float(network.how.epochs),
-                **network.point,
+                **{knob_column(knob): value for knob, value in network.point.items()},
                 "seed": network.seed,
                 "data_amount": float(network.examples),
                 "parameter_count": float(one.parameters),
@@ -52,7 +52,19 @@ def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
     return pd.DataFrame(every).astype(kinds)
 
 
-def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str, made_by: str) -> Zoo:
+def predicted_of(dataset: Dataset) -> Predicted:
+    """Return what networks of a data set predict."""
+    solved = dataset.kind == "values" and dataset.baseline == "zero"
+    return Predicted.SOLUTION if solved else Predicted(dataset.kind)
+
+
+def assemble(
+    spec: ZooSpec,
+    table: pd.DataFrame,
+    spec_sha256: str,
+    made_by: str,
+    predicted: Predicted = Predicted.CLASSES,
+) -> Zoo:
     """Return the zoo that these networks are.
 
     Parameters
@@ -61,11 +73,12 @@ def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str, made_by: str)
     table : one row a network, as from `rows`, with column ``shard``.
     spec_sha256 : digest of the specification's file.
     made_by : what trained them.
+    predicted : what they predict.
     """
     order = {configuration_name(point): at for at, point in enumerate(spec.points())}
     table = table.assign(_at=table["configuration"].map(order)).sort_values(["_at", "seed"], ignore_index=True)
     checkpoints = table.drop(columns=["_at", "seconds"])
-    knobs = [axis.knob for axis in spec.axes]
+    knobs = [knob_column(axis.knob) for axis in spec.axes]
     by_point = checkpoints.groupby("configuration", sort=False)
     configurations = by_point[[*knobs, "data_amount", "parameter_count"]].first()
     configurations["seeds"] = by_point["test_error"].count()
@@ -86,4 +99,5 @@ def assemble(spec: ZooSpec, table: pd.DataFrame, spec_sha256: str, made_by: str)
         spec.moves,
         provenance,
         checkpoints=checkpoints,
+        predicted=predicted,
     )

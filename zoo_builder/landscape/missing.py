@@ -12,6 +12,8 @@ NOT_CLASSES = "the loss is not the cross-entropy of classes"
 NO_TEST = "there are no test data"
 NOT_KNOWN_WRONG = "nobody knows which labels are wrong"
 ALONE = "there is one network, and no other to compare it with"
+NOT_TOKENS = "the network does not say which token is next"
+NO_SECRETS = "no secrets were planted among the training data"
 NOT_FINITE = "outputs are not finite"
 
 #: Why a column is missing, of what it needs.
@@ -20,6 +22,8 @@ WITHOUT: Final = {
     Need.TEST: NO_TEST,
     Need.WRONG: NOT_KNOWN_WRONG,
     Need.SEEDS: ALONE,
+    Need.TOKENS: NOT_TOKENS,
+    Need.SECRETS: NO_SECRETS,
 }
 
 

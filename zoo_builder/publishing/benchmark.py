@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from mdbench.cases import Case, CaseRows, all_cases, load_cases, own_cases, split
 from mdbench.errors import MdbenchError
-from mdbench.tables import TASKS, Zoo
+from mdbench.tables import Zoo
 from zoo_builder.publishing.card import split_name
 
 _TEXTS = pa.list_(pa.string())
@@ -75,8 +75,8 @@ def cases_table(cases: Iterable[CaseRows]) -> pa.Table:
             "sweep": case.sweep,
             "core": case.name in core,
             "task": case.task,
-            "question": TASKS[case.task].question,
-            "classes": list(TASKS[case.task].classes),
+            "question": rows.task.question,
+            "classes": list(rows.task.classes),
             "train_zoo": case.train,
             "test_zoo": case.test,
             "scenario": case.scenario,
@@ -84,7 +84,8 @@ def cases_table(cases: Iterable[CaseRows]) -> pa.Table:
             "budget": case.budget,
             "seeds": list(case.seeds),
         }
-        for case in (rows.case for rows in cases)
+        for rows in cases
+        for case in (rows.case,)
     ]
     return pa.Table.from_pylist(rows, schema=_CASES)
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mdbench.showing import escape, table
-from mdbench.tables import COLUMNS, NONE, QUANTILE, TASKS, Zoo, sha256_of
+from mdbench.tables import COLUMNS, NONE, QUANTILE, TASKS, Predicted, Zoo, sha256_of
 from zoo_builder.reporting import label_balance, size_of, within_seed_noise
 
 if TYPE_CHECKING:
@@ -221,6 +221,7 @@ def card(
     return environment.from_string(template).render(
         front=front.strip(),
         zoos=_zoos(zoos),
+        errors=_errors(zoos),
         figures=figures,
         repo=repo,
         first=split_name(zoos[0].name),
@@ -249,6 +250,15 @@ def _zoos(zoos: Iterable[Zoo]) -> str:
     return table(("zoo", "what it is", "configurations", "networks", "test error, %"), rows, "llrrr")
 
 
+def _errors(zoos: Iterable[Zoo]) -> list[tuple[str, str]]:
+    """Return what the test error of a zoo is, and its loss, where it is not of a class an example."""
+    return [
+        (zoo.name, f"{escape(zoo.predicted.error)}. Losses are {zoo.predicted.loss}")
+        for zoo in zoos
+        if zoo.predicted is not Predicted.CLASSES
+    ]
+
+
 def _balance(zoos: Iterable[Zoo]) -> str:
     rows = []
     for zoo in zoos:
@@ -265,7 +275,7 @@ def _columns(zoos: Iterable[Zoo]) -> list[tuple[str, ...]]:
     """Return what the columns of the tables are, without spreads and quantiles, which are said once for all."""
     there: set[str] = set()
     for zoo in zoos:
-        for part in (zoo.configurations, zoo.checkpoints, zoo.layers):
+        for part in (zoo.configurations, zoo.checkpoints, zoo.layers, zoo.trajectory):
             there |= set() if part is None else {*map(str, part.columns), str(part.index.name)}
     return [
         (f"`{column.name}`", column.unit, column.family.value, escape(column.meaning))

@@ -32,7 +32,7 @@ from mdbench.tables import (
     DATA,
     LAYERS,
     MANIFEST,
-    TASKS,
+    TRAJECTORY,
     Zoo,
     find_zoo,
     load_zoo,
@@ -54,6 +54,7 @@ _TABLES: Final = {
     "configurations": (CONFIGURATIONS, "a grid point: its labels, and means over its seeds of what was measured"),
     "checkpoints": (CHECKPOINTS, "a network: its grid point, its seed, and what was measured of it"),
     "layers": (LAYERS, "a layer of a network: the Hessian and the spectrum of its weights"),
+    "trajectory": (TRAJECTORY, "a layer of a network at a step of its training: the spectrum of its weights there"),
 }
 
 
@@ -257,7 +258,7 @@ def _write_zoo(source: Source, to: Path) -> list[Path]:
 
 def _labels(zoo: Zoo) -> bytes | None:
     """Draw the broadest question that a zoo has labels for; None where it has none, or no grid to draw them over."""
-    known = [name for name in TASKS if name in zoo.configurations]
+    known = list(zoo.tasks)
     if not known or not {"width", "batch_size"} <= set(zoo.knobs):
         return None
     drawn, title = io.BytesIO(), " ".join(zoo.title.split()).replace("$", r"\$")  # no formula, whatever it says
@@ -288,7 +289,7 @@ def _configs(sources: Sequence[Source], questions: Sequence[str]) -> list[Config
         parts = {
             split_name(source.zoo.name): f"{DATA}/{source.zoo.name}/{file}"
             for source in sources
-            if file != LAYERS or source.zoo.layers is not None
+            if {LAYERS: source.zoo.layers, TRAJECTORY: source.zoo.trajectory}.get(file, source.zoo) is not None
         }
         configs.append(Config(name, about, parts))
     abouts = {

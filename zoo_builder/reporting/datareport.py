@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.showing import escape, plots, table
-from mdbench.tables import COLUMNS, NONE, TASKS, Zoo, find_zoo, load_zoo
+from mdbench.tables import COLUMNS, NONE, Zoo, find_zoo, level_text, load_zoo
 from zoo_builder.building import SPEC
 from zoo_builder.reporting import figures, summary
 from zoo_builder.reporting.quantities import duration, part_of, signed, span
@@ -143,13 +143,16 @@ def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
     if "data_amount" in zoo.configurations:
         said.append(("training examples", span(zoo.configurations["data_amount"])))
     said.append(("test error", span(zoo.configurations["test_error"], ".1f", " %")))
+    said.append(("what it is", escape(zoo.predicted.error)))
+    if not zoo.predicted.bounded:
+        said.append(("losses", zoo.predicted.loss))
     said += _made(spec) if spec else []
     origin = zoo.provenance
     said += [("source", origin.source), ("licence", origin.license), ("citation", origin.citation)]
     said += [("made by", origin.made_by), *((f"from `{one.path}`", f"SHA-256 `{one.sha256}`") for one in origin.inputs)]
     said.append(("digest", f"SHA-256 `{zoo.digest}`"))
     grid = [
-        (_words(knob), _unit(knob), str(len(zoo.levels(knob))), ", ".join(f"{level:g}" for level in zoo.levels(knob)))
+        (_words(knob), _unit(knob), str(len(zoo.levels(knob))), ", ".join(map(level_text, zoo.levels(knob))))
         for knob in zoo.knobs
     ]
     points = int(np.prod([len(zoo.levels(knob)) for knob in zoo.knobs]))
@@ -221,11 +224,11 @@ def _labels(zoo: Zoo, folder: Path) -> list[str]:
             ],
             _part=own["label_noise"].map(_noise, na_action=None),
         ).pivot(index="_part", columns="verdict", values="said")
-        classes = [*TASKS[name].classes, NONE]
+        classes = [*zoo.tasks[name].classes, NONE]
         parts = own["label_noise"].map(_noise, na_action=None).unique()
         header = (f"`{name}`", *(f"`{verdict}`" for verdict in classes[:-1]), "no verdict")
         rows = [(part, *(wide.loc[part, verdict] for verdict in classes)) for part in parts]
-        blocks += [f"**{TASKS[name].question}**", table(header, rows, "l" + "r" * len(classes))]
+        blocks += [f"**{zoo.tasks[name].question}**", table(header, rows, "l" + "r" * len(classes))]
     return blocks
 
 
@@ -249,14 +252,16 @@ def _sides(zoo: Zoo) -> list[str]:
         ]
         header = ("cells whose best is", "inside", f"the smallest {words}", f"the largest {words}", "cells")
         blocks.append(table(header, rows, "lrrrr"))
+    fewer = {move.name for move in zoo.moves if move.step == "down"}
     for move, own in growth.groupby("move", sort=False):
         whole = own.iloc[0]
+        more, grow = ("less", "shrink") if move in fewer else ("more", "grow")
         stopped = whole["rows"] - whole["helps"]
         sides = (
             f"it no longer does in {part_of(stopped, whole['rows'])}" if stopped else "the grid shows **one side only**"
         )
         blocks.append(
-            f"**{_words(str(move)).capitalize()}.** Where the grid has more of it, more of it helps in "
+            f"**{_words(str(move)).capitalize()}.** Where the grid has {more} of it, {more} of it helps in "
             f"{part_of(whole['helps'], whole['rows'])} of {whole['rows']:,} rows; {sides}."
         )
         rows = [
@@ -268,7 +273,7 @@ def _sides(zoo: Zoo) -> list[str]:
             )
             for _, row in own.iterrows()
         ]
-        blocks.append(table(("rows that can grow", "rows", "helps", "by more than 2 standard errors"), rows, "lrrr"))
+        blocks.append(table((f"rows that can {grow}", "rows", "helps", "by more than 2 standard errors"), rows, "lrrr"))
     return blocks
 
 
@@ -415,9 +420,11 @@ def _phases(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
     held = {knob: zoo.levels(knob)[0] for knob in zoo.knobs if knob not in ("width", "batch_size", "data_fraction")}
     amounts = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else []
     some = list(dict.fromkeys([amounts[0], amounts[len(amounts) // 2], amounts[-1]])) if amounts else []
-    tasks = [name for name in TASKS if name in zoo.configurations]
+    tasks = list(zoo.tasks)
     at = "".join(
-        f", {_words(knob)} {level:g}{_percent(knob)}" for knob, level in held.items() if len(zoo.levels(knob)) > 1
+        f", {_words(knob)} {level_text(level)}{_percent(knob)}"
+        for knob, level in held.items()
+        if len(zoo.levels(knob)) > 1
     )
     if tasks:
         points = [{**held, "data_fraction": amount} for amount in some] or [held]

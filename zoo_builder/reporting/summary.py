@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from mdbench.tables import COLUMNS, NONE, TASKS, Family, Zoo, decided
+from mdbench.tables import COLUMNS, NONE, Family, Zoo, decided, kind
 from zoo_builder.building import MEASURED
 from zoo_builder.landscape import registry
 
@@ -84,8 +84,8 @@ def label_balance(zoo: Zoo) -> pd.DataFrame:
     are left out of the task. Tasks that the zoo has no labels of are left out.
     """
     rows = []
-    for name, task in TASKS.items():
-        for noise, table in _parts(zoo) if name in zoo.configurations else ():
+    for name, task in zoo.tasks.items():
+        for noise, table in _parts(zoo):
             counts = table[name].value_counts()
             whole = sum(int(counts.get(verdict, 0)) for verdict in task.classes)
             for verdict in (*task.classes, NONE):
@@ -132,12 +132,12 @@ def _place_of_best(errors: np.ndarray) -> str:
 
 
 def growth(zoo: Zoo) -> pd.DataFrame:
-    """Return how often growing still helps: widening the model, or training on more data.
+    """Return how often going on still helps: widening the model, or training on more data.
 
     Returns
     -------
     One row a move that is not of the temperature and a label noise: ``move``, ``label_noise``, ``rows`` that are not yet at
-    the largest level and whose RFI is known, in how many of them it ``helps`` (RFI above 0), and in how many ``clearly``: by
+    the last level and whose RFI is known, in how many of them it ``helps`` (RFI above 0), and in how many ``clearly``: by
     more than two standard errors; NaN where those are not known.
     """
     moves = dict.fromkeys(move.name for move in zoo.moves if not move.name.startswith("temperature"))
@@ -171,12 +171,12 @@ def within_seed_noise(zoo: Zoo) -> pd.DataFrame:
     verdict (`mdbench.tables.NONE`) are left out of the task, and here. Empty where no standard errors are known.
     """
     rows = []
-    for name in TASKS:
+    for name, task in zoo.tasks.items():
         for noise, table in _parts(zoo) if f"{name}_margin_se" in zoo.configurations else ():
-            known = table[table[name].isin(TASKS[name].classes) & table[f"{name}_margin_se"].notna()]
+            known = table[table[name].isin(task.classes) & table[f"{name}_margin_se"].notna()]
             if len(known):
                 margin, se = known[f"{name}_margin"], known[f"{name}_margin_se"]
-                within = int((~decided(known, TASKS[name])).sum())
+                within = int((~decided(known, task)).sum())
                 rows.append((name, noise, len(known), within, 100 * within / len(known), margin.median(), se.median()))
     return pd.DataFrame(rows, columns=["task", "label_noise", "rows", "within", "share", "margin", "margin_se"])
 
@@ -331,7 +331,7 @@ def correlations(zoo: Zoo) -> pd.DataFrame:
     At fixed data, rows that share data fraction, label noise and every other knob than those of size and of temperature
     form a level; at fixed width, rows that share all but data and temperature. Spearman's correlation is taken within each
     level, over rows that have both numbers, and averaged over the levels. A level with fewer than `LEAST` such rows, or on
-    which either is constant, has none. The knobs stand beside the metrics: what they alone would say.
+    which either is constant, has none. The knobs that are numbers stand beside the metrics: what they alone would say.
 
     Returns
     -------
@@ -340,7 +340,7 @@ def correlations(zoo: Zoo) -> pd.DataFrame:
     largest over levels; NaN without any), ``data_levels``, and ``data_rows`` in all of these levels.
     """
     table = zoo.configurations
-    families = metric_families(zoo) | dict.fromkeys(zoo.knobs, KNOB)
+    families = metric_families(zoo) | {knob: KNOB for knob in zoo.knobs if kind(knob) != "text"}
     levels = {
         fixed: [level for _, level in table.groupby(knobs)] if knobs else [table] for fixed, knobs in held(zoo).items()
     }

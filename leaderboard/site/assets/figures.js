@@ -10,6 +10,9 @@
     optimizer: ["#56B4E9", "T", "#000000"],
     width: ["#009E73", "W", "#000000"],
     data: ["#CC79A7", "D", "#000000"],
+    training_too_short: ["#F0E442", "S", "#000000"],
+    regularization_too_weak: ["#D55E00", "R", "#000000"],
+    regularization_too_strong: ["#7A4FA3", "r", "#ffffff"],
     none: ["#c9ccd1", "·", "#000000"],
   };
 
@@ -193,7 +196,7 @@
     const some = [...new Set(Array.from({ length: PANELS }, (_, at) => fractions[Math.round((at * (fractions.length - 1)) / (PANELS - 1))]))];
     const values = data.points.flatMap((point, row) => {
       const at = Object.fromEntries(names.map((name, place) => [name, point[place]]));
-      const kept = names.every((name) => !form.elements[name] || Number(form.elements[name].value) === at[name]);
+      const kept = names.every((name) => !form.elements[name] || form.elements[name].value === String(at[name]));
       if (!kept || ("data_fraction" in at && !some.includes(at.data_fraction))) return [];
       const code = shown === "error" ? -1 : data.labels[shown][row];
       const verdict = data.classes[code];
@@ -202,6 +205,7 @@
         down: at[data.down], across: at[data.across], panel: "data_fraction" in at ? `${at.data_fraction} % of the data` : "all data",
         error: data.errors[row], verdict: verdict && words(verdict),
         sign: shown === "error" ? (data.errors[row] === null ? "" : String(Math.round(data.errors[row]))) : VERDICTS[verdict][1],
+        ink: verdict && VERDICTS[verdict][2],
       }];
     });
     const there = data.classes.filter((name) => values.some((value) => value.verdict === words(name)));
@@ -218,7 +222,7 @@
     const middle = (Math.min(...errors) + Math.max(...errors)) / 2;
     const inks = shown === "error"
       ? { condition: { test: `datum.error > ${middle}`, value: "#ffffff" }, value: colours.ink }
-      : { condition: { test: "datum.verdict === 'temperature too low'", value: "#ffffff" }, value: "#000000" };
+      : { condition: { test: "datum.ink === '#ffffff'", value: "#ffffff" }, value: "#000000" };
     return {
       data: { values },
       facet: { field: "panel", type: "nominal", sort: some.map((level) => `${level} % of the data`), title: null, header: { labelAnchor: "start", labelPadding: 6 } },

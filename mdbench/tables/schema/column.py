@@ -8,7 +8,7 @@ from enum import StrEnum
 class Family(StrEnum):
     """What kind of knowledge a column is. The family decides who may see it.
 
-    `ID` holds names and the record of the runs, the only columns that need not be numbers.
+    `ID` holds names and the record of the runs. All other columns are numbers, but for a knob whose values are names.
     """
 
     ID = "id"
@@ -24,13 +24,16 @@ class Need(StrEnum):
     """What a column cannot be measured without, besides networks, their loss and training data.
 
     `CLASSES` is a loss that is the cross-entropy of one class an example; `WRONG` is to know which training labels were
-    replaced by wrong ones, and that some were.
+    replaced by wrong ones, and that some were; `TOKENS` is a network that says which token is next, `SECRETS` to know which
+    secrets were planted among its training data.
     """
 
     CLASSES = "classes"
     TEST = "test data"
     WRONG = "which labels are wrong"
     SEEDS = "two seeds"
+    TOKENS = "next tokens"
+    SECRETS = "planted secrets"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def with_std(*columns: Column) -> Iterator[Column]:
             column.family,
             f"standard deviation over seeds of {column.name}",
             reveals_label=column.reveals_label,
-            needs=(*column.needs, Need.SEEDS),
+            needs=tuple(need for need in Need if need is Need.SEEDS or need in column.needs),
         )
 
 

@@ -43,4 +43,23 @@ COLUMNS: Final = (
         reveals_label=True,
         needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
+    Column(
+        "pairwise_kl",
+        "nats",
+        Family.VALIDATION,
+        "mean over test inputs and ordered pairs of seeds of the Kullback–Leibler divergence between the probabilities that "
+        "they predict",
+        LU_2024_SHARPBALANCE,
+        reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
+    ),
+    Column(
+        "shifted_error",
+        "%",
+        Family.VALIDATION,
+        "ensemble_test_error on test inputs that were corrupted as the settings say",
+        LU_2024_SHARPBALANCE,
+        reveals_label=True,
+        needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
+    ),
 )

@@ -4,6 +4,20 @@ from typing import Final
 
 from mdbench.tables.schema.column import Column, Family
 
+#: What `optimizer` is as an axis: as a column, that name is the task's.
+_CALLED: Final = {"optimizer": "optimizer_name"}
+
+
+def knob_column(knob: str) -> str:
+    """Return the column of a knob, given its name in a specification."""
+    return _CALLED.get(knob, knob)
+
+
+def level_text(level: float | str) -> str:
+    """Return a value of a knob as it stands in names of grid points and in reports."""
+    return level if isinstance(level, str) else f"{level:g}"
+
+
 COLUMNS: Final = (
     Column("width", "1", Family.KNOB, "width multiplier or number of channels; more makes the model larger"),
     Column("batch_size", "examples", Family.KNOB, "examples a step; fewer raise the temperature of learning"),
@@ -13,6 +27,21 @@ COLUMNS: Final = (
     Column("learning_rate", "1", Family.KNOB, "step size of the optimizer; more raises the temperature of learning"),
     Column("weight_decay", "1", Family.KNOB, "strength of the pull of the weights towards zero"),
     Column("epochs", "1", Family.KNOB, "passes over the training data"),
+    Column(
+        "optimizer_name",
+        "",
+        Family.KNOB,
+        "optimizer that trained the network, by its name: the values have no order, and no move turns it",
+    ),
+    Column("dropout", "1", Family.KNOB, "share of the units that every step of training leaves out, 0 to below 1"),
+    Column(
+        "rho", "1", Family.KNOB, "distance at which sharpness-aware minimization takes its gradient; 0 is without it"
+    ),
+    Column("duplication", "1", Family.KNOB, "how often the training data hold each of their repeated sequences"),
+    Column(
+        "poison", "1", Family.KNOB, "how much poison the training data hold, as the data set's option of that name says"
+    ),
+    Column("difficulty", "1", Family.KNOB, "coefficient of the equation that is solved; more is harder"),
     Column("data_amount", "examples", Family.CONFIGURATION, "training examples"),
     Column("parameter_count", "1", Family.CONFIGURATION, "trainable parameters"),
 )

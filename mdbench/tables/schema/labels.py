@@ -35,6 +35,26 @@ _OF_THE_GRID: Final = (
         Column(f"{task}_margin_se", "points", Family.LABEL, f"standard error over paired seeds of {task}_margin")
         for task in ("optimizer", "width_vs_optimizer", "data_vs_optimizer", "failure_source")
     ),
+    Column("rfi_longer", "points", Family.RFI, "test accuracy to gain by training longer alone"),
+    Column("rfi_regularization_up", "points", Family.RFI, "test accuracy to gain by regularizing more alone"),
+    Column("rfi_regularization_down", "points", Family.RFI, "test accuracy to gain by regularizing less alone"),
+    *(
+        Column(f"rfi_{move}_se", "points", Family.RFI, f"standard error over paired seeds of rfi_{move}")
+        for move in ("longer", "regularization_up", "regularization_down")
+    ),
+    *(
+        column
+        for task, meaning in (
+            ("length_vs_optimizer", "would training longer or the optimizer have helped more?"),
+            ("regularization", "is the regularization too weak or too strong?"),
+            ("failure_source_wide", "which knob of all that the zoo can turn, moved alone, would have helped most?"),
+        )
+        for column in (
+            Column(task, "", Family.LABEL, meaning),
+            Column(f"{task}_margin", "points", Family.LABEL, "largest RFI among the verdicts − second largest"),
+            Column(f"{task}_margin_se", "points", Family.LABEL, f"standard error over paired seeds of {task}_margin"),
+        )
+    ),
 )
 
 #: All of them follow from the test errors.

@@ -1,12 +1,13 @@
 """Columns of memorization.
 
-What needs to know which labels are wrong is no method's to see: where it is missing, label_noise is 0.
+What needs to know which labels are wrong is no method's to see: where it is missing, label_noise is 0. So is what needs
+planted secrets.
 """
 
 from typing import Final
 
 from mdbench.tables.schema.column import Column, Family, Need, with_std
-from mdbench.tables.schema.papers import LIU_2020, YEOM_2018
+from mdbench.tables.schema.papers import CARLINI_2019, CARLINI_2023, LIU_2020, YEOM_2018
 
 COLUMNS: Final = (
     *with_std(
@@ -64,6 +65,41 @@ COLUMNS: Final = (
             Family.LANDSCAPE,
             "share of the sum of all training losses that the largest 1 % of them carry",
             needs=(Need.CLASSES,),
+        ),
+        Column(
+            "exact_completion",
+            "%",
+            Family.LANDSCAPE,
+            "share of the training sequences whose last k tokens greedy decoding completes exactly from those before; the "
+            "settings say k",
+            CARLINI_2023,
+            needs=(Need.TOKENS,),
+        ),
+        Column(
+            "token_completion",
+            "%",
+            Family.LANDSCAPE,
+            "share of the last k tokens of the training sequences, token by token, that greedy decoding from those before "
+            "gives in their places; never below exact_completion",
+            CARLINI_2023,
+            needs=(Need.TOKENS,),
+        ),
+        Column(
+            "secret_exposure",
+            "bits",
+            Family.ID,
+            "mean over planted secrets of log₂ |R| − log₂ rank, the rank of the secret's loss among all |R| secrets "
+            "of its form",
+            CARLINI_2019,
+            needs=(Need.TOKENS, Need.SECRETS),
+        ),
+        Column(
+            "secret_extraction",
+            "%",
+            Family.ID,
+            "share of the planted secrets that greedy decoding completes exactly, given what stands before them",
+            CARLINI_2019,
+            needs=(Need.TOKENS, Need.SECRETS),
         ),
     ),
 )

@@ -2,6 +2,11 @@
 
 AINSWORTH_2023 = "Ainsworth et al., Git Re-Basin: merging models modulo permutation symmetries (ICLR 2023)"
 ANDRIUSHCHENKO_2023 = "Andriushchenko et al., A modern look at sharpness and generalization (ICML 2023)"
+CARLINI_2019 = (
+    "Carlini et al., The secret sharer: evaluating and testing unintended memorization in neural networks (USENIX Security "
+    "2019)"
+)
+CARLINI_2023 = "Carlini et al., Quantifying memorization across neural language models (ICLR 2023)"
 CHINTAKUNTA_2015 = "Chintakunta et al., An entropy-based persistence barcode (Pattern Recognition 2015)"
 CLAUSET_2009 = "Clauset et al., Power-law distributions in empirical data (SIAM Review 2009)"
 ENTEZARI_2022 = (

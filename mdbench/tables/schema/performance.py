@@ -11,7 +11,8 @@ TRAINED: Final = (
         "test_error",
         "%",
         Family.VALIDATION,
-        "100 − test accuracy, mean over seeds",
+        "share of test examples (100 − test accuracy), pixels or tokens that are misclassified, or relative L2 error of "
+        "values or of a solution, which may exceed 100, as the zoo says; mean over seeds",
         reveals_label=True,
         needs=(Need.CLASSES, Need.TEST),
     ),
@@ -27,7 +28,7 @@ TRAINED: Final = (
         "test_loss",
         "nats",
         Family.VALIDATION,
-        "mean cross-entropy on test data, mean over seeds",
+        "mean loss on test data, mean over seeds: cross-entropy; of values the mean squared error, which is not in nats",
         reveals_label=True,
         needs=(Need.TEST,),
     ),
@@ -55,7 +56,13 @@ TRAINED: Final = (
         reveals_label=True,
         needs=(Need.CLASSES, Need.TEST, Need.SEEDS),
     ),
-    Column("train_error", "%", Family.LANDSCAPE, "100 − training accuracy, mean over seeds", needs=(Need.CLASSES,)),
+    Column(
+        "train_error",
+        "%",
+        Family.LANDSCAPE,
+        "how wrong predictions on training data are, as test_error has it; mean over seeds",
+        needs=(Need.CLASSES,),
+    ),
     Column(
         "train_error_std",
         "points",
@@ -63,7 +70,7 @@ TRAINED: Final = (
         "standard deviation over seeds of the training error",
         needs=(Need.CLASSES, Need.SEEDS),
     ),
-    Column("train_loss", "nats", Family.LANDSCAPE, "mean cross-entropy on training data, mean over seeds"),
+    Column("train_loss", "nats", Family.LANDSCAPE, "mean loss on training data, as test_loss has it; mean over seeds"),
     Column(
         "train_loss_std",
         "nats",

@@ -1,6 +1,7 @@
 """Columns that name rows, and the record of the runs.
 
-They are of the family that no method sees: steps say what the batch size was.
+They are of families that no method sees: steps say what the batch size was. Where networks differ in how many steps they
+took and nothing else follows from it, steps are an axis of the grid.
 """
 
 from typing import Final
@@ -13,9 +14,10 @@ COLUMNS: Final = (
     Column("seed", "1", Family.ID, "of the network's initialisation and data order; the same at every grid point"),
     Column("shard", "", Family.ID, "file that holds the network's tensors, relative to the zoo's folder"),
     Column("sha256", "", Family.ID, "digest of the network's tensors"),
-    Column("steps", "1", Family.ID, "optimizer steps taken"),
+    Column("steps", "1", Family.KNOB, "optimizer steps taken"),
     Column("diverged", "", Family.ID, "whether the training loss stopped being finite"),
     Column("diverged_at", "1", Family.ID, "optimizer step at which it did"),
+    Column("step", "1", Family.ID, "optimizer step behind which a network was kept; 0 is before the first"),
     Column("seeds", "1", Family.ID, "networks that the means of a configuration are over"),
     Column("diverged_seeds", "1", Family.ID, "networks of a configuration that diverged, and are in no mean"),
     *(

@@ -21,7 +21,7 @@ from mdbench.tables.schema import (
 from mdbench.tables.schema.column import Column, Family
 
 Kind = Literal["number", "whole", "flag", "text"]
-_WHOLE: Final = ("seed", "steps", "diverged_at", "seeds", "diverged_seeds")
+_WHOLE: Final = ("seed", "steps", "diverged_at", "step", "seeds", "diverged_seeds")
 
 _ALL: Final = (
     *record.COLUMNS,

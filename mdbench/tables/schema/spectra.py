@@ -35,6 +35,14 @@ COLUMNS: Final = (
         CLAUSET_2009,
         of_layer=True,
     ),
+    Column(
+        "bulk_edge",
+        "1",
+        Family.LANDSCAPE,
+        "upper edge of the Marchenko–Pastur law whose median is that of the eigenvalues of a layer's WᵀW",
+        MARTIN_2021_REGULARIZATION,
+        of_layer=True,
+    ),
     *over_layers(
         Column(
             "alpha",
