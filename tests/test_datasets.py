@@ -54,7 +54,7 @@ def standardised(images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"name": "mnist"}, "'mnist' is unknown; there are mnist1d, fashion_mnist, cifar10, cifar100, svhn, files"),
+        ({"name": "mnist"}, "'mnist' is unknown; there are mnist1d, fashion_mnist, cifar10, cifar100, svhn, teacher, .*, files"),
         ({"name": "hf:../../etc"}, "is unknown"),
         ({"name": "mnist1d", "size": 7}, "'size' means nothing for data set 'mnist1d'"),
         ({"name": "cifar10", "label_column": "x"}, "'label_column' means nothing"),
@@ -90,7 +90,7 @@ def test_mnist1d_has_the_shapes_and_the_standardisation_that_it_says(mnist1d):
     assert data.train_inputs.shape == (50, 1, 40)
     assert data.test_inputs.shape == (30, 1, 40)
     assert data.shape == (1, 40)
-    assert data.classes == 10
+    assert data.outputs == 10
     assert data.train_inputs.dtype == data.test_inputs.dtype == np.float32
     assert data.train_targets.dtype == data.test_targets.dtype == np.int64
     assert np.bincount(data.train_targets).tolist() == [5] * 10
@@ -217,7 +217,7 @@ def idx_folder(tmp_path):
 
 def rows(data: Dataset, split: str) -> set[tuple]:
     """Examples without their order, to a precision that does not ask for the order of a sum."""
-    inputs, labels = getattr(data, f"{split}_inputs"), getattr(data, f"{split}_labels")
+    inputs, labels = getattr(data, f"{split}_inputs"), getattr(data, f"{split}_targets")
     return {
         (label, *np.round(image.ravel().astype(float), 4)) for image, label in zip(inputs, labels.tolist(), strict=True)
     }
@@ -227,7 +227,7 @@ def test_idx_files_are_read_plain_and_compressed(idx_folder):
     data = load_dataset(DatasetSpec(name="fashion_mnist", folder=str(idx_folder)))
     grey = {split: images[..., 0].astype(float) for split, images in IMAGES.items()}
     assert data.shape == (1, 6, 6)
-    assert data.classes == 10
+    assert data.outputs == 10
     mean, deviation = grey["train"].mean(), grey["train"].std()
     for split, images in grey.items():
         wanted = {
@@ -282,9 +282,9 @@ def test_debians_fashion_mnist_is_the_published_one():
     raw = read_idx_folder(DEBIAN_FASHION_MNIST)
     assert raw.train.inputs.shape == (60000, 1, 28, 28)
     assert raw.test.inputs.shape == (10000, 1, 28, 28)
-    assert np.bincount(raw.train.labels).tolist() == [6000] * 10
-    assert np.bincount(raw.test.labels).tolist() == [1000] * 10
-    assert raw.train.labels[:8].tolist() == [9, 0, 0, 3, 0, 2, 7, 2]
+    assert np.bincount(raw.train.targets).tolist() == [6000] * 10
+    assert np.bincount(raw.test.targets).tolist() == [1000] * 10
+    assert raw.train.targets[:8].tolist() == [9, 0, 0, 3, 0, 2, 7, 2]
     # The published mean and standard deviation of the training set's pixels.
     assert raw.train.inputs.mean() / 255 == pytest.approx(0.2860, abs=5e-5)
     assert raw.train.inputs.std() / 255 == pytest.approx(0.3530, abs=5e-5)
@@ -326,7 +326,7 @@ def test_the_hubs_images_are_read(hub):
     data = load_dataset(DatasetSpec(name="hf:org/name", config="c", revision="r"))
     assert calls == [("org/name", "c", "r", "train", False), ("org/name", "c", "r", "test", False)]
     assert data.shape == (3, 6, 6)
-    assert data.classes == 10
+    assert data.outputs == 10
     train = IMAGES["train"].astype(float)
     mean, deviation = train.mean(axis=(0, 1, 2)), train.std(axis=(0, 1, 2))
     for split, found in (("train", data.train_inputs), ("test", data.test_inputs)):
@@ -346,7 +346,7 @@ def test_the_library_itself_takes_what_it_is_asked(tmp_path, monkeypatch):
         table = library.Dataset.from_dict(content, features=types)
         table.to_parquet(tmp_path / "org" / "name" / f"{split}-00000-of-00001.parquet")
     data = load_dataset(DatasetSpec(name="hf:org/name"))
-    assert data.classes == 10
+    assert data.outputs == 10
     for channel in range(3):
         np.testing.assert_allclose(
             data.train_inputs[:, channel], standardised(IMAGES["train"][..., channel]), atol=1e-5
@@ -361,13 +361,13 @@ def test_greyscale_images_have_one_channel(hub):
 
 def test_classes_without_examples_count_where_the_hub_names_them(hub):
     hub(classes=12)
-    assert load_dataset(DatasetSpec(name="hf:org/name")).classes == 12
+    assert load_dataset(DatasetSpec(name="hf:org/name")).outputs == 12
 
 
 def test_columns_can_be_named(hub):
     hub(columns=("img", "digit"), label_type=hub.library.Value("int64"), extra="parity")
     data = load_dataset(DatasetSpec(name="hf:org/name", label_column="digit", image_column="img"))
-    assert data.classes == 10
+    assert data.outputs == 10
     np.testing.assert_array_equal(data.test_targets, LABELS["test"])
 
 
@@ -575,10 +575,10 @@ def test_the_real_torchvision_reads_the_files_of_the_data_set(name, kind, write,
 
     def examples(split: str, data: Dataset) -> list[tuple[bytes, int]]:
         """The examples in an order of the test's own; the data set has one of its own too."""
-        inputs, said = getattr(data, f"{split}_inputs"), getattr(data, f"{split}_labels")
+        inputs, said = getattr(data, f"{split}_inputs"), getattr(data, f"{split}_targets")
         return sorted((image.tobytes(), int(label)) for image, label in zip(inputs, said, strict=True))
 
-    assert (read.shape, read.classes) == ((3, 32, 32), 10)
+    assert (read.shape, read.outputs) == ((3, 32, 32), 10)
     assert all(examples(split, read) == examples(split, expected) for split in ("train", "test"))
     damaged = max(folder.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -632,7 +632,7 @@ def test_features_are_standardised_one_by_one(npz, tmp_path):
     np.testing.assert_allclose(data.train_inputs, (arrays["train_inputs"] - mean) / deviation, atol=1e-6)
     np.testing.assert_allclose(data.test_inputs, (arrays["test_inputs"] - mean) / deviation, atol=1e-6)
     assert data.shape == (5,)
-    assert data.classes == 3
+    assert data.outputs == 3
     assert same(load_dataset(DatasetSpec(name=str(tmp_path / "mine.npz"))), data)
 
 
@@ -711,7 +711,7 @@ def test_fewer_examples_are_chosen_without_repetition_and_nested(npz, tmp_path):
     assert not same(mine(tmp_path, train=6, seed=1), mine(tmp_path, train=6, seed=2))
     before = set()
     for amount in range(1, 13):
-        labels = _keep(Part(order, np.arange(12)), amount, 0, "here").labels.tolist()
+        labels = _keep(Part(order, np.arange(12)), amount, 0, "here").targets.tolist()
         assert len(labels) == amount
         assert labels == sorted(set(labels))
         assert before <= set(labels)
@@ -722,7 +722,7 @@ def test_the_statistics_are_those_of_the_examples_that_are_kept(npz, tmp_path):
     npz()
     data = mine(tmp_path, train=7)
     assert len(data.train_targets) == 7
-    assert data.classes == 3
+    assert data.outputs == 3
     np.testing.assert_allclose(data.train_inputs.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(data.train_inputs.std(axis=0), 1, atol=1e-6)
 
@@ -782,6 +782,6 @@ def test_the_digest_is_of_what_the_arrays_say():
         {"train_inputs": np.zeros((2, 3, 1), np.float32)},
         {"train_targets": np.array([1, 0])},
         {"test_targets": np.array([1])},
-        {"classes": 3},
+        {"outputs": 3},
     ]
     assert len({make(**changed).digest for changed in [{}, *changes]}) == 6

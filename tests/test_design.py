@@ -235,7 +235,6 @@ def test_the_walk_has_the_figures_of_the_board():
         f"{sum(one.size for one in entry.predicted.values()):,} predictions",
         f"poses the {len(board.exam.posed)} cases",
         f"for the {sum(name in one.scores for one in board.rows.values())} entries that answer the case",
-        f"{mean}: a `Place`, the fourth of {len(view.places)}, in the groups {place.groups[0]} and "
-        f"{place.groups[2]}",
+        f"{mean}: a `Place`, the fourth of {len(view.places)}, in the groups {place.groups[0]} and {place.groups[2]}",
     ):
         assert said in walk()

@@ -263,9 +263,11 @@ def test_batch_normalization_needs_more_than_one_value():
 
 def test_the_way_is_the_one_that_knows_the_network():
     for architecture, way in {"cnn1d": "taped", "odd:make": "mapped"}.items():
-        module = spec(architecture, {"batch_size": [4]}, 1).architecture.build((1, 40), 10, 4, seed=0)
-        assert form(module, (1, 40), "cpu") == way
-        assert form(module, (1, 40), "cuda") == ("mapped" if way == "mapped" else "stacked")
+        dataset, what = data((1, 40)), spec(architecture, {"batch_size": [4], "width": [4]}, 1)
+        subsets = draw_subsets(dataset.train_targets, 10, 0)
+        first = networks(what, Material.single(what, dataset, subsets))[0]
+        assert form(what, dataset, first, "cpu") == way
+        assert form(what, dataset, first, "cuda") == ("mapped" if way == "mapped" else "stacked")
 
 
 class Lazy(nn.Module):

@@ -195,7 +195,7 @@ def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
         samples=whole.samples,
         parameters=whole.parameters,
         multiplications=whole.multiplications,
-        form=form(spec, *material.of(first.data), first, device),
+        form=form(spec, material.of(first.data).dataset, first, device),
         workers=workers,
         seconds=makespan(seconds, workers),
         bytes=whole.disk,

@@ -22,7 +22,7 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
     return said.hexdigest()
 
 
-def rows(spec: ZooSpec, trained: Sequence[Trained]) -> pd.DataFrame:
+def rows(trained: Sequence[Trained]) -> pd.DataFrame:
     """Return one row a network: its grid point, what was measured on it, and the seconds it took.
 
     What was measured is null for a network that diverged.

@@ -46,7 +46,7 @@ def do(order: Order) -> str:
     lesson = material.of(order.unit.networks[0].data)
     trained = train(spec, *lesson, order.unit.networks, device=device_here(order.device))
     tensors = {f"{one.network.name}/{name}": value for one in trained for name, value in one.state.items()}
-    return str(store.write(order.unit.key, rows(spec, trained), tensors))
+    return str(store.write(order.unit.key, rows(trained), tensors))
 
 
 @lru_cache(maxsize=2)

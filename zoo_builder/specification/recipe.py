@@ -103,7 +103,22 @@ class TrainingSpec(Strict):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        ["optimizer", "nesterov", "dampening", "betas", "eps", "full_batch", "sharpness", "layerwise", "clip", "average", "average_from", "average_decay", "schedule", "loss", "label_smoothing", "class_weights", "augmentation", "optimizers", "keep", "steps"]
+        (
+            *(
+                "steps",
+                "optimizer",
+                "nesterov",
+                "dampening",
+                "betas",
+                "eps",
+                "full_batch",
+                "sharpness",
+                "layerwise",
+                "clip",
+            ),
+            *("average", "average_from", "average_decay", "schedule", "loss", "label_smoothing", "class_weights"),
+            *("augmentation", "optimizers", "keep"),
+        )
     )
 
     learning_rate: float = 0.1

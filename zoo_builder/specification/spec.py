@@ -54,9 +54,16 @@ class ZooSpec(Strict):
             raise ValueError("every knob can be the axis of a grid once")
         for axis in self.axes:
             self._check_axis(axis, knobs)
+        missing = [name for name in self.dataset.needs if name not in self.dataset.options and name not in knobs]
+        if missing:
+            raise ValueError(
+                f"data set {self.dataset.name!r} needs {missing[0]}: write options = {{ {missing[0]} = … }} in [dataset], "
+                "or make it an axis"
+            )
         for point in self._corners():
             try:
                 self.training.at(point)
+                self.dataset_at(point)
             except ValidationError as error:
                 said = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise ValueError(f"at {configuration_name(point)}: {said}") from None

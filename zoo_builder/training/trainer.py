@@ -66,7 +66,7 @@ def step_seconds(
 
 
 def form(
-    spec: ZooSpec, dataset: Dataset, subsets: Subsets, network: Network, device: str | torch.device
+    spec: ZooSpec, dataset: Dataset, network: Network, device: str | torch.device
 ) -> Literal["taped", "stacked", "mapped"]:
     """Tell how networks like this one train on a device: from a tape, as a stack layer by layer, or mapped as a whole."""
     module = initialised(spec, dataset, network)

@@ -3,18 +3,19 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdbench.errors import MdbenchError
-from zoo_builder.specification.datasets.equations import Equation
-from zoo_builder.specification.datasets.raw import Part, times
+from zoo_builder.specification.datasets.generated import GENERATED
+from zoo_builder.specification.datasets.raw import Kind, Part, times
 from zoo_builder.specification.datasets.sources import read
 from zoo_builder.specification.datasets.spec import DatasetSpec
 
-Kind: TypeAlias = Literal["classes", "positions", "values"]
+if TYPE_CHECKING:
+    from zoo_builder.specification.datasets.equations import Equation
 
 #: Kind of data → the loss that is learnt by unless a specification says another one.
 LOSSES: Final[dict[Kind, str]] = {"classes": "cross_entropy", "positions": "per_position", "values": "mse"}
@@ -52,7 +53,7 @@ class Dataset:
     kind: Kind = "classes"
     vocabulary: int = 0
     baseline: Literal["mean", "zero"] = "mean"
-    equation: Equation | None = None
+    equation: "Equation | None" = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,6 +93,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
 
     Sources
     -------
+    Generated ones and ``digits`` are described in files of their names.
     ``mnist1d`` is drawn by the package of that name (Greydanus and Kobak, Scaling down deep learning with MNIST-1D,
     ICML 2024). ``fashion_mnist`` is read from IDX files, in ``folder`` or where Debian puts them, else from the hub.
     ``cifar10``, ``cifar100`` and ``svhn`` are read through torchvision where ``folder`` is given, else from the hub,
@@ -103,38 +105,52 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
         The source cannot be reached or read, a package is missing, what was read is not a data set, or it has fewer
         examples or smaller images than asked for.
     """
-    train, test, classes = read(spec)
-    for part, split in ((train, "training"), (test, "test")):
-        if part.labels.max() >= classes:
-            raise MdbenchError(
-                f"{spec.name}: {split} label {part.labels.max()} is not one of the {classes} classes, from 0"
-            )
+    raw = read(spec)
+    train, test, outputs = raw.train, raw.test, raw.outputs
+    if raw.kind != "values":
+        for part, split in ((train, "training"), (test, "test")):
+            if part.targets.max() >= outputs:
+                raise MdbenchError(
+                    f"{spec.name}: {split} label {part.targets.max()} is not one of the {outputs} classes, from 0"
+                )
+        if outputs < 2:
+            raise MdbenchError(f"{spec.name}: there is only one class; learning to tell classes apart takes two")
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise MdbenchError(
             f"{spec.name}: a training input is {times(train.inputs.shape[1:])}, a test input "
             f"{times(test.inputs.shape[1:])}; they must have one shape"
         )
-    if classes < 2:
-        raise MdbenchError(f"{spec.name}: there is only one class; learning to tell classes apart takes two")
-
-    train = _keep(train, spec.train, spec.seed, f"{spec.name}: train")
-    test = _keep(test, spec.test, spec.seed, f"{spec.name}: test")
+    if spec.name not in GENERATED:
+        train = _keep(train, spec.train, spec.seed, f"{spec.name}: train")
+        test = _keep(test, spec.test, spec.seed, f"{spec.name}: test")
     train_inputs, test_inputs = train.inputs, test.inputs
     if spec.size is not None:
         train_inputs, test_inputs = (_downscale(inputs, spec.size, spec.name) for inputs in (train_inputs, test_inputs))
-    train_inputs, test_inputs = _standardise(train_inputs, test_inputs, spec.name)
-    return Dataset(spec.name, train_inputs, train.labels, test_inputs, test.labels, classes)
+    if raw.standardise:
+        train_inputs, test_inputs = _standardise(train_inputs, test_inputs, spec.name)
+    return Dataset(
+        spec.name,
+        train_inputs,
+        train.targets,
+        test_inputs,
+        test.targets,
+        outputs,
+        raw.kind,
+        raw.vocabulary,
+        raw.baseline,
+        raw.equation,
+    )
 
 
 def _keep(part: Part, amount: int | None, seed: int, where: str) -> Part:
     """Keep examples drawn without replacement, in their order; more of them include fewer."""
     if amount is None:
         return part
-    there = len(part.labels)
+    there = len(part.targets)
     if amount > there:
         raise MdbenchError(f"{where} = {amount} is more than the {there} examples that there are")
     kept = np.sort(np.random.default_rng(seed).permutation(there)[:amount])
-    return Part(part.inputs[kept], part.labels[kept])
+    return Part(part.inputs[kept], part.targets[kept])
 
 
 def _downscale(images: NDArray[Any], size: int, name: str) -> NDArray[np.float32]:

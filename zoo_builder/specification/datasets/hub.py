@@ -48,7 +48,7 @@ def read_hub(source: Hub) -> Raw:
     parts = part(train, "train"), part(test, source.test_split)
     kind = train.features[label_column]
     known = isinstance(kind, library.ClassLabel)
-    return Raw(*parts, kind.num_classes if known else count_classes(parts[0].labels, f"{where}: train"))
+    return Raw(*parts, kind.num_classes if known else count_classes(parts[0].targets, f"{where}: train"))
 
 
 def _load_split(library: ModuleType, source: Hub, split: str) -> Any:

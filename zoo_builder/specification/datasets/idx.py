@@ -30,7 +30,7 @@ def read_idx_folder(folder: Path) -> Raw:
         return checked_part(images[:, None], labels, f"{folder / prefix}-*")
 
     train, test = part("train"), part("t10k")
-    return Raw(train, test, count_classes(train.labels, f"{folder}: training labels"))
+    return Raw(train, test, count_classes(train.targets, f"{folder}: training labels"))
 
 
 def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:

@@ -34,4 +34,4 @@ def read_npz(path: Path) -> Raw:
             raise MdbenchError(f"{path}: array {name!r} is missing; all of {', '.join(_ARRAYS)} must be there")
     train = checked_part(read["train_inputs"], read["train_labels"], f"{path}: train")
     test = checked_part(read["test_inputs"], read["test_labels"], f"{path}: test")
-    return Raw(train, test, count_classes(train.labels, f"{path}: train_labels"))
+    return Raw(train, test, count_classes(train.targets, f"{path}: train_labels"))

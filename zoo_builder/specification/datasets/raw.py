@@ -1,26 +1,42 @@
 """A data set as its source has it: what is refused, and how classes are counted."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdbench.errors import MdbenchError
 
+if TYPE_CHECKING:
+    from zoo_builder.specification.datasets.equations import Equation
+
+Kind = Literal["classes", "positions", "values"]
+
 
 class Part(NamedTuple):
-    """A training or a test set as it was read: inputs (n, channels, …), labels int64 (n,)."""
+    """A training or a test set as it was read: inputs (n, channels, …), and targets, see `Dataset`."""
 
     inputs: NDArray[Any]
-    labels: NDArray[np.int64]
+    targets: NDArray[Any]
 
 
 class Raw(NamedTuple):
-    """A data set as it was read, and how many classes it has."""
+    """A data set as it was read; see `Dataset` for what it says of itself.
+
+    Attributes
+    ----------
+    outputs : classes, or values an example.
+    standardise : whether inputs are to be standardised, or are in their literature's units.
+    """
 
     train: Part
     test: Part
-    classes: int
+    outputs: int
+    kind: Kind = "classes"
+    vocabulary: int = 0
+    standardise: bool = True
+    baseline: Literal["mean", "zero"] = "mean"
+    equation: "Equation | None" = None
 
 
 def checked_part(inputs: NDArray[Any], labels: NDArray[Any], where: str) -> Part:

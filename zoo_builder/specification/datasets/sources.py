@@ -6,6 +6,7 @@ from typing import Final
 
 from mdbench.errors import MdbenchError
 from mdbench.paths import cache_home
+from zoo_builder.specification.datasets.generated import GENERATED, generate
 from zoo_builder.specification.datasets.hub import ON_HUB, Hub, read_hub
 from zoo_builder.specification.datasets.idx import read_idx_folder
 from zoo_builder.specification.datasets.mnist1d import generate_mnist1d
@@ -24,6 +25,8 @@ def read(spec: DatasetSpec) -> Raw:
     folder = None if spec.folder is None else Path(spec.folder).expanduser()
     if spec.name == "mnist1d":
         return generate_mnist1d(spec)
+    if spec.name in GENERATED:
+        return generate(spec.name, spec.train, spec.test, spec.seed, spec.options)
     if spec.name == "fashion_mnist":
         return _in_own_order(_read_fashion_mnist(folder))
     if spec.name in IN_TORCHVISION:
@@ -65,6 +68,6 @@ def _in_own_order(raw: Raw) -> Raw:
     def ordered(part: Part) -> Part:
         keys = [(hashlib.sha256(image.tobytes()).digest(), label) for image, label in zip(*part, strict=True)]
         order = sorted(range(len(keys)), key=keys.__getitem__)
-        return Part(part.inputs[order], part.labels[order])
+        return Part(part.inputs[order], part.targets[order])
 
-    return Raw(ordered(raw.train), ordered(raw.test), raw.classes)
+    return Raw(ordered(raw.train), ordered(raw.test), raw.outputs)

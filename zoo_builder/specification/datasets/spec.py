@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final
 
 from pydantic import ConfigDict, Field, model_validator
 
+from zoo_builder.specification.datasets.generated import GENERATED, fault
 from zoo_builder.specification.datasets.hub import ON_HUB
 from zoo_builder.specification.strict import Strict
 
@@ -51,14 +52,21 @@ class DatasetSpec(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "DatasetSpec":
-        if self.name == "mnist1d":
+        if self.options and self.name not in GENERATED:
+            raise ValueError(f"'options' means nothing for data set {self.name!r}; leave it out")
+        if self.name in GENERATED:
+            meaningless = {"size", "folder"} | HUB_FIELDS
+            wrong = fault(self.name, self.options, self.test)
+            if wrong:
+                raise ValueError(wrong)
+        elif self.name == "mnist1d":
             meaningless = {"size", "folder"} | HUB_FIELDS
         elif self.name in ON_HUB or self.name.endswith(".npz"):
             meaningless = set(HUB_FIELDS)
         elif _HUB_NAME.fullmatch(self.name):
             meaningless = {"folder"}
         else:
-            known = ", ".join(["mnist1d", *ON_HUB])
+            known = ", ".join(["mnist1d", *ON_HUB, *GENERATED])
             raise ValueError(f"data set {self.name!r} is unknown; there are {known}, files *.npz, and hf:ORG/NAME")
         fields = type(self).model_fields
         given = sorted(field for field in meaningless if getattr(self, field) != fields[field].default)
@@ -69,13 +77,22 @@ class DatasetSpec(Strict):
     @property
     def kind(self) -> str | None:
         """What is predicted, see `Dataset`; None where only the data can tell."""
-        return None
+        if self.name in GENERATED:
+            return GENERATED[self.name].kind
+        return None if self.name.endswith(".npz") else "classes"
 
     @property
     def knobs(self) -> tuple[str, ...] | None:
         """Options that may be axes of a grid; None where only the data can tell."""
-        return ()
+        return GENERATED[self.name].knobs if self.name in GENERATED else ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Options that must be given here or by an axis."""
+        return GENERATED[self.name].needs if self.name in GENERATED else ()
 
     def changed(self, options: dict[str, Any]) -> "DatasetSpec":
         """Return this table with some options in place of its own."""
-        return self.model_copy(update={"options": {**self.options, **options}}) if options else self
+        if not options:
+            return self
+        return type(self).model_validate({**self.model_dump(), "options": {**self.options, **options}})

@@ -27,4 +27,4 @@ def read_torchvision(name: str, root: Path, *, download: bool) -> Raw:
         return checked_part(np.asarray(read.data).transpose(0, 3, 1, 2), np.asarray(read.targets), f"{name}: {split}")
 
     train, test = part("train"), part("test")
-    return Raw(train, test, count_classes(train.labels, name))
+    return Raw(train, test, count_classes(train.targets, name))

@@ -29,7 +29,8 @@ class TwoLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, d) to (B, outputs)."""
         hidden = self.activation(self.hidden(x.flatten(1)) / math.sqrt(self.hidden.in_features))
-        return hidden @ self.readout.T / math.sqrt(self.hidden.out_features)
+        out: Tensor = hidden @ self.readout.T / math.sqrt(self.hidden.out_features)
+        return out
 
 
 def two_layer(

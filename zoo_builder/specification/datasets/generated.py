@@ -1,0 +1,124 @@
+"""Data sets that are generated, by their names: what each may be told, and how many examples there are unless told."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from zoo_builder.specification.datasets.digits import read_digits
+from zoo_builder.specification.datasets.raw import Raw
+from zoo_builder.specification.datasets.shapes import make_shapes
+from zoo_builder.specification.datasets.teacher import LINKS, make_teacher
+
+Value = bool | int | float | str
+
+
+class Option(NamedTuple):
+    """One option: whether a value is possible, and what is, in words."""
+
+    fits: Callable[[Value], bool]
+    possible: str
+
+
+class Generated(NamedTuple):
+    """A data set that is generated.
+
+    Attributes
+    ----------
+    make : (train, test, seed, **options) → the data.
+    kind : what is predicted.
+    options : what it may be told.
+    needs : options without a default.
+    knobs : options that may be axes of a grid.
+    train, test : examples unless told; None where the maker knows.
+    """
+
+    make: Callable[..., Raw]
+    kind: str
+    options: Mapping[str, Option]
+    needs: tuple[str, ...] = ()
+    knobs: tuple[str, ...] = ()
+    train: int | None = None
+    test: int | None = None
+
+
+def _whole(least: int) -> Option:
+    return Option(
+        lambda value: type(value) in (int, float) and value == int(value) >= least, f"a whole number from {least} up"
+    )
+
+
+def _number(least: float) -> Option:
+    return Option(
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and least <= value < math.inf,
+        f"a number from {least:g} up",
+    )
+
+
+#: Equations, and whether they are periodic.
+_EQUATIONS: Final = {"convection": True, "reaction": True, "helmholtz": False}
+_EQUATION: Final = {"difficulty": _number(0), "known": _whole(1), "pairs": _whole(1), "weight": _number(0)}
+
+
+def _equation(name: str) -> Generated:
+    def make(train: int, test: int, seed: int, **options: float) -> Raw:
+        from zoo_builder.specification.datasets.equations import make_equation  # it imports PyTorch
+
+        whole = {key: int(value) if key in ("known", "pairs") else float(value) for key, value in options.items()}
+        return make_equation(name, train, test, seed, **whole)  # type: ignore[arg-type]
+
+    options = {key: value for key, value in _EQUATION.items() if key != "pairs" or _EQUATIONS[name]}
+    return Generated(make, "values", options, ("difficulty",), ("difficulty",), 1000, 2500)
+
+
+GENERATED: Final[dict[str, Generated]] = {
+    "teacher": Generated(
+        make_teacher,
+        "values",
+        {
+            "dimension": _whole(1),
+            "directions": _whole(1),
+            "link": Option(lambda value: value in LINKS, ", ".join(LINKS)),
+            "noise": _number(0),
+        },
+        train=2000,
+        test=1000,
+    ),
+    **{name: _equation(name) for name in _EQUATIONS},
+    "shapes": Generated(
+        make_shapes,
+        "positions",
+        {"size": _whole(8), "shapes": _whole(1), "noise": _number(0)},
+        train=500,
+        test=200,
+    ),
+    "digits": Generated(read_digits, "classes", {}),
+}
+
+
+def fault(name: str, options: Mapping[str, Value], test: int | None) -> str | None:
+    """Return what is wrong with what a data set is told, in a sentence that says what is possible; None if nothing is.
+
+    Options without a default are asked for elsewhere: they may be axes.
+    """
+    known = GENERATED[name].options
+    for key, value in options.items():
+        if key not in known:
+            there = f"its options are {', '.join(known)}" if known else "it has none"
+            return f"data set {name} has no option {key!r}; {there}"
+        if not known[key].fits(value):
+            return f"{key} = {json.dumps(value)} is not possible for data set {name}; write {known[key].possible}"
+    if name in _EQUATIONS and test is not None and math.isqrt(test) ** 2 != test:
+        return f"test = {test} is no square: {name} is tested on a grid of as many points along either coordinate"
+    if options.get("directions", 1) > options.get("dimension", 100):  # type: ignore[operator]
+        return "a teacher has at most as many directions as inputs have dimensions"
+    return None
+
+
+def generate(name: str, train: int | None, test: int | None, seed: int, options: Mapping[str, Value]) -> Raw:
+    """Return a generated data set."""
+    how = GENERATED[name]
+    whole = {
+        key: int(value) if how.options[key].possible.startswith("a whole") else value for key, value in options.items()
+    }
+    return how.make(how.train if train is None else train, how.test if test is None else test, seed, **whole)
