@@ -54,7 +54,10 @@ def standardised(images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"name": "mnist"}, "'mnist' is unknown; there are mnist1d, fashion_mnist, cifar10, cifar100, svhn, teacher, .*, files"),
+        (
+            {"name": "mnist"},
+            "'mnist' is unknown; there are mnist1d, fashion_mnist, cifar10, cifar100, svhn, teacher, .*, files",
+        ),
         ({"name": "hf:../../etc"}, "is unknown"),
         ({"name": "mnist1d", "size": 7}, "'size' means nothing for data set 'mnist1d'"),
         ({"name": "cifar10", "label_column": "x"}, "'label_column' means nothing"),

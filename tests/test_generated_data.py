@@ -9,7 +9,7 @@ from torch import nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification.datasets.dataset import load_dataset
-from zoo_builder.specification.datasets.equations import ASKED, KNOWN, PAIR, PROBLEMS, RESIDUAL, Equation
+from zoo_builder.specification.datasets.equations import ASKED, KNOWN, PAIR, PROBLEMS, RESIDUAL, PosedEquation
 from zoo_builder.specification.datasets.spec import DatasetSpec
 from zoo_builder.specification.models import pinn
 from zoo_builder.specification.spec import parse_spec
@@ -114,7 +114,7 @@ def test_the_mean_of_squares_is_the_weighted_sum_of_the_parts(name):
     inputs, targets = torch.from_numpy(data.train_inputs).double(), torch.from_numpy(data.train_targets).double()
     whole = (data.equation.informed(network)(inputs) - targets).square().mean().item()
     kind = data.train_inputs[:, 2]
-    plain = Equation(name, 2.0, (1, 1, 1)).informed(network)(inputs).detach()
+    plain = PosedEquation(name, 2.0, (1, 1, 1)).informed(network)(inputs).detach()
     known = plain[kind == KNOWN] - targets[kind == KNOWN] / data.equation.scales[1]
     parts = plain[kind == RESIDUAL].square().mean() + 3 * known.square().mean()
     if (kind == PAIR).any():
@@ -153,7 +153,7 @@ def test_derivatives_are_those_of_autograd(name):
     inputs = torch.cat([points.detach(), torch.full((20, 1), float(RESIDUAL))], 1)
     for some in (network, Plain(network)):
         torch.testing.assert_close(
-            Equation(name, 3.0, (1, 1, 1)).informed(some)(inputs), residual, rtol=1e-10, atol=1e-10
+            PosedEquation(name, 3.0, (1, 1, 1)).informed(some)(inputs), residual, rtol=1e-10, atol=1e-10
         )
 
 

@@ -3,19 +3,16 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification.datasets.generated import GENERATED
-from zoo_builder.specification.datasets.raw import Kind, Part, times
+from zoo_builder.specification.datasets.raw import Equation, Kind, Part, times
 from zoo_builder.specification.datasets.sources import read
 from zoo_builder.specification.datasets.spec import DatasetSpec
-
-if TYPE_CHECKING:
-    from zoo_builder.specification.datasets.equations import Equation
 
 #: Kind of data → the loss that is learnt by unless a specification says another one.
 LOSSES: Final[dict[Kind, str]] = {"classes": "cross_entropy", "positions": "per_position", "values": "mse"}
@@ -53,7 +50,7 @@ class Dataset:
     kind: Kind = "classes"
     vocabulary: int = 0
     baseline: Literal["mean", "zero"] = "mean"
-    equation: "Equation | None" = None
+    equation: Equation | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -97,7 +97,7 @@ PROBLEMS: Final = {
 
 
 @dataclass(frozen=True)
-class Equation:
+class PosedEquation:
     """An equation with its conditions and its solution.
 
     An input is two coordinates, and behind them what is asked there: `RESIDUAL`, how far the network is from the equation,
@@ -130,9 +130,9 @@ class Equation:
 
 
 class Informed(nn.Module):
-    """A network that is asked about an equation: see `Equation`."""
+    """A network that is asked about an equation: see `PosedEquation`."""
 
-    def __init__(self, network: nn.Module, equation: Equation) -> None:
+    def __init__(self, network: nn.Module, equation: PosedEquation) -> None:
         super().__init__()
         self.network, self.equation = network, equation
         self._problem = PROBLEMS[equation.name]
@@ -214,7 +214,7 @@ def make_equation(
     whole = train + known + pairs
     scales = [1.0 / train, weight / known, weight / pairs if pairs else 0.0]
     residual, value, pair = (math.sqrt(share * whole) for share in scales)
-    equation = Equation(name, difficulty, (residual, value, pair))
+    equation = PosedEquation(name, difficulty, (residual, value, pair))
     targets = np.concatenate([np.zeros(train), value * problem.solution(edge, difficulty), np.zeros(pairs)])
     inputs = np.concatenate([_asked(inside, RESIDUAL), _asked(edge, KNOWN), _asked(twins, PAIR)])
     side_length = math.isqrt(test)

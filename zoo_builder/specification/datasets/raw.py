@@ -1,6 +1,6 @@
 """A data set as its source has it: what is refused, and how classes are counted."""
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +8,22 @@ from numpy.typing import NDArray
 from mdbench.errors import MdbenchError
 
 if TYPE_CHECKING:
-    from zoo_builder.specification.datasets.equations import Equation
+    from torch import nn
 
 Kind = Literal["classes", "positions", "values"]
+
+
+class Equation(Protocol):
+    """A differential equation that networks learn to solve: what they are asked stands in their inputs."""
+
+    def informed(self, network: "nn.Module") -> "nn.Module":
+        """Return a module (B, coordinates + 1) → (B, values), around a network (B, coordinates) → (B, values)."""
+
+    def solved(self, inputs: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the points of inputs (n, coordinates + 1) as such whose value is asked, and the solution, (n, values)."""
+
+    def __str__(self) -> str:
+        """Say the equation and its coefficients: part of the data's digest."""
 
 
 class Part(NamedTuple):
@@ -36,7 +49,7 @@ class Raw(NamedTuple):
     vocabulary: int = 0
     standardise: bool = True
     baseline: Literal["mean", "zero"] = "mean"
-    equation: "Equation | None" = None
+    equation: Equation | None = None
 
 
 def checked_part(inputs: NDArray[Any], labels: NDArray[Any], where: str) -> Part:
