@@ -1,0 +1,40 @@
+"""The specifications of docs/zoos.md: each is planned, built, measured and reported."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mdbench.tables import COLUMNS
+from zoo_builder.building.builder import build, forecast
+from zoo_builder.building.executors import here
+from zoo_builder.building.measuring import measure
+from zoo_builder.landscape import FAMILIES, Settings
+from zoo_builder.reporting import write_report
+
+PAGE = Path(__file__).parents[1] / "docs" / "zoos.md"
+SPECS = {
+    re.search(r'name = "(.*?)"', block)[1]: block  # type: ignore[index]
+    for block in re.findall(r"```toml\n(name = \"small-.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+}
+SMALL = Settings(train_sample=60, topology_sample=20)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_specification_of_the_page_becomes_a_zoo(name, tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(SPECS[name], encoding="utf-8")
+    planned = forecast(path, "cpu", 1)
+    zoo = build(path, tmp_path / "zoo", here)
+    assert len(zoo.checkpoints) == planned.models
+    measured = measure(tmp_path / "zoo", here, settings=SMALL)
+    pd.testing.assert_series_equal(measured.configurations["test_error"], zoo.configurations["test_error"])
+    table = measured.checkpoints
+    for family in FAMILIES.values():
+        reasons = table[family.reason] if family.reason in table else pd.Series(None, index=table.index, dtype=object)
+        for column in family.columns("checkpoint"):
+            missing = table[column].isna() if column in table else pd.Series(True, index=table.index)
+            assert reasons[missing].notna().all(), (column, COLUMNS[column].need)
+    write_report(tmp_path / "zoo", tmp_path / "report")
+    assert (tmp_path / "report" / "report.md").is_file()
