@@ -169,16 +169,17 @@ def test_the_walk_has_the_figures_of_the_tables():
 
 def test_the_walk_has_the_figures_of_the_builder():
     from zoo_builder.building.plan import LIMITS, plan
-    from zoo_builder.specification import Dataset, draw_subsets, initialised, networks, read_spec
+    from zoo_builder.specification import Dataset, Material, draw_subsets, initialised, networks, read_spec
     from zoo_builder.training.tape import Tape
 
     spec = read_spec(ROOT / "zoos" / "mnist1d-cnn.toml")
     inputs, labels = np.zeros((10_000, 1, 40), np.float32), np.arange(10_000) % 10
     dataset = Dataset("mnist1d", inputs, labels, inputs, labels, 10)
     subsets = draw_subsets(labels, 10, 0)
-    every = networks(spec, subsets)
+    material = Material.single(spec, dataset, subsets)
+    every = networks(spec, material)
     ours = [one for one in every if one.configuration == POINT]
-    units = plan(spec, dataset, subsets, **LIMITS["cpu"]).units
+    units = plan(spec, material, **LIMITS["cpu"]).units
     (unit,) = (unit for unit in units if ours[0] in unit.networks)
     module = initialised(spec, dataset, ours[0])
     tape = Tape(module, dataset.shape)

@@ -127,8 +127,9 @@ def test_a_zoo_is_measured_as_anybody_measures_its_networks(measured):
     """The tables hold what the library says of the modules in the store, loaded by hand."""
     zoo = load_zoo(measured)
     spec = read_spec(measured / SPEC)
-    dataset, subsets = Material.of_spec(spec).first
-    every = networks(spec, subsets)
+    material = Material.of_spec(spec)
+    dataset, subsets = material.first
+    every = networks(spec, material)
     some = [one for one in every if one.configuration == every[-1].configuration]
     modules = []
     for one in some:
@@ -337,7 +338,7 @@ def test_networks_that_are_not_those_of_the_table_are_refused(built, zoo):
         row = opened.zoo.checkpoints.loc[name]
         if row["shard"].split("/")[1] == shard.parent.name and name in next(iter(tensors)):
             break
-    one = next(one for one in networks(opened.spec, opened.subsets) if one.name == name)
+    one = next(one for one in networks(opened.spec, opened.material) if one.name == name)
     source = dataclasses.replace(Source.of(opened), folder=str(zoo))
     with pytest.raises(MdbenchError, match="are not those that the zoo's tables describe"):
         source.load(one, row["shard"], row["sha256"])

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tiny_zoo import here
+
 from mdbench.tables import COLUMNS
 from zoo_builder.building.builder import build, forecast
-from zoo_builder.building.executors import here
 from zoo_builder.building.measuring import measure
 from zoo_builder.landscape import FAMILIES, Settings
 from zoo_builder.reporting import write_report
