@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from tiny_zoo import here
 
 from mdbench.tables import COLUMNS

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
 from mdbench.tables import Zoo, sha256_of
-from zoo_builder.building.store import SPEC, Store
+from zoo_builder.building.store import KEPT, SPEC, Store
 from zoo_builder.building.tables import assemble, digest_of, predicted_of
 from zoo_builder.building.work import material_of
 from zoo_builder.specification import Material, Network, ZooSpec, initialised, read_spec
@@ -103,16 +103,34 @@ class Source:
         MdbenchError
             The tensors are missing, or not those that the table describes.
         """
-        spec, material = self.material()
-        path, module = Path(self.folder, shard), initialised(spec, material.of(network.data).dataset, network)
-        try:
-            with safe_open(path, framework="pt") as file:
-                state: dict[str, Tensor] = {
-                    name: file.get_tensor(f"{network.name}/{name}") for name in module.state_dict()
-                }
-        except (OSError, SafetensorError) as error:
-            raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
+        path, module = Path(self.folder, shard), self._initialised(network)
+        state = _read(path, f"{network.name}/", module)
         if digest_of(state) != digest:
             raise MdbenchError(f"{path}: the tensors of {network.name} are not those that the zoo's tables describe")
         module.load_state_dict(state)
         return module.eval()
+
+    def kept(self, network: Network, shard: str) -> dict[int, nn.Module]:
+        """Return a network as it was at the steps that were kept: step → module; raises as `load` does."""
+        path = Path(self.folder, shard).with_name(KEPT)
+        Store(Path(self.folder)).check_kept(path.parent.name)
+        modules = {}
+        for step in network.how.keep:
+            if step <= network.steps:
+                module = modules[step] = self._initialised(network)
+                module.load_state_dict(_read(path, f"{network.name}/{step}/", module))
+                module.eval()
+        return modules
+
+    def _initialised(self, network: Network) -> nn.Module:
+        spec, material = self.material()
+        return initialised(spec, material.of(network.data).dataset, network)
+
+
+def _read(path: Path, prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a network from a file, whose names begin with a prefix."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(f"{prefix}{name}") for name in module.state_dict()}
+    except (OSError, SafetensorError) as error:
+        raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error

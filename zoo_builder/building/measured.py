@@ -17,8 +17,11 @@ from zoo_builder.building.tables import MEASURED
 from zoo_builder.building.units import Units
 from zoo_builder.landscape import FAMILIES, Family, joined_layers
 
-#: The files of a unit: rows of networks, of configurations, of layers.
+#: The files of a unit: rows of networks, of configurations, of layers; and of layers at steps that were kept.
 TABLES: Final = ("networks.parquet", "configurations.parquet", "layers.parquet")
+TRAJECTORY: Final = "trajectory.parquet"
+#: The family that the latter is measured with.
+SPECTRA: Final = "spectra"
 #: Why nothing is measured of a network.
 DIVERGED: Final = "diverged"
 
@@ -44,6 +47,7 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
     """Return a zoo with everything that was measured of it to the end, in the place of what it had before."""
     assert zoo.checkpoints is not None
     configurations, checkpoints, layers = zoo.configurations, zoo.checkpoints, []
+    ways: list[pd.DataFrame] = []
     networks_there = networks_digest(zoo)
     for family in FAMILIES.values():
         found = _measured(family, folder, networks_there)
@@ -55,7 +59,8 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
         checkpoints = checkpoints.drop(columns=stale, errors="ignore")
         if found is None:
             continue
-        own, together, of_layers = found
+        own, together, of_layers, of_steps = found
+        ways += [of_steps] if len(of_steps) else []
         own = own.set_index("checkpoint").reindex(checkpoints.index)
         own.loc[checkpoints["diverged"].astype(bool), family.reason] = DIVERGED
         checkpoints = checkpoints.join(own)
@@ -67,7 +72,7 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
         layers.append(of_layers)
     whole = joined_layers(layers)
     order = {name: at for at, name in enumerate(checkpoints.index)}
-    whole = whole.sort_values("checkpoint", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    whole = _sorted(whole, order)
     return Zoo.from_table(
         zoo.name,
         zoo.title,
@@ -77,8 +82,13 @@ def with_measurements(zoo: Zoo, folder: Path) -> Zoo:
         checkpoints=checkpoints.reset_index(),
         layers=whole if len(whole) else None,
         predicted=zoo.predicted,
-        trajectory=zoo.trajectory,
+        trajectory=_sorted(pd.concat(ways), order) if ways else None,
     )
+
+
+def _sorted(table: pd.DataFrame, order: dict[str, int]) -> pd.DataFrame:
+    """Return rows of networks in the order of these."""
+    return table.sort_values("checkpoint", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def _reasons(of_configurations: "pd.Series[Any]", checkpoints: pd.DataFrame) -> list[str | None]:
@@ -97,8 +107,8 @@ def _reasons(of_configurations: "pd.Series[Any]", checkpoints: pd.DataFrame) -> 
 
 def _measured(
     family: Family, folder: Path, networks_there: str
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None:
-    """Return a family's tables of networks, configurations and layers; None where these networks were not measured.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame] | None:
+    """Return a family's tables of networks, configurations, layers, and layers at steps; None where it was not measured.
 
     Raises
     ------
@@ -118,11 +128,12 @@ def _measured(
     ):
         return None
     tables = []
-    for name in TABLES:
-        parts = [_read(shelf.home(key) / name) for key in manifest.units]
+    for name in (*TABLES, TRAJECTORY):
+        there = [shelf.home(key) / name for key in manifest.units]
+        parts = [_read(path) for path in there if name != TRAJECTORY or path.is_file()]
         filled = [part for part in parts if len(part)]
-        tables.append(pd.concat(filled, ignore_index=True) if filled else parts[0])
-    return tables[0], tables[1], tables[2]
+        tables.append(pd.concat(filled, ignore_index=True) if filled else (parts or [pd.DataFrame()])[0])
+    return tables[0], tables[1], tables[2], tables[3]
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from mdbench.errors import MdbenchError
 from mdbench.tables import Zoo, write_tables
 from zoo_builder.building.built import Built, Source
 from zoo_builder.building.executors import OpenExecutor, carry_out, device_here
-from zoo_builder.building.measured import TABLES, Manifest, networks_digest, with_measurements
+from zoo_builder.building.measured import SPECTRA, TABLES, TRAJECTORY, Manifest, networks_digest, with_measurements
 from zoo_builder.building.portions import Portion, cut
 from zoo_builder.building.progress import Progress
 from zoo_builder.building.store import LANDSCAPE, Store
@@ -43,6 +43,7 @@ from zoo_builder.landscape import (
     network_table,
     own_outputs,
     plain_attention,
+    trajectory,
 )
 from zoo_builder.specification import Dataset
 
@@ -201,8 +202,20 @@ def do(order: Order) -> str:
         for name, key in left.items():
             tables = _tables(FAMILIES[name], subject, order.portion)
             contents = {file: files.parquet(table) for file, table in zip(TABLES, tables, strict=True)}
+            if name == SPECTRA and any(one.how.keep for one in order.portion.networks):
+                contents[TRAJECTORY] = files.parquet(_trajectory(order.source, order.portion))
             Units(shelf / name).write(key, contents)
     return order.source.folder
+
+
+def _trajectory(source: Source, portion: Portion) -> pd.DataFrame:
+    """Return the spectra of a portion's networks at the steps that were kept, one row a network, step and layer."""
+    tables = [
+        trajectory(source.kept(one, shard)).assign(checkpoint=one.name)
+        for one, shard in zip(portion.networks, portion.shards, strict=True)
+    ]
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["checkpoint", *(column for column in whole if column != "checkpoint")]]
 
 
 def _check_test_errors(subject: Subject, portion: Portion) -> None:

@@ -3,7 +3,8 @@
     DIR/build.json              what is built here: digests of the specification and of the data, the units
     DIR/spec.toml               the specification, as it was given
     DIR/examples.safetensors    which examples a data fraction uses, which labels are wrong
-    DIR/units/KEY/              a unit: networks.parquet, checkpoints.safetensors, unit.json with their SHA-256
+    DIR/units/KEY/              a unit: networks.parquet, checkpoints.safetensors, unit.json with their SHA-256; and
+                                kept.safetensors, the networks at the steps that were kept, where there are any
     DIR/zoo.json, configurations.parquet, checkpoints.parquet, timings.parquet
                                 the zoo, once all units are there
     DIR/landscape/              what was measured of its networks; see `zoo_builder.building.measuring`
@@ -35,6 +36,7 @@ UNITS = "units"
 LANDSCAPE = "landscape"
 NETWORKS = "networks.parquet"
 CHECKPOINTS = "checkpoints.safetensors"
+KEPT = "kept.safetensors"
 _LOCK = ".lock"
 
 
@@ -181,7 +183,9 @@ class Store:
         """Tell whether a unit is there; `check` tells whether it is whole, as it was when it got its name."""
         return self._units.has(key)
 
-    def write(self, key: str, rows: pd.DataFrame, tensors: Mapping[str, Any]) -> Path:
+    def write(
+        self, key: str, rows: pd.DataFrame, tensors: Mapping[str, Any], kept: Mapping[str, Any] | None = None
+    ) -> Path:
         """Write a unit: whole or not at all; one that is there already stays.
 
         Parameters
@@ -189,6 +193,7 @@ class Store:
         key : the unit's key.
         rows : one row a network.
         tensors : ``checkpoint/parameter`` → tensor.
+        kept : ``checkpoint/step/parameter`` → tensor.
 
         Returns
         -------
@@ -199,7 +204,8 @@ class Store:
         MdbenchError
             It cannot be written; what was there before is as it was.
         """
-        return self._units.write(key, {CHECKPOINTS: _safetensors(tensors), NETWORKS: files.parquet(rows)})
+        contents = {CHECKPOINTS: _safetensors(tensors), NETWORKS: files.parquet(rows)}
+        return self._units.write(key, contents | ({KEPT: _safetensors(kept)} if kept else {}))
 
     def check(self, key: str) -> None:
         """Make sure that a unit is what was written.
@@ -210,6 +216,10 @@ class Store:
             A file of it is missing or changed.
         """
         self._units.check(key, (CHECKPOINTS, NETWORKS), "trains these networks again")
+
+    def check_kept(self, key: str) -> None:
+        """Make sure that what a unit has of steps that were kept is what was written; raises as `check` does."""
+        self._units.check(key, (KEPT,), "trains these networks again")
 
     def rows(self, keys: Sequence[str]) -> pd.DataFrame:
         """Return the rows of these units; ``shard`` is where a network's checkpoint is, relative to the folder."""

@@ -46,7 +46,13 @@ def do(order: Order) -> str:
     lesson = material.of(order.unit.networks[0].data)
     trained = train(spec, *lesson, order.unit.networks, device=device_here(order.device))
     tensors = {f"{one.network.name}/{name}": value for one in trained for name, value in one.state.items()}
-    return str(store.write(order.unit.key, rows(trained), tensors))
+    kept = {
+        f"{one.network.name}/{step}/{name}": value
+        for one in trained
+        for step, state in one.kept.items()
+        for name, value in state.items()
+    }
+    return str(store.write(order.unit.key, rows(trained), tensors, kept))
 
 
 @lru_cache(maxsize=2)

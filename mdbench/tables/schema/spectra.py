@@ -39,7 +39,7 @@ COLUMNS: Final = (
         "bulk_edge",
         "1",
         Family.LANDSCAPE,
-        "upper edge of the Marchenko–Pastur law whose median is that of the eigenvalues of a layer's WᵀW",
+        "what the eigenvalues of a layer's WᵀW would lie below, were they noise of the same median; mp_spikes are above",
         MARTIN_2021_REGULARIZATION,
         of_layer=True,
     ),
