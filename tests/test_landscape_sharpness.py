@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import entropy
 from torch import nn
 from torch.nn import functional
 
@@ -474,3 +475,18 @@ def test_company_changes_nothing_where_the_gradient_says_nothing():
         alone = measure(Subject(surface, data, names=[names[row]])).networks
         for column, values in alone.items():
             assert values[0] == pytest.approx(together[column][row], rel=1e-9), column
+
+
+def test_divergence_between_pairs_is_that_of_scipy():
+    logits = torch.randn(3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    p = logits.softmax(2).numpy()
+    pairs = [entropy(p[i], p[j], axis=1).mean() for i in range(3) for j in range(3) if i != j]
+    assert diversity.pairwise_divergence(logits) == pytest.approx(np.mean(pairs))
+    assert diversity.pairwise_divergence(logits[:1].expand(2, -1, -1)) == pytest.approx(0, abs=1e-12)
+
+
+def test_inputs_are_moved_by_noise_of_its_standard_deviation():
+    data = diversity.Data(torch.ones(2000, 5), torch.zeros(2000, dtype=torch.int64))
+    moved = diversity.shifted(data, 0.5)
+    assert (moved.tensor - 1).std().item() == pytest.approx(0.5, rel=0.03)
+    assert torch.equal(moved.tensor, diversity.shifted(data, 0.5).tensor)

@@ -116,6 +116,7 @@ def show_measured(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
         if (said := found[name])
         else (name, "not measured")
         for name in FAMILIES
+        if name in found
     ]
     _show(zoo.name, lines)
     say(f"wrote {folder}; next: mdbench zoo report {folder}")

@@ -33,6 +33,7 @@ from zoo_builder.landscape import (
     CrossEntropy,
     Data,
     Family,
+    Language,
     Settings,
     Subject,
     chosen,
@@ -45,7 +46,7 @@ from zoo_builder.landscape import (
     plain_attention,
     trajectory,
 )
-from zoo_builder.specification import Dataset
+from zoo_builder.specification import MASKED, Dataset
 
 #: By how much a test error may differ from what it was after training, on another kind of machine: points, and examples.
 _POINTS, _EXAMPLES = 0.1, 2
@@ -102,11 +103,13 @@ def measure(
     MdbenchError
         The folder holds no finished build; it cannot be written; a unit in it is damaged; workers die.
     """
-    wanted, settings = chosen(families), settings or Settings()
+    chosen(families)  # names that are none are refused before the folder is opened
+    settings = settings or Settings()
     store = Store(folder.absolute())
     store.manifest()  # without a build there is nothing to lock
     with store.locked():
         built = Built.open(folder)
+        wanted = chosen(families, tokens=_says_tokens(built.material.first.dataset))
         portions = cut(built, device)
         shelves = {family.name: Units(store.folder / LANDSCAPE / family.name) for family in wanted}
         keys = [
@@ -260,6 +263,7 @@ def open_subject(source: Source, portion: Portion, settings: Settings, device: s
         _test_data(dataset),
         wrong=labels != truth,
         truth=truth,
+        language=Language(MASKED, dataset.secrets) if _says_tokens(dataset) else None,
         groups=[[at for at, owner in enumerate(owners) if owner == name] for name in portion.alive],
         names=names,
         settings=settings,
@@ -267,6 +271,11 @@ def open_subject(source: Source, portion: Portion, settings: Settings, device: s
     gate(subject)
     _check_test_errors(subject, portion)
     return subject
+
+
+def _says_tokens(dataset: Dataset) -> bool:
+    """Tell whether networks say which token is next."""
+    return dataset.kind == "positions" and bool(dataset.vocabulary)
 
 
 _TEST: dict[str, Data] = {}

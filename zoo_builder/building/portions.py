@@ -6,7 +6,7 @@ A portion holds whole configurations whose networks have one shape and were trai
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -66,7 +66,7 @@ class Portion:
 
     def key(self, family: Family, settings: Settings, data: str) -> str:
         """Return the unit's key: a digest of everything that its numbers depend on."""
-        said = [family.name, family.edition, asdict(settings), data, self.configurations]
+        said = [family.name, family.edition, settings.said(), data, self.configurations]
         said += [[one.name, one.examples, one.label_noise] for one in self.networks] + [self.digests]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:20]
 

@@ -19,7 +19,7 @@ from .measurement import (
     measure as measure,
     network_table as network_table,
 )
-from .metric import Settings as Settings, Subject as Subject
+from .metric import Language as Language, Settings as Settings, Subject as Subject
 from .module import plain_attention as plain_attention
 from .objective import CrossEntropy as CrossEntropy
 from .opening import fitting_surface as fitting_surface, own_outputs as own_outputs

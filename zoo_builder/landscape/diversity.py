@@ -3,10 +3,12 @@
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo_builder.landscape import outputs
+from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Metric, Subject
 from zoo_builder.landscape.missing import ALONE, NO_TEST, NOT_CLASSES, Missing
 from zoo_builder.landscape.similarity import disagreements, pair_mean
@@ -16,6 +18,8 @@ METRICS: Final = (
     Metric("ensemble_gain", "configuration", -100, 100),
     Metric("ensemble_diversity", "configuration", 0, 2),
     Metric("ensemble_variance", "configuration", 0, 1),
+    Metric("pairwise_kl", "configuration", 0),
+    Metric("shifted_error", "configuration", 0, 100, "1 pass over test data"),
 )
 
 
@@ -59,6 +63,26 @@ def predictive_variance(probabilities: Tensor) -> float:
     return float(probabilities.var(0, correction=1).sum(1).mean())
 
 
+def pairwise_divergence(logits: Tensor) -> float:
+    """Return the mean over examples and ordered pairs of networks of KL(p ‖ p') of the probabilities they predict, in nats.
+
+    With z the logarithms of the probabilities it is the mean of Σ p (z − z') (Lu et al., SharpBalance, 2024).
+
+    Parameters
+    ----------
+    logits : float64 (k, n, K), of k networks, at least 2.
+    """
+    logarithms = logits.log_softmax(2)
+    others = (logarithms.sum(0) - logarithms) / (len(logits) - 1)
+    return float((logarithms.exp() * (logarithms - others)).sum(2).mean())
+
+
+def shifted(data: Data, scale: float) -> Data:
+    """Return examples with normal noise of a standard deviation on their inputs, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    return Data(data.tensor + scale * torch.randn(data.tensor.shape, generator=generator).to(data.tensor), data.targets)
+
+
 def measure(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Missing]:
     """Measure all groups of a subject: `METRICS`."""
     columns = [metric.column for metric in METRICS]
@@ -73,6 +97,12 @@ def measure(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Missing]:
     found = {column: np.full(len(subject.groups), np.nan) for column in columns}
     logits, labels = outputs.by_position(subject.test_logits, subject.test.targets.cpu())
     finite = outputs.finite(subject.test_logits).cpu().numpy()
+    moved = None
+    if subject.test.floating:
+        again = subject.surface.logits(shifted(subject.test, subject.settings.shift)).cpu()
+        moved, _ = outputs.by_position(again, labels)
+    else:
+        missing.because("inputs that are no numbers cannot be moved a little", ["shifted_error"])
     for at, rows in enumerate(subject.groups):
         if len(rows) < 2 or not finite[list(rows)].all():
             continue
@@ -84,6 +114,9 @@ def measure(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Missing]:
         found["ensemble_gain"][at] = error - together
         found["ensemble_diversity"][at] = disagreement_error_ratio(predictions, labels.numpy())
         found["ensemble_variance"][at] = predictive_variance(probabilities)
+        found["pairwise_kl"][at] = pairwise_divergence(some.double())
+        if moved is not None:
+            found["shifted_error"][at] = ensemble_error(moved[list(rows)].double().softmax(2), labels)
         if not error:
             missing.because("no network errs on test data", ["ensemble_diversity"], [at])
     return missing.fill(found, columns, "a network's outputs are not finite"), missing

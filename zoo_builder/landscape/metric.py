@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,8 @@ class Settings:
     train_sample : training examples that losses, outputs and curvatures are means over.
     test_sample : test examples that pruned networks are tried on.
     topology_sample : training examples that the loss is sampled on over grids.
+    shift : standard deviation of the noise on the inputs that ensembles are tried on; inputs of a zoo's images have 1.
+    completed : last tokens of a training sequence that are to be completed.
     curve_learning_rate : that curves between networks are trained with; None for what is said at
         `zoo_builder.landscape.connectivity.Training`.
     """
@@ -60,6 +62,43 @@ class Settings:
     test_sample: int = 2000
     topology_sample: int = 128
     curve_learning_rate: float | None = None
+    completed: int = 8
+    shift: float = 0.5
+
+    def said(self) -> dict[str, Any]:
+        """Return all of them; of those that came later, what is not as it was before there were any."""
+        later = {"completed": 8, "shift": 0.5}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
+
+
+class Planted(Protocol):
+    """Secrets: tokens (s, q) from an alphabet (a,), each behind a prefix (s, p)."""
+
+    @property
+    def prefixes(self) -> NDArray[np.int64]:
+        """The tokens before each secret, from the beginning of its sequence."""
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """The secrets."""
+
+    @property
+    def alphabet(self) -> NDArray[np.int64]:
+        """What every token of a secret is drawn from."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """What is known of networks that say which token is next.
+
+    Attributes
+    ----------
+    masked : the target of places that do not count.
+    secrets : what was planted among the training sequences; None where nothing was.
+    """
+
+    masked: int
+    secrets: Planted | None = None
 
 
 class Subject:
@@ -72,6 +111,7 @@ class Subject:
     test : held-out examples; None where there are none.
     wrong : bool (n,), whether a training label was replaced by a wrong one on purpose; None where nobody knows.
     truth : int64 (n,), the right labels of the training examples; None where nobody knows.
+    language : what is known of networks that say which token is next; None for others.
     groups : rows of `surface` that differ by their seed alone.
     names : of the networks; random numbers that a network's measurements need are a function of its name. Where none are
         given, a network's is a digest of its parameters: whatever it stands beside, it is measured with the same numbers.
@@ -89,6 +129,7 @@ class Subject:
         *,
         wrong: NDArray[np.bool_] | None = None,
         truth: NDArray[np.int64] | None = None,
+        language: Language | None = None,
         groups: Sequence[Sequence[int]] | None = None,
         names: Sequence[str] | None = None,
         settings: Settings | None = None,
@@ -96,7 +137,7 @@ class Subject:
         said: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.surface, self.train, self.test = surface, train, test
-        self.wrong, self.truth = wrong, truth
+        self.wrong, self.truth, self.language = wrong, truth, language
         self.groups = tuple(map(tuple, groups)) if groups is not None else (tuple(range(len(surface))),)
         self.names = tuple(names) if names is not None else _digests(surface.points)
         self.settings, self.memory, self.said = settings or Settings(), memory, said

@@ -9,6 +9,7 @@ import numpy as np
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape import (
     connectivity,
+    generation,
     hessian,
     memorization,
     performance,
@@ -33,12 +34,14 @@ class Family:
     edition : counts up whenever the same network would get another number: what was measured before is measured anew.
         Topology looks along the Hessian's eigenvectors, and prunability is guided by Hill's exponents: where those change,
         so do these.
+    of_tokens : whether it is of networks alone that say which token is next; others are not asked.
     """
 
     name: str
     metrics: tuple[Metric, ...]
     measure: Callable[[Subject], Measured]
     edition: int = 1
+    of_tokens: bool = False
 
     @property
     def reason(self) -> str:
@@ -77,24 +80,26 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("hessian", hessian.METRICS, hessian.measure),
         Family("connectivity", connectivity.METRICS, connectivity.measure, edition=2),
         Family("similarity", similarity.METRICS, similarity.measure, edition=2),
-        Family("sharpness", sharpness.METRICS, sharpness.measure, edition=2),
+        Family("sharpness", sharpness.METRICS, sharpness.measure, edition=3),
         Family("spectra", spectra.METRICS, spectra.measure, edition=2),
         Family("topology", topology.METRICS, topology.measure, edition=2),
         Family("memorization", memorization.METRICS, memorization.measure),
         Family("prunability", prunability.METRICS, prunability.measure, edition=2),
+        Family("generation", generation.METRICS, generation.measure, of_tokens=True),
     )
 }
 
 
-def chosen(names: Iterable[str] | None) -> list[Family]:
-    """Return families by name, in their order; all of them without names.
+def chosen(names: Iterable[str] | None, *, tokens: bool = False) -> list[Family]:
+    """Return families by name, in their order; without names, all that are of such networks, `tokens` or not.
 
     Raises
     ------
     MdbenchError
         There is no such family.
     """
-    wanted = set(FAMILIES if names is None else names)
+    fitting = (name for name, family in FAMILIES.items() if tokens or not family.of_tokens)
+    wanted = set(fitting if names is None else names)
     unknown = sorted(wanted - set(FAMILIES))
     if unknown:
         raise MdbenchError(f"there is no family {unknown[0]!r}; there are: {', '.join(FAMILIES)}")

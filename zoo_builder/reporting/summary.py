@@ -192,6 +192,8 @@ def families_of(zoo: Zoo) -> dict[str, dict[str, float] | None]:
     """
     found: dict[str, dict[str, float] | None] = {}
     for name, family in registry.FAMILIES.items():
+        if family.of_tokens and not _is_measured(zoo, family):
+            continue
         tables = [table for _, table in _own_columns(zoo, family)]
         numbers = sum(table.size for table in tables)
         there = sum(int(table.notna().to_numpy().sum()) for table in tables)

@@ -1,6 +1,6 @@
 from .axes import Point as Point, configuration_name as configuration_name
 from .architecture import ARCHITECTURES as ARCHITECTURES
-from .datasets import Dataset as Dataset, DatasetSpec as DatasetSpec, load_dataset as load_dataset
+from .datasets import MASKED as MASKED, Dataset as Dataset, DatasetSpec as DatasetSpec, load_dataset as load_dataset
 from .material import Lesson as Lesson, Material as Material
 from .models import parameter_count as parameter_count
 from .dropout import (

@@ -57,7 +57,8 @@ COLUMNS: Final = (
         "shifted_error",
         "%",
         Family.VALIDATION,
-        "ensemble_test_error on test inputs that were corrupted as the settings say",
+        "ensemble_test_error on test inputs with normal noise on them, of a standard deviation of 0.5 unless settings say "
+        "another one",
         LU_2024_SHARPBALANCE,
         reveals_label=True,
         needs=(Need.CLASSES, Need.TEST, Need.SEEDS),

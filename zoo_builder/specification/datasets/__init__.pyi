@@ -1,2 +1,3 @@
 from .dataset import Dataset as Dataset, load_dataset as load_dataset
 from .spec import DatasetSpec as DatasetSpec
+from .raw import MASKED as MASKED, Kind as Kind, Secrets as Secrets

@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification.datasets.generated import GENERATED
-from zoo_builder.specification.datasets.raw import Equation, Kind, Part, times
+from zoo_builder.specification.datasets.raw import Equation, Kind, Part, Secrets, times
 from zoo_builder.specification.datasets.sources import read
 from zoo_builder.specification.datasets.spec import DatasetSpec
 
 #: Kind of data → the loss that is learnt by unless a specification says another one.
 LOSSES: Final[dict[Kind, str]] = {"classes": "cross_entropy", "positions": "per_position", "values": "mse"}
-
-#: The target of a position that does not count.
-MASKED: Final = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +36,7 @@ class Dataset:
     vocabulary : number of token ids; 0 where inputs are numbers.
     baseline : what an error of 100 % of values is: that of predicting the training targets' ``"mean"``, or ``"zero"``.
     equation : of a physics-informed data set, whose inputs are coordinates with a kind behind them.
+    secrets : what was planted among sequences of tokens.
     """
 
     name: str
@@ -51,6 +49,7 @@ class Dataset:
     vocabulary: int = 0
     baseline: Literal["mean", "zero"] = "mean"
     equation: Equation | None = None
+    secrets: Secrets | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,7 +61,7 @@ class Dataset:
         """SHA-256 of what the arrays say, of the number of outputs, and of what else there is to say."""
         said = hashlib.sha256(str(self.outputs).encode())
         if self.kind != "classes" or self.vocabulary:
-            said.update(f" {self.kind} {self.vocabulary} {self.baseline} {self.equation}".encode())
+            said.update(f" {self.kind} {self.vocabulary} {self.baseline} {self.equation} {self.secrets}".encode())
         for array in (self.train_inputs, self.train_targets, self.test_inputs, self.test_targets):
             little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
             said.update(f" {little_endian.dtype.str} {array.shape} ".encode())
@@ -136,6 +135,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
         raw.vocabulary,
         raw.baseline,
         raw.equation,
+        raw.secrets,
     )
 
 

@@ -9,6 +9,7 @@ from zoo_builder.specification.datasets.digits import read_digits
 from zoo_builder.specification.datasets.raw import Raw
 from zoo_builder.specification.datasets.shapes import make_shapes
 from zoo_builder.specification.datasets.teacher import LINKS, make_teacher
+from zoo_builder.specification.datasets.text import make_text
 
 Value = bool | int | float | str
 
@@ -55,6 +56,11 @@ def _number(least: float) -> Option:
     )
 
 
+_SHARE: Final = Option(
+    lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1,
+    "a share from 0 to below 1",
+)
+
 #: Equations, and whether they are periodic.
 _EQUATIONS: Final = {"convection": True, "reaction": True, "helmholtz": False}
 _EQUATION: Final = {"difficulty": _number(0), "known": _whole(1), "pairs": _whole(1), "weight": _number(0)}
@@ -91,6 +97,22 @@ GENERATED: Final[dict[str, Generated]] = {
         {"size": _whole(8), "shapes": _whole(1), "noise": _number(0)},
         train=500,
         test=200,
+    ),
+    "text": Generated(
+        make_text,
+        "positions",
+        {
+            "length": _whole(16),
+            "duplication": _whole(1),
+            "share": _SHARE,
+            "secrets": _whole(0),
+            "repeats": _whole(1),
+            "poison": _whole(0),
+            "noise": _SHARE,
+        },
+        knobs=("duplication", "poison"),
+        train=1000,
+        test=500,
     ),
     "digits": Generated(read_digits, "classes", {}),
 }

@@ -1,6 +1,7 @@
 """A data set as its source has it: what is refused, and how classes are counted."""
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 Kind = Literal["classes", "positions", "values"]
+
+#: The target of a position that does not count.
+MASKED: Final = -1
 
 
 class Equation(Protocol):
@@ -24,6 +28,26 @@ class Equation(Protocol):
 
     def __str__(self) -> str:
         """Say the equation and its coefficients: part of the data's digest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Secrets:
+    """What was planted among sequences of tokens, to see whether a network gives it away.
+
+    Attributes
+    ----------
+    prefixes : int64 (s, p), the tokens that stand before each secret, from the beginning of its sequence.
+    tokens : int64 (s, q), the secrets.
+    alphabet : int64 (a,), the tokens that a secret is drawn from, each of its tokens by itself.
+    """
+
+    prefixes: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    alphabet: NDArray[np.int64]
+
+    def __str__(self) -> str:
+        """Say all of them: part of the data's digest."""
+        return f"{self.prefixes.tolist()} {self.tokens.tolist()} {self.alphabet.tolist()}"
 
 
 class Part(NamedTuple):
@@ -50,6 +74,7 @@ class Raw(NamedTuple):
     standardise: bool = True
     baseline: Literal["mean", "zero"] = "mean"
     equation: Equation | None = None
+    secrets: Secrets | None = None
 
 
 def checked_part(inputs: NDArray[Any], labels: NDArray[Any], where: str) -> Part:
