@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from zoo_builder.training import operators
+from zoo_builder.training import operators, optimizers
 
 torch.manual_seed(0)
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -139,7 +139,7 @@ def test_descent_is_that_of_pytorch_with_each_networks_own_rates():
     start = [normal(3, 4, 2), normal(3, 5)]
     rates, decays = torch.tensor([0.1, 0.01, 1.0]).double(), torch.tensor([0.0, 0.1, 0.01]).double()
     mine = [value.clone() for value in start]
-    descent = operators.Descent(mine, 0.8, decays)
+    descent = optimizers.Descent(mine, 0.8, decays)
     slopes = [[torch.randn_like(value) for value in start] for _ in range(4)]
     for some in slopes:
         descent.step(some, rates)

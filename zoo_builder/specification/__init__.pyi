@@ -1,12 +1,20 @@
 from .axes import Point as Point, configuration_name as configuration_name
 from .architecture import ARCHITECTURES as ARCHITECTURES
-from .datasets import MASKED as MASKED, Dataset as Dataset, DatasetSpec as DatasetSpec, load_dataset as load_dataset
+from .datasets import (
+    LOSSES as LOSSES,
+    MASKED as MASKED,
+    Dataset as Dataset,
+    DatasetSpec as DatasetSpec,
+    Kind as Kind,
+    load_dataset as load_dataset,
+)
 from .material import Lesson as Lesson, Material as Material
 from .models import parameter_count as parameter_count
 from .dropout import (
     Dropout as Dropout,
     dropouts as dropouts,
     key_at as key_at,
+    mixed as mixed,
     stream as stream,
 )
 from .network import (
@@ -17,7 +25,7 @@ from .network import (
     learning_rates as learning_rates,
     networks as networks,
 )
-from .recipe import TrainingSpec as TrainingSpec
+from .recipe import Augmentation as Augmentation, Layerwise as Layerwise, TrainingSpec as TrainingSpec
 from .spec import (
     ZooSpec as ZooSpec,
     parse_spec as parse_spec,

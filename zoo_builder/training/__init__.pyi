@@ -2,7 +2,7 @@ from . import kernels as kernels, taped as taped
 from .copies import copied as copied
 from .costs import Cost as Cost, cost as cost
 from .graph import UnknownLayerError as UnknownLayerError, trace as trace
-from .operators import Descent as Descent
+from .optimizers import Descent as Descent
 from .program import Program as Program, program_of as program_of
 from .tape import Memory as Memory
 from .trainer import form as form, step_seconds as step_seconds, train as train

@@ -5,7 +5,6 @@ matrix product without transposed copies, and everything else runs along contigu
 any device, and can be differentiated any number of times.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -148,43 +147,3 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         own = labels[:, None]
         slope = logarithms.exp().scatter_add(1, own, logits.new_full((), -1).expand(own.shape)) / labels.shape[1]
         return -logarithms.gather(1, own).mean((1, 2)), slope
-
-
-class Descent:
-    """Stochastic gradient descent with momentum on a stack, each network with its own learning rate and weight decay.
-
-    ``v ← momentum · v + slope + weight_decay · p``, ``p ← p − learning_rate · v``, as `torch.optim.SGD` does.
-    """
-
-    def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        momentum: float,
-        weight_decay: Tensor,
-        velocities: Iterable[Tensor] | None = None,
-    ) -> None:
-        """Begin a descent.
-
-        Parameters
-        ----------
-        parameters : (S, …) each; changed in place.
-        momentum : share of the velocity that is kept at a step.
-        weight_decay : (S,).
-        velocities : like `parameters`; zeros if left out.
-        """
-        self._parameters = [parameter.detach() for parameter in parameters]
-        self.velocities = (
-            [torch.zeros_like(parameter) for parameter in self._parameters] if velocities is None else list(velocities)
-        )
-        self._momentum, self._weight_decay = momentum, weight_decay
-
-    def step(self, slopes: Iterable[Tensor | None], learning_rate: Tensor) -> None:
-        """Take a step: slopes like the parameters, None where one is left as it is; learning_rate (S,)."""
-        for at, slope in enumerate(slopes):
-            if slope is None:
-                continue
-            parameter, velocity = self._parameters[at], self.velocities[at]
-            each = (-1, *[1] * (parameter.dim() - 1))
-            decay, rate = (values.to(parameter.dtype).view(each) for values in (self._weight_decay, learning_rate))
-            velocity.mul_(self._momentum).add_(slope).addcmul_(parameter, decay)
-            parameter.addcmul_(velocity, rate, value=-1)

@@ -26,7 +26,7 @@ class Answers:
 
     Attributes
     ----------
-    losses : mean cross-entropy in nats, in training and after that in evaluation mode.
+    losses : see `tried_loss`, in training and after that in evaluation mode.
     gradients : by parameter, of the former; zeros where the loss does not depend on it.
     buffers : after it.
     """
@@ -43,37 +43,46 @@ class Probe:
     Attributes
     ----------
     inputs : (n, …).
-    labels : (n,), int64.
+    labels : (n, …), int64, a class for every example or position.
+    dtype : what is computed in.
     answers : the network's.
     """
 
     inputs: Tensor
     labels: Tensor
+    dtype: torch.dtype
     answers: Answers
 
     @classmethod
-    def of(cls, network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> "Probe":
+    def of(cls, network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, vocabulary: int = 0) -> "Probe":
         """Ask a copy of a network, on the CPU, wherever the network lies; it stays as it is.
+
+        Inputs are numbers, or ids of a vocabulary.
 
         Raises
         ------
         UnknownLayerError
-            It does not give (examples, classes).
+            It does not give (examples, classes) or (examples, classes, …).
         """
         network = copied(network).to("cpu", dtype).requires_grad_()
-        inputs = torch.randn(_EXAMPLES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+        draws = torch.Generator().manual_seed(0)
+        if vocabulary:
+            inputs = torch.randint(vocabulary, (_EXAMPLES, *shape), generator=draws)
+        else:
+            inputs = torch.randn(_EXAMPLES, *shape, generator=draws).to(dtype)
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             logits = network.train()(inputs)
-            if not isinstance(logits, Tensor) or logits.dim() != 2:
+            if not isinstance(logits, Tensor) or logits.dim() < 2:
                 raise UnknownLayerError
-            labels = torch.arange(_EXAMPLES) % logits.shape[1]
-            loss = functional.cross_entropy(logits, labels)
+            labels = torch.arange(logits[:, 0].numel()).view(logits[:, 0].shape) % logits.shape[1]
+            loss = tried_loss(logits, labels)
             named = dict(network.named_parameters())
             slopes = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
             with torch.no_grad():
-                later = functional.cross_entropy(network.eval()(inputs), labels)
+                later = tried_loss(network.eval()(inputs), labels)
         buffers = {name: value.detach() for name, value in network.named_buffers()}
-        return cls(inputs, labels, Answers((loss.item(), later.item()), dict(zip(named, slopes, strict=True)), buffers))
+        answers = Answers((loss.item(), later.item()), dict(zip(named, slopes, strict=True)), buffers)
+        return cls(inputs, labels, dtype, answers)
 
     def check(self, answers: Answers) -> None:
         """Compare what was made from the network with it.
@@ -83,7 +92,7 @@ class Probe:
         UnknownLayerError
             They differ.
         """
-        tolerance = _TOLERANCE[self.inputs.dtype]
+        tolerance = _TOLERANCE[self.dtype]
         mine, theirs = torch.tensor(answers.losses), torch.tensor(self.answers.losses)
         same = torch.allclose(mine, theirs, rtol=tolerance, atol=tolerance)
         for some, expected in ((answers.gradients, self.answers.gradients), (answers.buffers, self.answers.buffers)):
@@ -95,3 +104,10 @@ class Probe:
             )
         if not same:
             raise UnknownLayerError
+
+
+def tried_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy in nats of outputs (n, K, …); of one output, the mean square of its distance to 1."""
+    if outputs.shape[1] > 1:
+        return functional.cross_entropy(outputs, labels)
+    return (outputs - 1).square().mean()

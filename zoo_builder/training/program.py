@@ -17,7 +17,7 @@ from mdbench.errors import MdbenchError, reason
 from zoo_builder.training import graph as graphs
 from zoo_builder.training.copies import emptied
 from zoo_builder.training.operators import convolve, normalize
-from zoo_builder.training.probe import Answers, Probe
+from zoo_builder.training.probe import Answers, Probe, tried_loss
 
 Tensors = Mapping[str, Tensor]
 
@@ -33,7 +33,7 @@ class Program(Protocol):
         """Whether the stack computes layer by layer, or is mapped as a whole."""
 
     def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, training: bool) -> Tensor:
-        """Return logits (S, K, B) of inputs (S, …, B), or (1, …, B) where all networks see the same.
+        """Return outputs (S, K, …, B) of inputs (S, …, B), or (1, …, B) where all networks see the same.
 
         Parameters
         ----------
@@ -51,6 +51,7 @@ def program_of(
     network: nn.Module,
     shape: tuple[int, ...],
     training: Callable[[nn.Module, bool], nn.Module] = _as_in_training,
+    vocabulary: int = 0,
 ) -> Program:
     """Return the program of a network for inputs of a shape: stacked where that computes the same, mapped otherwise.
 
@@ -59,17 +60,18 @@ def program_of(
     network : the network.
     shape : of one input.
     training : puts a network into training mode, or takes it out; as PyTorch does, or else.
+    vocabulary : number of token ids; 0 where inputs are numbers.
     """
     try:
         program = _Stacked.of(network)
-        _try(program, network, shape)
+        _try(program, network, shape, vocabulary)
     except graphs.UnknownLayerError:
         return _Mapped(network, training)
     return program
 
 
-def _try(program: "_Stacked", network: nn.Module, shape: tuple[int, ...]) -> None:
-    probe = Probe.of(network, shape, torch.float64)
+def _try(program: "_Stacked", network: nn.Module, shape: tuple[int, ...], vocabulary: int) -> None:
+    probe = Probe.of(network, shape, torch.float64, vocabulary)
     x = probe.inputs.movedim(0, -1)[None]
     parameters = {
         name: value.detach().to("cpu", torch.float64)[None].clone().requires_grad_()
@@ -80,10 +82,10 @@ def _try(program: "_Stacked", network: nn.Module, shape: tuple[int, ...]) -> Non
         for name, value in network.named_buffers()
     }
     try:
-        loss = functional.cross_entropy(program(parameters, buffers, x, True)[0].T, probe.labels)
+        loss = tried_loss(program(parameters, buffers, x, True)[0].movedim(-1, 0), probe.labels)
         slopes = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         with torch.no_grad():
-            later = functional.cross_entropy(program(parameters, buffers, x, False)[0].T, probe.labels)
+            later = tried_loss(program(parameters, buffers, x, False)[0].movedim(-1, 0), probe.labels)
     except (
         Exception
     ) as error:  # what such a program can stumble over has no end: rows where vectors are wanted, other names

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo_builder.training.copies import copied
+from zoo_builder.training.costs import cost
 from zoo_builder.training.program import Program, program_of
 
 
@@ -16,6 +18,7 @@ class Stack:
     parameters : name → (S, …), leaves that require gradients.
     buffers : name → (S, …).
     program : what each of them computes.
+    put_out : how many numbers the layers of one network put out for an example.
     """
 
     def __init__(
@@ -24,8 +27,11 @@ class Stack:
         shape: tuple[int, ...],
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        vocabulary: int = 0,
     ) -> None:
         """Stack networks for inputs of a shape (without the batch's axis): their parameters and buffers are copied.
+
+        Inputs are numbers, or ids of a vocabulary.
 
         Raises
         ------
@@ -34,7 +40,8 @@ class Stack:
         """
         if not networks:
             raise ValueError("a stack needs at least one network")
-        self.program: Program = program_of(networks[0], shape)
+        self.program: Program = program_of(networks[0], shape, vocabulary=vocabulary)
+        self.put_out = cost(copied(networks[0]).to("cpu", torch.float32), shape, tokens=bool(vocabulary)).activations
         self._names = _names(networks[0])
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
@@ -56,13 +63,13 @@ class Stack:
         return len(next(iter(self.parameters.values())))
 
     def __call__(self, x: Tensor, *, training: bool) -> Tensor:
-        """Return logits (S, K, B) of inputs (S, …, B), or (1, …, B) where all networks see the same."""
+        """Return outputs (S, K, …, B) of inputs (S, …, B), or (1, …, B) where all networks see the same."""
         return self.program(self.parameters, self.buffers, x, training)
 
     def part(self, rows: Tensor) -> "Stack":
         """Return a stack of copies of some networks; rows (S',) are positions."""
         part = Stack.__new__(Stack)
-        part.program, part._names = self.program, self._names
+        part.program, part.put_out, part._names = self.program, self.put_out, self._names
         part.parameters = {name: value.detach()[rows].requires_grad_() for name, value in self.parameters.items()}
         part.buffers = {name: value[rows] for name, value in self.buffers.items()}
         return part

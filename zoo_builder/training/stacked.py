@@ -6,45 +6,32 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from zoo_builder.specification import Batches, Dataset, Network, Subsets, Trained, ZooSpec, initialised, learning_rates
-from zoo_builder.training.operators import Descent, cross_entropy, gather
+from zoo_builder.specification import (
+    Batches,
+    Dataset,
+    Network,
+    Subsets,
+    Trained,
+    ZooSpec,
+    dropouts,
+    initialised,
+    learning_rates,
+    mixed,
+    stream,
+)
+from zoo_builder.training import averages
+from zoo_builder.training.augmentation import Draws, augmented
+from zoo_builder.training.evaluation import Examples, evaluate_on_test, evaluate_on_training
+from zoo_builder.training.layerwise import Balance
+from zoo_builder.training.losses import loss_of, try_loss
+from zoo_builder.training.operators import gather
+from zoo_builder.training.optimizers import climb, clipped, optimizer_of
+from zoo_builder.training.program import program_of
 from zoo_builder.training.stack import Stack
 
 #: Steps whose batches are drawn and brought to the device at once.
 _BLOCK = 64
-#: Numbers that one layer's output may have in an evaluation; bounds its memory.
-_EVALUATION = 2**20
-
-
-class Examples:
-    """A data set on a device.
-
-    Attributes
-    ----------
-    inputs : training inputs (n, …).
-    labels : noise level in % → training labels (n,), int64.
-    order : training examples in the order in which data fractions take them, (n,).
-    test_inputs : (…, m), the examples last.
-    test_labels : (m,).
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        subsets: Subsets,
-        noises: Sequence[float],
-        device: str | torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self.inputs = torch.from_numpy(dataset.train_inputs).to(device, dtype)
-        self.labels = {
-            noise: torch.from_numpy(subsets.labels(dataset.train_targets, noise)).to(device) for noise in set(noises)
-        }
-        self.order = torch.from_numpy(subsets.order.astype(np.int64)).to(device)
-        self.test_inputs = torch.from_numpy(dataset.test_inputs).to(device, dtype).movedim(0, -1).contiguous()
-        self.test_targets = torch.from_numpy(dataset.test_targets).to(device)
 
 
 def train(
@@ -56,11 +43,13 @@ def train(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> list[Trained]:
-    """Train networks of one shape and batch size together; see `zoo_builder.training.train`."""
+    """Train networks of one kind together; see `zoo_builder.training.train`."""
     run = _Run(spec, dataset, subsets, networks, device, dtype)
     trained: dict[str, Trained] = {}
+    run.pause()
     while run.networks:
-        run.advance(min(one.steps for one in run.networks))
+        run.advance(run.next_pause())
+        run.pause()
         for one in run.leave():
             trained[one.network.name] = one
     return [trained[one.name] for one in networks]
@@ -84,6 +73,7 @@ def _whole_step_seconds(
 ) -> float:
     """Return the best of a few."""
     run = _Run(spec, dataset, subsets, networks, device, torch.float32)
+    run.pause()
     run.advance(2)
     taken = []
     for until in (4, 6, 8):
@@ -106,38 +96,101 @@ class _Run:
         dtype: torch.dtype,
     ) -> None:
         self.networks = list(networks)
-        self._training = spec.training
+        self._how = how = networks[0].how
         modules = [initialised(spec, dataset, one) for one in networks]
-        self._stack = Stack(modules, dataset.shape, device, dtype)
-        self._examples = examples = Examples(dataset, subsets, [one.label_noise for one in networks], device, dtype)
-        self._device = examples.inputs.device
-        self._velocities: list[Tensor] | None = None
+        self._module, self._shape, self._vocabulary = modules[0], dataset.shape, dataset.vocabulary
+        self._stack = Stack(modules, dataset.shape, device, dtype, dataset.vocabulary)
+        self._examples = Examples(dataset, subsets, [one.label_noise for one in networks], device, dtype)
+        self._device = self._examples.inputs.device
+        self._loss = loss_of(how, dataset)
+        self._try_loss()
+        decay = torch.tensor([one.weight_decay for one in networks], dtype=torch.float64, device=self._device)
+        self._optimizer = optimizer_of(how, self._stack.parameters.values(), decay)
         self._batches = [Batches(one.seed, one.examples, one.batch_size) for one in networks]
-        self._noises = list(examples.labels)
-        self._labels = torch.stack(list(examples.labels.values()))
+        self._noises = list(self._examples.labels)
+        self._labels = torch.stack(list(self._examples.labels.values()))
+        self._drops = dropouts(self._module)
+        self._balance = None if how.layerwise is None else Balance(self._module, how.layerwise)
+        self._factors: list[Tensor] | None = None
+        self._average = (
+            None if how.average is None else [torch.zeros_like(one) for one in self._stack.parameters.values()]
+        )
+        self._kept: dict[str, dict[int, dict[str, Tensor]]] = {one.name: {} for one in networks}
         self._step = 0
         self._diverged_at = torch.full((len(networks),), -1, device=self._device)
         self._seconds = [0.0] * len(networks)
 
+    def _try_loss(self) -> None:
+        few = slice(0, 8)
+        inputs = self._examples.inputs[self._examples.order[few]].movedim(0, -1)[None]
+        targets = next(iter(self._examples.labels.values()))[self._examples.order[few]]
+        with torch.no_grad():
+            outputs = self._stack(inputs, training=False)[0].movedim(-1, 0)
+        kind = torch.float64 if targets.is_floating_point() else targets.dtype
+        try_loss(self._loss, outputs.double(), targets.to(kind))
+
+    def next_pause(self) -> int:
+        """Return the step at which there is something to do beside training."""
+        stops = {one.steps for one in self.networks}
+        stops |= {step for one in self.networks for step in one.how.keep if step <= one.steps}
+        if self._balance is not None:
+            stops |= {step for one in self.networks for step in self._measured_at(one)}
+        return min(stop for stop in stops if stop > self._step)
+
+    def _measured_at(self, network: Network) -> list[int]:
+        """Return the steps before which learning rates of layers are measured."""
+        assert self._how.layerwise is not None
+        return [0, *averages.epoch_ends(network, self._how.layerwise.every).tolist()]
+
+    def pause(self) -> None:
+        """Keep what is to be kept of this step, and measure the layers where it is time."""
+        for row, one in enumerate(self.networks):
+            if self._step in one.how.keep:
+                self._kept[one.name][self._step] = self._stack.state(row)
+        if self._balance is not None:
+            self._measure_layers()
+
+    def _measure_layers(self) -> None:
+        assert self._balance is not None
+        due = [row for row, one in enumerate(self.networks) if self._step in self._measured_at(one)]
+        parameters = self._stack.parameters
+        if self._factors is None:
+            one = torch.ones(len(self.networks), dtype=torch.float64, device=self._device)
+            self._factors = [one.clone() for _ in parameters]
+        if not due:
+            return
+        rows = torch.tensor(due, device=self._device)
+        found = self._balance.factors({name: value[rows] for name, value in parameters.items()})
+        for at, name in enumerate(parameters):
+            if name in found:
+                self._factors[at][rows] = torch.from_numpy(found[name]).to(self._device)
+
     def advance(self, until: int) -> None:
         """Train until this many steps are taken."""
         begun = time.perf_counter()
-        parameters = list(self._stack.parameters.values())
         level = torch.tensor([self._noises.index(one.label_noise) for one in self.networks], device=self._device)
-        decay = torch.tensor([one.weight_decay for one in self.networks], dtype=torch.float64, device=self._device)
-        descent = Descent(parameters, self._training.momentum, decay, self._velocities)
-        self._velocities = descent.velocities
+        draws = self._draws()
+        sides = self._shape[1:]
         while self._step < until:
             steps = min(_BLOCK, until - self._step)
             taken = np.stack([batches.take(steps) for batches in self._batches], axis=1)
             chosen = self._examples.order[torch.from_numpy(taken).to(self._device, non_blocking=True)]
             labels = self._labels[level[:, None], chosen]
+            rates, moves = self._learning_rates(steps), self._moves(steps)
+            self._draw_keys(steps)
+            places = [one.places(self._step, self._step + steps, chosen.shape[2], sides) for one in draws]
+            changed = [torch.from_numpy(np.stack(some, 1)).to(self._device) for some in zip(*places, strict=True)]
             losses = []
-            for batch, wanted, rate in zip(chosen, labels, self._learning_rates(steps), strict=True):
-                logits = self._stack(gather(self._examples.inputs, batch), training=True)
-                loss, slope = cross_entropy(logits, wanted)
-                descent.step(torch.autograd.grad(logits, parameters, slope, allow_unused=True), rate)
-                losses.append(loss)
+            for at, (batch, wanted) in enumerate(zip(chosen, labels, strict=True)):
+                if changed:
+                    own = augmented(self._examples.inputs[batch], [some[at] for some in changed])
+                    inputs = own.movedim(1, -1).contiguous()
+                else:
+                    inputs = gather(self._examples.inputs, batch)
+                losses.append(self._take_step(at, inputs, wanted.movedim(1, -1), rates[at]))
+                if self._average is not None:
+                    for mean, value in zip(self._average, self._stack.parameters.values(), strict=True):
+                        mean.lerp_(value.detach(), moves[at].to(mean).view(-1, *[1] * (mean.dim() - 1)))
             self._note_divergence(torch.stack(losses))
             self._step += steps
         if self._device.type == "cuda":
@@ -145,9 +198,57 @@ class _Run:
         each = (time.perf_counter() - begun) / len(self.networks)
         self._seconds = [seconds + each for seconds in self._seconds]
 
+    def _take_step(self, at: int, inputs: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+        """Take a step and return the losses before it; `at` is its place in the block."""
+        parameters = list(self._stack.parameters.values())
+        for name, keys in self._keys.items():
+            self._stack.buffers[f"{name}.key"] = keys[at]
+        outputs = self._stack(inputs, training=True)
+        loss, slope = self._loss.value_and_slope(outputs, targets)
+        slopes: Sequence[Tensor | None] = torch.autograd.grad(outputs, parameters, slope, allow_unused=True)
+        if self._how.sharpness is not None:
+            before = [value.detach().clone() for value in parameters]
+            climb(
+                list(self._stack.parameters),
+                parameters,
+                slopes,
+                self._how.sharpness.rho,
+                adaptive=self._how.sharpness.adaptive,
+            )
+            # Statistics have moved once; those of the second pass are let go.
+            aside = {name: value.clone() for name, value in self._stack.buffers.items()}
+            outputs = self._stack.program(self._stack.parameters, aside, inputs, True)
+            slope = self._loss.value_and_slope(outputs, targets)[1]
+            slopes = torch.autograd.grad(outputs, parameters, slope, allow_unused=True)
+            for value, old in zip(parameters, before, strict=True):
+                value.detach().copy_(old)
+        if self._how.clip:
+            slopes = clipped(slopes, self._how.clip)
+        self._optimizer.step(slopes, rate, self._factors)
+        return loss
+
+    def _draws(self) -> list[Draws]:
+        how = self._how.augmentation
+        return [] if how is None else [Draws(how, one.seed) for one in self.networks]
+
+    def _draw_keys(self, steps: int) -> None:
+        """Draw the keys of dropout's masks: layer → (steps, S)."""
+        at = np.arange(self._step, self._step + steps)[:, None]
+        self._keys = {}
+        for layer, name in enumerate(self._drops):
+            streams = np.array([stream(one.seed, layer) for one in self.networks], np.uint64)
+            self._keys[name] = torch.from_numpy(mixed(streams, at).view(np.int64)).to(self._device)
+
     def _learning_rates(self, steps: int) -> Tensor:
         rates = [learning_rates(one, self._step, self._step + steps) for one in self.networks]
         return torch.from_numpy(np.stack(rates, axis=1)).to(self._device, non_blocking=True)
+
+    def _moves(self, steps: int) -> Tensor:
+        """Return by how much averages move to the parameters, (steps, S)."""
+        if self._average is None:
+            return torch.empty(0)
+        moves = [averages.weights(one)[self._step : self._step + steps] for one in self.networks]
+        return torch.from_numpy(np.stack(moves, axis=1)).to(self._device)
 
     def _note_divergence(self, losses: Tensor) -> None:
         bad = ~losses.isfinite()
@@ -157,12 +258,16 @@ class _Run:
     def leave(self) -> list[Trained]:
         """Measure the networks that have taken all their steps, and let them leave the stack."""
         going = [row for row, one in enumerate(self.networks) if one.steps == self._step]
+        if not going:
+            return []
         staying = [row for row in range(len(self.networks)) if row not in set(going)]
         finished = self._finish(going)
         if staying:
             rows = torch.tensor(staying, device=self._device)
             self._stack = self._stack.part(rows)
-            self._velocities = [value[rows] for value in self._velocities or []]
+            self._optimizer = self._optimizer.part(self._stack.parameters.values(), rows)
+            self._average = None if self._average is None else [value[rows] for value in self._average]
+            self._factors = None if self._factors is None else [value[rows] for value in self._factors]
             self._diverged_at = self._diverged_at[rows]
         self.networks = [self.networks[row] for row in staying]
         self._batches = [self._batches[row] for row in staying]
@@ -171,10 +276,15 @@ class _Run:
 
     def _finish(self, rows: list[int]) -> list[Trained]:
         begun = time.perf_counter()
-        stack = self._stack.part(torch.tensor(rows, device=self._device))
+        at_rows = torch.tensor(rows, device=self._device)
+        stack = self._stack.part(at_rows)
         ending = [self.networks[row] for row in rows]
-        train = evaluate_on_training(stack, self._examples, ending)
-        test = evaluate_on_test(stack, self._examples)
+        if self._average is not None:
+            for value, mean in zip(stack.parameters.values(), self._average, strict=True):
+                value.detach().copy_(mean[at_rows])
+            self._take_statistics_anew(stack, ending)
+        train = evaluate_on_training(stack, self._loss, self._examples, ending)
+        test = evaluate_on_test(stack, self._loss, self._examples)
         diverged = self._diverged_at[rows].tolist()
         each = (time.perf_counter() - begun) / len(rows)
         finished = []
@@ -194,51 +304,29 @@ class _Run:
                     test_error=test_error,
                     diverged_at=first,
                     seconds=self._seconds[row] + each,
+                    kept=self._kept[one.name],
                 )
             )
         return finished
 
-
-def evaluate_on_test(stack: Stack, examples: Examples) -> list[tuple[float, float]]:
-    """Return each network's test loss (nats) and test error (%), in evaluation mode."""
-    labels = examples.test_targets
-    total = torch.zeros(2, len(stack), dtype=torch.float64, device=labels.device)
-    for some in _portions(stack, len(labels)):
-        logits = _logits(stack, examples.test_inputs[..., some].contiguous()[None])
-        total += _losses_and_errors(logits, labels[some].expand(len(stack), -1)).sum(2)
-    return _means(total, torch.full((len(stack),), len(labels)))
-
-
-def evaluate_on_training(stack: Stack, examples: Examples, networks: Sequence[Network]) -> list[tuple[float, float]]:
-    """Return each network's loss (nats) and error (%) on the examples and labels it was trained on, in evaluation mode."""
-    counts = torch.tensor([one.examples for one in networks], device=examples.order.device)
-    labels = torch.stack([examples.labels[one.label_noise] for one in networks])
-    total = torch.zeros(2, len(stack), dtype=torch.float64, device=labels.device)
-    for some in _portions(stack, int(counts.max())):
-        chosen = examples.order[some].expand(len(stack), -1).contiguous()
-        logits = _logits(stack, gather(examples.inputs, chosen))
-        own = torch.arange(some.start, some.start + chosen.shape[1], device=counts.device) < counts[:, None]
-        each = _losses_and_errors(logits, labels.gather(1, chosen))
-        total += torch.where(own, each, 0).sum(2)
-    return _means(total, counts)
-
-
-def _portions(stack: Stack, examples: int) -> list[slice]:
-    widest = max(value.shape[1] for value in stack.parameters.values())
-    size = max(16, min(examples, _EVALUATION // (len(stack) * widest * 16)))
-    return [slice(start, min(start + size, examples)) for start in range(0, examples, size)]
-
-
-@torch.no_grad()
-def _logits(stack: Stack, x: Tensor) -> Tensor:
-    return stack(x, training=False)
-
-
-def _losses_and_errors(logits: Tensor, labels: Tensor) -> Tensor:
-    loss = functional.cross_entropy(logits, labels, reduction="none")
-    return torch.stack([loss.double(), (logits.argmax(1) != labels).double()])
-
-
-def _means(total: Tensor, counts: Tensor) -> list[tuple[float, float]]:
-    loss, error = (total / counts.to(total.device)).tolist()
-    return [(one_loss, 100 * one_error) for one_loss, one_error in zip(loss, error, strict=True)]
+    def _take_statistics_anew(self, stack: Stack, networks: Sequence[Network]) -> None:
+        """Take normalization's statistics of the training examples: means over full batches of the batch's own."""
+        names = [name for name in stack.buffers if name.endswith(("running_mean", "running_var"))]
+        if not names:
+            return
+        program = program_of(
+            averages.replacing(self._module), self._shape, averages.normalizing, vocabulary=self._vocabulary
+        )
+        for row, one in enumerate(networks):
+            own = stack.part(torch.tensor([row], device=self._device))
+            size = min(averages.STATISTICS_BATCH, one.examples)
+            times = one.examples // size
+            sums = {name: torch.zeros_like(own.buffers[name]) for name in names}
+            for at in range(times):
+                chosen = self._examples.order[at * size : (at + 1) * size]
+                with torch.no_grad():
+                    program(own.parameters, own.buffers, gather(self._examples.inputs, chosen[None]), True)
+                for name in names:
+                    sums[name] += own.buffers[name] / times
+            for name in names:
+                stack.buffers[name][row] = sums[name][0]

@@ -17,6 +17,7 @@ from zoo_builder.specification import (
     Network,
     Subsets,
     Trained,
+    TrainingSpec,
     ZooSpec,
     initialised,
     learning_rates,
@@ -32,6 +33,21 @@ _BLOCK = 2**28
 _STEPS = 4096
 #: Examples at a time in an evaluation, and numbers that the network may put out for them.
 _EVALUATION, _PUT_OUT = 64, 2**24
+
+#: What the compiled loops do not do.
+_UNKNOWN = (
+    "optimizer",
+    "nesterov",
+    "dampening",
+    "sharpness",
+    "layerwise",
+    "clip",
+    "average",
+    "label_smoothing",
+    "class_weights",
+    "augmentation",
+    "keep",
+)
 
 
 def train(
@@ -51,6 +67,8 @@ def train(
     MdbenchError
         A batch is too small for batch normalization.
     """
+    if not knows(dataset, networks[0]):
+        raise UnknownLayerError
     workshop = _Workshop(spec, dataset, subsets, networks[0], dtype)
     with threadpool_limits(1, "blas"):
         return [workshop.train(one) for one in networks]
@@ -70,6 +88,8 @@ def step_seconds(
     UnknownLayerError, MdbenchError
         As in `train`.
     """
+    if not knows(dataset, network):
+        raise UnknownLayerError
     run = _Run(_Workshop(spec, dataset, subsets, network, torch.float32), network)
     taken: list[float] = []
     steps = 1
@@ -120,6 +140,13 @@ def write(
     own_buffers = {name: value for name, value in state.items() if name in probe.answers.buffers}
     probe.check(Answers((float(loss[0]), later / len(labels)), gradients, own_buffers))
     return tape
+
+
+def knows(dataset: Dataset, network: Network) -> bool:
+    """Tell whether the compiled loops know how a network is trained."""
+    ours = {name: value for name, value in TrainingSpec() if name in _UNKNOWN}
+    plain = dataset.kind == "classes" and network.how.loss in (None, "cross_entropy")
+    return plain and all(getattr(network.how, name) == value for name, value in ours.items())
 
 
 @cache

@@ -1,7 +1,7 @@
 """Training networks: from tapes on a CPU, as stacks elsewhere and where a tape does not know them."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
@@ -9,6 +9,19 @@ from zoo_builder.specification import Dataset, Network, Subsets, Trained, ZooSpe
 from zoo_builder.training import stacked, taped
 from zoo_builder.training.graph import UnknownLayerError
 from zoo_builder.training.program import program_of
+
+#: What networks that train together may each have of their own.
+_OWN: Final = {
+    "learning_rate",
+    "weight_decay",
+    "batch_size",
+    "epochs",
+    "steps",
+    "data_fraction",
+    "label_noise",
+    "optimizers",
+    "keep",
+}
 
 
 def train(
@@ -20,7 +33,7 @@ def train(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> list[Trained]:
-    """Train networks of one shape and batch size.
+    """Train networks of one shape and batch size, in any ways: those of one way train together.
 
     A network's result is a function of the specification, its grid point and its seed; where it trains in a stack
     with others, they change it by no more than the rounding of sums taken in another order.
@@ -45,12 +58,36 @@ def train(
     """
     if len({(one.width, one.depth, one.batch_size) for one in networks}) > 1:
         raise ValueError("networks that train together must have one shape and one batch size")
+    kinds: dict[str, list[Network]] = {}
+    for one in networks:
+        kinds.setdefault(_kind(one), []).append(one)
+    trained: dict[str, Trained] = {}
+    for kind in kinds.values():
+        for done in _train(spec, dataset, subsets, kind, device, dtype):
+            trained[done.network.name] = done
+    return [trained[one.name] for one in networks]
+
+
+def _train(
+    spec: ZooSpec,
+    dataset: Dataset,
+    subsets: Subsets,
+    networks: Sequence[Network],
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> list[Trained]:
     if _on_cpu(device):
         try:
             return taped.train(spec, dataset, subsets, networks, dtype=dtype)
         except UnknownLayerError:
             pass
     return stacked.train(spec, dataset, subsets, networks, device=device, dtype=dtype)
+
+
+def _kind(network: Network) -> str:
+    """Return what the networks of a stack have in common."""
+    how = network.how.model_dump_json(exclude=_OWN)
+    return f"{how} {network.options}"
 
 
 def step_seconds(
@@ -70,14 +107,14 @@ def form(
 ) -> Literal["taped", "stacked", "mapped"]:
     """Tell how networks like this one train on a device: from a tape, as a stack layer by layer, or mapped as a whole."""
     module = initialised(spec, dataset, network)
-    if _on_cpu(device):
+    if _on_cpu(device) and taped.knows(dataset, network):
         try:
             taped.write(module, dataset.shape)
         except UnknownLayerError:
             pass
         else:
             return "taped"
-    return program_of(module, dataset.shape).form
+    return program_of(module, dataset.shape, vocabulary=dataset.vocabulary).form
 
 
 def _on_cpu(device: str | torch.device) -> bool:
