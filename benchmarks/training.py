@@ -210,7 +210,7 @@ def steps(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[U
 
 def multiplications(what: ZooSpec, width: int) -> int:
     """Return the multiply–adds of training on one example: forward, and twice as many backward."""
-    _, dataset, subsets = loaded(what.model_dump_json())
+    _, dataset, subsets = loaded(what.text)
     return 3 * plan(what, Material.single(what, dataset, subsets), **LIMITS["cpu"]).costs[width, None].multiplications
 
 
@@ -223,7 +223,7 @@ def wide(pool: ProcessPoolExecutor) -> None:
         for width in widths:
             for batch in batches:
                 text = ONE_SHAPE.format(architecture=architecture, width=width, batch=batch)
-                spec = parse_spec(text, "the benchmark").model_dump_json()
+                spec = parse_spec(text, "the benchmark").text
                 network = plan(*_planned(spec), **LIMITS["cpu"]).units[0].networks[0]
                 slow, fast = in_turns(pool, spec, network)
                 ratios[f"{architecture}, width {width}, batch {batch}"] = slow / fast
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--only", type=int, choices=(1, 2, 3), help="print this part alone")
     arguments = parser.parse_args()
     what = parse_spec(SPEC.format(epochs=arguments.epochs), "the benchmark")
-    spec = what.model_dump_json()
+    spec = what.text
     units = plan(*_planned(spec), **LIMITS["cpu"]).units
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         on_all_cores(pool, share_of_step, spec, units[-1].networks)  # kernels are compiled once, and kept on the disk

@@ -35,6 +35,6 @@ def test_a_specification_of_the_page_becomes_a_zoo(name, tmp_path):
         reasons = table[family.reason] if family.reason in table else pd.Series(None, index=table.index, dtype=object)
         for column in family.columns("checkpoint"):
             missing = table[column].isna() if column in table else pd.Series(True, index=table.index)
-            assert reasons[missing].notna().all(), (column, COLUMNS[column].need)
+            assert reasons[missing].notna().all(), (column, COLUMNS[column].needs)
     write_report(tmp_path / "zoo", tmp_path / "report")
     assert (tmp_path / "report" / "report.md").is_file()

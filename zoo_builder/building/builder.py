@@ -90,7 +90,7 @@ def _train(
     begun = time.monotonic()
     units = {unit.key: unit for unit in whole.units}
     done = {unit.key: unit for unit in there}
-    spec = whole.spec.model_dump_json()
+    spec = whole.spec.text
     orders = {
         key: Order(str(store.folder), spec, manifest.data_sha256, manifest.device, unit)
         for key, unit in units.items()

@@ -83,7 +83,7 @@ class Source:
     @classmethod
     def of(cls, built: Built) -> Self:
         """Return where a build's networks are."""
-        return cls(str(built.store.folder), built.spec.model_dump_json(), built.material.digest)
+        return cls(str(built.store.folder), built.spec.text, built.material.digest)
 
     def material(self) -> tuple[ZooSpec, Material]:
         """Return the specification and the data, which a process keeps; raises if the data are others here."""

@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from mdbench import files
 from mdbench.errors import MdbenchError
@@ -34,6 +36,7 @@ from zoo_builder.landscape import (
     Data,
     Family,
     Language,
+    Objective,
     Settings,
     Subject,
     chosen,
@@ -42,11 +45,13 @@ from zoo_builder.landscape import (
     gate,
     layer_table,
     network_table,
+    objective_of,
     own_outputs,
     plain_attention,
     trajectory,
 )
-from zoo_builder.specification import MASKED, Dataset
+from zoo_builder.specification import LOSSES, MASKED, Dataset, Network
+from zoo_builder.training import error_of, imported
 
 #: By how much a test error may differ from what it was after training, on another kind of machine: points, and examples.
 _POINTS, _EXAMPLES = 0.1, 2
@@ -221,12 +226,13 @@ def _trajectory(source: Source, portion: Portion) -> pd.DataFrame:
     return whole[["checkpoint", *(column for column in whole if column != "checkpoint")]]
 
 
-def _check_test_errors(subject: Subject, portion: Portion) -> None:
+def _check_test_errors(subject: Subject, dataset: Dataset, portion: Portion) -> None:
     """Make sure that the networks are those that were trained: their test error is what it was then."""
     assert subject.test is not None
     tolerance = max(_POINTS, 100 * _EXAMPLES / len(subject.test)) + 1e-9
-    wrong = subject.test_logits.argmax(2) != subject.test.targets
-    errors = 100 * wrong.double().mean(1).numpy()
+    outputs, targets = subject.test_logits.movedim(1, -1), subject.test.targets.movedim(0, -1)[None]
+    middle = torch.from_numpy(dataset.middle) if dataset.kind == "values" else None
+    errors = error_of(dataset.kind, outputs, targets, middle).numpy()
     for one, error, before in zip(portion.networks, errors, portion.test_errors, strict=True):
         if not abs(error - before) <= tolerance:
             raise MdbenchError(
@@ -251,17 +257,19 @@ def open_subject(source: Source, portion: Portion, settings: Settings, device: s
         for one, shard, digest in zip(portion.networks, portion.shards, portion.digests, strict=True)
     ]
     rows = subsets.examples(first.data_fraction).astype(np.int64)
-    labels = subsets.labels(dataset.train_targets, first.label_noise)[rows]
-    truth = dataset.train_targets[rows]
+    targets = subsets.labels(dataset.train_targets, first.label_noise)[rows]
+    truth = dataset.train_targets[rows] if dataset.kind == "classes" else None
     owners = [one.configuration for one in portion.networks]
-    train = Data.of(dataset.train_inputs[rows], labels)
+    train = Data.of(dataset.train_inputs[rows], targets)
     names = [one.name for one in portion.networks]
     outputs = own_outputs(modules, train, names=names, device=device)
     subject = Subject(
-        fitting_surface(modules, train, CrossEntropy(), outputs, which="all", device=device),
+        fitting_surface(
+            modules, train, _objective(first, dataset, train, outputs[0]), outputs, which="all", device=device
+        ),
         train,
         _test_data(dataset),
-        wrong=labels != truth,
+        wrong=None if truth is None else targets != truth,
         truth=truth,
         language=Language(MASKED, dataset.secrets) if _says_tokens(dataset) else None,
         groups=[[at for at, owner in enumerate(owners) if owner == name] for name in portion.alive],
@@ -269,8 +277,20 @@ def open_subject(source: Source, portion: Portion, settings: Settings, device: s
         settings=settings,
     )
     gate(subject)
-    _check_test_errors(subject, portion)
+    _check_test_errors(subject, dataset, portion)
     return subject
+
+
+def _objective(network: Network, dataset: Dataset, train: Data, outputs: Tensor) -> Objective:
+    """Return what a network was trained to make small, as a sum over examples; outputs are its own on some of them."""
+    how = network.how
+    loss = how.loss or LOSSES[dataset.kind]
+    if loss in ("cross_entropy", "per_position"):
+        weight = torch.tensor(how.class_weights) if how.class_weights else None
+        classes = dataset.kind == "classes"
+        return CrossEntropy(classes, weight, None if classes else MASKED, how.label_smoothing)
+    given = functional.mse_loss if loss == "mse" else imported(loss)
+    return objective_of(given, outputs, train.spread(len(outputs)).targets.to(outputs.device))
 
 
 def _says_tokens(dataset: Dataset) -> bool:

@@ -141,11 +141,12 @@ def plan(
     MdbenchError
         The architecture does not fit the data.
     """
-    groups: dict[tuple[int | None, int | None, int, str], list[Network]] = {}
+    groups: dict[tuple[int | None, int | None, int, str, tuple[float, ...]], list[Network]] = {}
     for one in networks(spec, material):
         if only is None or one.configuration in only:
             said = one.data.model_dump_json()
-            groups.setdefault((one.width, one.depth, one.batch_size, said), []).append(one)
+            alike = one.width, one.depth, one.batch_size, said, tuple(one.options.values())
+            groups.setdefault(alike, []).append(one)
     shapes = {(width, depth): group[0] for (width, depth, *_), group in groups.items()}
     costs = {shape: cost_of(spec, material, one) for shape, one in sorted(shapes.items(), key=str)}
     units = []
@@ -153,7 +154,7 @@ def plan(
         "spec": json.loads(spec.model_dump_json(exclude={"name", "title", "axes", "seeds"})),
         "data": material.digest,
     }
-    for (width, depth, batch_size, _), group in groups.items():
+    for (width, depth, batch_size, *_), group in groups.items():
         most = max(1, min(stack, activations // (batch_size * costs[width, depth].activations)))
         group.sort(key=lambda one: one.steps)
         pieces = math.ceil(len(group) / most)

@@ -77,7 +77,15 @@ def cut(built: Built, device: str) -> list[Portion]:
     groups: dict[tuple[Any, ...], dict[str, list[Network]]] = {}
     for one in networks(spec, material):
         if one.name in table.index:  # a part of the grid may have been built
-            same = one.width, one.depth, one.data_fraction, one.label_noise, one.data.model_dump_json()
+            same = (
+                one.width,
+                one.depth,
+                one.data_fraction,
+                one.label_noise,
+                one.data.model_dump_json(),
+                _loss(one),
+                *one.options.values(),
+            )
             groups.setdefault(same, {}).setdefault(one.configuration, []).append(one)
     costs: dict[tuple[int | None, int | None], Cost] = {}
     for (width, depth, *_), group in groups.items():
@@ -95,6 +103,11 @@ def cut(built: Built, device: str) -> list[Portion]:
             weight = 2000 + each.activations + each.multiplications / 10
             portions.append(Portion.of(own, some, table, weight))
     return sorted(portions, key=lambda portion: portion.weight, reverse=True)
+
+
+def _loss(network: Network) -> tuple[object, ...]:
+    """Return what the loss of a network follows from, beside the data."""
+    return network.how.loss, network.how.label_smoothing, network.how.class_weights
 
 
 def _checkpoints(built: Built) -> pd.DataFrame:

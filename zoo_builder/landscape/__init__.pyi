@@ -21,7 +21,7 @@ from .measurement import (
 )
 from .metric import Language as Language, Settings as Settings, Subject as Subject
 from .module import plain_attention as plain_attention
-from .objective import CrossEntropy as CrossEntropy
+from .objective import CrossEntropy as CrossEntropy, Objective as Objective, objective_of as objective_of
 from .opening import fitting_surface as fitting_surface, own_outputs as own_outputs
 from .kept import trajectory as trajectory
 from .registry import FAMILIES as FAMILIES, Family as Family, chosen as chosen

@@ -124,6 +124,11 @@ class ZooSpec(Strict):
         return hashlib.sha256(self.model_dump_json(exclude={"title"}).encode()).hexdigest()
 
     @property
+    def text(self) -> str:
+        """The specification as JSON, as it was given: what it leaves out is left out, for some of it must not be said twice."""
+        return self.model_dump_json(exclude_unset=True)
+
+    @property
     def moves(self) -> tuple[Move, ...]:
         """What can be turned on this grid to improve a network. An axis of one value offers none."""
         return tuple(move for axis in self.axes if len(axis.values) > 1 for move in axis.moves())

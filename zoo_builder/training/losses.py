@@ -45,7 +45,7 @@ def loss_of(how: TrainingSpec, dataset: Dataset) -> Loss:
     if name in ("cross_entropy", "per_position"):
         plain = name == "cross_entropy" and not how.label_smoothing and not how.class_weights
         return _CrossEntropy(how.label_smoothing, tuple(how.class_weights), plain)
-    return _Own(name, _imported(name))
+    return _Own(name, imported(name))
 
 
 def _differentiated(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +173,14 @@ def try_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
         loss.parts(outputs.detach().movedim(0, -1)[None], targets.movedim(0, -1)[None])
 
 
-def _imported(path: str) -> Callable[[Tensor, Tensor], Any]:
+def imported(path: str) -> Callable[[Tensor, Tensor], Any]:
+    """Return somebody's own loss.
+
+    Raises
+    ------
+    MdbenchError
+        The import path leads nowhere, or to something that cannot be called.
+    """
     module, _, attribute = path.partition(":")
     try:
         found: Any = getattr(importlib.import_module(module), attribute)
