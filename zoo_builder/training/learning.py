@@ -9,17 +9,15 @@ from zoo_builder.specification import TrainingSpec
 from zoo_builder.training import kernels
 from zoo_builder.training.tape import Tape
 
-_OPTIMIZERS = {"sgd": "SGD", "adam": "ADAM", "adamw": "ADAMW"}
-_LOSSES = {"cross_entropy": "CROSS_ENTROPY", "mse": "SQUARES"}
-
-
 def recipe_of(how: TrainingSpec, loss: str, weight_decay: float) -> np.ndarray:
     """Return a training as the loops read it, `kernels.RECIPE` (1,)."""
     recipe = np.zeros(1, kernels.RECIPE)
+    optimizers = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
+    losses = {"cross_entropy": kernels.CROSS_ENTROPY, "mse": kernels.SQUARES}
     of_sgd = how.optimizer == "sgd" and not how.nesterov and not how.dampening
     said: dict[str, Any] = {
-        "optimizer": getattr(kernels, _OPTIMIZERS[how.optimizer]),
-        "loss": getattr(kernels, _LOSSES[loss]),
+        "optimizer": optimizers[how.optimizer],
+        "loss": losses[loss],
         "plain": of_sgd and how.layerwise is None,
         "nesterov": how.nesterov,
         "adaptive": how.sharpness is not None and how.sharpness.adaptive,
