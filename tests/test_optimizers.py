@@ -19,7 +19,7 @@ from zoo_builder.specification.material import Material
 from zoo_builder.specification.network import networks
 from zoo_builder.specification.subsets import draw_order, draw_subsets
 from zoo_builder.training import stacked, taped
-from zoo_builder.training.trainer import train
+from zoo_builder.training.trainer import form, train
 
 OPTIMIZERS = {
     "sgd": 'schedule = "constant"\nmomentum = 0.8\nlearning_rate = 0.01',
@@ -368,3 +368,37 @@ def test_statistics_move_once_a_step(way, adaptive):
         tracked = [value for name, value in one.state.items() if name.endswith("num_batches_tracked")]
         assert tracked
         assert all(int(value) == one.network.steps == 30 for value in tracked)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "training", "said"),
+    [
+        (
+            data((1, 40)),
+            "loss = 'per_position'",
+            'wants a class for every position, and .* write loss = "cross_entropy"',
+        ),
+        (data((1, 40)), "loss = 'mse'", "wants numbers, and data set 'blobs' has a class an example"),
+        (values((1, 40)), "loss = 'cross_entropy'", 'wants a class an example, and .* has numbers; write loss = "mse"'),
+        (values((1, 40)), "label_smoothing = 0.1", "label_smoothing is of classes, and .* leave it out"),
+        (
+            data((1, 40)),
+            "class_weights = [1, 2]",
+            "are 2, and data set 'blobs' has 10 classes; write one weight a class",
+        ),
+        (data((40,)), "augmentation = { shift = 1 }", "the inputs of data set 'blobs' are vectors; leave it out"),
+        (positions((1, 40)), "augmentation = { flip = true }", "moves inputs, but not the classes of their positions"),
+        (positions((1, 40)), "", r"gives \(3,\) an example, and data set 'pixels' wants \(3, 40\): a class for every"),
+        (data((1, 40)), "layerwise = { every = 1 }", "has not two of them; write a larger depth"),
+    ],
+)
+def test_what_contradicts_the_data_is_refused(dataset, training, said):
+    what = spec("mlp", {"batch_size": [12]}, 1, "width = 4\ndepth = 2", training)
+    subsets = subsets_of(dataset)
+    every = networks(what, Material.single(what, dataset, subsets))
+    for asked in (
+        lambda: train(what, dataset, subsets, every),
+        lambda: form(what, dataset, every[0], "cpu"),
+    ):
+        with pytest.raises(MdbenchError, match=said):
+            asked()

@@ -9,6 +9,7 @@ from zoo_builder.specification import TrainingSpec
 from zoo_builder.training import kernels
 from zoo_builder.training.tape import Tape
 
+
 def recipe_of(how: TrainingSpec, loss: str, weight_decay: float) -> np.ndarray:
     """Return a training as the loops read it, `kernels.RECIPE` (1,)."""
     recipe = np.zeros(1, kernels.RECIPE)
