@@ -185,6 +185,7 @@ from torch.nn.functional import cross_entropy
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape import measure
+from zoo_builder.specification import Material, draw_subsets, networks
 from zoo_builder.training import form, kernels
 
 what = spec("mlp", {"learning_rate": [0.01], "batch_size": [12], "width": [4]}, 2)
@@ -195,7 +196,8 @@ with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("default")
     check(what, dataset, torch.float64, 1e-9)
     (measured,) = measure(network, "cross_entropy", examples, families=["performance"]).models["train_loss"]
-    print(form(network, dataset.shape, "cpu"))
+    material = Material.single(what, dataset, draw_subsets(dataset.train_targets, 10, 0))
+    print(form(what, dataset, networks(what, material)[0], "cpu"))
 assert measured == pytest.approx(cross_entropy(network.eval()(examples[0]), examples[1]).item(), rel=1e-5)
 print(*(one.message for one in warned), sep="\\n")
 try:

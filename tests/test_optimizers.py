@@ -19,7 +19,7 @@ from zoo_builder.specification.material import Material
 from zoo_builder.specification.network import networks
 from zoo_builder.specification.subsets import draw_order, draw_subsets
 from zoo_builder.training import stacked, taped
-from zoo_builder.training.trainer import train
+from zoo_builder.training.trainer import form, train
 
 OPTIMIZERS = {
     "sgd": 'schedule = "constant"\nmomentum = 0.8\nlearning_rate = 0.01',
@@ -63,6 +63,7 @@ LOSSES = {
     "both": "label_smoothing = 0.1\nclass_weights = [1, 2, 0.5, 1, 1, 3, 1, 1, 0.1, 1]",
 }
 WAYS = {"taped": taped.train, "stacked": stacked.train}
+ways = pytest.mark.parametrize("way", WAYS)
 DOUBLE = torch.float64
 EPOCHS = 20  # of 120 examples in batches of 12: 200 steps, or 100
 
@@ -180,7 +181,7 @@ def measured(module, dataset, loss, inputs, targets, dtype):
     return loss(outputs, targets).item(), error
 
 
-@pytest.mark.parametrize("way", ["stacked"])
+@ways
 @pytest.mark.parametrize(("optimizer", "wrapper"), PAIRS)
 def test_every_optimizer_and_wrapper(optimizer, wrapper, way):
     training = f"{OPTIMIZERS[optimizer]}\n{WRAPPERS[wrapper]}"
@@ -194,14 +195,14 @@ def test_every_optimizer_and_wrapper(optimizer, wrapper, way):
     assert max(one.network.steps for one in trained) == 200
 
 
-@pytest.mark.parametrize("way", ["stacked"])
+@ways
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_of_classes(loss, way):
     training = f"{OPTIMIZERS['adamw']}\n{LOSSES[loss]}"
     check(spec("mlp", {"batch_size": [12]}, EPOCHS, "width = 4", training), data((1, 40)), WAYS[way])
 
 
-@pytest.mark.parametrize("way", ["stacked"])
+@ways
 @pytest.mark.parametrize("wrapper", ["", "sam", "swa", "moved"])
 def test_values(wrapper, way):
     training = f"{OPTIMIZERS['adam']}\n{WRAPPERS[wrapper]}"
@@ -238,7 +239,7 @@ def test_any_network_is_mapped(optimizer):
     )
 
 
-@pytest.mark.parametrize("way", ["stacked"])
+@ways
 @pytest.mark.parametrize("wrapper", ["", "sam"])
 def test_full_batches(wrapper, way):
     training = f"full_batch = true\nlearning_rate = 0.05\n{WRAPPERS[wrapper]}"
@@ -247,7 +248,7 @@ def test_full_batches(wrapper, way):
     assert {(one.network.batch_size, one.network.steps) for one in trained} == {(60, 50)}
 
 
-@pytest.mark.parametrize("way", ["stacked"])
+@ways
 @pytest.mark.parametrize(
     ("optimizer", "wrapper"), [("sgd", "sam"), ("adam", "clipped"), ("adamw", "moved"), ("nesterov", "ema")]
 )
@@ -338,7 +339,7 @@ def published_rates(module, range_):
     return factors
 
 
-@pytest.mark.parametrize("way", ["stacked"])
+@ways
 def test_networks_are_kept_at_steps(way):
     training = "schedule = 'constant'\nkeep = [0, 1, 10, 99]"
     what = spec("cnn1d", {"data_fraction": [50, 100], "batch_size": [12]}, 2, "width = 3", training)
@@ -356,7 +357,7 @@ def test_networks_are_kept_at_steps(way):
             assert max(differences(state, alone).values()) < 1e-9
 
 
-@pytest.mark.parametrize("way", ["stacked"])
+@ways
 @pytest.mark.parametrize("adaptive", ["false", "true"])
 def test_statistics_move_once_a_step(way, adaptive):
     training = f"sharpness = {{ rho = 0.1, adaptive = {adaptive} }}"
@@ -367,3 +368,37 @@ def test_statistics_move_once_a_step(way, adaptive):
         tracked = [value for name, value in one.state.items() if name.endswith("num_batches_tracked")]
         assert tracked
         assert all(int(value) == one.network.steps == 30 for value in tracked)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "training", "said"),
+    [
+        (
+            data((1, 40)),
+            "loss = 'per_position'",
+            'wants a class for every position, and .* write loss = "cross_entropy"',
+        ),
+        (data((1, 40)), "loss = 'mse'", "wants numbers, and data set 'blobs' has a class an example"),
+        (values((1, 40)), "loss = 'cross_entropy'", 'wants a class an example, and .* has numbers; write loss = "mse"'),
+        (values((1, 40)), "label_smoothing = 0.1", "label_smoothing is of classes, and .* leave it out"),
+        (
+            data((1, 40)),
+            "class_weights = [1, 2]",
+            "are 2, and data set 'blobs' has 10 classes; write one weight a class",
+        ),
+        (data((40,)), "augmentation = { shift = 1 }", "the inputs of data set 'blobs' are vectors; leave it out"),
+        (positions((1, 40)), "augmentation = { flip = true }", "moves inputs, but not the classes of their positions"),
+        (positions((1, 40)), "", r"gives \(3,\) an example, and data set 'pixels' wants \(3, 40\): a class for every"),
+        (data((1, 40)), "layerwise = { every = 1 }", "has not two of them; write a larger depth"),
+    ],
+)
+def test_what_contradicts_the_data_is_refused(dataset, training, said):
+    what = spec("mlp", {"batch_size": [12]}, 1, "width = 4\ndepth = 2", training)
+    subsets = subsets_of(dataset)
+    every = networks(what, Material.single(what, dataset, subsets))
+    for asked in (
+        lambda: train(what, dataset, subsets, every),
+        lambda: form(what, dataset, every[0], "cpu"),
+    ):
+        with pytest.raises(MdbenchError, match=said):
+            asked()

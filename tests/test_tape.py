@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification.models import resnet18
+from zoo_builder.specification.recipe import TrainingSpec
 from zoo_builder.training import kernels, taped
 from zoo_builder.training.graph import UnknownLayerError
 from zoo_builder.training.kernels.compilation import compiled
+from zoo_builder.training.learning import Learning, recipe_of
 from zoo_builder.training.tape import Memory, Tape
 
 DOUBLE = np.dtype(np.float64)
@@ -117,24 +119,12 @@ def run(tape, network, inputs, labels, dtype=DOUBLE):
     parameters, buffers = tape.parameters(network, dtype), tape.buffers(network, dtype)
     examples = np.moveaxis(inputs, 1, -1).reshape(batch, -1).astype(dtype)
     gradient, loss = np.full_like(parameters, np.nan), np.empty(1, dtype)
-    kernels.train(
-        tape.values,
-        tape.steps,
-        parameters,
-        np.zeros_like(parameters),
-        gradient,
-        buffers,
-        memory.arena,
-        memory.saved,
-        memory.scratch,
-        examples,
-        np.arange(batch)[None],
-        labels[None],
-        np.zeros(1),
-        0.0,
-        0.0,
-        loss,
-    )
+    learning = Learning.of(recipe_of(TrainingSpec(momentum=0), "cross_entropy", 0), tape, parameters, buffers)
+    network_of = tape.values, tape.steps, parameters, learning.moments, gradient, buffers
+    room = memory.arena, memory.saved, memory.scratch
+    taught = np.arange(batch)[None], labels[None], np.empty((1, 0, 0), dtype)
+    told = np.zeros(1), *learning.arrays, np.zeros(1), learning.aside, 0, loss
+    kernels.train(*network_of, *room, examples, *taught, *told)
     return loss[0], tape.state(gradient, buffers, 1)
 
 

@@ -125,7 +125,7 @@ class ZooSpec(Strict):
 
     @property
     def text(self) -> str:
-        """The specification as JSON, as it was given: what it leaves out is left out, for some of it must not be said twice."""
+        """The specification as JSON, as it was given: what it leaves out is left out, for some must not be said."""
         return self.model_dump_json(exclude_unset=True)
 
     @property

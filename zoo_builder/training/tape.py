@@ -42,6 +42,7 @@ class Tape:
     values : `kernels.VALUE` (V,), the input first.
     steps : `kernels.STEP` (N,), the last of which gives the logits.
     size : numbers an example that the arena holds; of these, `outputs` are values, the others their gradients.
+    exit, channels : row in `values` of what is put out, and how many numbers that is.
     multiplications : multiply–adds of a forward pass, an example.
     features : of what the linear layer sees that is used last: its row in `values`, and position here → feature in
         PyTorch; None without such a layer.
@@ -64,6 +65,8 @@ class Tape:
         """
         writer = _Writer(network, shape)
         self.values, self.steps, self.outputs, self.size = writer.finish(lasting)
+        self.exit = int(self.steps[-1]["target"])
+        self.channels = int(self.values[self.exit]["channels"])
         self.features = writer.features
         self.multiplications = writer.multiplications
         self.saved, self.fewest = writer.saved, min(writer.counts, default=None)
@@ -80,6 +83,16 @@ class Tape:
     def places(self, starts: Mapping[str, int]) -> np.ndarray:
         """Return where each parameter of the vector lies among flattened tensors that begin at `starts`, int64 (P,)."""
         return np.concatenate([starts[piece.name] + piece.order for piece in self._parameters]).astype(np.int64)
+
+    def spread(self, values: Mapping[str, float], other: float, dtype: np.dtype) -> np.ndarray:
+        """Return a number for each parameter of the vector, (P,): that of the tensor's name, or another one."""
+        parts = [np.full(len(piece.order), values.get(piece.name, other)) for piece in self._parameters]
+        return np.concatenate([np.empty(0), *parts]).astype(dtype)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the parameters."""
+        return [piece.name for piece in self._parameters]
 
     def state(self, parameters: np.ndarray, buffers: np.ndarray, taken: int) -> dict[str, Tensor]:
         """Return vectors as the tensors of a ``state_dict``, after so many steps of training."""

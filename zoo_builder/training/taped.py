@@ -4,11 +4,12 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification import (
@@ -23,8 +24,15 @@ from zoo_builder.specification import (
     learning_rates,
 )
 from zoo_builder.training import kernels
+from zoo_builder.training.augmentation import Draws, augmented
+from zoo_builder.training.averages import STATISTICS_BATCH, epoch_ends
+from zoo_builder.training.averages import weights as weights_of_average
+from zoo_builder.training.errors import error_of
 from zoo_builder.training.graph import ONE_VALUE, UnknownLayerError
-from zoo_builder.training.probe import Answers, Probe
+from zoo_builder.training.layerwise import Balance
+from zoo_builder.training.learning import Learning, recipe_of
+from zoo_builder.training.losses import loss_of
+from zoo_builder.training.probe import Answers, Probe, tried_loss
 from zoo_builder.training.tape import Memory, Tape
 
 #: Numbers put out and multiplied before training or measuring can be interrupted: some tenths of a second.
@@ -33,21 +41,10 @@ _BLOCK = 2**28
 _STEPS = 4096
 #: Examples at a time in an evaluation, and numbers that the network may put out for them.
 _EVALUATION, _PUT_OUT = 64, 2**24
-
-#: What the compiled loops do not do.
-_UNKNOWN = (
-    "optimizer",
-    "nesterov",
-    "dampening",
-    "sharpness",
-    "layerwise",
-    "clip",
-    "average",
-    "label_smoothing",
-    "class_weights",
-    "augmentation",
-    "keep",
-)
+#: Numbers of augmented examples that are laid out at once.
+_LAID_OUT = 2**22
+#: How a network is tried.
+_NO_STEP = TrainingSpec(momentum=0)
 
 
 def train(
@@ -128,25 +125,31 @@ def write(
     parameters, buffers = tape.parameters(network, inputs.dtype), tape.buffers(network, inputs.dtype)
     gradient, loss = np.zeros_like(parameters), np.empty(1, inputs.dtype)
     memory, rows = Memory(tape, len(labels), inputs.dtype), np.arange(len(labels))
-    train_with = (tape.values, tape.steps, parameters, np.zeros_like(parameters), gradient, buffers)
+    recipe = recipe_of(_NO_STEP, "mse" if tape.channels == 1 else "cross_entropy", 0.0)
+    learning = Learning.of(recipe, tape, parameters, buffers)
+    taught = labels[None], np.ones((1, len(labels), 1), inputs.dtype)
     room = (memory.arena, memory.saved, memory.scratch)
     with threadpool_limits(1, "blas"):
-        kernels.train(*train_with, *room, inputs, rows[None], labels[None], np.zeros(1), 0.0, 0.0, loss)
-        later, _ = kernels.evaluate(
-            tape.values, tape.steps, parameters, buffers, *room, inputs, rows, labels, memory.batch
+        network_of: tuple[Any, ...] = (tape.values, tape.steps, parameters, learning.moments, gradient, buffers)
+        kernels.train(
+            *(*network_of, *room, inputs, rows[None], *taught),
+            *(np.zeros(1), *learning.arrays, np.zeros(1), learning.aside, 0, loss),
         )
+        put_out = np.empty((len(labels), tape.channels), inputs.dtype)
+        kernels.logits(tape.values, tape.steps, parameters, buffers, *room, inputs, memory.batch, tape.exit, put_out)
+    later = tried_loss(torch.from_numpy(put_out).double(), probe.labels).item()
     state = tape.state(gradient, buffers, 1)
     gradients = {name: value for name, value in state.items() if name in probe.answers.gradients}
     own_buffers = {name: value for name, value in state.items() if name in probe.answers.buffers}
-    probe.check(Answers((float(loss[0]), later / len(labels)), gradients, own_buffers))
+    probe.check(Answers((float(loss[0]), later), gradients, own_buffers))
     return tape
 
 
 def knows(dataset: Dataset, network: Network) -> bool:
-    """Tell whether the compiled loops know how a network is trained."""
-    ours = {name: value for name, value in TrainingSpec() if name in _UNKNOWN}
-    plain = dataset.kind == "classes" and network.how.loss in (None, "cross_entropy")
-    return plain and all(getattr(network.how, name) == value for name, value in ours.items())
+    """Tell whether the compiled loops know how a network is trained, whatever its layers."""
+    losses = {"classes": "cross_entropy", "values": "mse"}
+    ours = losses.get(dataset.kind)
+    return ours is not None and network.how.loss in (None, ours) and not dataset.vocabulary and dataset.equation is None
 
 
 @cache
@@ -166,20 +169,25 @@ def _laid_out(inputs: np.ndarray) -> np.ndarray:
 
 
 class _Workshop:
-    """What networks of one shape and batch size are trained with."""
+    """What networks of one kind are trained with."""
 
     def __init__(self, spec: ZooSpec, dataset: Dataset, subsets: Subsets, network: Network, dtype: torch.dtype) -> None:
         self.spec, self.dataset, self.subsets = spec, dataset, subsets
-        self.tape = write(initialised(spec, dataset, network), dataset.shape, dtype)
+        self.module = initialised(spec, dataset, network)
+        self.tape = write(self.module, dataset.shape, dtype)
         if self.tape.fewest is not None and self.tape.fewest * network.batch_size < 2:
             raise MdbenchError(ONE_VALUE)
         self.dtype = torch.empty(0, dtype=dtype).numpy().dtype
         self.memory = Memory(self.tape, network.batch_size, self.dtype)
         at_once = min(_EVALUATION, max(1, _PUT_OUT // self.tape.outputs))
         self.evaluation = Memory(self.tape, at_once, self.dtype, training=False)
-        self.inputs, self.test_inputs = (
-            _laid_out(some.astype(self.dtype, copy=False)) for some in (dataset.train_inputs, dataset.test_inputs)
-        )
+        self.train_inputs = dataset.train_inputs.astype(self.dtype, copy=False)
+        self.inputs = _laid_out(self.train_inputs)
+        self.test_inputs = _laid_out(dataset.test_inputs.astype(self.dtype, copy=False))
+        how = network.how
+        self.plain = dataset.kind == "classes" and not how.label_smoothing and not how.class_weights
+        self.loss = loss_of(how, dataset)
+        self.balance = None if how.layerwise is None else Balance(self.module, how.layerwise)
 
     def block(self, times: int) -> int:
         """Return how many examples may go through the network, so many times each, before an interruption is heard."""
@@ -189,10 +197,18 @@ class _Workshop:
         """Train a network and measure it."""
         begun = time.perf_counter()
         run = _Run(self, network)
-        block = min(_STEPS, max(1, self.block(3) // network.batch_size))
+        times = 6 if network.how.sharpness is not None else 3
+        block = min(_STEPS, max(1, self.block(times) // network.batch_size))
+        if network.how.augmentation is not None:  # whose examples are laid out for all steps of a block
+            block = min(block, max(1, _LAID_OUT // (network.batch_size * self.inputs.shape[1])))
+        run.pause()
         while run.step < network.steps:
-            run.advance(min(block, network.steps - run.step))
-        train_loss, train_error = run.measure(self.inputs, run.rows, run.labels)
+            until = min(stop for stop in run.stops if stop > run.step)
+            while run.step < until:
+                run.advance(min(block, until - run.step))
+            run.pause()
+        run.finish()
+        train_loss, train_error = run.measure(self.inputs, run.rows, run.targets)
         test_rows = np.arange(len(self.test_inputs))
         test_loss, test_error = run.measure(self.test_inputs, test_rows, self.dataset.test_targets)
         if run.diverged_at is None and not np.isfinite(train_loss + test_loss):
@@ -207,6 +223,7 @@ class _Workshop:
             test_error=test_error,
             diverged_at=run.diverged_at,
             seconds=time.perf_counter() - begun,
+            kept=run.kept,
         )
 
 
@@ -215,63 +232,115 @@ class _Run:
 
     def __init__(self, workshop: _Workshop, network: Network) -> None:
         self._network, self._workshop = network, workshop
-        self._how = network.how
-        module = initialised(workshop.spec, workshop.dataset, network)
+        how, dataset = network.how, workshop.dataset
+        module = initialised(workshop.spec, dataset, network)
         tape, dtype = workshop.tape, workshop.dtype
         self.parameters, self.buffers = tape.parameters(module, dtype), tape.buffers(module, dtype)
-        self._velocity, self._gradient = np.zeros_like(self.parameters), np.zeros_like(self.parameters)
+        self._gradient = np.zeros_like(self.parameters)
+        recipe = recipe_of(how, "mse" if dataset.kind == "values" else "cross_entropy", network.weight_decay)
+        weights = np.array(how.class_weights or [1.0] * tape.channels)
+        self._learning = Learning.of(recipe, tape, self.parameters, self.buffers, weights)
+        self._moves = weights_of_average(network)
+        self._draws = None if how.augmentation is None else Draws(how.augmentation, network.seed)
         self.rows = workshop.subsets.examples(network.data_fraction).astype(np.int64)
-        self.labels = workshop.subsets.labels(workshop.dataset.train_targets, network.label_noise)[self.rows]
+        self.targets = workshop.subsets.labels(dataset.train_targets, network.label_noise)[self.rows]
         self._batches = Batches(network.seed, network.examples, network.batch_size)
+        self._measured = set() if how.layerwise is None else {0, *epoch_ends(network, how.layerwise.every).tolist()}
+        #: Steps at which there is something to do beside training.
+        self.stops = {*self._measured, *how.keep, network.steps}
+        self.kept: dict[int, dict[str, Tensor]] = {}
         self.step = 0
         self.diverged_at: int | None = None
 
     def advance(self, steps: int) -> None:
         """Train for some steps."""
-        network, workshop = self._network, self._workshop
+        network, workshop, learning = self._network, self._workshop, self._learning
         taken = self._batches.take(steps)
         losses = np.empty(steps, workshop.dtype)
-        memory = workshop.memory
+        memory, tape = workshop.memory, workshop.tape
+        inputs, chosen = workshop.inputs, self.rows[taken]
+        if self._draws is not None:
+            inputs = self._augmented(self._draws, chosen)
+            chosen = np.arange(chosen.size).reshape(chosen.shape)
+        targets = self.targets[taken]
+        if workshop.dataset.kind == "values":
+            taught = np.empty((steps, 0), np.int64), targets.astype(workshop.dtype, copy=False)
+        else:
+            taught = targets, np.empty((steps, 0, 0), workshop.dtype)
+        network_of: tuple[Any, ...] = (tape.values, tape.steps, self.parameters, learning.moments, self._gradient)
+        rates = learning_rates(network, self.step, self.step + steps)
         kernels.train(
-            workshop.tape.values,
-            workshop.tape.steps,
-            self.parameters,
-            self._velocity,
-            self._gradient,
-            self.buffers,
-            memory.arena,
-            memory.saved,
-            memory.scratch,
-            workshop.inputs,
-            self.rows[taken],
-            self.labels[taken],
-            learning_rates(network, self.step, self.step + steps),
-            self._how.momentum,
-            network.weight_decay,
-            losses,
+            *(*network_of, self.buffers, memory.arena, memory.saved, memory.scratch, inputs, chosen, *taught),
+            *(rates, *learning.arrays, self._moves[self.step : self.step + steps], learning.aside, self.step, losses),
         )
         bad = ~np.isfinite(losses)
         if self.diverged_at is None and bad.any():
             self.diverged_at = self.step + int(bad.argmax())
         self.step += steps
 
-    def measure(self, inputs: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-        """Return mean loss (nats) and error (%) on some examples, in evaluation mode."""
+    def _augmented(self, draws: Draws, chosen: np.ndarray) -> np.ndarray:
+        """Return the examples of the next steps, changed, as the kernels read them."""
+        places = draws.places(self.step, self.step + len(chosen), chosen.shape[1], self._workshop.dataset.shape[1:])
+        seen = torch.from_numpy(self._workshop.train_inputs[chosen])
+        changed = augmented(seen, [torch.from_numpy(place) for place in places])
+        return _laid_out(changed.flatten(0, 1).numpy())
+
+    def pause(self) -> None:
+        """Keep what is to be kept of this step, and measure the layers where it is time."""
+        workshop = self._workshop
+        if self.step in self._network.how.keep:
+            self.kept[self.step] = workshop.tape.state(self.parameters, self.buffers, self.step)
+        if workshop.balance is not None and self.step in self._measured:
+            state = workshop.tape.state(self.parameters, self.buffers, self.step)
+            found = workshop.balance.factors({name: state[name][None] for name in workshop.tape.names})
+            factors = {name: float(values[0]) for name, values in found.items()}
+            self._learning.factors[:] = workshop.tape.spread(factors, 1.0, np.dtype(np.float64))
+
+    def finish(self) -> None:
+        """Put the average over the way in the place of the parameters, with statistics of normalization that are its own."""
+        if self._network.how.average is None:
+            return
+        workshop, tape = self._workshop, self._workshop.tape
+        self.parameters = self._learning.average
+        if not len(self.buffers):
+            return
+        memory = Memory(tape, min(STATISTICS_BATCH, len(self.rows)), workshop.dtype, training=False)
+        steps = tape.steps.copy()
+        steps["momentum"] = 1
+        kernels.statistics(
+            *(tape.values, steps, self.parameters, np.empty_like(self.buffers)),
+            *(memory.arena, memory.saved, memory.scratch),
+            *(workshop.inputs[self.rows], memory.batch, self.buffers),
+        )
+
+    def measure(self, inputs: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+        """Return mean loss and error (%) on some examples, in evaluation mode."""
+        if not self._workshop.plain:
+            return self._measure_any(inputs, rows, targets)
         workshop, memory, tape = self._workshop, self._workshop.evaluation, self._workshop.tape
         room = (memory.arena, memory.saved, memory.scratch)
         total, errors = 0.0, 0
         for start in range(0, len(rows), block := workshop.block(1)):
             some = slice(start, start + block)
             loss, wrong = kernels.evaluate(
-                tape.values,
-                tape.steps,
-                self.parameters,
-                self.buffers,
-                *room,
-                inputs,
-                rows[some],
-                labels[some],
-                memory.batch,
+                *(tape.values, tape.steps, self.parameters, self.buffers, *room, inputs),
+                *(rows[some], targets[some], memory.batch),
             )
             total, errors = total + loss, errors + wrong
         return total / len(rows), 100 * errors / len(rows)
+
+    def _measure_any(self, inputs: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+        """Return the same for any loss and kind of data."""
+        workshop, memory, tape = self._workshop, self._workshop.evaluation, self._workshop.tape
+        put_out = np.empty((len(rows), tape.channels), workshop.dtype)
+        network_of: tuple[Any, ...] = (tape.values, tape.steps, self.parameters, self.buffers)
+        for start in range(0, len(rows), block := workshop.block(1)):
+            some = slice(start, start + block)
+            seen: tuple[Any, ...] = (inputs[rows[some]], memory.batch, tape.exit, put_out[some])
+            kernels.logits(*(*network_of, memory.arena, memory.saved, memory.scratch, *seen))
+        kind, middle = workshop.dataset.kind, None
+        outputs, known = torch.from_numpy(put_out).T[None], torch.from_numpy(targets).movedim(0, -1)[None]
+        if kind == "values":
+            middle, known = torch.from_numpy(workshop.dataset.middle), known.to(outputs.dtype)
+        total, weight = workshop.loss.parts(outputs, known)
+        return float(total.double().sum() / weight.double().sum()), float(error_of(kind, outputs, known, middle))

@@ -7,6 +7,7 @@ import torch
 
 from zoo_builder.specification import Dataset, Network, Subsets, Trained, ZooSpec, initialised
 from zoo_builder.training import stacked, taped
+from zoo_builder.training.fitting import check_training
 from zoo_builder.training.graph import UnknownLayerError
 from zoo_builder.training.program import program_of
 
@@ -54,7 +55,7 @@ def train(
     ValueError
         The networks differ in shape or batch size.
     MdbenchError
-        A batch is too small for batch normalization.
+        A batch is too small for batch normalization; data, architecture and training contradict each other.
     """
     if len({(one.width, one.depth, one.batch_size) for one in networks}) > 1:
         raise ValueError("networks that train together must have one shape and one batch size")
@@ -62,6 +63,8 @@ def train(
     for one in networks:
         kinds.setdefault(_kind(one), []).append(one)
     trained: dict[str, Trained] = {}
+    for kind in kinds.values():
+        check_training(kind[0].how, dataset, initialised(spec, dataset, kind[0]))
     for kind in kinds.values():
         for done in _train(spec, dataset, subsets, kind, device, dtype):
             trained[done.network.name] = done
@@ -93,7 +96,11 @@ def _kind(network: Network) -> str:
 def step_seconds(
     spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Sequence[Network], device: str | torch.device = "cpu"
 ) -> tuple[float, float]:
-    """Return the seconds that a step of these networks takes here: for the step itself, and for each network."""
+    """Return the seconds that a step of these networks takes here: for the step itself, and for each network.
+
+    Of networks of several kinds, those of the last one's are looked at.
+    """
+    networks = [one for one in networks if _kind(one) == _kind(networks[-1])]
     if _on_cpu(device):
         try:
             return 0.0, taped.step_seconds(spec, dataset, subsets, networks[-1])
@@ -105,8 +112,15 @@ def step_seconds(
 def form(
     spec: ZooSpec, dataset: Dataset, network: Network, device: str | torch.device
 ) -> Literal["taped", "stacked", "mapped"]:
-    """Tell how networks like this one train on a device: from a tape, as a stack layer by layer, or mapped as a whole."""
+    """Tell how networks like this one train on a device: from a tape, as a stack layer by layer, or mapped as a whole.
+
+    Raises
+    ------
+    MdbenchError
+        Data, architecture and training contradict each other.
+    """
     module = initialised(spec, dataset, network)
+    check_training(network.how, dataset, module)
     if _on_cpu(device) and taped.knows(dataset, network):
         try:
             taped.write(module, dataset.shape)

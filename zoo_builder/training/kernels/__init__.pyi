@@ -10,4 +10,12 @@ from .layout import (
     VALUE as VALUE,
 )
 from .normalization import strip as strip
+from .recipe import (
+    ADAM as ADAM,
+    ADAMW as ADAMW,
+    CROSS_ENTROPY as CROSS_ENTROPY,
+    RECIPE as RECIPE,
+    SGD as SGD,
+    SQUARES as SQUARES,
+)
 from .training import train as train
