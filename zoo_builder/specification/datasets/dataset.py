@@ -103,7 +103,14 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     """
     raw = read(spec)
     train, test, outputs = raw.train, raw.test, raw.outputs
-    if raw.kind != "values":
+    if spec.size is not None and raw.kind == "positions":
+        raise MdbenchError(f"{spec.name}: size = {spec.size} would scale images, but not the class of each pixel")
+    if raw.kind == "values":
+        if not np.ptp(test.targets, axis=0).any() or not np.ptp(train.targets, axis=0).any():
+            raise MdbenchError(
+                f"{spec.name}: all targets of a part are the same, so that no error is relative to anything"
+            )
+    else:
         for part, split in ((train, "training"), (test, "test")):
             if part.targets.max() >= outputs:
                 raise MdbenchError(
