@@ -107,6 +107,7 @@ TARGETS = RNG.normal(size=(8, 2))
         (both(IMAGES, LABELS[:, :2]), r"labels of shape \(8, 2, 4\); each needs one, or one for each of its 3 × 4"),
         (both(VECTORS, np.zeros((8, 3), int)), r"labels of shape \(8, 3\); each needs one$"),
         (both(IMAGES, LABELS - 2), "there is a label -2; labels count from 0, and -1 masks a position"),
+        (both(IMAGES, (LABELS - 1).astype(np.uint64)), "there is a label 18446744073709551615; number the classes"),
         (both(IMAGES, LABELS * 0 - 1), "train: all positions of example 0 are masked"),
         (both(IMAGES, LABELS * 2), "there is a label 2 and no label 1"),
         (both(IMAGES, LABELS * 0), "there is only one class"),

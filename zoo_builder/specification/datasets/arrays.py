@@ -96,6 +96,8 @@ def _checked_labels(inputs: NDArray[Any], labels: NDArray[Any], where: str) -> N
         raise MdbenchError(
             f"{where}: there are {len(inputs)} inputs and labels of shape {labels.shape}; each needs one{more}"
         )
+    if labels.max() > np.iinfo(np.int64).max:  # it would become negative
+        raise MdbenchError(f"{where}: there is a label {labels.max()}; number the classes 0, 1, 2, …")
     labels, least = labels.astype(np.int64), 0 if labels.ndim == 1 else MASKED
     if labels.min() < least:
         also = f", and {MASKED} masks a position" if least else ""

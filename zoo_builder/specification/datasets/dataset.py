@@ -92,6 +92,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     Generated ones and ``digits`` are described in files of their names.
     ``mnist1d`` is drawn by the package of that name (Greydanus and Kobak, Scaling down deep learning with MNIST-1D,
     ICML 2024). ``fashion_mnist`` is read from IDX files, in ``folder`` or where Debian puts them, else from the hub.
+    A generator of somebody's own (``package.module:make``) is imported and called; see `read_generated`.
     ``cifar10``, ``cifar100`` and ``svhn`` are read through torchvision where ``folder`` is given, else from the hub,
     else downloaded by torchvision; the examples and their order are the same.
 
@@ -123,7 +124,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
             f"{spec.name}: a training input is {times(train.inputs.shape[1:])}, a test input "
             f"{times(test.inputs.shape[1:])}; they must have one shape"
         )
-    if spec.name not in GENERATED:
+    if spec.name not in GENERATED and not spec.own:
         train = _keep(train, spec.train, spec.seed, f"{spec.name}: train")
         test = _keep(test, spec.test, spec.seed, f"{spec.name}: test")
     train_inputs, test_inputs = train.inputs, test.inputs
