@@ -275,7 +275,7 @@ def test_what_diverged_is_null_and_says_so(tmp_path, monkeypatch):
     architecture = 'name = "fragile_measured:fragile"'
     spec = write_spec(tmp_path, architecture=architecture, seeds="[0, 1, 2, 3, 4, 5]", width=[2, 3, 4], batch_size=[8])
     build_here(spec, tmp_path / "zoo")
-    zoo = measuring.measure(tmp_path / "zoo", here, families=SOME)
+    zoo = measuring.measure(tmp_path / "zoo", here, families=SOME, trust_code=True)
     lost = zoo.checkpoints["diverged"].astype(bool)
     assert (zoo.checkpoints.loc[lost, "similarity_reason"] == "diverged").all()
     assert zoo.checkpoints.loc[lost, "train_ece"].isna().all()
@@ -315,7 +315,7 @@ def test_a_zoo_with_attention_is_measured(tmp_path, monkeypatch):
     architecture = 'name = "attentive_measured:attentive"'
     spec = write_spec(tmp_path, architecture=architecture, seeds="[0, 1]", width=[2], batch_size=[8])
     build_here(spec, tmp_path / "zoo")
-    zoo = measuring.measure(tmp_path / "zoo", here, families=["performance", "hessian", "sharpness"])
+    zoo = measuring.measure(tmp_path / "zoo", here, families=["performance", "hessian", "sharpness"], trust_code=True)
     for column in ("train_ece", "hessian_top_eigenvalue", "hessian_trace", "sharpness_worst"):
         assert zoo.checkpoints[column].notna().all(), zoo.checkpoints["hessian_reason"].iloc[0]
 

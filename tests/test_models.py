@@ -115,7 +115,9 @@ def test_factories_that_lead_nowhere(mine):
     }.items():
         with pytest.raises(MdbenchError, match=reason):
             ArchitectureSpec(name=name).build((4,), 2)
-    with pytest.raises(ValidationError, match="none of mlp, cnn1d, cnn2d, resnet18, unet, transformer, pinn, nor"):
+    with pytest.raises(
+        ValidationError, match="none of mlp, cnn1d, cnn2d, resnet18, unet, transformer, two_layer, pinn, nor"
+    ):
         ArchitectureSpec(name="resnet50")
 
 
@@ -308,8 +310,9 @@ def test_images_that_cannot_be_halved_are_refused_with_what_to_write():
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_that_may_be_written_are_those_that_an_architecture_takes(name):
     taken = list(inspect.signature(ArchitectureSpec(name=name).factory()).parameters)
-    assert taken[:4] == ["shape", "outputs", "width", "depth"]
-    assert set(taken[4:]) - {"vocabulary"} == set(OPTIONS[name])
+    sizes = ["width"] if name == "two_layer" else ["width", "depth"]
+    assert taken[: 2 + len(sizes)] == ["shape", "outputs", *sizes]
+    assert set(taken[2 + len(sizes) :]) - {"vocabulary"} == set(OPTIONS[name])
 
 
 WRONG = [

@@ -106,8 +106,8 @@ def test_what_diverged_has_no_landscape(tmp_path, monkeypatch):
     lost = zoo.checkpoints.index[zoo.checkpoints["diverged"].astype(bool)]
     assert 0 < len(lost) < 4
     with pytest.raises(MdbenchError, match="diverged: there is no landscape around it"):
-        show.show(tmp_path / "zoo", lost[0])
-    assert show.show(tmp_path / "zoo", "width=2")
+        show.show(tmp_path / "zoo", lost[0], trust_code=True)
+    assert show.show(tmp_path / "zoo", "width=2", trust_code=True)
 
 
 def test_the_command_says_what_it_wrote(built, tmp_path, monkeypatch, capsys):

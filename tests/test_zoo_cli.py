@@ -261,10 +261,33 @@ def test_a_wrong_specification_is_said_in_one_line(mdbench, tmp_path, home, comm
         spec.write_text(spec_text(data, **changes))
     elif wrong is not None:
         spec.write_bytes(wrong if isinstance(wrong, bytes) else wrong.encode())
-    code, out, error = mdbench(command, spec, "--device", "cpu")
+    code, out, error = mdbench(command, spec, "--device", "cpu", "--trust-code")
     assert (code, out) == (2, "")
     assert re.fullmatch(rf"error: .*{message}.*\n", error), error
     assert not home.exists()
+
+
+def test_code_that_a_specification_names_is_run_where_the_command_says_so_alone(mdbench, tmp_path, home, monkeypatch):
+    (tmp_path / "trusted_net.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nfrom zoo_builder.specification.models import mlp\n"
+        "def net(shape, classes, width):\n    return mlp(shape, classes, width, 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    spec, folder = write_spec(tmp_path, architecture='name = "trusted_net:net"', width=[2]), tmp_path / "zoo"
+    for words in (
+        ("plan", spec, "--device", "cpu"),
+        ("build", spec, "--out", folder, "--device", "cpu"),
+        ("measure", folder, "--families", "spectra", "--device", "cpu"),
+        ("show", folder, "--config", "width=2", "--out", tmp_path / "figures"),
+        ("publish", folder, "--to", tmp_path / "out"),
+    ):
+        monkeypatch.delitem(sys.modules, "trusted_net", raising=False)
+        (tmp_path / "trusted_net.ran").unlink(missing_ok=True)
+        code, out, error = mdbench(*words)
+        assert (code, out) == (2, "")
+        assert "runs code of its own, trusted_net:net; " in error
+        assert not (tmp_path / "trusted_net.ran").exists()
+        assert mdbench(*words, "--trust-code")[0] == 0
 
 
 def test_what_else_can_be_wrong_is_said_in_one_line(mdbench, tmp_path):
@@ -322,7 +345,7 @@ class Command:
     """``mdbench zoo build`` at work, with two workers."""
 
     def __init__(self, spec: Path, folder: Path, log: Path) -> None:
-        words = ["zoo", "build", spec, "--out", folder, "--workers", "2", "--device", "cpu", "--json"]
+        words = ["zoo", "build", spec, "--out", folder, "--workers", "2", "--device", "cpu", "--json", "--trust-code"]
         self._log = log.with_suffix(".out"), log.with_suffix(".err")
         with self._log[0].open("wb") as out, self._log[1].open("wb") as error:
             self.process = subprocess.Popen(

@@ -37,20 +37,31 @@ WorkerCount = Annotated[
 Dask = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler whose workers do the work.", metavar="ADDRESS")
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Run the code that the specification names: architecture, data set, loss."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
 
 _KEPT = "finished units are kept, and the same command goes on from there"
 
 
 @app.command()
-def plan(spec: Spec, device: Device = "auto", workers: WorkerCount = None, as_json: Json = False) -> None:
+def plan(
+    spec: Spec,
+    device: Device = "auto",
+    workers: WorkerCount = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+) -> None:
     """Say what a zoo will be and cost: networks, steps, parameters, time, disk. Times a few steps of each kind."""
     with needs("zoo"):
         from zoo_builder import report
         from zoo_builder.building import devices, forecast
 
     chosen = devices(device)
-    report.show_forecast(forecast(spec, chosen[0], workers or _workers(chosen)), as_json=as_json)
+    found = forecast(spec, chosen[0], workers or _workers(chosen), trust_code=trust_code)
+    report.show_forecast(found, as_json=as_json)
 
 
 @app.command()
@@ -60,6 +71,7 @@ def build(
     workers: WorkerCount = None,
     device: Device = "auto",
     dask: Dask = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Train a zoo and label it. Interrupted at any moment, the same command goes on from there."""
@@ -73,7 +85,7 @@ def build(
         folder = out or zoo_home() / read_spec(spec).name
         open_executor, kind = _open(workers, device, dask)
         with _progress(as_json, "training") as progress:
-            zoo = run(spec, folder, open_executor, device=kind, progress=progress)
+            zoo = run(spec, folder, open_executor, device=kind, trust_code=trust_code, progress=progress)
         report.show_zoo(zoo, folder, as_json=as_json)
 
 
@@ -87,6 +99,7 @@ def measure(
     workers: WorkerCount = None,
     device: Device = "auto",
     dask: Dask = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Measure the loss landscape around every network of a zoo. Interrupted at any moment, the same command goes on."""
@@ -98,7 +111,9 @@ def measure(
         open_executor, kind = _open(workers, device, dask, "zoo_builder.building.measuring")
         names = [name.strip() for name in families.split(",")] if families is not None else None
         with _progress(as_json, "measuring") as progress:
-            zoo = run(_home(folder), open_executor, families=names, device=kind, progress=progress)
+            zoo = run(
+                _home(folder), open_executor, families=names, device=kind, trust_code=trust_code, progress=progress
+            )
         report.show_measured(zoo, _home(folder), as_json=as_json)
 
 
@@ -128,6 +143,7 @@ def show(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the figures [default: DIR/figures/CONFIG]", show_default=False)
     ] = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Draw what is around a network: loss surface, ways to the next seed, spectra, basins."""
@@ -135,7 +151,7 @@ def show(
         from zoo_builder import report
         from zoo_builder.reporting import show as run
 
-    report.show_files(run(_home(folder), config, out), as_json=as_json)
+    report.show_files(run(_home(folder), config, out, trust_code=trust_code), as_json=as_json)
 
 
 @app.command()
@@ -184,6 +200,7 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     tables_only: Annotated[bool, typer.Option("--tables-only", help="Leave the networks out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write and upload nothing; say what it would be.")] = False,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Make a Hugging Face dataset of zoos: tables, networks, card. Interrupted, the same command goes on."""
@@ -198,7 +215,12 @@ def publish(
         if to is None and repo is None:
             raise MdbenchError("say where to: --to FOLDER, or --repo ORG/NAME")
         zoos, home = [_home(folder) for folder in folders], to or data_home() / "published" / str(repo)
-        what: dict[str, Any] = {"version": version, "networks": not tables_only, "repo": repo or NOWHERE}
+        what: dict[str, Any] = {
+            "version": version,
+            "networks": not tables_only,
+            "repo": repo or NOWHERE,
+            "trust_code": trust_code,
+        }
         if dry_run:
             report.show_preview(preview(zoos, home, **what), repo, as_json=as_json)
             return
@@ -249,9 +271,7 @@ def verify(
     ] = None,
     workers: WorkerCount = None,
     device: Device = "cpu",
-    trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Run the code that a zoo's architecture names.")
-    ] = False,
+    trust_code: TrustCode = False,
     keep: Annotated[
         Path | None,
         typer.Option(help="Folder to leave the rebuilt zoos in [default: a temporary one]", show_default=False),

@@ -21,7 +21,7 @@ from zoo_builder.building.store import LANDSCAPE, SPEC, Manifest, Store
 from zoo_builder.building.tables import assemble, predicted_of
 from zoo_builder.building.units import writing
 from zoo_builder.building.work import Order, do
-from zoo_builder.specification import Material, ZooSpec, read_spec
+from zoo_builder.specification import Material, ZooSpec, check_trust, read_spec
 from zoo_builder.training import form
 
 TIMINGS = "timings.parquet"
@@ -33,6 +33,7 @@ def build(
     open_executor: OpenExecutor,
     *,
     device: str = "cpu",
+    trust_code: bool = False,
     only: Collection[str] | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Zoo:
@@ -44,6 +45,7 @@ def build(
     folder : where the zoo goes; one that holds the beginning of the same build is continued.
     open_executor : opens workers; see `zoo_builder.building.executors`.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
+    trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
     only : names of the configurations that are built; all if left out. The labels of a part of a grid mean nothing.
     progress : called at the start and after every unit.
 
@@ -54,9 +56,11 @@ def build(
     Raises
     ------
     MdbenchError
-        The specification is wrong; the folder cannot be used, or holds something else; a unit in it is damaged; workers die.
+        The specification is wrong, or names code, and is not trusted; the folder cannot be used, or
+        holds something else; a unit in it is damaged; workers die.
     """
     spec = read_spec(spec_path)
+    check_trust(spec, trust_code, str(spec_path))
     material = Material.of_spec(spec)
     whole = plan(spec, material, **LIMITS[device], only=only)
     store = Store(folder.absolute())
@@ -171,15 +175,16 @@ class Forecast:
     bytes: int
 
 
-def forecast(spec_path: Path, device: str, workers: int) -> Forecast:
+def forecast(spec_path: Path, device: str, workers: int, *, trust_code: bool = False) -> Forecast:
     """Return what a zoo will be and cost, after timing a few steps of each kind of network on a device.
 
     Raises
     ------
     MdbenchError
-        The specification is wrong, or its data are not there.
+        The specification is wrong, its data are not there, or it names code, and is not trusted.
     """
     spec = read_spec(spec_path)
+    check_trust(spec, trust_code, str(spec_path))
     material = Material.of_spec(spec)
     whole = plan(spec, material, **LIMITS[device.split(":")[0]])
     torch.set_num_threads(1)  # as workers do

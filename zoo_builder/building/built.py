@@ -12,7 +12,7 @@ from mdbench.tables import Zoo, sha256_of
 from zoo_builder.building.store import KEPT, SPEC, Store
 from zoo_builder.building.tables import assemble, digest_of, predicted_of
 from zoo_builder.building.work import material_of
-from zoo_builder.specification import Material, Network, ZooSpec, initialised, read_spec
+from zoo_builder.specification import Material, Network, ZooSpec, check_trust, initialised, read_spec
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,14 @@ class Built:
     zoo: Zoo
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open the folder of a build.
+    def open(cls, folder: Path, *, trust_code: bool = False) -> Self:
+        """Open the folder of a build, and run the code that its specification names for those who trust it alone.
 
         Raises
         ------
         MdbenchError
-            There is no build in it, it has not come to its end, it is damaged, or its data are no longer what they were.
+            There is no build in it, it has not come to its end, it is damaged, its data are no longer what they were, or it
+            names code, and is not trusted.
         """
         store = Store(folder.absolute())
         manifest = store.manifest()
@@ -57,6 +58,7 @@ class Built:
                 f"{store.folder / SPEC} is not the specification that the networks were built from; "
                 "`mdbench zoo build` with the right one writes it anew"
             )
+        check_trust(spec, trust_code, str(folder))
         material = Material.of_spec(spec)
         if material.digest != manifest.data_sha256:
             raise MdbenchError(f"{spec.dataset.name!r} holds other data than the networks in {folder} were trained on")

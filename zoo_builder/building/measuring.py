@@ -86,6 +86,7 @@ def measure(
     families: Sequence[str] | None = None,
     device: str = "cpu",
     settings: Settings | None = None,
+    trust_code: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Zoo:
     """Measure a zoo, or go on measuring it.
@@ -97,6 +98,7 @@ def measure(
     families : names of families; all if left out. What was measured of others before is kept.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``. On another one everything is measured anew.
     settings : how much of everything.
+    trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
     progress : called at the start and after every unit.
 
     Returns
@@ -106,14 +108,15 @@ def measure(
     Raises
     ------
     MdbenchError
-        The folder holds no finished build; it cannot be written; a unit in it is damaged; workers die.
+        The folder holds no finished build, or one that names code, and is not trusted; it cannot be
+        written; a unit in it is damaged; workers die.
     """
     chosen(families)  # names that are none are refused before the folder is opened
     settings = settings or Settings()
     store = Store(folder.absolute())
     store.manifest()  # without a build there is nothing to lock
     with store.locked():
-        built = Built.open(folder)
+        built = Built.open(folder, trust_code=trust_code)
         wanted = chosen(families, tokens=_says_tokens(built.material.first.dataset))
         portions = cut(built, device)
         shelves = {family.name: Units(store.folder / LANDSCAPE / family.name) for family in wanted}

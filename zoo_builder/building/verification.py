@@ -21,7 +21,7 @@ from zoo_builder.building.pairs import read_tables
 from zoo_builder.building.progress import Progress
 from zoo_builder.building.store import SPEC
 from zoo_builder.landscape import FAMILIES, chosen
-from zoo_builder.specification import ARCHITECTURES, ZooSpec, configuration_name, read_spec
+from zoo_builder.specification import ZooSpec, check_trust, configuration_name, read_spec
 
 #: Says what is being done, and returns what shows how far it is.
 Stage = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
@@ -65,7 +65,7 @@ def verify(
     """Rebuild some configurations of a zoo, and compare them with its tables.
 
     Of the folder only ``zoo.json``, ``spec.toml`` and the tables are read. The specification is carried out as
-    `build` does: where its architecture is an import path, that is imported, for those who trust it alone.
+    `build` does: code that it names is run for those who trust it alone.
 
     Parameters
     ----------
@@ -75,8 +75,7 @@ def verify(
     configurations : how many, all their seeds; at most all that there are.
     families : names of families to be measured; if left out, all that the zoo was measured in.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
-    trust_code : whether to run the code that an architecture ``package.module:factory`` names. A specification can name
-        any function that can be imported: only for those that one has read.
+    trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
     keep : folder that the rebuilt zoo is left in, and gone on with; if left out, a temporary one.
     stage : called for training and for measuring.
 
@@ -89,21 +88,19 @@ def verify(
     """
     zoo, spec = load_zoo(folder), _specification(folder)
     _check(zoo, spec, folder)
-    if spec.architecture.name not in ARCHITECTURES and not trust_code:
-        raise MdbenchError(
-            f"{folder}: the networks of zoo {zoo.name} are made by code of its own, {spec.architecture.name}; "
-            "if you know this code and trust it, pass trust_code=True (--trust-code)"
-        )
+    check_trust(spec, trust_code, str(folder))
     wanted = _families(zoo, families)
     names = [configuration_name(point) for point in spec.points()]
     drawn = np.random.default_rng(seed).choice(len(names), size=min(configurations, len(names)), replace=False)
     some = [names[at] for at in sorted(drawn)]
     with _workshop(keep) as home:
         with stage("training") as progress:
-            rebuilt = build(folder / SPEC, home, open_executor, device=device, only=some, progress=progress)
+            rebuilt = build(
+                folder / SPEC, home, open_executor, device=device, trust_code=True, only=some, progress=progress
+            )
         if wanted:
             with stage("measuring") as progress:
-                measure(home, open_executor, families=wanted, device=device, progress=progress)
+                measure(home, open_executor, families=wanted, device=device, trust_code=True, progress=progress)
         comparison = compare(read_tables(folder), read_tables(home), some, wanted)
     made_by = zoo.provenance.made_by, rebuilt.provenance.made_by
     return Verification(zoo.name, seed, tuple(some), tuple(wanted), *made_by, comparison)

@@ -23,13 +23,22 @@ from torch import Tensor, nn
 
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
-from mdbench.tables import CHECKPOINTS, DATA, MANIFEST, load_checkpoints, sha256_of, table_digests
+from mdbench.tables import CHECKPOINTS, DATA, MANIFEST, knob_column, load_checkpoints, sha256_of, table_digests
 from zoo_builder.building import MANIFEST as BUILD
 from zoo_builder.building import SPEC, digest_of, writing
 from zoo_builder.publishing.header import Entry, Read, read_header, read_tensors
 from zoo_builder.publishing.places import Folder, Place, place
 from zoo_builder.publishing.shards import INDEX, Index, Shard, read_index, shard_path
-from zoo_builder.specification import ARCHITECTURES, Point, ZooSpec, configuration_name, load_dataset, parse_spec
+from zoo_builder.specification import (
+    ARCHITECTURES,
+    Point,
+    ZooSpec,
+    check_trust,
+    configuration_name,
+    load_dataset,
+    module_at,
+    parse_spec,
+)
 
 _LARGEST_SPEC: Final = 2**20  # bytes
 _STEP: Final = 2**22  # bytes from one report of progress to the next
@@ -115,8 +124,7 @@ def load_checkpoint(
     checkpoint : the network, as ``checkpoints.parquet`` names it.
     zoo : its zoo; needed where several have a network of that name.
     revision : branch, tag or commit on the Hub; its newest state if left out.
-    trust_code : whether to run the code that an architecture ``package.module:factory`` names. A specification can name
-        any function that can be imported: only for those that one has read.
+    trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
 
     Raises
     ------
@@ -126,17 +134,19 @@ def load_checkpoint(
     """
     found, row = _find(source, checkpoint, zoo, revision)
     spec = found.spec()
-    _check_trust(spec, found, trust_code)
+    # The data are needed where no index says what networks were made for; the loss never.
+    tables = ("architecture",) if found.index else ("architecture", "dataset")
+    check_trust(spec, trust_code, found.place.name, tables)
     point = _point(spec, found, checkpoint, row)
     if found.index:
-        shape, classes = found.index.input_shape, found.index.classes
+        made_for = found.index.input_shape, found.index.classes, found.index.vocabulary
     else:
-        dataset = load_dataset(spec.dataset)
-        shape, classes = dataset.shape, dataset.outputs
+        dataset = load_dataset(spec.dataset_at(point))
+        made_for = dataset.shape, dataset.outputs, dataset.vocabulary
     where = f"{found.place.name}: network {checkpoint} of zoo {found.name}"
     # What the header says must fit before anything behind it is read: it could be more than there is memory for.
     _, entries, _ = header = _header(found, checkpoint, row)
-    module = _module(spec, point, shape, classes, entries, where)
+    module = _module(spec, point, made_for, entries, where)
     module.load_state_dict(_state(found, checkpoint, row, header))
     return module.eval()
 
@@ -247,22 +257,13 @@ def _find(source: str | Path, checkpoint: str, zoo: str | None, revision: str | 
     return hits[0]
 
 
-def _check_trust(spec: ZooSpec, found: _Zoo, trust_code: bool) -> None:
-    """Refuse code that comes with a zoo. Where a folder comes from cannot be seen: one's own builds are no exception."""
-    if spec.architecture.name not in ARCHITECTURES and not trust_code:
-        raise MdbenchError(
-            f"{found.place.name}: the networks of zoo {found.name} are made by code of its own, {spec.architecture.name}; "
-            "if you know this code and trust it, pass trust_code=True"
-        )
-
-
 def _point(spec: ZooSpec, found: _Zoo, checkpoint: str, row: "pd.Series[Any]") -> Point:
     """Return a network's grid point, which table, specification and name must agree on."""
     point: Point = {}
     for axis in spec.axes:
-        value = row.get(axis.knob)
-        if isinstance(value, Real) and value in axis.values:
-            point[axis.knob] = float(value)
+        value = row.get(knob_column(axis.knob))
+        if isinstance(value, Real | str) and value in axis.values:
+            point[axis.knob] = value if isinstance(value, str) else float(value)
     whole = spec.name == found.name and len(point) == len(spec.axes)
     if not whole or checkpoint != f"{configuration_name(point)}/seed={row.get('seed')}":
         raise MdbenchError(
@@ -299,22 +300,29 @@ def _state(
 
 
 def _module(
-    spec: ZooSpec, point: Point, shape: tuple[int, ...], classes: int, entries: dict[str, Entry], where: str
+    spec: ZooSpec, point: Point, made_for: tuple[tuple[int, ...], int, int], entries: dict[str, Entry], where: str
 ) -> nn.Module:
-    """Return the module of a network, which has a place for each of its tensors and no other."""
-    width, depth = (int(point[knob]) if knob in point else None for knob in ("width", "depth"))
+    """Return the module of a network, which has a place for each of its tensors and no other.
+
+    Parameters
+    ----------
+    spec, point : the specification, and the network's grid point.
+    made_for : an input's shape, the number of outputs, and that of token ids.
+    entries : what its file says of its tensors.
+    where : which network, for messages.
+    """
     own = spec.architecture.name in ARCHITECTURES
     # Every layer has a tensor, and no tensor has a place before its shape is known to be right: a specification could
     # ask for more layers or units than there is memory.
-    if own and (depth or spec.architecture.depth or 0) > len(entries):
+    if own and (int(point.get("depth", 0)) or spec.architecture.depth or 0) > len(entries):
         raise MdbenchError(f"{where}: its file has fewer tensors than the specification has layers")
     with torch.device("meta") if own else nullcontext():
-        module = spec.architecture.build(shape, classes, width, depth)
+        module = module_at(spec, point, *made_for)
     wanted = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
     if wanted != {name: (entry.kind, torch.Size(entry.shape)) for name, entry in entries.items()}:
         raise MdbenchError(f"{where}: its tensors are not those of the module that the specification describes")
     # Made anew rather than emptied: masks and the like are in no file.
-    return spec.architecture.build(shape, classes, width, depth) if own else module
+    return module_at(spec, point, *made_for) if own else module
 
 
 def _index(zoo: _Zoo) -> Index:

@@ -87,6 +87,7 @@ def publish(
     version: str = "1.0.0",
     networks: bool = True,
     repo: str = NOWHERE,
+    trust_code: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[Path]:
     """Write zoos as a dataset.
@@ -98,6 +99,7 @@ def publish(
     version : of the dataset, ``x.y.z``.
     networks : whether to write the networks too.
     repo : where the dataset will be on the Hub, for its card.
+    trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
     progress : called after every shard.
 
     Returns
@@ -107,7 +109,8 @@ def publish(
     Raises
     ------
     MdbenchError
-        A folder is no zoo, or one whose networks or specification are not there; two zoos share a name; the folder cannot
+        A folder is no zoo, or one whose networks or specification are not there, or whose specification names code, and is
+        not trusted; two zoos share a name; the folder cannot
         be written, or holds something else.
     """
     if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version, re.ASCII):
@@ -117,14 +120,14 @@ def publish(
     sources = [_source(find_zoo(folder)) for folder in folders]
     cases = cases_of([source.zoo for source in sources])
     questions = {"cases": cases_table(cases), "splits": splits_table(cases)} if cases else {}
-    _check(sources, to, networks=networks)
+    _check(sources, to, networks=networks, trust_code=trust_code)
     with writing(to):
         to.mkdir(parents=True, exist_ok=True)
         files.replace({to / CARD: UNFINISHED.encode()})
         _withdraw(to, {source.zoo.name for source in sources}, networks=networks)
         written = [path for source in sources for path in _write_zoo(source, to)]
         if networks:
-            written += _write_networks(sources, to, progress)
+            written += _write_networks(sources, to, progress, trust_code=trust_code)
         paths = {to / DATA / f"{name}.parquet": files.parquet(table) for name, table in questions.items()}
         files.replace(paths)
         configs = _configs(sources, list(questions))
@@ -144,6 +147,7 @@ def preview(
     version: str = "1.0.0",
     networks: bool = True,
     repo: str = NOWHERE,
+    trust_code: bool = False,
 ) -> dict[str, int]:
     """Return what `publish` would write, file → bytes; those of shards are estimates. Nothing is left behind.
 
@@ -152,13 +156,14 @@ def preview(
     MdbenchError
         As `publish` does.
     """
-    _check([_source(find_zoo(folder)) for folder in folders], to, networks=networks)
+    sources = [_source(find_zoo(folder)) for folder in folders]
+    _check(sources, to, networks=networks, trust_code=trust_code)
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch, "dataset")
         written = publish(folders, home, version=version, networks=False, repo=repo)
         sizes = {path.relative_to(home).as_posix(): path.stat().st_size for path in written}
     if networks:
-        for source in (_source(find_zoo(folder)) for folder in folders):
+        for source in sources:
             assert source.zoo.checkpoints is not None
             parameters = source.zoo.checkpoints.groupby("shard")["parameter_count"].sum()
             sizes |= {str(shard): int(4 * count) for shard, count in parameters.items()}
@@ -184,7 +189,7 @@ def _source(folder: Path) -> Source:
     return Source(folder, replace(zoo, checkpoints=shards.assigned(zoo)), spec)
 
 
-def _check(sources: Sequence[Source], to: Path, *, networks: bool) -> None:
+def _check(sources: Sequence[Source], to: Path, *, networks: bool, trust_code: bool) -> None:
     """Make sure that the zoos can stand side by side, and that nothing else is lost by writing them."""
     names: dict[str, str] = {}
     for source in sources:
@@ -207,7 +212,7 @@ def _check(sources: Sequence[Source], to: Path, *, networks: bool) -> None:
         )
     if networks:
         for source in sources:
-            Built.open(source.folder)  # its networks are there
+            Built.open(source.folder, trust_code=trust_code)  # its networks are there
 
 
 def _withdraw(to: Path, staying: set[str], *, networks: bool) -> None:
@@ -268,7 +273,9 @@ def _labels(zoo: Zoo) -> bytes | None:
     return drawn.getvalue()
 
 
-def _write_networks(sources: Sequence[Source], to: Path, progress: Callable[[Progress], None]) -> list[Path]:
+def _write_networks(
+    sources: Sequence[Source], to: Path, progress: Callable[[Progress], None], *, trust_code: bool
+) -> list[Path]:
     begun, every = time.monotonic(), sum(source.networks for source in sources)
     before, written = 0, []
 
@@ -277,7 +284,7 @@ def _write_networks(sources: Sequence[Source], to: Path, progress: Callable[[Pro
         progress(Progress(every, there, 0, every, there, there, time.monotonic() - begun))
 
     for source in sources:
-        written += shards.write(source.folder, source.zoo, to, progress=report)
+        written += shards.write(source.folder, source.zoo, to, trust_code=trust_code, progress=report)
         before += source.networks
     return written
 

@@ -121,7 +121,9 @@ def assigned(zoo: Zoo, limit: int = LIMIT, networks: int = NETWORKS) -> pd.DataF
     return table.assign(shard=shards)
 
 
-def write(folder: Path, zoo: Zoo, to: Path, *, progress: Callable[[int], None] = lambda _: None) -> list[Path]:
+def write(
+    folder: Path, zoo: Zoo, to: Path, *, trust_code: bool = False, progress: Callable[[int], None] = lambda _: None
+) -> list[Path]:
     """Write the networks of a zoo, or go on writing them. One shard is in memory at a time.
 
     Parameters
@@ -129,6 +131,7 @@ def write(folder: Path, zoo: Zoo, to: Path, *, progress: Callable[[int], None] =
     folder : that of the build.
     zoo : its tables, with the shards to write, as `assigned` says.
     to : the published folder; a shard that is there already, byte for byte, stays.
+    trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
     progress : called with the number of networks that are written, after every shard.
 
     Returns
@@ -138,9 +141,10 @@ def write(folder: Path, zoo: Zoo, to: Path, *, progress: Callable[[int], None] =
     Raises
     ------
     MdbenchError
-        The folder holds no finished build, a network is not the one that the tables describe, or `to` cannot be written.
+        The folder holds no finished build, or one that names code, and is not trusted; a network is
+        not the one that the tables describe, or `to` cannot be written.
     """
-    built, table = Built.open(folder), _networks(zoo)
+    built, table = Built.open(folder, trust_code=trust_code), _networks(zoo)
     units = _networks(built.zoo)["shard"]
     home, shards, done = to / FOLDER / zoo.name, [], 0
     with writing(home):

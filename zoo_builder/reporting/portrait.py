@@ -44,7 +44,7 @@ _WIDTH: Final = 0.004
 Floats = NDArray[np.float64]
 
 
-def show(folder: Path, name: str, out: Path | None = None) -> list[Path]:
+def show(folder: Path, name: str, out: Path | None = None, *, trust_code: bool = False) -> list[Path]:
     """Draw the figures of a configuration, or of one of its networks and the next seed's.
 
     Parameters
@@ -52,6 +52,7 @@ def show(folder: Path, name: str, out: Path | None = None) -> list[Path]:
     folder : a zoo's, whose networks are all there.
     name : a configuration, or a network, as the zoo's tables name them.
     out : where the figures go; ``figures/NAME`` in the zoo's folder if left out.
+    trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
 
     Returns
     -------
@@ -60,9 +61,10 @@ def show(folder: Path, name: str, out: Path | None = None) -> list[Path]:
     Raises
     ------
     MdbenchError
-        The folder holds no finished build; there is no such configuration or network; it diverged.
+        The folder holds no finished build, or one that names code, and is not trusted; there is
+        no such configuration or network; it diverged.
     """
-    built = Built.open(folder)
+    built = Built.open(folder, trust_code=trust_code)
     portion = portion_of(built, name)
     with plain_attention():
         drawn = drawings(open_subject(Source.of(built), portion, Settings()), name)

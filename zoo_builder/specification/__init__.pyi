@@ -23,12 +23,15 @@ from .network import (
     Trained as Trained,
     initialised as initialised,
     learning_rates as learning_rates,
+    module_at as module_at,
     networks as networks,
 )
+from .own import imported as imported, told as told
 from .recipe import Augmentation as Augmentation, Layerwise as Layerwise, TrainingSpec as TrainingSpec
 from .spec import (
     ZooSpec as ZooSpec,
     parse_spec as parse_spec,
     read_spec as read_spec,
 )
+from .trust import check_trust as check_trust
 from .subsets import Subsets as Subsets, draw_order as draw_order, draw_subsets as draw_subsets

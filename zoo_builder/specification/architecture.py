@@ -1,14 +1,14 @@
 """Which network a zoo is made of: the ``[architecture]`` table, and the way from it to a module."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification.options import OPTIONS, Value, fault
+from zoo_builder.specification.own import frames, imported
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,20 +62,13 @@ class ArchitectureSpec(BaseModel):
             The import path leads nowhere, or to something that cannot be called.
         """
         if self.name in ARCHITECTURES:
-            from zoo_builder.specification.models import cnn1d, cnn2d, mlp, pinn, resnet18, transformer, unet
+            from zoo_builder.specification.models import cnn1d, cnn2d, mlp, pinn, resnet18, transformer, two_layer, unet
 
             known: dict[str, Callable[..., nn.Module]] = {
-                made.__name__: made for made in (mlp, cnn1d, cnn2d, resnet18, unet, transformer, pinn)
+                made.__name__: made for made in (mlp, cnn1d, cnn2d, resnet18, unet, transformer, two_layer, pinn)
             }
             return known[self.name]
-        module, _, attribute = self.name.partition(":")
-        try:
-            found: Any = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise MdbenchError(f"architecture {self.name}: {error}; is its folder on PYTHONPATH?") from error
-        if not callable(found):
-            raise MdbenchError(f"architecture {self.name} is not a function that makes networks")
-        return found  # type: ignore[no-any-return]
+        return imported(self.name, "architecture", "makes networks")
 
     def build(
         self,
@@ -128,7 +121,7 @@ class ArchitectureSpec(BaseModel):
             except MdbenchError:
                 raise
             except Exception as error:
-                raise MdbenchError(f"architecture {self.name} with {given}: {error}") from error
+                raise MdbenchError(f"architecture {self.name} with {given}: {error}{frames(error)}") from error
         if not isinstance(network, torch.nn.Module):
             raise MdbenchError(f"architecture {self.name} returns {type(network).__name__}, not a torch.nn.Module")
         frozen = [name for name, value in network.named_parameters() if not value.requires_grad]

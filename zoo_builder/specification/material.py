@@ -1,9 +1,11 @@
 """What the networks of a zoo learn from: a data set for each variation that the grid asks for."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from mdbench.errors import MdbenchError
 from zoo_builder.specification.datasets import Dataset, DatasetSpec, load_dataset
 from zoo_builder.specification.spec import ZooSpec
 from zoo_builder.specification.subsets import Subsets, draw_order, draw_subsets
@@ -35,6 +37,7 @@ class Material:
         for said, one in wanted.items():
             dataset = load_dataset(one)
             lessons[said] = Lesson(dataset, _subsets(dataset, one.seed))
+        _check(spec, [lesson.dataset for lesson in lessons.values()])
         return cls(lessons)
 
     @classmethod
@@ -56,6 +59,22 @@ class Material:
         """SHA-256 of all data; where there is one data set, its own digest."""
         digests = list(dict.fromkeys(lesson.dataset.digest for lesson in self.lessons.values()))
         return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _check(spec: ZooSpec, datasets: Sequence[Dataset]) -> None:
+    """Refuse what only data can tell to be wrong."""
+    forms = {(one.kind, one.shape, one.outputs, one.vocabulary): one for one in datasets}
+    if len(forms) > 1:
+        said = " and ".join(f"{kind} {shape} {outputs} {tokens}" for kind, shape, outputs, tokens in forms)
+        raise MdbenchError(
+            f"{spec.dataset.name}: grid points have data of several forms (kind, input shape, outputs, vocabulary): {said}; "
+            "the networks of a zoo learn one"
+        )
+    noisy = any(spec.training.at(point).label_noise for point in spec.points())
+    if noisy and datasets[0].kind != "classes":
+        raise MdbenchError(
+            f"label_noise is of data with a class an example; {spec.dataset.name!r} has none: leave it out"
+        )
 
 
 def _subsets(dataset: Dataset, seed: int) -> Subsets:

@@ -135,16 +135,28 @@ def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
 
 def initialised(spec: ZooSpec, dataset: Dataset, network: Network) -> nn.Module:
     """Return a network as it is before training."""
-    module = spec.architecture.build(
-        dataset.shape if dataset.equation is None else (dataset.shape[0] - 1,),
-        dataset.outputs,
-        network.width,
-        network.depth,
-        seed=initialisation_seed(network.seed),
-        vocabulary=dataset.vocabulary,
-        **network.options,
+    return module_at(
+        spec, network.point, dataset.shape, dataset.outputs, dataset.vocabulary, initialisation_seed(network.seed)
     )
-    return module if dataset.equation is None else dataset.equation.informed(module)
+
+
+def module_at(
+    spec: ZooSpec, point: Point, shape: tuple[int, ...], outputs: int, vocabulary: int = 0, seed: int = 0
+) -> nn.Module:
+    """Return the module of a grid point, whose data are of a shape, with numbers of outputs and of token ids."""
+    equation = spec.dataset_at(point).equation
+    width, depth = (int(point[knob]) if knob in point else None for knob in ("width", "depth"))
+    options: dict[str, float] = {knob: float(value) for knob, value in point.items() if knob in OF_ARCHITECTURE}
+    module = spec.architecture.build(
+        shape if equation is None else (shape[0] - 1,),
+        outputs,
+        width,
+        depth,
+        seed,
+        vocabulary=vocabulary,
+        **options,
+    )
+    return module if equation is None else equation.informed(module)
 
 
 class Batches:

@@ -1,11 +1,11 @@
 """How networks are trained: the ``[training]`` table of a specification."""
 
-import re
 from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from zoo_builder.specification.axes import Point, check_knob
+from zoo_builder.specification.own import PATH
 from zoo_builder.specification.strict import Strict
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -14,7 +14,6 @@ Schedule = Literal["constant", "steps", "cosine", "linear"]
 #: The losses known by name; another one is the import path of a function.
 LOSSES: Final = ("cross_entropy", "mse", "per_position")
 OPTIMIZERS: Final = ("sgd", "adam", "adamw")
-_PATH: Final = re.compile(r"[\w.]+:\w+")
 #: Fields that mean something to one kind of optimizer only.
 _OF_SGD: Final = ("momentum", "nesterov", "dampening")
 _OF_ADAM: Final = ("betas", "eps")
@@ -211,7 +210,7 @@ class TrainingSpec(Strict):
             raise ValueError("nesterov = true needs a momentum above 0 and no dampening")
 
     def _check_loss(self) -> None:
-        if self.loss is not None and self.loss not in LOSSES and not _PATH.fullmatch(self.loss):
+        if self.loss is not None and self.loss not in LOSSES and not PATH.fullmatch(self.loss):
             raise ValueError(
                 f"loss {self.loss!r} is none of {', '.join(LOSSES)}, nor the import path of a function (package.module:name)"
             )

@@ -4,7 +4,6 @@ A loss is a mean: of each example there is a total and a weight, and the loss of
 that of the weights, as `torch.nn.CrossEntropyLoss` has it where classes have weights or positions are masked.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdbench.errors import MdbenchError, reason
-from zoo_builder.specification import LOSSES, MASKED, Dataset, TrainingSpec
+from mdbench.errors import MdbenchError
+from zoo_builder.specification import LOSSES, MASKED, Dataset, TrainingSpec, told
+from zoo_builder.specification import imported as imported_from
 from zoo_builder.training.operators import cross_entropy
 
 #: Examples that somebody's own loss is tried on, and how far two halves may be from the whole.
@@ -127,19 +127,27 @@ class _Own:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise MdbenchError(f"loss {self.name} cannot be mapped over networks: {reason(error)}") from error
+            raise MdbenchError(f"loss {self.name} cannot be mapped over networks: {told(error)}") from error
+        except Exception as error:
+            raise MdbenchError(f"loss {self.name} raises {told(error)}") from error
+
+    def _alone(self, outputs: Tensor, targets: Tensor) -> Any:
+        try:
+            return self.function(outputs, targets)
+        except Exception as error:
+            raise MdbenchError(f"loss {self.name} raises {told(error)}") from error
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Try it on some examples, outputs (B, K, …) and targets (B, …)."""
         outputs, targets = outputs.detach()[:_TRIED].requires_grad_(), targets[:_TRIED]
         half = len(targets) // 2
-        found = [self.function(outputs, targets)]
+        found = [self._alone(outputs, targets)]
         if not isinstance(found[0], Tensor) or found[0].shape not in ((), (len(targets),)):
             what = f"shape {tuple(found[0].shape)}" if isinstance(found[0], Tensor) else type(found[0]).__name__
             raise MdbenchError(
                 f"loss {self.name} returns {what}; it must return their mean, or a number an example, as a tensor"
             )
-        found += [self.function(outputs[some], targets[some]) for some in (slice(half), slice(half, None))]
+        found += [self._alone(outputs[some], targets[some]) for some in (slice(half), slice(half, None))]
         whole, first, second = (float(one.detach().mean()) for one in found)
         parts = (half * first + (len(targets) - half) * second) / len(targets)
         if half and not abs(parts - whole) <= _ROUNDING * max(abs(whole), abs(parts), 1e-30):
@@ -165,7 +173,7 @@ def try_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     Raises
     ------
     MdbenchError
-        It is not. What the loss itself raises goes through.
+        It is not, or raises: its own lines are shown.
     """
     if isinstance(loss, _Own):
         loss.check(outputs, targets)
@@ -179,13 +187,6 @@ def imported(path: str) -> Callable[[Tensor, Tensor], Any]:
     Raises
     ------
     MdbenchError
-        The import path leads nowhere, or to something that cannot be called.
+        It cannot be imported.
     """
-    module, _, attribute = path.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise MdbenchError(f"loss {path}: {error}; is its folder on PYTHONPATH?") from error
-    if not callable(found):
-        raise MdbenchError(f"loss {path} is not a function of outputs and targets")
-    return found  # type: ignore[no-any-return]
+    return imported_from(path, "loss", "takes outputs and targets")

@@ -92,6 +92,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     Generated ones and ``digits`` are described in files of their names.
     ``mnist1d`` is drawn by the package of that name (Greydanus and Kobak, Scaling down deep learning with MNIST-1D,
     ICML 2024). ``fashion_mnist`` is read from IDX files, in ``folder`` or where Debian puts them, else from the hub.
+    A generator of somebody's own (``package.module:make``) is imported and called; see `read_generated`.
     ``cifar10``, ``cifar100`` and ``svhn`` are read through torchvision where ``folder`` is given, else from the hub,
     else downloaded by torchvision; the examples and their order are the same.
 
@@ -103,7 +104,14 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     """
     raw = read(spec)
     train, test, outputs = raw.train, raw.test, raw.outputs
-    if raw.kind != "values":
+    if spec.size is not None and raw.kind == "positions":
+        raise MdbenchError(f"{spec.name}: size = {spec.size} would scale images, but not the class of each pixel")
+    if raw.kind == "values":
+        if not np.ptp(test.targets, axis=0).any() or not np.ptp(train.targets, axis=0).any():
+            raise MdbenchError(
+                f"{spec.name}: all targets of a part are the same, so that no error is relative to anything"
+            )
+    else:
         for part, split in ((train, "training"), (test, "test")):
             if part.targets.max() >= outputs:
                 raise MdbenchError(
@@ -116,7 +124,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
             f"{spec.name}: a training input is {times(train.inputs.shape[1:])}, a test input "
             f"{times(test.inputs.shape[1:])}; they must have one shape"
         )
-    if spec.name not in GENERATED:
+    if spec.name not in GENERATED and not spec.own:
         train = _keep(train, spec.train, spec.seed, f"{spec.name}: train")
         test = _keep(test, spec.test, spec.seed, f"{spec.name}: test")
     train_inputs, test_inputs = train.inputs, test.inputs

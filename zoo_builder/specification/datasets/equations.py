@@ -173,6 +173,17 @@ def _slope(function: Callable[[Tensor], Tensor], direction: Tensor, at: Tensor) 
     return pushed[1]
 
 
+def pose(
+    name: str, train: int, *, difficulty: float, known: int = 200, pairs: int = 100, weight: float = 1.0
+) -> PosedEquation:
+    """Return an equation as `make_equation` poses it, without its points."""
+    pairs = 0 if PROBLEMS[name].periodic is None else pairs
+    whole = train + known + pairs
+    shares = [1.0 / train, weight / known, weight / pairs if pairs else 0.0]
+    residual, value, pair = (math.sqrt(share * whole) for share in shares)
+    return PosedEquation(name, difficulty, (residual, value, pair))
+
+
 def make_equation(
     name: str,
     train: int,
@@ -211,11 +222,10 @@ def make_equation(
     else:
         edge[:, 1] = 0
     twins = np.column_stack([np.zeros(pairs), rng.uniform(low[1], high[1], pairs)])
-    whole = train + known + pairs
-    scales = [1.0 / train, weight / known, weight / pairs if pairs else 0.0]
-    residual, value, pair = (math.sqrt(share * whole) for share in scales)
-    equation = PosedEquation(name, difficulty, (residual, value, pair))
-    targets = np.concatenate([np.zeros(train), value * problem.solution(edge, difficulty), np.zeros(pairs)])
+    equation = pose(name, train, difficulty=difficulty, known=known, pairs=pairs, weight=weight)
+    targets = np.concatenate(
+        [np.zeros(train), equation.scales[1] * problem.solution(edge, difficulty), np.zeros(pairs)]
+    )
     inputs = np.concatenate([_asked(inside, RESIDUAL), _asked(edge, KNOWN), _asked(twins, PAIR)])
     side_length = math.isqrt(test)
     axes = [np.linspace(begin, end, side_length) for begin, end in zip(low, high, strict=True)]

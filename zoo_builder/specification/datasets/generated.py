@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from zoo_builder.specification.datasets.digits import read_digits
-from zoo_builder.specification.datasets.raw import Raw
+from zoo_builder.specification.datasets.raw import Equation, Raw
 from zoo_builder.specification.datasets.shapes import make_shapes
 from zoo_builder.specification.datasets.teacher import LINKS, make_teacher
 from zoo_builder.specification.datasets.text import make_text
@@ -32,6 +32,7 @@ class Generated(NamedTuple):
     needs : options without a default.
     knobs : options that may be axes of a grid.
     train, test : examples unless told; None where the maker knows.
+    equation : (train, **options) → what networks are wrapped in, without the data.
     """
 
     make: Callable[..., Raw]
@@ -41,6 +42,7 @@ class Generated(NamedTuple):
     knobs: tuple[str, ...] = ()
     train: int | None = None
     test: int | None = None
+    equation: Callable[..., Equation] | None = None
 
 
 def _whole(least: int) -> Option:
@@ -70,11 +72,19 @@ def _equation(name: str) -> Generated:
     def make(train: int, test: int, seed: int, **options: float) -> Raw:
         from zoo_builder.specification.datasets.equations import make_equation  # it imports PyTorch
 
-        whole = {key: int(value) if key in ("known", "pairs") else float(value) for key, value in options.items()}
-        return make_equation(name, train, test, seed, **whole)  # type: ignore[arg-type]
+        return make_equation(name, train, test, seed, **_whole_counts(options))  # type: ignore[arg-type]
+
+    def equation(train: int, **options: float) -> Equation:
+        from zoo_builder.specification.datasets.equations import pose
+
+        return pose(name, train, **_whole_counts(options))  # type: ignore[arg-type]
 
     options = {key: value for key, value in _EQUATION.items() if key != "pairs" or _EQUATIONS[name]}
-    return Generated(make, "values", options, ("difficulty",), ("difficulty",), 1000, 2500)
+    return Generated(make, "values", options, ("difficulty",), ("difficulty",), 1000, 2500, equation)
+
+
+def _whole_counts(options: Mapping[str, float]) -> dict[str, float]:
+    return {key: int(value) if key in ("known", "pairs") else float(value) for key, value in options.items()}
 
 
 GENERATED: Final[dict[str, Generated]] = {
@@ -140,7 +150,20 @@ def fault(name: str, options: Mapping[str, Value], test: int | None) -> str | No
 def generate(name: str, train: int | None, test: int | None, seed: int, options: Mapping[str, Value]) -> Raw:
     """Return a generated data set."""
     how = GENERATED[name]
-    whole = {
+    return how.make(
+        how.train if train is None else train, how.test if test is None else test, seed, **_typed(how, options)
+    )
+
+
+def equation_of(name: str, train: int | None, options: Mapping[str, Value]) -> Equation | None:
+    """Return the equation of a physics-informed data set, which takes no data; None of another one."""
+    how = GENERATED.get(name)
+    if how is None or how.equation is None:
+        return None
+    return how.equation(how.train if train is None else train, **_typed(how, options))
+
+
+def _typed(how: Generated, options: Mapping[str, Value]) -> dict[str, Value]:
+    return {
         key: int(value) if how.options[key].possible.startswith("a whole") else value for key, value in options.items()
     }
-    return how.make(how.train if train is None else train, how.test if test is None else test, seed, **whole)

@@ -1,4 +1,4 @@
-"""A data set as its source has it: what is refused, and how classes are counted."""
+"""A data set as its source has it: what is refused, how classes are counted, and which token is next."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
@@ -78,13 +78,34 @@ class Raw(NamedTuple):
 
 
 def checked_part(inputs: NDArray[Any], labels: NDArray[Any], where: str) -> Part:
-    """Check inputs and labels from outside.
+    """Check inputs, and a class for each, from outside.
 
     Raises
     ------
     MdbenchError
-        Inputs are not uint8 or float, not finite, none, or not (n, features), (n, channels, length) or
-        (n, channels, height, width); labels are not integers from 0, or not as many as there are inputs.
+        As `checked_inputs`; labels are not integers from 0, or not as many as there are inputs.
+    """
+    inputs = checked_inputs(inputs, where)
+    if labels.dtype.kind not in "iu":
+        raise MdbenchError(f"{where}: labels are {labels.dtype}; they must be integers")
+    if labels.shape != inputs.shape[:1]:
+        raise MdbenchError(
+            f"{where}: there are {len(inputs)} inputs and labels of shape {labels.shape}; each needs one"
+        )
+    labels = labels.astype(np.int64)
+    if labels.min() < 0:
+        raise MdbenchError(f"{where}: there is a label {labels.min()}; labels count from 0")
+    return Part(inputs, labels)
+
+
+def checked_inputs(inputs: NDArray[Any], where: str) -> NDArray[Any]:
+    """Check inputs from outside that are numbers.
+
+    Raises
+    ------
+    MdbenchError
+        They are not uint8 or float, not finite, none, or not (n, features), (n, channels, length) or
+        (n, channels, height, width).
     """
     if inputs.dtype != np.uint8 and inputs.dtype.kind != "f":
         raise MdbenchError(f"{where}: inputs are {inputs.dtype}; they must be uint8 or float")
@@ -95,18 +116,9 @@ def checked_part(inputs: NDArray[Any], labels: NDArray[Any], where: str) -> Part
         )
     if not inputs.size:
         raise MdbenchError(f"{where}: inputs are {times(inputs.shape)}: there are none")
-    if labels.dtype.kind not in "iu":
-        raise MdbenchError(f"{where}: labels are {labels.dtype}; they must be integers")
-    if labels.shape != inputs.shape[:1]:
-        raise MdbenchError(
-            f"{where}: there are {len(inputs)} inputs and labels of shape {labels.shape}; each needs one"
-        )
-    labels = labels.astype(np.int64)
-    if labels.min() < 0:
-        raise MdbenchError(f"{where}: there is a label {labels.min()}; labels count from 0")
     if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
         raise MdbenchError(f"{where}: inputs are not all finite numbers")
-    return Part(inputs, labels)
+    return inputs
 
 
 def count_classes(labels: NDArray[np.int64], where: str) -> int:
@@ -119,6 +131,11 @@ def count_classes(labels: NDArray[np.int64], where: str) -> int:
             f"{where}: there is a label {found[-1]} and no label {missing}; number the classes 0, 1, 2, …"
         )
     return classes
+
+
+def next_tokens(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what follows each token, int64 (n, length) as the ids are: nothing counts behind the last one."""
+    return np.concatenate([ids[:, 1:], np.full((len(ids), 1), MASKED)], axis=1)
 
 
 def times(shape: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from mdbench.errors import MdbenchError
 from mdbench.paths import cache_home
 from zoo_builder.specification.datasets.generated import GENERATED, generate
+from zoo_builder.specification.datasets.generator import read_generated
 from zoo_builder.specification.datasets.hub import ON_HUB, Hub, read_hub
 from zoo_builder.specification.datasets.idx import read_idx_folder
 from zoo_builder.specification.datasets.mnist1d import generate_mnist1d
@@ -23,6 +24,8 @@ DEBIAN_FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
 def read(spec: DatasetSpec) -> Raw:
     """Read, or generate, the data set that a spec describes: see `load_dataset`, which is made of it."""
     folder = None if spec.folder is None else Path(spec.folder).expanduser()
+    if spec.own:
+        return read_generated(spec)
     if spec.name == "mnist1d":
         return generate_mnist1d(spec)
     if spec.name in GENERATED:

@@ -5,8 +5,10 @@ from typing import Any, ClassVar, Final
 
 from pydantic import ConfigDict, Field, model_validator
 
-from zoo_builder.specification.datasets.generated import GENERATED, fault
+from zoo_builder.specification.datasets.generated import GENERATED, equation_of, fault
 from zoo_builder.specification.datasets.hub import ON_HUB
+from zoo_builder.specification.datasets.raw import Equation
+from zoo_builder.specification.own import PATH
 from zoo_builder.specification.strict import Strict
 
 _HUB_NAME: Final = re.compile(r"hf:\w[\w.-]*/\w[\w.-]*")
@@ -18,9 +20,10 @@ class DatasetSpec(Strict):
 
     Attributes
     ----------
-    name : ``mnist1d``, ``fashion_mnist``, ``cifar10``, ``cifar100``, ``svhn``; a file ``*.npz`` with the arrays
-        ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels``; or ``hf:ORG/NAME``, any image data set on
-        the Hugging Face hub.
+    name : ``mnist1d``, ``fashion_mnist``, ``cifar10``, ``cifar100``, ``svhn``, or one that is generated, see `GENERATED`; a
+        file ``*.npz``, see `raw_of`; ``hf:ORG/NAME``, any image data set on the Hugging Face hub; or
+        ``package.module:make``, a generator of one's own, called as ``make(train=…, test=…, seed=…, **options)``, train and
+        test only where this table sets them.
     train : training examples to generate (``mnist1d``: 4000 unless told) or to keep (otherwise: all unless told).
     test : test examples, likewise (``mnist1d``: 16000 unless told).
     size : images are scaled down to size × size pixels, by averaging areas.
@@ -52,14 +55,14 @@ class DatasetSpec(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "DatasetSpec":
-        if self.options and self.name not in GENERATED:
+        if self.options and self.name not in GENERATED and not self.own:
             raise ValueError(f"'options' means nothing for data set {self.name!r}; leave it out")
         if self.name in GENERATED:
             meaningless = {"size", "folder"} | HUB_FIELDS
             wrong = fault(self.name, self.options, self.test)
             if wrong:
                 raise ValueError(wrong)
-        elif self.name == "mnist1d":
+        elif self.name == "mnist1d" or self.own:
             meaningless = {"size", "folder"} | HUB_FIELDS
         elif self.name in ON_HUB or self.name.endswith(".npz"):
             meaningless = set(HUB_FIELDS)
@@ -67,7 +70,10 @@ class DatasetSpec(Strict):
             meaningless = {"folder"}
         else:
             known = ", ".join(["mnist1d", *ON_HUB, *GENERATED])
-            raise ValueError(f"data set {self.name!r} is unknown; there are {known}, files *.npz, and hf:ORG/NAME")
+            raise ValueError(
+                f"data set {self.name!r} is unknown; there are {known}, files *.npz, hf:ORG/NAME, and "
+                "the import path of a generator (package.module:name)"
+            )
         fields = type(self).model_fields
         given = sorted(field for field in meaningless if getattr(self, field) != fields[field].default)
         if given:
@@ -75,21 +81,33 @@ class DatasetSpec(Strict):
         return self
 
     @property
+    def own(self) -> bool:
+        """Whether the name is the import path of somebody's own generator."""
+        return PATH.fullmatch(self.name) is not None and not self.name.startswith("hf:")
+
+    @property
     def kind(self) -> str | None:
         """What is predicted, see `Dataset`; None where only the data can tell."""
         if self.name in GENERATED:
             return GENERATED[self.name].kind
-        return None if self.name.endswith(".npz") else "classes"
+        return None if self.own or self.name.endswith(".npz") else "classes"
 
     @property
     def knobs(self) -> tuple[str, ...] | None:
         """Options that may be axes of a grid; None where only the data can tell."""
+        if self.own:
+            return None
         return GENERATED[self.name].knobs if self.name in GENERATED else ()
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Options that must be given here or by an axis."""
         return GENERATED[self.name].needs if self.name in GENERATED else ()
+
+    @property
+    def equation(self) -> Equation | None:
+        """The equation of a physics-informed data set, as its `Dataset` has it."""
+        return equation_of(self.name, self.train, self.options)
 
     def changed(self, options: dict[str, Any]) -> "DatasetSpec":
         """Return this table with some options in place of its own."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdbench.errors import MdbenchError
-from zoo_builder.specification.datasets.raw import MASKED, Part, Raw, Secrets
+from zoo_builder.specification.datasets.raw import MASKED, Part, Raw, Secrets, next_tokens
 
 Tokens = NDArray[np.int64]
 
@@ -150,6 +150,5 @@ def _noisy(rng: np.random.Generator, documents: Tokens, noise: float) -> Tokens:
 
 def _part(documents: Tokens) -> Part:
     """Return documents, and the token behind each of theirs; nothing follows the last one, and padding does not count."""
-    following = np.full_like(documents, MASKED)
-    following[:, :-1] = np.where(documents[:, 1:] == PAD, MASKED, documents[:, 1:])
-    return Part(documents, following)
+    following = next_tokens(documents)
+    return Part(documents, np.where(following == PAD, MASKED, following))
