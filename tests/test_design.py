@@ -169,7 +169,8 @@ def test_the_walk_has_the_figures_of_the_tables():
 
 def test_the_walk_has_the_figures_of_the_builder():
     from zoo_builder.building.plan import LIMITS, plan
-    from zoo_builder.specification import Dataset, Material, draw_subsets, initialised, networks, read_spec
+    from zoo_builder.specification import Dataset, Material, initialised, networks, read_spec
+    from zoo_builder.specification.subsets import draw_subsets
     from zoo_builder.training.tape import Tape
 
     spec = read_spec(ROOT / "zoos" / "mnist1d-cnn.toml")

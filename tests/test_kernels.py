@@ -185,7 +185,8 @@ from torch.nn.functional import cross_entropy
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape import measure
-from zoo_builder.specification import Material, draw_subsets, networks
+from zoo_builder.specification import Material, networks
+from zoo_builder.specification.subsets import draw_subsets
 from zoo_builder.training import form, kernels
 
 what = spec("mlp", {"learning_rate": [0.01], "batch_size": [12], "width": [4]}, 2)

@@ -4,16 +4,14 @@ from .datasets import (
     LOSSES as LOSSES,
     MASKED as MASKED,
     Dataset as Dataset,
-    DatasetSpec as DatasetSpec,
     Kind as Kind,
     load_dataset as load_dataset,
 )
-from .material import Lesson as Lesson, Material as Material
+from .material import Material as Material
 from .models import parameter_count as parameter_count
 from .dropout import (
     Dropout as Dropout,
     dropouts as dropouts,
-    key_at as key_at,
     mixed as mixed,
     stream as stream,
 )
@@ -34,4 +32,4 @@ from .spec import (
     read_spec as read_spec,
 )
 from .trust import check_trust as check_trust
-from .subsets import Subsets as Subsets, draw_order as draw_order, draw_subsets as draw_subsets
+from .subsets import Subsets as Subsets
