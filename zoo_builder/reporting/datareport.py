@@ -421,11 +421,8 @@ def _phases(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
     amounts = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else []
     some = list(dict.fromkeys([amounts[0], amounts[len(amounts) // 2], amounts[-1]])) if amounts else []
     tasks = list(zoo.tasks)
-    at = "".join(
-        f", {_words(knob)} {level_text(level)}{_percent(knob)}"
-        for knob, level in held.items()
-        if len(zoo.levels(knob)) > 1
-    )
+    shown = {knob: level_text(level) for knob, level in held.items() if len(zoo.levels(knob)) > 1}
+    at = "".join(f", {_words(knob)} {level}{_percent(knob)}" for knob, level in shown.items())
     if tasks:
         points = [{**held, "data_fraction": amount} for amount in some] or [held]
         plots.save(
