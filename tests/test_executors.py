@@ -87,9 +87,9 @@ def test_processes_train_the_same_zoo_however_many_they_are_and_whoever_dies(tmp
     spec, marks = stubborn("dies_once")
     build_here(spec, tmp_path / "here")
     (marks / "died").touch()
-    build(spec, tmp_path / "one", local(1, CPU))
+    build(spec, tmp_path / "one", local(1, CPU), trust_code=True)
     (marks / "died").unlink()
-    build(spec, tmp_path / "two", local(2, CPU))
+    build(spec, tmp_path / "two", local(2, CPU), trust_code=True)
     assert (marks / "died").exists()
     for folder in ("one", "two"):
         assert tables(tmp_path / folder) == tables(tmp_path / "here")
@@ -97,13 +97,13 @@ def test_processes_train_the_same_zoo_however_many_they_are_and_whoever_dies(tmp
 
     spec, marks = stubborn("dies")
     with pytest.raises(MdbenchError) as told:
-        build(spec, tmp_path / "never", local(1, CPU))
+        build(spec, tmp_path / "never", local(1, CPU), trust_code=True)
     assert str(told.value).startswith("worker processes ended 5 times in a row, perhaps for want of memory; fewer")
     kept = len([key for key in Store(tmp_path / "never").manifest().units if Store(tmp_path / "never").has(key)])
     assert str(told.value).endswith(f"{kept} of 4 units are kept, and the same command goes on from there")
     assert_sound(tmp_path / "never", finished=False)
     (marks / "healed").touch()
-    build(spec, tmp_path / "never", local(2, CPU))
+    build(spec, tmp_path / "never", local(2, CPU), trust_code=True)
     build_here(spec, tmp_path / "here-too")
     assert tables(tmp_path / "never") == tables(tmp_path / "here-too")
     assert not multiprocessing.active_children()
@@ -165,7 +165,7 @@ def test_a_dask_cluster_trains_the_same_zoo_whoever_dies(tmp_path, stubborn, clu
     spec, marks = stubborn("dies_once")
     build_here(spec, tmp_path / "here")
     before = {worker.pid for worker in cluster.workers.values()}
-    build(spec, tmp_path / "dask", dask(cluster.scheduler_address))
+    build(spec, tmp_path / "dask", dask(cluster.scheduler_address), trust_code=True)
     assert (marks / "died").exists()
     assert before - {worker.pid for worker in cluster.workers.values()}
     assert tables(tmp_path / "dask") == tables(tmp_path / "here")
@@ -176,7 +176,7 @@ def test_a_dask_cluster_trains_the_same_zoo_whoever_dies(tmp_path, stubborn, clu
     cluster.scheduler.allowed_failures = 0
     spec, _ = stubborn("dies")
     with pytest.raises(MdbenchError, match="worker processes ended 2 times in a row, perhaps for want of memory"):
-        build(spec, tmp_path / "never", dask(cluster.scheduler_address))
+        build(spec, tmp_path / "never", dask(cluster.scheduler_address), trust_code=True)
     assert_sound(tmp_path / "never", finished=False)
 
 
