@@ -95,12 +95,13 @@ def measure(subject: Subject) -> tuple[dict[str, NDArray[np.float64]], Missing]:
         missing.because(NO_TEST, columns)
         return missing.fill({}, columns), missing
     found = {column: np.full(len(subject.groups), np.nan) for column in columns}
-    logits, labels = outputs.by_position(subject.test_logits, subject.test.targets.cpu())
+    targets = subject.test.targets.cpu()
+    logits, labels = outputs.by_position(subject.test_logits, targets)
     finite = outputs.finite(subject.test_logits).cpu().numpy()
     moved = None
     if subject.test.floating:
         again = subject.surface.logits(shifted(subject.test, subject.settings.shift)).cpu()
-        moved, _ = outputs.by_position(again, labels)
+        moved, _ = outputs.by_position(again, targets)
     else:
         missing.because("inputs that are no numbers cannot be moved a little", ["shifted_error"])
     for at, rows in enumerate(subject.groups):
