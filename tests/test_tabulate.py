@@ -88,7 +88,8 @@ def test_the_means_of_the_headline_are_those_of_the_predictions(found, tmp_path)
     core = {case.name for case in load_cases("core")}
     whole, sure = whole[whole.index.isin(core)], sure[sure.index.isin(core)]
     shown = [one.set_index("method") for one in tables(tabulate.compose(found, PARTS, "x")) if "rank" in one]
-    answered = [list(TASKS), list(TASKS)[:3], ["optimizer"]]
+    asked = [task for task in TASKS if any(name.split("/")[1] == task for name in core)]
+    answered = [asked, asked[:3], ["optimizer"]]
     assert [set(one.index) for one in shown] == [
         set(METHODS) - {"md_tree", "barrier_rule"},
         set(METHODS[:3]),
