@@ -99,7 +99,11 @@ TARGETS = RNG.normal(size=(8, 2))
         (both(VECTORS, LABELS[:, 0], "targets"), "targets are int64; they must be float"),
         (both(VECTORS, TARGETS * np.nan, "targets"), "train: targets are not all finite"),
         (both(VECTORS, TARGETS * 1e300, "targets"), "train: targets are not all finite numbers in float32"),
-        (both(VECTORS, TARGETS * 0, "targets"), "all targets of a part are the same"),
+        (both(VECTORS, TARGETS * 0, "targets"), "all training targets are what an error of 100 % predicts, the mean"),
+        (
+            both(VECTORS, TARGETS, "targets") | {"test_targets": np.tile(TARGETS.astype(np.float32).mean(0), (4, 1))},
+            "all test targets are what an error of 100 % predicts, the mean",
+        ),
         (
             both(VECTORS, TARGETS, "targets") | {"test_targets": TARGETS[:4, :1]},
             "a training target is 2 numbers, a test target 1",

@@ -113,6 +113,19 @@ def test_generators_that_cannot_be_used(theirs, text, message):
         load_dataset(DatasetSpec(name="theirs:make"))
 
 
+def test_a_generator_makes_as_many_examples_as_it_is_asked_for(theirs):
+    theirs(MAKE.replace('("test", test)', '("test", test + 1)'))
+    assert len(load_dataset(DatasetSpec(name="theirs:make")).test_inputs) == 5
+    with pytest.raises(MdbenchError, match="asked for test = 7 examples, it returns 8"):
+        load_dataset(DatasetSpec(name="theirs:make", train=3, test=7))
+
+
+@pytest.mark.parametrize("option", ["train", "test", "seed"])
+def test_an_option_does_not_take_the_place_of_the_table(option):
+    with pytest.raises(ValidationError, match=f"'{option}' must not be an option: write it in .dataset. itself"):
+        DatasetSpec(name="theirs:make", options={option: 3})
+
+
 def test_data_of_a_zoo_have_one_form(theirs):
     theirs(MAKE.replace("size=(amount, 3)", "size=(amount, int(difficulty))"))
     with pytest.raises(MdbenchError, match=r"several forms .* values \(1,\) 1 0 and values \(2,\) 1 0"):

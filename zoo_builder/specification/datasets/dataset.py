@@ -106,12 +106,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     train, test, outputs = raw.train, raw.test, raw.outputs
     if spec.size is not None and raw.kind == "positions":
         raise MdbenchError(f"{spec.name}: size = {spec.size} would scale images, but not the class of each pixel")
-    if raw.kind == "values":
-        if not np.ptp(test.targets, axis=0).any() or not np.ptp(train.targets, axis=0).any():
-            raise MdbenchError(
-                f"{spec.name}: all targets of a part are the same, so that no error is relative to anything"
-            )
-    else:
+    if raw.kind != "values":
         for part, split in ((train, "training"), (test, "test")):
             if part.targets.max() >= outputs:
                 raise MdbenchError(
@@ -132,7 +127,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
         train_inputs, test_inputs = (_downscale(inputs, spec.size, spec.name) for inputs in (train_inputs, test_inputs))
     if raw.standardise:
         train_inputs, test_inputs = _standardise(train_inputs, test_inputs, spec.name)
-    return Dataset(
+    dataset = Dataset(
         spec.name,
         train_inputs,
         train.targets,
@@ -145,6 +140,13 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
         raw.equation,
         raw.secrets,
     )
+    for targets, split in ((dataset.asked[1], "training"), (dataset.test_targets, "test")):
+        if dataset.kind == "values" and (targets == dataset.middle).all():
+            raise MdbenchError(
+                f"{spec.name}: all {split} targets are what an error of 100 % predicts, the {raw.baseline}: there is nothing "
+                "that an error could be a share of"
+            )
+    return dataset
 
 
 def _keep(part: Part, amount: int | None, seed: int, where: str) -> Part:

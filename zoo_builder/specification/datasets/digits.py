@@ -16,14 +16,16 @@ def read_digits(train: int | None, test: int | None, seed: int) -> Raw:
     Raises
     ------
     MdbenchError
-        There are not that many.
+        There are not that many, or none is left to train on.
     """
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     there, tested = len(labels), _TEST if test is None else test
     trained = there - tested if train is None else train
-    if trained < 1 or trained + tested > there:
+    if trained < 1:
+        raise MdbenchError(f"digits: test = {tested} of {there} images leaves none to train on; write a smaller test")
+    if trained + tested > there:
         raise MdbenchError(f"digits: train + test = {trained + tested} is more than the {there} images that there are")
     order = np.random.default_rng([seed, 6]).permutation(there)
     inputs, labels = images.reshape(there, 1, 8, 8).astype(np.float32), labels.astype(np.int64)

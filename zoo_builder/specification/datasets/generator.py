@@ -23,16 +23,22 @@ def read_generated(spec: DatasetSpec) -> Raw:
     Raises
     ------
     MdbenchError
-        It cannot be imported, raises, or returns something else, or something else the second time.
+        It cannot be imported, raises, or returns something else, other numbers of examples, or something else the
+        second time.
     """
     make = imported(spec.name, "data set", "makes arrays")
     sizes = {name: amount for name, amount in (("train", spec.train), ("test", spec.test)) if amount is not None}
     first, second = (_made(make, {**sizes, "seed": spec.seed, **spec.options}, spec.name) for _ in range(2))
-    for name in first.keys() | second.keys():
+    for name in sorted(first.keys() | second.keys()):
         if name not in first or name not in second or not _alike(first[name], second[name]):
             raise MdbenchError(
                 f"data set {spec.name}: called twice with the same arguments, it returns another {name!r}; "
                 "draw everything from numpy.random.default_rng(seed)"
+            )
+    for part, amount in sizes.items():
+        if f"{part}_inputs" in first and len(first[f"{part}_inputs"]) != amount:
+            raise MdbenchError(
+                f"data set {spec.name}: asked for {part} = {amount} examples, it returns {len(first[f'{part}_inputs'])}"
             )
     return raw_of(first, f"data set {spec.name}")
 

@@ -12,6 +12,8 @@ from zoo_builder.specification.own import PATH
 from zoo_builder.specification.strict import Strict
 
 _HUB_NAME: Final = re.compile(r"hf:\w[\w.-]*/\w[\w.-]*")
+#: What a generator is told besides its options.
+_TOLD: Final = frozenset({"train", "test", "seed"})
 HUB_FIELDS: Final = frozenset({"config", "revision", "image_column", "label_column", "test_split"})
 
 
@@ -64,6 +66,9 @@ class DatasetSpec(Strict):
                 raise ValueError(wrong)
         elif self.name == "mnist1d" or self.own:
             meaningless = {"size", "folder"} | HUB_FIELDS
+            taken = sorted(_TOLD & self.options.keys())
+            if taken:
+                raise ValueError(f"{taken[0]!r} must not be an option: write it in [dataset] itself")
         elif self.name in ON_HUB or self.name.endswith(".npz"):
             meaningless = set(HUB_FIELDS)
         elif _HUB_NAME.fullmatch(self.name):
