@@ -95,6 +95,7 @@ def test_every_column_of_the_schema_is_written_by_somebody(measured):
     later = {name for name in COLUMNS if COLUMNS[name].family is Family.KNOB} | {"step", "bulk_edge"}
     tokens = {metric.column for family in FAMILIES.values() if family.of_tokens for metric in family.metrics}
     later |= {f"{column}{end}" for column in tokens for end in ("", "_std", "_quantile")}
+    later |= {family.reason for family in FAMILIES.values() if family.of_tokens}
     moves, tasks = ("longer", "regularization_up", "regularization_down"), TASKS.keys() - zoo.tasks.keys()
     later |= {f"rfi_{move}{end}" for move in moves for end in ("", "_se")}
     later |= {f"{task}{end}" for task in tasks for end in ("", "_margin", "_margin_se")}
