@@ -275,6 +275,7 @@ def open_subject(source: Source, portion: Portion, settings: Settings, device: s
         wrong=None if truth is None else targets != truth,
         truth=truth,
         language=Language(MASKED, dataset.secrets) if _says_tokens(dataset) else None,
+        known=MEASURED,
         groups=[[at for at, owner in enumerate(owners) if owner == name] for name in portion.alive],
         names=names,
         settings=settings,

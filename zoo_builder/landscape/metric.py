@@ -1,7 +1,7 @@
 """What a metric is, and what a family of metrics is asked and answers."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal, Protocol
@@ -112,6 +112,7 @@ class Subject:
     wrong : bool (n,), whether a training label was replaced by a wrong one on purpose; None where nobody knows.
     truth : int64 (n,), the right labels of the training examples; None where nobody knows.
     language : what is known of networks that say which token is next; None for others.
+    known : columns that whoever asks has already, from training; nobody is told why they are missing here.
     groups : rows of `surface` that differ by their seed alone.
     names : of the networks; random numbers that a network's measurements need are a function of its name. Where none are
         given, a network's is a digest of its parameters: whatever it stands beside, it is measured with the same numbers.
@@ -130,6 +131,7 @@ class Subject:
         wrong: NDArray[np.bool_] | None = None,
         truth: NDArray[np.int64] | None = None,
         language: Language | None = None,
+        known: Collection[str] = (),
         groups: Sequence[Sequence[int]] | None = None,
         names: Sequence[str] | None = None,
         settings: Settings | None = None,
@@ -137,7 +139,7 @@ class Subject:
         said: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.surface, self.train, self.test = surface, train, test
-        self.wrong, self.truth, self.language = wrong, truth, language
+        self.wrong, self.truth, self.language, self.known = wrong, truth, language, frozenset(known)
         self.groups = tuple(map(tuple, groups)) if groups is not None else (tuple(range(len(surface))),)
         self.names = tuple(names) if names is not None else _digests(surface.points)
         self.settings, self.memory, self.said = settings or Settings(), memory, said

@@ -1,6 +1,6 @@
 """Numbers that could not be measured, each with a reason."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -33,15 +33,16 @@ class Missing:
     Attributes
     ----------
     size : how many there are.
+    known : columns of which somebody has the numbers already: nobody need be told why they are missing here.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, known: Collection[str] = ()) -> None:
+        self.size, self.known = size, frozenset(known)
         self._reasons: dict[int, dict[str, list[str]]] = {}
 
     def because(self, why: str, columns: Iterable[str], rows: Iterable[int] | None = None) -> None:
         """Say why some columns are missing: in some rows, or in all. What is said first stands."""
-        columns = list(columns)
+        columns = [column for column in columns if column not in self.known]
         for row in range(self.size) if rows is None else rows:
             said = {column for others in self._reasons.get(row, {}).values() for column in others}
             new = [column for column in columns if column not in said]

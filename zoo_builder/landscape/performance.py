@@ -56,7 +56,7 @@ def calibration_errors(confidences: NDArray[Any], right: NDArray[Any], bins: int
 
 def measure(subject: Subject) -> Measured:
     """Measure all networks of a subject."""
-    missing = Missing(len(subject.surface))
+    missing = Missing(len(subject.surface), subject.known)
     columns = [metric.column for metric in METRICS]
     found: dict[str, ArrayLike] = {}
     for part, data in (("train", subject.train), ("test", subject.test)):

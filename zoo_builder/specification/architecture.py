@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mdbench.errors import MdbenchError
-from zoo_builder.specification.options import OPTIONS, Value, fault
+from zoo_builder.specification.option import Value
+from zoo_builder.specification.options import OPTIONS, fault
 from zoo_builder.specification.own import frames, imported
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Data sets that are generated, by their names: what each may be told, and how many examples there are unless told."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -10,15 +9,7 @@ from zoo_builder.specification.datasets.raw import Equation, Raw
 from zoo_builder.specification.datasets.shapes import make_shapes
 from zoo_builder.specification.datasets.teacher import LINKS, make_teacher
 from zoo_builder.specification.datasets.text import make_text
-
-Value = bool | int | float | str
-
-
-class Option(NamedTuple):
-    """One option: whether a value is possible, and what is, in words."""
-
-    fits: Callable[[Value], bool]
-    possible: str
+from zoo_builder.specification.option import SHARE, Option, Value, fault_of, number, one_of, whole
 
 
 class Generated(NamedTuple):
@@ -45,46 +36,24 @@ class Generated(NamedTuple):
     equation: Callable[..., Equation] | None = None
 
 
-def _whole(least: int) -> Option:
-    return Option(
-        lambda value: type(value) in (int, float) and value == int(value) >= least, f"a whole number from {least} up"
-    )
-
-
-def _number(least: float) -> Option:
-    return Option(
-        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and least <= value < math.inf,
-        f"a number from {least:g} up",
-    )
-
-
-_SHARE: Final = Option(
-    lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1,
-    "a share from 0 to below 1",
-)
-
 #: Equations, and whether they are periodic.
 _EQUATIONS: Final = {"convection": True, "reaction": True, "helmholtz": False}
-_EQUATION: Final = {"difficulty": _number(0), "known": _whole(1), "pairs": _whole(1), "weight": _number(0)}
+_EQUATION: Final = {"difficulty": number(0), "known": whole(1), "pairs": whole(1), "weight": number(0)}
 
 
 def _equation(name: str) -> Generated:
     def make(train: int, test: int, seed: int, **options: float) -> Raw:
         from zoo_builder.specification.datasets.equations import make_equation  # it imports PyTorch
 
-        return make_equation(name, train, test, seed, **_whole_counts(options))  # type: ignore[arg-type]
+        return make_equation(name, train, test, seed, **options)  # type: ignore[arg-type]
 
     def equation(train: int, **options: float) -> Equation:
         from zoo_builder.specification.datasets.equations import pose
 
-        return pose(name, train, **_whole_counts(options))  # type: ignore[arg-type]
+        return pose(name, train, **options)  # type: ignore[arg-type]
 
     options = {key: value for key, value in _EQUATION.items() if key != "pairs" or _EQUATIONS[name]}
     return Generated(make, "values", options, ("difficulty",), ("difficulty",), 1000, 2500, equation)
-
-
-def _whole_counts(options: Mapping[str, float]) -> dict[str, float]:
-    return {key: int(value) if key in ("known", "pairs") else float(value) for key, value in options.items()}
 
 
 GENERATED: Final[dict[str, Generated]] = {
@@ -92,10 +61,10 @@ GENERATED: Final[dict[str, Generated]] = {
         make_teacher,
         "values",
         {
-            "dimension": _whole(1),
-            "directions": _whole(1),
-            "link": Option(lambda value: value in LINKS, ", ".join(LINKS)),
-            "noise": _number(0),
+            "dimension": whole(1),
+            "directions": whole(1),
+            "link": one_of(*LINKS),
+            "noise": number(0),
         },
         train=2000,
         test=1000,
@@ -104,7 +73,7 @@ GENERATED: Final[dict[str, Generated]] = {
     "shapes": Generated(
         make_shapes,
         "positions",
-        {"size": _whole(8), "shapes": _whole(1), "noise": _number(0)},
+        {"size": whole(8), "shapes": whole(1), "noise": number(0)},
         train=500,
         test=200,
     ),
@@ -112,13 +81,13 @@ GENERATED: Final[dict[str, Generated]] = {
         make_text,
         "positions",
         {
-            "length": _whole(16),
-            "duplication": _whole(1),
-            "share": _SHARE,
-            "secrets": _whole(0),
-            "repeats": _whole(1),
-            "poison": _whole(0),
-            "noise": _SHARE,
+            "length": whole(16),
+            "duplication": whole(1),
+            "share": SHARE,
+            "secrets": whole(0),
+            "repeats": whole(1),
+            "poison": whole(0),
+            "noise": SHARE,
         },
         knobs=("duplication", "poison"),
         train=1000,
@@ -133,13 +102,9 @@ def fault(name: str, options: Mapping[str, Value], test: int | None) -> str | No
 
     Options without a default are asked for elsewhere: they may be axes.
     """
-    known = GENERATED[name].options
-    for key, value in options.items():
-        if key not in known:
-            there = f"its options are {', '.join(known)}" if known else "it has none"
-            return f"data set {name} has no option {key!r}; {there}"
-        if not known[key].fits(value):
-            return f"{key} = {json.dumps(value)} is not possible for data set {name}; write {known[key].possible}"
+    wrong = fault_of(f"data set {name}", GENERATED[name].options, options)
+    if wrong:
+        return wrong
     if name in _EQUATIONS and test is not None and math.isqrt(test) ** 2 != test:
         return f"test = {test} is no square: {name} is tested on a grid of as many points along either coordinate"
     if options.get("directions", 1) > options.get("dimension", 100):  # type: ignore[operator]
@@ -150,9 +115,7 @@ def fault(name: str, options: Mapping[str, Value], test: int | None) -> str | No
 def generate(name: str, train: int | None, test: int | None, seed: int, options: Mapping[str, Value]) -> Raw:
     """Return a generated data set."""
     how = GENERATED[name]
-    return how.make(
-        how.train if train is None else train, how.test if test is None else test, seed, **_typed(how, options)
-    )
+    return how.make(how.train if train is None else train, how.test if test is None else test, seed, **options)
 
 
 def equation_of(name: str, train: int | None, options: Mapping[str, Value]) -> Equation | None:
@@ -160,10 +123,4 @@ def equation_of(name: str, train: int | None, options: Mapping[str, Value]) -> E
     how = GENERATED.get(name)
     if how is None or how.equation is None:
         return None
-    return how.equation(how.train if train is None else train, **_typed(how, options))
-
-
-def _typed(how: Generated, options: Mapping[str, Value]) -> dict[str, Value]:
-    return {
-        key: int(value) if how.options[key].possible.startswith("a whole") else value for key, value in options.items()
-    }
+    return how.equation(how.train if train is None else train, **options)

@@ -115,7 +115,11 @@ class DatasetSpec(Strict):
         return equation_of(self.name, self.train, self.options)
 
     def changed(self, options: dict[str, Any]) -> "DatasetSpec":
-        """Return this table with some options in place of its own."""
+        """Return this table with some options in place of its own; the whole ones among an axis' numbers are integers."""
         if not options:
             return self
-        return type(self).model_validate({**self.model_dump(), "options": {**self.options, **options}})
+        given = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in options.items()
+        }
+        return type(self).model_validate({**self.model_dump(), "options": {**self.options, **given}})
