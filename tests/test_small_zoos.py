@@ -23,7 +23,7 @@ SMALL = Settings(train_sample=60, topology_sample=20)
 
 #: What training says of every network.
 TRAINED = ("train_error", "train_loss", "test_error", "test_loss", "generalization_gap")
-#: Those that take less than a minute each; the curves between networks of an equation take four.
+#: Those that take a minute or so; the curves between networks of an equation take four.
 QUICK = [name for name in SPECS if name != "small-convection"]
 
 
