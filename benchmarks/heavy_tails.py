@@ -2,11 +2,11 @@
 
     python benchmarks/heavy_tails.py [--rates 2000] [--seeds 2]
 
-The setting of Kothapalli et al., From spikes to heavy tails (2024): 1,500 hidden units, 1,000 dimensions, 2,000 examples,
-targets softplus(β·x) with noise of 0.3, the first layer trained alone. Their finding is that one step puts an eigenvalue
-outside of the bulk, and ten make the tail heavy. Printed is what the table `trajectory` says of the first layer's weights: how
-many eigenvalues are spikes, the largest one over the edge of the bulk, and the exponent of the tail by maximum likelihood,
-from where it fits best on.
+The setting of Kothapalli et al., From spikes to heavy tails (2024): 1,500 hidden units, 1,000 dimensions, 2,000
+examples, targets softplus(β·x) with noise of 0.3, the first layer trained alone. Their finding is that one step puts an
+eigenvalue outside of the bulk, and ten make the tail heavy. Printed is what the table `trajectory` says of the first
+layer's weights: how many eigenvalues are spikes, the largest one over the edge of the bulk, and the exponent of the
+tail by maximum likelihood, from where it fits best on.
 """
 
 import argparse
