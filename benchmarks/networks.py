@@ -602,6 +602,17 @@ def of_spectra(it: Reference, found: Measurements) -> Compared:
     return [Agreement(f"{len(said)} matrices", max(off), 1e-4)]
 
 
+def of_weights(it: Reference, found: Measurements) -> Compared:
+    """Compare variances and quartiles of all layers' weights by NumPy."""
+    said, off = found.layers[(found.layers["model"] == 0) & found.layers["weight_mean"].notna()], []
+    every = matrices(it.doubled[0])
+    assert {name for names in said["layer"] for name in names.split(", ")} == set(every)
+    for layer in said.itertuples():
+        values = every[str(layer.layer).split(", ")[0]].numpy()
+        off += [share(layer.weight_variance, values.var()), abs(layer.weight_q75 - np.percentile(values, 75))]
+    return [Agreement(f"{len(said)} layers", max(off), 1e-4)]
+
+
 def of_memorization(it: Reference, found: Measurements) -> Compared:
     """Compare the AUC of losses, by scikit-learn, and their 99th percentile, by NumPy."""
     row, network = found.models.iloc[0], it.doubled[0]
@@ -649,6 +660,7 @@ COMPARISONS: dict[str, Callable[[Reference, Measurements], Compared]] = {
     "spectra": of_spectra,
     "memorization": of_memorization,
     "prunability": of_prunability,
+    "weights": of_weights,
 }
 
 

@@ -94,7 +94,7 @@ def again(whole):
 
 
 def test_what_a_network_is_does_not_depend_on_what_is_rebuilt_beside_it(whole):
-    """Some configurations alone, in all nine families, have the values that they have in the whole zoo."""
+    """Some configurations alone, in all ten families, have the values that they have in the whole zoo."""
     result = run(whole, seed=1, configurations=2, families=None)
     assert len(result.configurations) == 2
     assert result.families == tuple(name for name, family in FAMILIES.items() if not family.of_tokens)

@@ -94,7 +94,7 @@ def measure(
     folder: Folder,
     families: Annotated[
         str | None,
-        typer.Option(help="Families of metrics, by commas [default: all nine]", show_default=False, metavar="NAMES"),
+        typer.Option(help="Families of metrics, by commas [default: all ten]", show_default=False, metavar="NAMES"),
     ] = None,
     workers: WorkerCount = None,
     device: Device = "auto",

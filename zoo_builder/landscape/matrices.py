@@ -49,6 +49,8 @@ _LSTM: Final = ("input", "forget", "cell", "output")
 _GRU: Final = ("reset", "update", "new")
 #: Layers whose parameters, of whatever shape, multiply element by element.
 _ELEMENTWISE: Final = (nn.LayerNorm, nn.RMSNorm)
+#: Weights of attention that lie apart, while their biases lie below one another.
+_APART: Final = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 _CONTAINERS: Final = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 #: Hooks that compute a weight before each pass; each of them has ``remove``.
 _HOOKS: Final = (WeightNorm, SpectralNorm, BasePruningMethod)
@@ -251,6 +253,34 @@ def find(network: nn.Module) -> Matrices:
     known = {value for value, _ in found}
     unknown = {path: type(module).__name__ for module, (path, large) in others.items() if large - known}
     return Matrices(tuple(found.values()), unknown)
+
+
+def biases(network: nn.Module, matrix: Matrix, layout: Layout) -> list[slice]:
+    """Return where the biases lie in a point that are added to what a matrix multiplied.
+
+    A gate has its part of the module's biases, as has the query, the key or the value of an attention. Where several layers
+    share a matrix, those of all of them; where none has any, nothing.
+    """
+    found: dict[int, slice] = {}
+    names = {id(value): name for name, value in network.named_parameters()}
+    for path in matrix.paths:
+        own = dict(network.get_submodule(path).named_parameters(recurse=False, remove_duplicate=False))
+        weight, bias = own.get(matrix.attribute), own.get(_bias_of(matrix.attribute))
+        if weight is None or bias is None or bias.dim() != 1:
+            continue
+        first, count = 0, len(bias)
+        if matrix.attribute in _APART:
+            first, count = _APART.index(matrix.attribute) * len(weight), len(weight)
+        elif matrix.height < len(weight):  # rows of what lies below one another
+            first, count = matrix.start // matrix.width, matrix.height
+        start = layout.slices[names[id(bias)]].start + first
+        found[start] = slice(start, start + count)
+    return list(found.values())
+
+
+def _bias_of(weight: str) -> str:
+    """Return what a module calls the biases that belong to a weight."""
+    return "in_proj_bias" if weight in _APART else weight.replace("weight", "bias")
 
 
 def _parts(module: nn.Module) -> list[_Part] | None:

@@ -18,6 +18,7 @@ from zoo_builder.landscape import (
     similarity,
     spectra,
     topology,
+    weights,
 )
 from zoo_builder.landscape.metric import Measured, Metric, Subject
 
@@ -85,6 +86,7 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("topology", topology.METRICS, topology.measure, edition=2),
         Family("memorization", memorization.METRICS, memorization.measure),
         Family("prunability", prunability.METRICS, prunability.measure, edition=2),
+        Family("weights", weights.METRICS, weights.measure),
         Family("generation", generation.METRICS, generation.measure, of_tokens=True),
     )
 }

@@ -83,7 +83,7 @@ def with_std(*columns: Column) -> Iterator[Column]:
 def over_layers(*columns: Column, ways: Sequence[str] = ("mean", "min", "max", "imbalance")) -> Iterator[Column]:
     """Yield what is measured of every layer: a network has its mean over the layers, its extremes and its imbalance.
 
-    Layers without the number are left out. Where not all of these `ways` are given, it has those that are.
+    It may have that of the first and of the last layer, too. Layers without the number are left out. Where not all of these `ways` are given, it has those that are.
     """
     for column in columns:
         said = {
@@ -92,6 +92,8 @@ def over_layers(*columns: Column, ways: Sequence[str] = ("mean", "min", "max", "
             "max": "largest over the layers that have it of",
             "imbalance": "standard deviation over the layers that have it"
             f"{', divided by the mean,' if column.unit == '1' else ''} of",
+            "first": "of the first layer that has it:",
+            "last": "of the last layer that has it:",
         }
         yield replace(column, of_layer=True)
         yield from with_std(

@@ -43,6 +43,7 @@ MEYER_2021 = "Meyer et al., Hutch++: optimal stochastic trace estimation (SOSA 2
 ROY_2007 = "Roy and Vetterli, The effective rank (EUSIPCO 2007)"
 SONG_2012 = "Song et al., Feature selection via dependence maximization (JMLR 2012)"
 THEISEN_2023 = "Theisen et al., When are ensembles really effective? (NeurIPS 2023)"
+UNTERTHINER_2020 = "Unterthiner et al., Predicting neural network accuracy from weights (2020)"
 XIE_2024 = "Xie et al., Evaluating loss landscapes from a topology perspective (NeurIPS 2024 workshop)"
 YANG_2021 = "Yang et al., Taxonomizing local versus global structure in neural network loss landscapes (NeurIPS 2021)"
 YEOM_2018 = "Yeom et al., Privacy risk in machine learning (CSF 2018)"

@@ -32,6 +32,7 @@ COLUMNS: Final = (
             "topology",
             "memorization",
             "prunability",
+            "weights",
             "generation",
         )
     ),

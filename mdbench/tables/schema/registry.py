@@ -17,6 +17,7 @@ from mdbench.tables.schema import (
     similarity,
     spectra,
     topology,
+    weights,
 )
 from mdbench.tables.schema.column import Column, Family
 
@@ -40,6 +41,7 @@ _ALL: Final = (
     *topology.COLUMNS,
     *memorization.COLUMNS,
     *prunability.COLUMNS,
+    *weights.COLUMNS,
     *labels.COLUMNS,
 )
 
