@@ -83,7 +83,8 @@ def with_std(*columns: Column) -> Iterator[Column]:
 def over_layers(*columns: Column, ways: Sequence[str] = ("mean", "min", "max", "imbalance")) -> Iterator[Column]:
     """Yield what is measured of every layer: a network has its mean over the layers, its extremes and its imbalance.
 
-    It may have that of the first and of the last layer, too. Layers without the number are left out. Where not all of these `ways` are given, it has those that are.
+    It may have that of the first and of the last layer, too. Layers without the number are left out. Where not all of
+    these `ways` are given, it has those that are.
     """
     for column in columns:
         said = {
