@@ -116,3 +116,40 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     with pytest.raises(MdbenchError, match=r"latin\.toml cannot be read"):
         read_spec(tmp_path / "latin.toml")
+
+
+ARMS = """
+name = "arms"
+[dataset]
+name = "mnist1d"
+[architecture]
+name = "mlp"
+width = 4
+[training.optimizers.gd]
+rate_factor = 100
+[training.optimizers.adam]
+optimizer = "adam"
+[[axes]]
+knob = "optimizer"
+values = ["gd", "adam"]
+"""
+RATES = """
+[[axes]]
+knob = "learning_rate"
+values = [0.01, 0.1]
+"""
+
+
+def test_ways_of_training_share_an_axis_of_rates_by_their_factors():
+    training = parse_spec(ARMS + RATES, "arms.toml").training
+    rates = [
+        training.at({"optimizer": name, "learning_rate": rate}).learning_rate
+        for name in ("gd", "adam")
+        for rate in (0.01, 0.1)
+    ]
+    assert rates == [1, 10, 0.01, 0.1]
+
+
+def test_a_factor_without_an_axis_of_rates_is_refused():
+    with pytest.raises(MdbenchError, match="rate_factor multiplies an axis learning_rate, and there is none"):
+        parse_spec(ARMS, "arms.toml")

@@ -78,6 +78,8 @@ class TrainingSpec(Strict):
     ----------
     learning_rate, weight_decay, batch_size, epochs, steps, data_fraction, label_noise : where they are not axes of the grid.
         `steps` of the optimizer take the place of `epochs`. Left out, the learning rate is 0.1, with Adam 0.001.
+    rate_factor : what an axis ``learning_rate`` is multiplied by: ways of training whose rates are of different sizes share
+        an axis by it, each with its own factor in `optimizers`.
     optimizer : ``"sgd"``, ``"adam"`` (weight decay as part of the gradient) or ``"adamw"`` (apart from it).
     momentum, nesterov, dampening : of SGD, as in `torch.optim.SGD`.
     betas, eps : of Adam and AdamW.
@@ -116,7 +118,7 @@ class TrainingSpec(Strict):
                 "clip",
             ),
             *("average", "average_from", "average_decay", "schedule", "loss", "label_smoothing", "class_weights"),
-            *("augmentation", "optimizers", "keep"),
+            *("augmentation", "optimizers", "keep", "rate_factor"),
         )
     )
 
@@ -150,6 +152,7 @@ class TrainingSpec(Strict):
     augmentation: Augmentation | None = None
     optimizers: dict[str, dict[str, Any]] = {}
     keep: tuple[int, ...] = ()
+    rate_factor: float = Field(default=1, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -251,6 +254,8 @@ class TrainingSpec(Strict):
             if knob == "rho":
                 adaptive = table.sharpness.adaptive if table.sharpness else False
                 changes["sharpness"] = Sharpness(rho=float(value), adaptive=adaptive)
+            elif knob == "learning_rate":
+                changes[knob] = float(value) * table.rate_factor
             elif knob != "optimizer" and knob in TrainingSpec.model_fields:
                 changes[knob] = int(value) if knob in ("batch_size", "epochs", "steps") else value
         return table.changed(changes) if changes else table.changed({})

@@ -54,6 +54,13 @@ class ZooSpec(Strict):
             raise ValueError("every knob can be the axis of a grid once")
         for axis in self.axes:
             self._check_axis(axis, knobs)
+        arms = self.training.optimizers.values()
+        if "learning_rate" not in knobs and any(
+            "rate_factor" in said for said in (self.training.model_fields_set, *arms)
+        ):
+            raise ValueError(
+                "rate_factor multiplies an axis learning_rate, and there is none: write learning_rate itself"
+            )
         missing = [name for name in self.dataset.needs if name not in self.dataset.options and name not in knobs]
         if missing:
             raise ValueError(
