@@ -7,6 +7,7 @@ import pandas as pd
 from torch import Tensor
 
 from mdbench.tables import InputFile, Predicted, Provenance, Zoo, knob_column
+from zoo_builder.building.configuration import with_configuration
 from zoo_builder.specification import Dataset, Trained, ZooSpec, configuration_name
 
 #: What is measured on every network.
@@ -81,6 +82,7 @@ def assemble(
     knobs = [knob_column(axis.knob) for axis in spec.axes]
     by_point = checkpoints.groupby("configuration", sort=False)
     configurations = by_point[[*knobs, "data_amount", "parameter_count"]].first()
+    configurations = with_configuration(spec, configurations, by_point["steps"].first())
     configurations["seeds"] = by_point["test_error"].count()
     configurations["diverged_seeds"] = by_point["diverged"].sum()
     for column in MEASURED:

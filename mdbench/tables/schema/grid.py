@@ -44,4 +44,40 @@ COLUMNS: Final = (
     Column("difficulty", "1", Family.KNOB, "coefficient of the equation that is solved; more is harder"),
     Column("data_amount", "examples", Family.CONFIGURATION, "training examples"),
     Column("parameter_count", "1", Family.CONFIGURATION, "trainable parameters"),
+    Column(
+        "recipe_epochs", "1", Family.CONFIGURATION, "passes over the training examples: steps · batch size / examples"
+    ),
+    Column(
+        "recipe_steps_per_epoch",
+        "1",
+        Family.CONFIGURATION,
+        "training examples / batch size: the batch size in a unit that does not depend on the amount of data",
+    ),
+    Column("recipe_learning_rate", "1", Family.CONFIGURATION, "largest learning rate of the schedule"),
+    Column("recipe_weight_decay", "1", Family.CONFIGURATION, "strength of the pull of the weights towards zero"),
+    Column(
+        "recipe_momentum",
+        "1",
+        Family.CONFIGURATION,
+        "share that is kept of the mean of gradients at each step: momentum, or the first β of Adam",
+    ),
+    Column(
+        "recipe_adaptive",
+        "1",
+        Family.CONFIGURATION,
+        "1 where each parameter's step is divided by the size of its gradients, as by Adam and AdamW; 0 elsewhere",
+    ),
+    Column(
+        "recipe_sharpness",
+        "1",
+        Family.CONFIGURATION,
+        "distance at which sharpness-aware minimization takes its gradient; 0 is without it",
+    ),
+    Column(
+        "recipe_layerwise",
+        "1",
+        Family.CONFIGURATION,
+        "1 where layers have learning rates of their own, by the tails of their spectra (TempBalance); 0 elsewhere",
+    ),
+    Column("recipe_dropout", "1", Family.CONFIGURATION, "share of the units that every step of training leaves out"),
 )
