@@ -44,7 +44,7 @@ Cases = Annotated[
     list[str],
     typer.Option(
         "--cases",
-        help="A selection, a sweep, a case, a pattern with *, or all; several by commas. See `mdbench cases`.",
+        help="A selection, a task, a sweep, a case, a pattern with *, or all; several by commas. See `mdbench cases`.",
     ),
 ]
 Chosen = Annotated[
@@ -223,12 +223,13 @@ def tabulate(
     from mdbench.showing import say
     from mdbench.showing import tabulate as tables
 
+    everybody = _there(methods or list(named_methods()))
     parts = _listed(cases) if cases else tables.PARTS
     wanted = load_cases(parts)
     tables.check_replaceable(out)
     with progress_bar() as progress:
         found = evaluated(
-            methods or list(named_methods()),
+            everybody,
             wanted,
             workers=workers,
             timeout=timeout,
@@ -310,7 +311,9 @@ def methods() -> None:
 
 @app.command()
 def cases(
-    pattern: Annotated[str, typer.Argument(help="A selection, a sweep, a case, a pattern with *, or all.")] = "all",
+    pattern: Annotated[
+        str, typer.Argument(help="A selection, a task, a sweep, a case, a pattern with *, or all.")
+    ] = "all",
 ) -> None:
     """List the cases and the selections of them."""
     from mdbench.cases import load_cases
@@ -332,11 +335,20 @@ def _listed(texts: Sequence[str]) -> list[str]:
 
 
 def _with_beside(methods: Sequence[str], beside: str = "") -> list[str]:
-    """Return the methods asked for and those to show beside them, each once."""
+    """Return the methods asked for and those to show beside them, each once, before any is asked."""
     everybody = list(dict.fromkeys([*methods, *_listed([beside])]))
     if not everybody:
         raise MdbenchError("no method given")
-    return everybody
+    return _there(everybody)
+
+
+def _there(methods: Sequence[str]) -> list[str]:
+    """Return the methods, refused where one of them does not exist."""
+    from mdbench.methods import find_method
+
+    for method in methods:
+        find_method(method)
+    return list(methods)
 
 
 def _own(asked: Sequence[str], found: "Sequence[object]") -> list[str]:

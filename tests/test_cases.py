@@ -43,6 +43,17 @@ def test_cases_are_found_by_selection_sweep_pattern_and_name():
     assert load_cases(["paper", one])[0].name == one
 
 
+def test_a_task_selects_all_its_cases():
+    assert load_cases("optimizer") == [case for case in all_cases() if case.task == "optimizer"]
+
+
+def test_no_name_at_all_is_refused():
+    with pytest.raises(
+        MdbenchError, match=r"no case is named; there are the selections core, .* the tasks optimizer, "
+    ):
+        load_cases([])
+
+
 def test_core_asks_every_task_under_three_shifts_and_learns_from_one_zoo():
     core = load_cases()
     assert load_cases("core") == core

@@ -139,6 +139,37 @@ class TestRefusals:
     def test_an_unknown_case(self):
         assert "case 'nope' does not exist" in refused("evaluate", "md_tree", "--cases", "nope")
 
+    @pytest.mark.parametrize("command", ["evaluate", "prescribe", "tabulate"])
+    @pytest.mark.parametrize("cases", ["", ","])
+    def test_no_case(self, command, cases):
+        assert "no case is named; there are the selections core," in refused(command, "majority", "--cases", cases)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("evaluate", "md_tre", "--cases", CASE),
+            ("evaluate", "majority", "--beside", "md_tre", "--cases", CASE),
+            ("compare", "majority", "md_tre", "--cases", CASE),
+            ("prescribe", "md_tre", "--cases", CASE),
+            ("tabulate", "majority", "md_tre", "--cases", CASE),
+            ("plot", "budget", "md_tre", "--cases", CASE),
+        ],
+    )
+    def test_a_misspelt_method_before_any_is_asked(self, arguments, tmp_path):
+        done = subprocess.run([MDBENCH, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: method 'md_tre' does not exist; give a file, or one of ")
+        assert done.stderr.endswith(" (nearest: md_tree)\n")
+        assert not list(tmp_path.glob("*.*"))  # no figure, no document
+
+    def test_a_misspelt_column(self, method_file):
+        file = method_file(GOOD.replace("'train_error'", "'train_eror'"), "bad.py")
+        said = refused("evaluate", file, "--cases", CASE, "--beside", "")
+        assert said.endswith(
+            "column 'train_eror' does not exist; `mdbench columns` lists those that do (nearest: train_error)"
+        )
+        assert refused("plot", "phase", "widht").endswith("(nearest: width)")
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [

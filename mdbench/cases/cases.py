@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, nearest
 from mdbench.tables import TASKS, Task
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ def load_cases(wanted: str | Sequence[str] = "core") -> list[Case]:
 
     Parameters
     ----------
-    wanted : one or several of: a selection (``core``, ``paper``), ``all``, a case, a sweep (all its budgets), a pattern
-        with ``*``.
+    wanted : one or several of: a selection (``core``, ``paper``), ``all``, a task (all its cases), a case, a sweep (all its
+        budgets), a pattern with ``*``.
 
     Returns
     -------
@@ -211,10 +211,12 @@ def load_cases(wanted: str | Sequence[str] = "core") -> list[Case]:
     Raises
     ------
     MdbenchError
-        A name matches no case.
+        A name matches no case, or there is no name.
     """
     cases, named = _registry()
-    return select(wanted, cases, named, "`mdbench cases` lists those that do")
+    tasks = dict.fromkeys(case.task for case in cases.values())
+    hint = f"there are the selections {', '.join(named)}, the tasks {', '.join(tasks)}, and what `mdbench cases` lists"
+    return select(wanted, cases, named, hint)
 
 
 def select(
@@ -232,14 +234,17 @@ def select(
     Raises
     ------
     MdbenchError
-        A name matches no case.
+        A name matches no case, or there is no name.
     """
     chosen: set[str] = set()
-    for name in [wanted] if isinstance(wanted, str) else wanted:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not names:
+        raise MdbenchError(f"no case is named; {hint}")
+    for name in names:
         patterns = named.get(name, (name,))
         found = {case for pattern in patterns for case in _matching(cases, pattern)}
         if not found:
-            raise MdbenchError(f"case {name!r} does not exist; {hint}{_nearest(name, [*cases, *named, 'all'])}")
+            raise MdbenchError(f"case {name!r} does not exist; {hint}{nearest(name, _names(cases, named))}")
         chosen |= found
     return [case for name, case in cases.items() if name in chosen]
 
@@ -247,11 +252,10 @@ def select(
 def _matching(cases: Mapping[str, Case], pattern: str) -> list[str]:
     if pattern == "all":
         return list(cases)
-    return [name for name, case in cases.items() if fnmatch.fnmatchcase(name, pattern) or case.sweep == pattern]
+    return [
+        name for name, case in cases.items() if pattern in (case.sweep, case.task) or fnmatch.fnmatchcase(name, pattern)
+    ]
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" (nearest: {near[0]})" if near else ""
+def _names(cases: Mapping[str, Case], named: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [*named, "all", *dict.fromkeys(case.task for case in cases.values()), *cases]

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal
 
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, nearest
 from mdbench.extras import OPTIONAL, missing
 from mdbench.methods.imports import beside, imported_source
 from mdbench.paths import PACKAGE
@@ -179,7 +179,8 @@ def find_method(name_or_path: str) -> Path:
         return path.resolve()
     if path.suffix == ".py" or path.exists():
         raise MethodError(f"{name_or_path}: no such Python file")
-    raise MethodError(f"method {name_or_path!r} does not exist; give a file, or one of {', '.join(known)}")
+    near = nearest(name_or_path, known)
+    raise MethodError(f"method {name_or_path!r} does not exist; give a file, or one of {', '.join(known)}{near}")
 
 
 def load_method(file: Path) -> Method:

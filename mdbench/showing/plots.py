@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, nearest
 from mdbench.scoring import CaseRecord, Difference, Result
 from mdbench.tables import COLUMNS, NONE, Family, Task, Zoo, kind, level_text
 
@@ -331,7 +331,9 @@ def _said(knob: str, level: float | str) -> str:
 
 def _check_phase(zoo: Zoo, column: str) -> None:
     if column not in COLUMNS:
-        raise MdbenchError(f"column {column!r} does not exist; `mdbench columns` lists those that do")
+        raise MdbenchError(
+            f"column {column!r} does not exist; `mdbench columns` lists those that do{nearest(column, COLUMNS)}"
+        )
     if column not in zoo.configurations:
         raise MdbenchError(f"zoo {zoo.name} has no column {column!r}; it has {', '.join(zoo.configurations.columns)}")
     if kind(column) == "text" and column not in zoo.tasks:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, nearest
 from mdbench.tables.schema.column import Family
 from mdbench.tables.schema.registry import COLUMNS
 
@@ -29,7 +29,9 @@ def check_visible(names: Iterable[str], *, transductive: bool = False) -> None:
     for name in names:
         column = COLUMNS.get(name)
         if column is None:
-            raise MdbenchError(f"column {name!r} does not exist; `mdbench columns` lists those that do")
+            raise MdbenchError(
+                f"column {name!r} does not exist; `mdbench columns` lists those that do{nearest(name, COLUMNS)}"
+            )
         if column.family not in VISIBLE_FAMILIES:
             raise MdbenchError(
                 f"column {name!r} is forbidden: no method sees the {column.family} family "
