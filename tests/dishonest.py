@@ -80,11 +80,7 @@ def honest(entries: Path, exam: Exam, name: str = NAME, method: str = METHOD, **
     folder = entries / slug
     folder.mkdir(parents=True)
     (folder / "method.py").write_text(method)
-    zoos = {
-        zoo.name: (at, zoo)
-        for one in exam.posed.values()
-        for zoo, at in zip((one.train, one.test), one.folders, strict=True)
-    }
+    zoos = {zoo.name: (at, zoo) for one in exam.posed.values() for zoo, at in zip(one.zoos, one.folders, strict=True)}
     found = evaluated([folder / "method.py"], [one.rows.case for one in exam.posed.values()], zoos, cache=False)
     scores = {score.case: score for score in found.result.scores}
     answered = {name: one for name, one in exam.posed.items() if name in scores}

@@ -76,11 +76,7 @@ def same(one, other):
 def test_the_honest_entry_is_what_its_method_says(exam, folder):
     checked = judge(folder, exam)
     cases = [one.rows.case for one in exam.posed.values()]
-    zoos = {
-        zoo.name: (at, zoo)
-        for one in exam.posed.values()
-        for zoo, at in zip((one.train, one.test), one.folders, strict=True)
-    }
+    zoos = {zoo.name: (at, zoo) for one in exam.posed.values() for zoo, at in zip(one.zoos, one.folders, strict=True)}
     answers = evaluated([folder / "method.py"], cases, zoos, cache=False).answers
     assert {name for _, name in answers} == set(checked.predicted) == set(list(exam.posed)[:2])
     for (_, name), answer in answers.items():

@@ -81,7 +81,7 @@ def outcome(sandbox, posed, tmp_path):
         ((_, method),) = running.load([file])
         if isinstance(method, MethodError):
             return str(method)
-        ((_, said),) = running.ask([Order(method, posed.rows, *posed.folders)])
+        ((_, said),) = running.ask([Order(method, posed.rows, posed.folders)])
         return str(said) if isinstance(said, MethodError) else said
 
     return run
@@ -518,7 +518,7 @@ def test_what_one_sandbox_uses_is_not_counted_against_another(posed, tmp_path):
     (tmp_path / "other.py").write_text(filling + "\n# another\n")
     with Sandbox(2, 60, LIMITS) as running:
         methods = dict(running.load([tmp_path / "filling.py", tmp_path / "other.py"]))
-        orders = [Order(method, posed.rows, *posed.folders) for method in methods.values()]
+        orders = [Order(method, posed.rows, posed.folders) for method in methods.values()]
         for _, said in running.ask(orders):
             assert isinstance(said, Answer), said
 

@@ -74,7 +74,7 @@ class Exam:
     def record(self, cases: Iterable[str]) -> Dataset:
         """Return the data of some cases, as entries record them."""
         posed = {name: self.posed[name] for name in cases}
-        zoos = {zoo.name: zoo.digest for one in posed.values() for zoo in (one.train, one.test)}
+        zoos = {zoo.name: zoo.digest for one in posed.values() for zoo in one.zoos}
         splits = {name: tuple(one.rows.digests) for name, one in posed.items()}
         return Dataset(version=mdbench.__version__, zoos=dict(sorted(zoos.items())), splits=splits)
 

@@ -199,5 +199,5 @@ class Part:
                 raise MdbenchError(f"zoo {known.name} has other verdicts for {case.task} than {sealed.name}")
             test = Rows(self.models, train.task, np.zeros(len(self.models), dtype=np.int64), 1)
             rows = CaseRows(case, train, test, [draw(train, case, seed) for seed in case.seeds])
-            posed[case.name] = Posed(rows, known, asked, (folder, self.folder))
+            posed[case.name] = Posed(rows, (known,), asked, (folder, self.folder))
         return Exam({sealed.name: tuple(posed)}, posed)

@@ -317,7 +317,7 @@ class Pages:
     # --- Zoos ---------------------------------------------------------------------------------------------------------
 
     def _cards(self) -> list[dict[str, Any]]:
-        zoos = {zoo.name: zoo for posed in self.exam.posed.values() for zoo in (posed.train, posed.test)}
+        zoos = {zoo.name: zoo for posed in self.exam.posed.values() for zoo in posed.zoos}
         return [zoo_card(zoo, (posed.rows.case for posed in self.exam.posed.values())) for zoo in zoos.values()]
 
     # --- What happened ------------------------------------------------------------------------------------------------

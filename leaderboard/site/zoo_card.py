@@ -41,7 +41,7 @@ def zoo_card(zoo: Zoo, cases: Iterable[Case]) -> dict[str, Any]:
         "errors": (float(table["test_error"].min()), float(table["test_error"].max())),
         "shares": shares,
         "columns": _column_counts(zoo),
-        "cases": [case for case in cases if zoo.name in (case.train, case.test)],
+        "cases": [case for case in cases if zoo.name in case.zoos],
         "figure": _phase(zoo),
     }
 

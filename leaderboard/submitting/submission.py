@@ -234,7 +234,7 @@ def _selections(wanted: Sequence[str] | None) -> tuple[str, ...]:
 def _at_hand(selection: str) -> bool:
     """Tell whether all zoos of a selection are on this machine."""
     try:
-        for zoo in sorted({zoo for case in load_cases(selection) for zoo in (case.train, case.test)}):
+        for zoo in sorted({zoo for case in load_cases(selection) for zoo in case.zoos}):
             find_zoo(zoo, of_case=True)
     except MdbenchError:
         return False
@@ -297,7 +297,7 @@ def _zoos(exam: Exam) -> dict[str, tuple[Path, Zoo]]:
     return {
         zoo.name: (folder, zoo)
         for one in exam.posed.values()
-        for zoo, folder in zip((one.train, one.test), one.folders, strict=True)
+        for zoo, folder in zip(one.zoos, one.folders, strict=True)
     }
 
 

@@ -192,7 +192,7 @@ def _answers(checked: Checked, method: Method, exam: Exam, runner: Runner) -> di
     posed = [exam.posed[case] for case in checked.predicted]
     found = {}
     columns: dict[str, set[str]] = {}
-    for order, said in runner.ask(Order(method, one.rows, *one.folders) for one in posed):
+    for order, said in runner.ask(Order(method, one.rows, one.folders) for one in posed):
         case, task = order.rows.case.name, order.rows.task.name
         if isinstance(said, MethodError):
             raise MethodError(f"it fails on {case}: {said}", said.traceback)

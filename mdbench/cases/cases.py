@@ -7,10 +7,11 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mdbench.cases.unseen import Posing, bundled_tasks, others
 from mdbench.errors import MdbenchError, nearest
 from mdbench.tables import TASKS, Task
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Range", "Sweep", "Task", "all_cases", "load_cases", "select", "selections"]
 
-Sample = Literal["cells", "levels", "limit"]
+Sample = Literal["cells", "levels", "limit", "share"]
 
 
 class _Strict(BaseModel):
@@ -39,14 +40,15 @@ class Range(_Strict):
 
 
 class Case(_Strict):
-    """One cell of the benchmark: task × train zoo × test zoo × scenario × budget.
+    """One cell of the benchmark: task × train zoos × test zoo × scenario × budget.
 
     Attributes
     ----------
     name : sweep and budget, ``zoos/task/scenario/budget``.
     sweep : the sweep it belongs to: the cases that differ in budget alone.
     task : name of the question.
-    train, test : names of the zoos.
+    train : name of the zoo that is learned from; where there are several, their names.
+    test : name of the zoo that is asked about.
     scenario : how train and test differ.
     about : how the training rows are drawn, in words, with the word BUDGET for the budget.
     sample, knobs, budget : how the training rows are drawn; see `mdbench.cases.draw`.
@@ -60,7 +62,7 @@ class Case(_Strict):
     name: str
     sweep: str
     task: str
-    train: str
+    train: str | tuple[str, ...]
     test: str
     scenario: str
     about: str
@@ -73,6 +75,16 @@ class Case(_Strict):
     test_keep: dict[str, Range] = {}
     held_out: bool = False
     also: tuple[str, ...] = ()
+
+    @property
+    def train_zoos(self) -> tuple[str, ...]:
+        """The names of the zoos that are learned from."""
+        return (self.train,) if isinstance(self.train, str) else self.train
+
+    @property
+    def zoos(self) -> tuple[str, ...]:
+        """The names of all zoos: those learned from, then the one asked about."""
+        return (*self.train_zoos, self.test)
 
     @property
     def budget_text(self) -> str:
@@ -94,7 +106,7 @@ class Sweep(_Strict):
     test: str
     scenario: str
     about: str
-    sample: Sample
+    sample: Literal["cells", "levels", "limit"]
     knobs: tuple[str, ...] = Field(min_length=1)
     budgets: tuple[float, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -121,7 +133,47 @@ class Sweep(_Strict):
         ]
 
 
+class Unseen(_Strict):
+    """Cases that ask about a zoo after learning from others; TEST and TASK in `name` stand for what is asked of which.
+
+    Attributes
+    ----------
+    kin : groups of zoos with the same data and the same architecture, which are left out together.
+    name, scenario, about, budgets, seeds : see `Case`; a budget is the share of every zoo's cells that is drawn, in %.
+    """
+
+    name: str
+    scenario: str
+    about: str
+    budgets: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    kin: tuple[tuple[str, ...], ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Unseen":
+        every = [zoo for zoos in self.kin for zoo in zoos]
+        twice = next((zoo for zoo in every if every.count(zoo) > 1), None)
+        if twice is not None:
+            raise ValueError(f"zoo {twice} is in several groups of kin")
+        return self
+
+    def cases(self, posing: Posing) -> list[Case]:
+        """Return one case for each task of each zoo, and for each budget."""
+        shared = {"scenario": self.scenario, "about": self.about, "sample": "share", "knobs": (), "seeds": self.seeds}
+        found = []
+        for test, task, train in others(self.kin, posing):
+            sweep = self.name.replace("TEST", test).replace("TASK", task)
+            found += [
+                Case(
+                    name=f"{sweep}/{budget:g}", sweep=sweep, task=task, train=train, test=test, budget=budget, **shared
+                )
+                for budget in self.budgets
+            ]
+        return found
+
+
 class _Registry(_Strict):
+    unseen: Unseen | None = None
     sweep: tuple[Sweep, ...]
     selections: dict[str, tuple[str, ...]]
 
@@ -153,15 +205,24 @@ def _spread(sweep: Any) -> Iterator[Any]:
 
 @cache
 def _registry() -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:
-    return read_registry(resources.files("mdbench.cases").joinpath("cases.toml").read_text(encoding="utf-8"))
+    return read_registry(_text(), bundled_tasks())
 
 
-def read_registry(text: str) -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:
+def _text() -> str:
+    return resources.files("mdbench.cases").joinpath("cases.toml").read_text(encoding="utf-8")
+
+
+def read_registry(text: str, posing: Posing | None = None) -> tuple[dict[str, Case], dict[str, tuple[str, ...]]]:
     """Parse the text of a ``cases.toml``.
+
+    Parameters
+    ----------
+    text : the text.
+    posing : zoo → the tasks that it poses, of the zoos that are learned from and asked about by turns.
 
     Returns
     -------
-    cases : name → case, in file order.
+    cases : name → case, in file order, those of unseen zoos first.
     selections : name → patterns of case names.
 
     Raises
@@ -178,11 +239,11 @@ def read_registry(text: str) -> tuple[dict[str, Case], dict[str, tuple[str, ...]
         where = ".".join(str(part) for part in detail["loc"])
         raise MdbenchError(f"cases.toml: {where}: {detail['msg']}") from error
     cases: dict[str, Case] = {}
-    for sweep in registry.sweep:
-        for case in sweep.cases():
-            if case.name in cases:
-                raise MdbenchError(f"cases.toml: case {case.name!r} stands there twice")
-            cases[case.name] = case
+    unseen = registry.unseen.cases(posing or {}) if registry.unseen else []
+    for case in (*unseen, *(case for sweep in registry.sweep for case in sweep.cases())):
+        if case.name in cases:
+            raise MdbenchError(f"cases.toml: case {case.name!r} stands there twice")
+        cases[case.name] = case
     return cases, registry.selections
 
 
@@ -191,8 +252,13 @@ def all_cases() -> list[Case]:
     return list(_registry()[0].values())
 
 
+def cases_among(posing: Posing) -> list[Case]:
+    """Return the cases that need no other zoos than some, given with the tasks that each of them poses."""
+    return [case for case in read_registry(_text(), posing)[0].values() if set(case.zoos) <= set(posing)]
+
+
 def selections() -> dict[str, tuple[str, ...]]:
-    """Return the named selections and the patterns that make them up."""
+    """Return the named selections and what they are made of: patterns of case names, and other selections."""
     return dict(_registry()[1])
 
 
@@ -228,7 +294,7 @@ def select(
     ----------
     wanted : see `load_cases`.
     cases : name → case.
-    named : selections: name → patterns of case names.
+    named : selections: name → patterns of case names, and names of other selections.
     hint : where to look for names, in the words of an error.
 
     Raises
@@ -241,12 +307,17 @@ def select(
     if not names:
         raise MdbenchError(f"no case is named; {hint}")
     for name in names:
-        patterns = named.get(name, (name,))
-        found = {case for pattern in patterns for case in _matching(cases, pattern)}
+        found = {case for pattern in _patterns(name, named) for case in _matching(cases, pattern)}
         if not found:
             raise MdbenchError(f"case {name!r} does not exist; {hint}{nearest(name, _names(cases, named))}")
         chosen |= found
     return [case for name, case in cases.items() if name in chosen]
+
+
+def _patterns(name: str, named: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield what a name stands for: a selection for its patterns, those of selections in it included."""
+    for part in named.get(name, (name,)):
+        yield from _patterns(part, named) if part in named and part != name else (part,)
 
 
 def _matching(cases: Mapping[str, Case], pattern: str) -> list[str]:

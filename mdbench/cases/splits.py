@@ -1,10 +1,11 @@
 """Which rows train and which rows test.
 
-Row for row the published sampling (Zhou et al., ICML 2024): NumPy's legacy generator, seeded anew for every split, one
-``choice`` a split, over lists that are ascending.
+Within one zoo, row for row the published sampling (Zhou et al., ICML 2024): NumPy's legacy generator, seeded anew for every
+split, one ``choice`` a split, over lists that are ascending. Of several zoos, each is drawn from by a generator of its own.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -27,12 +28,14 @@ class Rows:
     task : the question.
     cells : the grid cell of each row, numbered over the whole zoo; shape (rows,).
     cell_count : cells of the whole zoo.
+    zoo : name of the zoo.
     """
 
     table: pd.DataFrame
     task: Task
     cells: np.ndarray
     cell_count: int
+    zoo: str = ""
     _values: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _combinations: dict[tuple[str, ...], tuple[np.ndarray, int]] = field(default_factory=dict, repr=False)
 
@@ -54,15 +57,21 @@ class Rows:
         """The true verdicts, as places in ``task.classes``; shape (rows,), int8."""
         return codes(self.labels, self.task)
 
+    @property
+    def parts(self) -> tuple["Rows", ...]:
+        """The rows zoo by zoo: these alone."""
+        return (self,)
+
     def only(self, chosen: np.ndarray) -> "Rows":
         """Return the chosen rows, boolean (rows,), in their order."""
-        return Rows(self.table[chosen], self.task, self.cells[chosen], self.cell_count)
+        return Rows(self.table[chosen], self.task, self.cells[chosen], self.cell_count, self.zoo)
 
     def matrix(self, columns: Sequence[str]) -> np.ndarray:
-        """Return the values of some columns; shape (rows, columns)."""
+        """Return the values of some columns, NaN in one that the zoo does not have; shape (rows, columns)."""
         for column in columns:
             if column not in self._values:
-                self._values[column] = self.table[column].to_numpy(dtype=float)
+                there = column in self.table
+                self._values[column] = self.table[column].to_numpy(dtype=float) if there else np.full(len(self), np.nan)
         return np.stack([self._values[column] for column in columns], axis=1) if columns else np.empty((len(self), 0))
 
     def combinations(self, knobs: tuple[str, ...]) -> tuple[np.ndarray, int]:
@@ -81,7 +90,7 @@ class Rows:
         return self._combinations[knobs]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...] = (), also: tuple[str, ...] = ()) -> Rows:
     """Return the rows of a zoo that take part in a task: those to keep, less those without a verdict.
 
@@ -107,7 +116,43 @@ def taking_part(zoo: Zoo, task: Task, keep: tuple[tuple[str, Range], ...] = (), 
         chosen &= values.holds(_ordered(knob, table))
     if not chosen.any():
         raise MdbenchError(f"no row of zoo {zoo.name} takes part")
-    return Rows(table[chosen], task, zoo.cells[chosen].to_numpy(), int(zoo.cells.max()) + 1)
+    return Rows(table[chosen], task, zoo.cells[chosen].to_numpy(), int(zoo.cells.max()) + 1, zoo.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The rows of several zoos that take part in a task, one zoo after the other.
+
+    Attributes
+    ----------
+    parts : the rows of each zoo.
+    """
+
+    parts: tuple[Rows, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """The identifiers of the rows, each behind the name of its zoo and a colon; shape (rows,), strings."""
+        return np.concatenate(
+            [np.array([f"{part.zoo}:{row}" for row in part.ids], dtype=object) for part in self.parts]
+        )
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The true verdicts; shape (rows,), strings."""
+        return np.concatenate([part.labels for part in self.parts])
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """The true verdicts, as places in the task's classes; shape (rows,), int8."""
+        return np.concatenate([part.codes for part in self.parts])
+
+    def matrix(self, columns: Sequence[str]) -> np.ndarray:
+        """Return the values of some columns, NaN in rows whose zoo does not have one; shape (rows, columns)."""
+        return np.concatenate([part.matrix(columns) for part in self.parts])
 
 
 def _ordered(knob: str, table: pd.DataFrame) -> "pd.Series[float]":
@@ -124,13 +169,13 @@ class CaseRows:
     Attributes
     ----------
     case : what is asked.
-    train : rows that may be trained on.
+    train : rows that may be trained on, of one zoo or several.
     test : rows to diagnose.
     samples : for each seed of the case, positions in `train`.
     """
 
     case: Case
-    train: Rows
+    train: Rows | Pool
     test: Rows
     samples: Sequence[np.ndarray]
 
@@ -195,6 +240,33 @@ def draw(rows: Rows, case: Case, seed: int) -> np.ndarray:
     return positions
 
 
+def draw_shares(pool: Pool, case: Case, seed: int) -> np.ndarray:
+    """Draw the training rows of one seed from several zoos.
+
+    Of each zoo `budget` % of its cells are drawn, whole and without replacement. A zoo with more rows than the middle one
+    (the lower median) gives as many fewer, so that none outweighs the others.
+
+    Parameters
+    ----------
+    pool : rows that may be drawn.
+    case : says how, see `Case`.
+    seed : seed of the sample.
+
+    Returns
+    -------
+    Positions in `pool`, ascending, shape (m,).
+    """
+    middle = sorted(map(len, pool.parts))[(len(pool.parts) - 1) // 2]
+    chosen = []
+    for part in pool.parts:
+        cells = np.unique(part.cells)
+        size = math.ceil(len(cells) * case.budget / 100 * min(1, middle / len(part)))
+        own = hashlib.sha256(part.zoo.encode()).digest()
+        picked = np.random.default_rng([seed, int.from_bytes(own[:8], "big")]).permutation(cells)[:size]
+        chosen.append(np.isin(part.cells, picked))
+    return np.flatnonzero(np.concatenate(chosen))
+
+
 def codes(labels: np.ndarray, task: Task) -> np.ndarray:
     """Return labels, (n,) objects, as places in ``task.classes``, −1 for anything else; shape (n,), int8."""
     place: dict[object, int] = {verdict: number for number, verdict in enumerate(task.classes)}
@@ -205,8 +277,14 @@ def codes(labels: np.ndarray, task: Task) -> np.ndarray:
         return codes(np.array([label if isinstance(label, str) else None for label in labels], dtype=object), task)
 
 
-def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
+def split(case: Case, train: Zoo | Sequence[Zoo], test: Zoo) -> CaseRows:
     """Return the rows of a case.
+
+    Parameters
+    ----------
+    case : what is asked.
+    train : the zoo to learn from; where there are several, in the case's order.
+    test : the zoo to ask about.
 
     Raises
     ------
@@ -214,24 +292,30 @@ def split(case: Case, train: Zoo, test: Zoo) -> CaseRows:
         A zoo lacks what the case needs, or the budget is out of its reach; the task has other verdicts in one zoo than in
         the other.
     """
+    known = (train,) if isinstance(train, Zoo) else tuple(train)
     task = test.tasks.get(case.task, find_task(case.task))
     try:
-        may_train, asked = (
+        *may_train, asked = (
             taking_part(zoo, task, (*case.keep.items(), *side.items()), case.also)
-            for zoo, side in ((train, case.train_keep), (test, case.test_keep))
+            for zoo, side in (*((zoo, case.train_keep) for zoo in known), (test, case.test_keep))
         )
     except MdbenchError as error:
         raise MdbenchError(f"case {case.name}: {error}") from error
-    learned = train.tasks[task.name].classes
-    if learned != task.classes:
-        raise MdbenchError(
-            f"case {case.name}: {task.name} has the verdicts {', '.join(task.classes)} in zoo {test.name}, but "
-            f"{', '.join(learned)} in zoo {train.name}; both zoos must offer the same moves"
-        )
-    samples = [draw(may_train, case, seed) for seed in case.seeds]
+    for zoo in known:
+        learned = zoo.tasks[task.name].classes
+        if learned != task.classes:
+            raise MdbenchError(
+                f"case {case.name}: {task.name} has the verdicts {', '.join(task.classes)} in zoo {test.name}, but "
+                f"{', '.join(learned)} in zoo {zoo.name}; both zoos must offer the same moves"
+            )
+    if case.sample == "share":
+        pool = Pool(tuple(may_train))
+        return CaseRows(case, pool, asked, [draw_shares(pool, case, seed) for seed in case.seeds])
+    (rows,) = may_train
+    samples = [draw(rows, case, seed) for seed in case.seeds]
     if case.held_out:
         # The same rows for every seed, so that seeds and methods are compared on one table.
-        asked = asked.only(~np.isin(asked.cells, may_train.cells[np.concatenate(samples)]))
+        asked = asked.only(~np.isin(asked.cells, rows.cells[np.concatenate(samples)]))
         if not len(asked):
             raise MdbenchError(f"case {case.name}: its seeds train on every cell, and none is held out")
-    return CaseRows(case, may_train, asked, samples)
+    return CaseRows(case, rows, asked, samples)

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import zipfile
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -31,14 +32,14 @@ def _harness() -> dict[str, str]:
     return {"python": platform.python_version(), "mdbench": source.hexdigest(), **package_versions()}
 
 
-def key(method: Method, rows: CaseRows, train: Zoo, test: Zoo) -> str | None:
-    """Return the key of a method's answer to a case; None for a method without a file, which is never kept."""
+def key(method: Method, rows: CaseRows, zoos: Iterable[Zoo]) -> str | None:
+    """Return the key of a method's answer to a case of some zoos; None for a method without a file, which is never kept."""
     if method.source_sha256 is None:
         return None
     content = {
         "method": method.source_sha256,
         "case": rows.case.model_dump(mode="json"),
-        "zoos": [train.digest, test.digest],
+        "zoos": [zoo.digest for zoo in zoos],
         "harness": _harness(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

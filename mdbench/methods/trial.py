@@ -47,30 +47,34 @@ class Answer:
 def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
     """Return the columns a method gets in a case.
 
-    A method that declares none gets every validation and landscape column that both zoos have in full, less those that its
+    A method that declares none gets every validation and landscape column that all zoos have in full, less those that its
     track does not get: transductive methods those that reveal labels, inductive ones those that place a row among all others.
+
+    Of the alternatives that a method declares, it gets the first that all zoos have. Where there is none and several zoos are
+    learned from, it gets the one that the zoo asked about has and most of the others; rows of zoos without it are null.
 
     Raises
     ------
     MethodError
-        A declared column, or each of its alternatives, is in neither zoo, or in one of them only.
+        A declared column, or each of its alternatives, is not in the zoo asked about, or in none that is learned from.
     """
+    learned, asked = [part.table for part in rows.train.parts], rows.test.table
     if method.columns is not None:
         found: dict[str, None] = {}
         for wanted in method.columns[rows.task.name]:
-            names = [name for name in alternatives(wanted) if name in rows.train.table]
-            both = [name for name in names if name in rows.test.table]
-            if not both:
-                which = rows.case.test if names else rows.case.train
+            having = {name: sum(name in table for table in learned) for name in alternatives(wanted)}
+            best = max(having, key=lambda name: having[name] if name in asked else 0)
+            if not having[best] or best not in asked:
+                which = rows.case.test if any(having.values()) else ", ".join(rows.case.train_zoos)
                 raise MethodError(f"{WANTS_COLUMN} {wanted!r}, which zoo {which} does not have")
-            found[both[0]] = None
+            found[best] = None
         return tuple(found)
     return tuple(
         name
         for name, column in COLUMNS.items()
         if column.family in (Family.VALIDATION, Family.LANDSCAPE)
         and not (column.reveals_label if method.track == "transductive" else column.relative)
-        and all(name in table and table[name].notna().all() for table in (rows.train.table, rows.test.table))
+        and all(name in table and table[name].notna().all() for table in (*learned, asked))
     )
 
 

@@ -27,12 +27,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Order:
-    """A method to be asked a case."""
+    """A method to be asked a case; `folders` are those of the case's zoos, the one asked about last."""
 
     method: Method
     rows: CaseRows
-    train: Path
-    test: Path
+    folders: tuple[Path, ...]
 
 
 class Runner(Protocol):
@@ -101,7 +100,7 @@ class Workers:
         waiting = {
             self._pool.schedule(
                 _ask,
-                args=[order.method.file, order.rows.case.model_dump_json(), order.train, order.test],
+                args=[order.method.file, order.rows.case.model_dump_json(), order.folders],
                 timeout=self._timeout,
             ): order
             for order in orders
@@ -134,9 +133,9 @@ def _load(file: Path) -> Method | MethodError:
         return MethodError(str(error), error.traceback)
 
 
-def _ask(file: Path, case: str, train: Path, test: Path) -> Answer | MethodError:
+def _ask(file: Path, case: str, folders: tuple[Path, ...]) -> Answer | MethodError:
     try:
-        return ask(_method(file), _rows(case, train, test))
+        return ask(_method(file), _rows(case, folders))
     except MethodError as error:
         return MethodError(str(error), error.traceback)
 
@@ -152,5 +151,6 @@ def _zoo(folder: Path) -> Zoo:
 
 
 @lru_cache(maxsize=512)
-def _rows(case: str, train: Path, test: Path) -> CaseRows:
-    return split(Case.model_validate_json(case), _zoo(train), _zoo(test))
+def _rows(case: str, folders: tuple[Path, ...]) -> CaseRows:
+    *train, test = map(_zoo, folders)
+    return split(Case.model_validate_json(case), train, test)

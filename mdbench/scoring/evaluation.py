@@ -52,12 +52,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Posed:
-    """A case with its rows and its zoos."""
+    """A case with its rows and its zoos: those learned from, and the one asked about; `folders` are those of `zoos`."""
 
     rows: CaseRows
-    train: Zoo
+    train: tuple[Zoo, ...]
     test: Zoo
-    folders: tuple[Path, Path]
+    folders: tuple[Path, ...]
+
+    @property
+    def zoos(self) -> tuple[Zoo, ...]:
+        """All zoos of the case, the one asked about last."""
+        return (*self.train, self.test)
 
 
 @dataclass(frozen=True)
@@ -180,12 +185,12 @@ class Asking:
             for case in posed:
                 if method.answers(case.rows.task.name):
                     pair = method.name, case.rows.case.name
-                    kept_as = keys[pair] = kept.key(method, case.rows, case.train, case.test) if self._cache else None
+                    kept_as = keys[pair] = kept.key(method, case.rows, case.zoos) if self._cache else None
                     found = kept.read(kept_as, case.rows) if kept_as else None
                     if found is not None:
                         answers[pair] = found
                     else:
-                        orders.append(Order(method, case.rows, *case.folders))
+                        orders.append(Order(method, case.rows, case.folders))
         done, wanted = len(answers), len(answers) + len(orders)
         self._tell(done, wanted)
         elsewhere = [order for order in orders if order.method.file is not None]
@@ -324,8 +329,9 @@ def pose(cases: Iterable[Case], at_hand: AtHand | None = None) -> tuple[list[Pos
 
     for case in cases:
         try:
-            (train_folder, train), (test_folder, test) = zoo(case.train), zoo(case.test)
-            posed.append(Posed(split(case, train, test), train, test, (train_folder, test_folder)))
+            folders, loaded = zip(*map(zoo, case.zoos), strict=True)
+            *train, test = loaded
+            posed.append(Posed(split(case, train, test), tuple(train), test, folders))
         except MdbenchError as error:
             failures.append(Failure(method=None, case=case.name, reason=str(error)))
     if not posed:
@@ -357,7 +363,7 @@ def _result(
         bootstrap=Bootstrap(resamples=stats.RESAMPLES, level=stats.LEVEL, seed=stats.SEED),
         zoos=tuple(
             ZooRecord(name=zoo.name, rows=len(zoo.configurations), sha256=zoo.digest)
-            for zoo in {zoo.name: zoo for case in posed for zoo in (case.train, case.test)}.values()
+            for zoo in {zoo.name: zoo for case in posed for zoo in case.zoos}.values()
         ),
         cases=records,
         methods=tuple(

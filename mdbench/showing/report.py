@@ -72,7 +72,7 @@ def _case_table(record: CaseRecord, scores: Sequence[Score], own: Sequence[str])
     train = f"{rows[0]}–{rows[-1]}" if len(rows) > 1 else f"{rows[0]}"
     table = _table(
         title=f"{escape(case.name)}\n[not bold dim]{TASKS[case.task].question} Trained on {escape(case.drawn)}: "
-        f"{train} rows of {escape(case.train)}; tested on {record.test_rows:,} of {escape(case.test)}.[/]"
+        f"{train} rows of {escape(', '.join(case.train_zoos))}; tested on {record.test_rows:,} of {escape(case.test)}.[/]"
     )
     for name, justify in (
         ("#", "right"),

@@ -274,7 +274,7 @@ def _seed_noise(found: Evaluated) -> list[str]:
 
 
 def _zoos(found: Evaluated) -> list[Zoo]:
-    return list({zoo.name: zoo for one in found.posed for zoo in (one.train, one.test)}.values())
+    return list({zoo.name: zoo for one in found.posed for zoo in one.zoos}.values())
 
 
 def _advantage(found: Evaluated, by_part: dict[str, list[Case]]) -> list[str]:
@@ -384,7 +384,9 @@ def _case_column(found: Evaluated, case: str, methods: Sequence[str]) -> dict[st
 
 
 def _zoos_of(case: Case) -> str:
-    return code(case.train) if case.train == case.test else f"{code(case.train)} → {code(case.test)}"
+    if case.train == case.test:
+        return code(case.test)
+    return f"{code(case.train) if isinstance(case.train, str) else f'{len(case.train)} others'} → {code(case.test)}"
 
 
 def _budget(case: Case) -> str:

@@ -16,6 +16,7 @@ from .manifest import (
     MANIFEST as MANIFEST,
     TRAJECTORY as TRAJECTORY,
     Provenance as Provenance,
+    posed_tasks as posed_tasks,
     sha256_of as sha256_of,
     table_digests as table_digests,
 )

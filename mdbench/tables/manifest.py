@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdbench.errors import MdbenchError, reason
 from mdbench.tables.predicted import Predicted
+from mdbench.tables.tasks import Task, offered_tasks
 
 MANIFEST = "zoo.json"
 CONFIGURATIONS = "configurations.parquet"
@@ -102,6 +103,11 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder}: format {manifest.format} is newer than this mdbench knows ({FORMAT}); upgrade it"
         )
     return manifest
+
+
+def posed_tasks(folder: Path) -> dict[str, Task]:
+    """Return the tasks that the zoo in a folder has labels of, see `mdbench.tables.Zoo.tasks`; raises as `read_manifest`."""
+    return offered_tasks(move.name for move in read_manifest(folder).moves)
 
 
 def table_digests(folder: Path) -> dict[str, str]:

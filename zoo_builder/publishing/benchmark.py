@@ -1,10 +1,11 @@
 """The benchmark as tables: which cases there are, and which rows train and test in each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 
-from mdbench.cases import Case, CaseRows, all_cases, load_cases, own_cases, split
+from mdbench.cases import Case, CaseRows, cases_among, load_cases, own_cases, split
 from mdbench.errors import MdbenchError
 from mdbench.tables import Zoo
 from zoo_builder.publishing.card import split_name
@@ -18,7 +19,7 @@ _CASES = pa.schema(
         "task": pa.string(),
         "question": pa.string(),
         "classes": _TEXTS,
-        "train_zoo": pa.string(),
+        "train_zoos": _TEXTS,
         "test_zoo": pa.string(),
         "scenario": pa.string(),
         "training_rows": pa.string(),
@@ -49,10 +50,10 @@ def cases_of(zoos: Iterable[Zoo]) -> list[CaseRows]:
         A case of the benchmark cannot be posed to the zoos that it is about: they are not what it was made for.
     """
     by_name = {zoo.name: zoo for zoo in zoos}
-    standing = [case for case in all_cases() if {case.train, case.test} <= set(by_name)]
+    standing = cases_among({name: zoo.tasks for name, zoo in by_name.items()})
     cases = standing or [case for zoo in by_name.values() for case in _own(zoo)]
     try:
-        return [split(case, by_name[case.train], by_name[case.test]) for case in cases]
+        return [split(case, [by_name[zoo] for zoo in case.train_zoos], by_name[case.test]) for case in cases]
     except MdbenchError as error:
         raise MdbenchError(
             f"{error}. A zoo that has the name of one of the benchmark's is asked its cases; give yours another name"
@@ -67,7 +68,7 @@ def _own(zoo: Zoo) -> Sequence[Case]:
 
 
 def cases_table(cases: Iterable[CaseRows]) -> pa.Table:
-    """Return one row a case: what is asked, of which zoos, how the training rows are drawn, and with which seeds."""
+    """Return one row a case: what is asked of which zoo, which are learned from, how the training rows are drawn."""
     core = {case.name for case in load_cases("core")}
     rows = [
         {
@@ -77,7 +78,7 @@ def cases_table(cases: Iterable[CaseRows]) -> pa.Table:
             "task": case.task,
             "question": rows.task.question,
             "classes": list(rows.task.classes),
-            "train_zoo": case.train,
+            "train_zoos": list(case.train_zoos),
             "test_zoo": case.test,
             "scenario": case.scenario,
             "training_rows": case.drawn,
@@ -91,19 +92,32 @@ def cases_table(cases: Iterable[CaseRows]) -> pa.Table:
 
 
 def splits_table(cases: Iterable[CaseRows]) -> pa.Table:
-    """Return one row a case and seed: the configurations to train on and those to diagnose, by name, and where they are."""
+    """Return one row a case, seed and zoo that is learned from: the configurations to train on and those to diagnose.
+
+    Configurations are said by name; beside the zoos stands what `datasets` calls them.
+    """
     rows = [
         {
             "case": one.case.name,
             "seed": seed,
-            "train_zoo": one.case.train,
+            "train_zoo": zoo,
             "test_zoo": one.case.test,
-            "train_split": split_name(one.case.train),
+            "train_split": split_name(zoo),
             "test_split": split_name(one.case.test),
-            "train": one.train.ids[sample].tolist(),
+            "train": names,
             "test": one.test.ids.tolist(),
         }
         for one in cases
         for seed, sample in zip(one.case.seeds, one.samples, strict=True)
+        for zoo, names in _by_zoo(one, sample)
     ]
     return pa.Table.from_pylist(rows, schema=_SPLITS)
+
+
+def _by_zoo(rows: CaseRows, sample: np.ndarray) -> Iterator[tuple[str, list[str]]]:
+    """Yield the names of a sample's rows, zoo by zoo."""
+    start = 0
+    for zoo, part in zip(rows.case.train_zoos, rows.train.parts, strict=True):
+        mine = sample[(sample >= start) & (sample < start + len(part))]
+        yield zoo, part.ids[mine - start].tolist()
+        start += len(part)

@@ -300,8 +300,8 @@ def _configs(sources: Sequence[Source], questions: Sequence[str]) -> list[Config
         }
         configs.append(Config(name, about, parts))
     abouts = {
-        "cases": "a question asked of one zoo after learning from another",
-        "splits": "a case and a seed: the configurations to learn from, and those to diagnose",
+        "cases": "a question asked of one zoo after learning from it or from others",
+        "splits": "a case, a seed and a zoo: its configurations to learn from, and those to diagnose",
     }
     configs += [Config(name, abouts[name], {TABLE: f"{DATA}/{name}.parquet"}) for name in questions]
     return [config for config in configs if config.parts]
