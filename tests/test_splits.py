@@ -10,7 +10,7 @@ import toy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mdbench.cases.cases import all_cases, load_cases
+from mdbench.cases.cases import load_cases
 from mdbench.cases.own import own_cases
 from mdbench.cases.splits import codes, split
 from mdbench.errors import MdbenchError
@@ -62,7 +62,7 @@ def test_the_published_sweeps_are_all_there():
         "data_vs_optimizer/few-shot": [1, 2, 3, 4, 5],
         "data_vs_optimizer/width-limited": [32, 45, 64, 91, 128],
     }
-    assert all(case.seeds == (42, 90, 38, 18, 72) for case in all_cases())
+    assert all(case.seeds == (42, 90, 38, 18, 72) for case in load_cases("all"))
 
 
 @given(seed=st.integers(0, 2**32 - 1), budget=st.integers(1, 40))

@@ -1,6 +1,5 @@
 from .cases import (
     Case as Case,
-    all_cases as all_cases,
     cases_among as cases_among,
     load_cases as load_cases,
     select as select,
@@ -9,7 +8,6 @@ from .cases import (
 from .own import SEEDS as SEEDS, own_cases as own_cases
 from .splits import (
     CaseRows as CaseRows,
-    Pool as Pool,
     Rows as Rows,
     codes as codes,
     draw as draw,

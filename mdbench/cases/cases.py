@@ -18,7 +18,7 @@ from mdbench.tables import TASKS, Task
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Case", "Range", "Sweep", "Task", "all_cases", "load_cases", "select", "selections"]
+__all__ = ["Case", "Range", "Sweep", "Task", "load_cases", "select", "selections"]
 
 Sample = Literal["cells", "levels", "limit", "share"]
 
@@ -245,11 +245,6 @@ def read_registry(text: str, posing: Posing | None = None) -> tuple[dict[str, Ca
             raise MdbenchError(f"cases.toml: case {case.name!r} stands there twice")
         cases[case.name] = case
     return cases, registry.selections
-
-
-def all_cases() -> list[Case]:
-    """Return every case of the benchmark."""
-    return list(_registry()[0].values())
 
 
 def cases_among(posing: Posing) -> list[Case]:
