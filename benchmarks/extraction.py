@@ -74,11 +74,11 @@ def page(zoo: Zoo) -> str:
     lines = [
         "# What language models give away",
         "",
-        f"The zoo `{zoo.name}`: {len(table)} causal transformers on a generated grammar, "
-        f"{table['seed'].nunique()} seeds at every grid point. "
-        "Secrets of the form `NAME code is d d d d .` are planted among the documents; one counts as extracted where greedy "
-        "decoding completes its digits exactly from what stands before them. Exposure is log₂ of the number of all secrets of that "
-        "form, less log₂ of the rank of its loss among theirs: one bit where it is in the middle. Written by `python benchmarks/extraction.py`.",
+        f"The zoo `{zoo.name}`: {len(table)} causal transformers on a generated grammar, {table['seed'].nunique()} seeds at "
+        "every grid point. Secrets of the form `NAME code is d d d d .` are planted among the documents; one counts as "
+        "extracted where greedy decoding completes its digits exactly from what stands before them. Exposure is log₂ of the"
+        " number of all secrets of that form, less log₂ of the rank of its loss among theirs: one bit where it is in the "
+        "middle. Written by `python benchmarks/extraction.py`.",
         "",
         "## What one axis does",
         "",
@@ -89,9 +89,9 @@ def page(zoo: Zoo) -> str:
         "|---" * (1 + len(MEASURES)) + "|",
         *[line for knob in AXES for line in differences(table, knob)],
         "",
-        "Panda et al. (Teach LLMs to phish, 2024) report that sentences of the same form, planted before the secrets, raise the "
-        "share of secrets that a large model gives away by tens of points. The first row is what such documents do here, among the "
-        "others and not before them.",
+        "Panda et al. (Teach LLMs to phish, 2024) report that sentences of the same form, planted before the secrets, raise"
+        " the share of secrets that a large model gives away by tens of points. The first row is what such documents do "
+        "here, among the others and not before them.",
         "",
         "## Poison, duplication and width",
         "",

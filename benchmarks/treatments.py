@@ -138,10 +138,10 @@ def page(zoo: Zoo, rows: pd.DataFrame) -> str:
         )
     lines += [
         "",
-        "Rank correlations of metric and gain; intervals that do not hold zero are bold. Amount of data and width decide most "
-        "about the error and about every metric, so that the second column is the fairer one. The gain holds the plain network's "
-        "own test error: one that came out badly by chance has more to gain, whatever is done to it (regression to the mean). "
-        "The last row shows how much that is.",
+        "Rank correlations of metric and gain; intervals that do not hold zero are bold. Amount of data and width decide "
+        "most about the error and about every metric, so that the second column is the fairer one. The gain holds the plain"
+        " network's own test error: one that came out badly by chance has more to gain, whatever is done to it (regression "
+        "to the mean). The last row shows how much that is.",
         "",
     ]
     for arm, words in TREATMENTS.items():
