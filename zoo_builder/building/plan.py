@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypedDict
 
+from mdbench.errors import MdbenchError
 from zoo_builder.specification import Material, Network, ZooSpec, initialised, networks
-from zoo_builder.training import Cost, cost, step_seconds
+from zoo_builder.training import Cost, check_training, cost, step_seconds
 
 
 class Limits(TypedDict):
@@ -31,6 +32,9 @@ LIMITS: Final[dict[str, Limits]] = {
     "cuda": {"stack": 1024, "activations": 2**30},
 }
 
+
+#: What of a training neither fits nor does not, and takes no time.
+_NUMBERS: Final = {"learning_rate", "weight_decay", "epochs", "steps", "data_fraction", "label_noise"}
 
 #: Bytes that safetensors' header takes for a tensor, besides its name: type, shape and place.
 _SAID_OF_A_TENSOR: Final = 65
@@ -139,14 +143,15 @@ def plan(
     Raises
     ------
     MdbenchError
-        The architecture does not fit the data.
+        Architecture, data and training do not fit together.
     """
+    chosen = [one for one in networks(spec, material) if only is None or one.configuration in only]
+    _check(spec, material, chosen)
     groups: dict[tuple[int | None, int | None, int, str, tuple[float, ...]], list[Network]] = {}
-    for one in networks(spec, material):
-        if only is None or one.configuration in only:
-            said = one.data.model_dump_json()
-            alike = one.width, one.depth, one.batch_size, said, tuple(one.options.values())
-            groups.setdefault(alike, []).append(one)
+    for one in chosen:
+        said = one.data.model_dump_json()
+        alike = one.width, one.depth, one.batch_size, said, tuple(one.options.values())
+        groups.setdefault(alike, []).append(one)
     shapes = {(width, depth): group[0] for (width, depth, *_), group in groups.items()}
     costs = {shape: cost_of(spec, material, one) for shape, one in sorted(shapes.items(), key=str)}
     units = []
@@ -162,6 +167,17 @@ def plan(
         units += [_unit(group[start : start + size], common) for start in range(0, len(group), size)]
     whole = Plan(spec, tuple(units), costs)
     return replace(whole, units=tuple(sorted(units, key=whole.weight, reverse=True)))
+
+
+def _check(spec: ZooSpec, material: Material, chosen: Sequence[Network]) -> None:
+    """Make sure of one network of each kind that data, architecture and training fit together."""
+    kinds: dict[tuple[object, ...], Network] = {}
+    for one in chosen:
+        how = one.how.model_dump_json(exclude={*_NUMBERS, "batch_size"})
+        kinds.setdefault((one.width, one.depth, how, one.data.model_dump_json(), *one.options.values()), one)
+    for one in kinds.values():
+        dataset = material.of(one.data).dataset
+        check_training(one.how, dataset, initialised(spec, dataset, one))
 
 
 def cost_of(spec: ZooSpec, material: Material, network: Network) -> Cost:
@@ -182,6 +198,11 @@ def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
     ----------
     plan, material : the zoo and its data.
     device : where to time.
+
+    Raises
+    ------
+    MdbenchError
+        A step does not fit into memory.
     """
     kinds: dict[tuple[object, ...], list[Unit]] = {}
     for unit in plan.units:
@@ -190,7 +211,13 @@ def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
     for kind, units in kinds.items():
         group = max((unit.networks for unit in units), key=len)
         lesson = material.of(group[0].data)
-        costs[kind] = step_seconds(plan.spec, *lesson, group, device)
+        try:
+            costs[kind] = step_seconds(plan.spec, *lesson, group, device)
+        except MemoryError as error:
+            raise MdbenchError(
+                f"{group[0].configuration}: a step of batch_size = {group[0].batch_size} does not fit into memory; write a "
+                "smaller one"
+            ) from error
         tests[kind] = len(lesson.dataset.test_targets)
     return {unit.key: _seconds(unit, costs[_kind(unit)], tests[_kind(unit)]) for unit in plan.units}
 
@@ -198,9 +225,7 @@ def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
 def _kind(unit: Unit) -> tuple[object, ...]:
     """Return what the time of a unit's step depends on."""
     first = unit.networks[0]
-    how = first.how.model_dump_json(
-        exclude={"learning_rate", "weight_decay", "epochs", "steps", "data_fraction", "label_noise"}
-    )
+    how = first.how.model_dump_json(exclude=_NUMBERS)
     return first.width, first.depth, first.batch_size, how, bool(first.options)
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from mdbench.errors import MdbenchError
+from zoo_builder.specification.axes import OF_ARCHITECTURE, OF_SIZE
 from zoo_builder.specification.option import Value
 from zoo_builder.specification.options import OPTIONS, fault
 from zoo_builder.specification.own import frames, imported
+from zoo_builder.specification.strict import Whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,8 +35,8 @@ class ArchitectureSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    width: int | None = Field(default=None, ge=1)
-    depth: int | None = Field(default=None, ge=1)
+    width: Whole | None = Field(default=None, ge=1)
+    depth: Whole | None = Field(default=None, ge=1)
     options: dict[str, Value] = {}
 
     @model_validator(mode="after")
@@ -132,23 +134,33 @@ class ArchitectureSpec(BaseModel):
 
     def _fault(self, factory: Callable[..., object], given: Mapping[str, Value], vocabulary: int) -> str | None:
         """Return what a factory will not take of what it would be given, in a sentence; None if it takes all of it."""
-        known, others = _parameters(factory)
+        known, needed, others = _parameters(factory)
+        asked = given if self.name not in ARCHITECTURES else [name for name in OF_SIZE if name in given]
+        unknown = [name for name in asked if name not in known and not others]
+        if unknown:
+            return f"it does not take {unknown[0]}, only {', '.join(known) or 'a shape and outputs'}"
+        missing = [name for name in needed if name not in given and name != "vocabulary"]
+        if missing:
+            where = "[architecture]" if missing[0] in OF_SIZE else "[architecture.options]"
+            axis = ", or make it an axis" if missing[0] in (*OF_SIZE, *OF_ARCHITECTURE) else ""
+            return f"it needs {missing[0]}: write it in {where}{axis}"
         if self.name not in ARCHITECTURES:
-            unknown = [name for name in given if name not in known and not others]
-            return (
-                f"it does not take {unknown[0]}, only {', '.join(known) or 'a shape and outputs'}" if unknown else None
-            )
+            return None
         if vocabulary and "vocabulary" not in known:
             return 'it takes numbers, and the inputs are token ids; write name = "transformer", or one of your own'
-        return fault(self.name, {name: value for name, value in given.items() if name not in ("width", "depth")})
+        return fault(self.name, {name: value for name, value in given.items() if name not in OF_SIZE})
 
 
-def _parameters(factory: Callable[..., object]) -> tuple[list[str], bool]:
-    """Return what a factory takes by name besides shape and outputs, and whether it takes others, as far as can be known."""
+def _parameters(factory: Callable[..., object]) -> tuple[list[str], list[str], bool]:
+    """Return what a factory takes by name besides shape and outputs, what of that it needs, and whether it takes others.
+
+    As far as can be known.
+    """
     try:
         every = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
-        return [], True
-    named = [one.name for one in every if one.kind is one.POSITIONAL_OR_KEYWORD][2:]
-    named += [one.name for one in every if one.kind is one.KEYWORD_ONLY]
-    return named, any(one.kind is one.VAR_KEYWORD for one in every)
+        return [], [], True
+    named = [one for one in every if one.kind is one.POSITIONAL_OR_KEYWORD][2:]
+    named += [one for one in every if one.kind is one.KEYWORD_ONLY]
+    needed = [one.name for one in named if one.default is one.empty]
+    return [one.name for one in named], needed, any(one.kind is one.VAR_KEYWORD for one in every)

@@ -1,9 +1,10 @@
 """The axes of a zoo's grid: which knobs there are, which values they may take, and what turning them does."""
 
 import math
-from typing import Final, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mdbench.tables import Move
 from zoo_builder.specification.strict import Strict
@@ -67,6 +68,15 @@ _RANGES: Final = {
 }
 
 
+def _no_truth(given: Any) -> Any:
+    if isinstance(given, bool):
+        raise ValueError("must be a number or a name, not true or false")
+    return given
+
+
+Value: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth)]
+
+
 class Axis(Strict):
     """One knob and its values.
 
@@ -83,7 +93,7 @@ class Axis(Strict):
     """
 
     knob: Knob
-    values: tuple[float | str, ...] = Field(min_length=1)
+    values: tuple[Value, ...] = Field(min_length=1)
     improves: Improves | None = None
 
     @model_validator(mode="after")
@@ -101,6 +111,12 @@ class Axis(Strict):
                 raise ValueError(f"the values of {self.knob} must ascend, each once")
             for value in numbers:
                 check_knob(self.knob, value)
+            for one, other in pairwise(numbers):
+                if f"{one:g}" == f"{other:g}":
+                    raise ValueError(
+                        f"the values {one!r} and {other!r} of {self.knob} would have one name, {one:g}, for names of "
+                        "grid points have six digits: write values that differ in these"
+                    )
         up, down, _ = _EFFECTS[self.knob]
         possible = {"up": bool(up), "down": bool(down), "both": bool(up and down), "no": True}
         if self.improves and not possible[self.improves]:
@@ -131,6 +147,8 @@ def check_knob(knob: str, value: float) -> None:
         raise ValueError(f"{knob} must be finite, not {value}")
     if knob in _WHOLE and (value != int(value) or value < 1):
         raise ValueError(f"{knob} must be a whole number from 1 up, not {value:g}")
+    if knob in _WHOLE and value >= 2**31:
+        raise ValueError(f"{knob} must be below 2³¹, not {value:g}")
     said, holds = _RANGES.get(knob, ("", lambda _: True))
     if not holds(value):
         raise ValueError(f"{knob} {said}, not {value:g}")

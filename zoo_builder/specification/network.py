@@ -1,12 +1,14 @@
 """The networks of a zoo, one by one: before and after training, and the random numbers that are their own."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
 from torch import Tensor, nn
 
+from mdbench.errors import MdbenchError
 from zoo_builder.specification.axes import OF_ARCHITECTURE, Point, configuration_name
 from zoo_builder.specification.datasets import Dataset, DatasetSpec
 from zoo_builder.specification.material import Material
@@ -92,7 +94,13 @@ class Trained:
 
 
 def networks(spec: ZooSpec, material: Material) -> list[Network]:
-    """Return every network of a zoo, in grid order, seeds fastest."""
+    """Return every network of a zoo, in grid order, seeds fastest.
+
+    Raises
+    ------
+    MdbenchError
+        A data fraction is none of the examples, or a step that is to be kept is never reached.
+    """
     every = []
     for point in spec.points():
         how, data = spec.training.at(point), spec.dataset_at(point)
@@ -119,7 +127,19 @@ def networks(spec: ZooSpec, material: Material) -> list[Network]:
                 options={knob: float(value) for knob, value in point.items() if knob in OF_ARCHITECTURE},
             )
             every.append(network)
+    _check_kept(every)
     return every
+
+
+def _check_kept(every: Sequence[Network]) -> None:
+    """Refuse steps that no network reaches."""
+    kept = {step for one in every for step in one.how.keep}
+    reached = {step for one in every for step in one.how.keep if step <= one.steps}
+    if kept - reached:
+        most = max(one.steps for one in every)
+        raise MdbenchError(
+            f"keep: step {min(kept - reached)} is never reached, for networks take {most} steps at most: leave it out"
+        )
 
 
 def initialisation_seed(seed: int) -> int:

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from zoo_builder.specification.axes import Point, check_knob
 from zoo_builder.specification.own import PATH
-from zoo_builder.specification.strict import Strict
+from zoo_builder.specification.strict import Number, Strict, Whole
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "steps", "cosine", "linear"]
@@ -28,7 +28,7 @@ class Sharpness(Strict):
     adaptive : whether each parameter's distance counts relative to its size (ASAM, Kwon et al., ICML 2021).
     """
 
-    rho: float = Field(default=0.05, ge=0, allow_inf_nan=False)
+    rho: Number = Field(default=0.05, ge=0, allow_inf_nan=False)
     adaptive: bool = False
 
 
@@ -45,8 +45,8 @@ class Layerwise(Strict):
     """
 
     by: Literal["alpha_hill"] = "alpha_hill"
-    range: tuple[float, float] = (0.5, 1.5)
-    every: int = Field(default=1, ge=1)
+    range: tuple[Number, Number] = (0.5, 1.5)
+    every: Whole = Field(default=1, ge=1)
     tail: Literal["middle", "peak", "fit"] = "peak"
 
     @model_validator(mode="after")
@@ -66,9 +66,15 @@ class Augmentation(Strict):
     crop : images and signals are cut out of themselves with so many zeros on each side (pad and crop).
     """
 
-    shift: int = Field(default=0, ge=0)
+    shift: Whole = Field(default=0, ge=0)
     flip: bool = False
-    crop: int = Field(default=0, ge=0)
+    crop: Whole = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.shift or self.flip or self.crop):
+            raise ValueError("nothing is changed: write shift, flip or crop, or leave augmentation out")
+        return self
 
 
 class TrainingSpec(Strict):
@@ -122,37 +128,37 @@ class TrainingSpec(Strict):
         )
     )
 
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    batch_size: int = 128
-    epochs: int = 30
-    data_fraction: float = 100
-    label_noise: float = 0
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    factor: float = Field(default=0.1, gt=0)
-    warmup: float = Field(default=0, ge=0, lt=1)
-    steps: int | None = None
+    learning_rate: Number = 0.1
+    weight_decay: Number = 5e-4
+    momentum: Number = Field(default=0.9, ge=0, lt=1)
+    batch_size: Whole = 128
+    epochs: Whole = 30
+    data_fraction: Number = 100
+    label_noise: Number = 0
+    milestones: tuple[Number, ...] = (0.5, 0.75)
+    factor: Number = Field(default=0.1, gt=0, allow_inf_nan=False)
+    warmup: Number = Field(default=0, ge=0, lt=1)
+    steps: Whole | None = None
     optimizer: Optimizer = "sgd"
     nesterov: bool = False
-    dampening: float = Field(default=0, ge=0, lt=1)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
+    dampening: Number = Field(default=0, ge=0, lt=1)
+    betas: tuple[Number, Number] = (0.9, 0.999)
+    eps: Number = Field(default=1e-8, gt=0, allow_inf_nan=False)
     full_batch: bool = False
     sharpness: Sharpness | None = None
     layerwise: Layerwise | None = None
-    clip: float = Field(default=0, ge=0, allow_inf_nan=False)
+    clip: Number = Field(default=0, ge=0, allow_inf_nan=False)
     average: Literal["swa", "ema"] | None = None
-    average_from: float = Field(default=0.75, ge=0, lt=1)
-    average_decay: float = Field(default=0.999, ge=0, lt=1)
+    average_from: Number = Field(default=0.75, ge=0, lt=1)
+    average_decay: Number = Field(default=0.999, ge=0, lt=1)
     schedule: Schedule = "steps"
     loss: str | None = None
-    label_smoothing: float = Field(default=0, ge=0, lt=1)
-    class_weights: tuple[float, ...] = ()
+    label_smoothing: Number = Field(default=0, ge=0, lt=1)
+    class_weights: tuple[Number, ...] = ()
     augmentation: Augmentation | None = None
     optimizers: dict[str, dict[str, Any]] = {}
-    keep: tuple[int, ...] = ()
-    rate_factor: float = Field(default=1, gt=0, allow_inf_nan=False)
+    keep: tuple[Whole, ...] = ()
+    rate_factor: Number = Field(default=1, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

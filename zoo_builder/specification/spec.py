@@ -16,7 +16,7 @@ from zoo_builder.specification.architecture import ArchitectureSpec
 from zoo_builder.specification.axes import OF_ARCHITECTURE, OF_DATA, OF_SIZE, Axis, Point, configuration_name
 from zoo_builder.specification.datasets import DatasetSpec
 from zoo_builder.specification.recipe import OPTIMIZERS, TrainingSpec
-from zoo_builder.specification.strict import Strict
+from zoo_builder.specification.strict import Strict, Whole
 
 
 class ZooSpec(Strict):
@@ -38,13 +38,13 @@ class ZooSpec(Strict):
     architecture: ArchitectureSpec
     training: TrainingSpec = TrainingSpec()
     axes: tuple[Axis, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Whole, ...] = Field(default=(0,), min_length=1)
 
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            raise ValueError("seeds must be whole numbers from 0 up, each once")
+        if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**63:
+            raise ValueError("seeds must be whole numbers from 0 to below 2⁶³, each once")
         return seeds
 
     @model_validator(mode="after")
@@ -60,6 +60,11 @@ class ZooSpec(Strict):
         ):
             raise ValueError(
                 "rate_factor multiplies an axis learning_rate, and there is none: write learning_rate itself"
+            )
+        if self.training.optimizers and "optimizer" not in knobs:
+            raise ValueError(
+                "training.optimizers describes names for the axis optimizer, and there is none: write one, with "
+                'knob = "optimizer", or leave them out'
             )
         missing = [name for name in self.dataset.needs if name not in self.dataset.options and name not in knobs]
         if missing:
@@ -104,10 +109,14 @@ class ZooSpec(Strict):
                 raise ValueError(
                     f"optimizers.{unused[0]} is no value of the axis optimizer: add it there, or leave it out"
                 )
-        if knob == "rho" and training.sharpness is None and "optimizer" not in knobs:
-            raise ValueError(
-                "rho is an axis, but nothing uses it: write sharpness = { adaptive = false } in [training]"
-            )
+            self._check_arms(axis, knobs)
+        if knob == "rho" and "optimizer" not in knobs:
+            if training.sharpness is None:
+                raise ValueError(
+                    "rho is an axis, but nothing uses it: write sharpness = { adaptive = false } in [training]"
+                )
+            if "rho" in training.sharpness.model_fields_set:
+                raise ValueError("rho is an axis, and stands in [training.sharpness] too: keep one of them")
         if knob == "batch_size" and training.full_batch:
             raise ValueError("batch_size is an axis, but full_batch = true takes all examples: keep one of them")
         if knob == "epochs" and (training.steps is not None or "steps" in knobs):
@@ -116,6 +125,36 @@ class ZooSpec(Strict):
             raise ValueError("steps is an axis, and epochs stand in [training]: keep one of them")
         if knob == "label_noise" and self.dataset.kind not in (None, "classes"):
             raise ValueError(f"label_noise is of data with a class an example; {self.dataset.name!r} has none")
+
+    def _check_arms(self, axis: Axis, knobs: Sequence[str]) -> None:
+        """Refuse ways of training that an axis overrules, or that are the same."""
+        knobs, seen = [knob for knob in knobs if knob != "optimizer"], dict[str, str]()
+        for name in map(str, axis.values):
+            given = self.training.optimizers.get(name, {})
+            for knob in knobs:
+                for field in (knob, {"steps": "epochs", "epochs": "steps"}.get(knob, knob)):
+                    if field in given:
+                        instead = "write rate_factor there" if field == "learning_rate" else "keep one of them"
+                        raise ValueError(
+                            f"{knob} is an axis, and {field} stands in [training.optimizers.{name}]: {instead}"
+                        )
+            how = self.training.at({"optimizer": name})
+            sharpness = how.sharpness
+            if "rho" in knobs and sharpness is None:
+                raise ValueError(
+                    f"rho is an axis, but optimizer {name!r} does not use it: write sharpness = {{ adaptive = false }} in "
+                    f"[training.optimizers.{name}], or leave the axis out"
+                )
+            if "rho" in knobs and sharpness is not None and "rho" in sharpness.model_fields_set:
+                raise ValueError(
+                    f"rho is an axis, and stands in the sharpness of optimizer {name!r} too: keep one of them"
+                )
+            said = how.model_dump_json(exclude={"optimizers", "keep", *knobs})
+            if said in seen:
+                raise ValueError(
+                    f"optimizers {seen[said]!r} and {name!r} are the same way of training: leave one of them out"
+                )
+            seen[said] = name
 
     def _corners(self) -> Iterator[Point]:
         """Yield grid points at which every value of every axis occurs."""

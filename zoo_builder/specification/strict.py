@@ -1,8 +1,19 @@
 """What the tables of a specification have in common."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+
+def _number(given: Any) -> Any:
+    """Refuse what pydantic would make a number of: texts and truth values."""
+    if isinstance(given, str | bool):
+        raise ValueError(f"must be a number, not {str(given).lower() if isinstance(given, bool) else repr(given)}")
+    return given
+
+
+Number: TypeAlias = Annotated[float, BeforeValidator(_number)]
+Whole: TypeAlias = Annotated[int, BeforeValidator(_number)]
 
 
 class Strict(BaseModel):

@@ -1,6 +1,7 @@
 from . import kernels as kernels, taped as taped
 from .copies import copied as copied
 from .costs import Cost as Cost, cost as cost
+from .fitting import check_training as check_training
 from .errors import error_of as error_of
 from .graph import UnknownLayerError as UnknownLayerError, trace as trace
 from .losses import imported as imported

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo_builder.specification import parameter_count
+from mdbench.errors import MdbenchError
+from zoo_builder.specification import parameter_count, told
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,13 @@ class Cost:
 
 
 def cost(network: nn.Module, shape: tuple[int, ...], *, tokens: bool = False) -> Cost:
-    """Count what one example costs a network, by letting one through it; inputs are numbers, or tokens."""
+    """Count what one example costs a network, by letting one through it; inputs are numbers, or tokens.
+
+    Raises
+    ------
+    MdbenchError
+        The network fails on it.
+    """
     multiplications = activations = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
@@ -43,8 +50,11 @@ def cost(network: nn.Module, shape: tuple[int, ...], *, tokens: bool = False) ->
             multiplications += module.weight.numel()
 
     hooks = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, *shape, dtype=torch.int64 if tokens else torch.float32))
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *shape, dtype=torch.int64 if tokens else torch.float32))
+    except Exception as error:
+        raise MdbenchError(f"the architecture fails on an example of zeros: {told(error)}") from error
     for hook in hooks:
         hook.remove()
     state = network.state_dict()

@@ -1,15 +1,20 @@
 """Whether a ``[training]`` table, an architecture and data fit together: asked before training starts."""
 
+from typing import Final
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mdbench.errors import MdbenchError, reason
-from zoo_builder.specification import LOSSES, Dataset, TrainingSpec
+from mdbench.errors import MdbenchError
+from zoo_builder.specification import LOSSES, Augmentation, Dataset, TrainingSpec, told
 from zoo_builder.training.copies import copied
 from zoo_builder.training.layerwise import Balance
 
-_TARGETS = {
+#: Layers that mix the examples of a batch.
+_BATCHES: Final = nn.modules.batchnorm._BatchNorm
+
+_TARGETS: Final = {
     "classes": "a class an example",
     "positions": "a class for every position",
     "values": "numbers",
@@ -26,7 +31,12 @@ def check_training(how: TrainingSpec, dataset: Dataset, network: nn.Module) -> N
     """
     _check_loss(how, dataset)
     if how.augmentation is not None:
-        _check_augmentation(dataset)
+        _check_augmentation(how.augmentation, dataset)
+    if dataset.equation is not None and any(isinstance(one, _BATCHES) for one in network.modules()):
+        raise MdbenchError(
+            f"data set {dataset.name!r} is an equation, whose derivatives are those of one point, and batch normalization "
+            'mixes the points of a batch: write options = { norm = "none" } in [architecture], or another norm'
+        )
     _check_outputs(dataset, network)
     if how.layerwise is not None and len(Balance(network, how.layerwise).layers) < 2:
         raise MdbenchError(
@@ -61,7 +71,7 @@ def _check_loss(how: TrainingSpec, dataset: Dataset) -> None:
         )
 
 
-def _check_augmentation(dataset: Dataset) -> None:
+def _check_augmentation(how: Augmentation, dataset: Dataset) -> None:
     what = None
     if dataset.vocabulary:
         what = "token ids"
@@ -78,6 +88,13 @@ def _check_augmentation(dataset: Dataset) -> None:
             f"augmentation moves inputs, but not the classes of their positions, which data set {dataset.name!r} has; "
             "leave it out"
         )
+    side = min(dataset.shape[1:])
+    for name, most in (("shift", how.shift), ("crop", how.crop)):
+        if most >= side:
+            raise MdbenchError(
+                f"augmentation: {name} = {most} is no less than the inputs of data set {dataset.name!r} are wide, {side}: "
+                f"write {side - 1} at most"
+            )
 
 
 def _check_outputs(dataset: Dataset, network: nn.Module) -> None:
@@ -88,7 +105,7 @@ def _check_outputs(dataset: Dataset, network: nn.Module) -> None:
         with torch.no_grad():
             outputs = copied(network).eval()(inputs)
     except Exception as error:
-        raise MdbenchError(f"the architecture fails on inputs of data set {dataset.name!r}: {reason(error)}") from error
+        raise MdbenchError(f"the architecture fails on inputs of data set {dataset.name!r}: {told(error)}") from error
     if not isinstance(outputs, Tensor) or tuple(outputs.shape[1:]) != wanted:
         given = tuple(outputs.shape[1:]) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise MdbenchError(

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mdbench.errors import MdbenchError, reason
+from mdbench.errors import MdbenchError
+from zoo_builder.specification import told
 from zoo_builder.training import graph as graphs
 from zoo_builder.training.copies import emptied
 from zoo_builder.training.operators import convolve, normalize
@@ -239,9 +240,9 @@ class _Mapped:
         every = torch.func.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")
         try:
             logits: Tensor = every(dict(parameters), dict(buffers), batched[0] if shared else batched)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MdbenchError):
             raise
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:
             if "more than 1 value per channel" in str(error):
                 raise MdbenchError(graphs.ONE_VALUE) from error
             if "randomness error mode" in str(error):
@@ -249,5 +250,5 @@ class _Mapped:
                     "the architecture draws random numbers while it computes (dropout?), "
                     "but a network of a zoo is a function of its parameters and inputs; leave that layer out"
                 ) from error
-            raise MdbenchError(f"the architecture cannot be mapped over a stack: {reason(error)}") from error
+            raise MdbenchError(f"the architecture cannot be mapped over a stack: {told(error)}") from error
         return logits.movedim(1, -1)

@@ -140,6 +140,12 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
         raw.equation,
         raw.secrets,
     )
+    for part, split in ((train, "training"), (test, "test")):
+        for array, what in ((part.inputs, "inputs"), (part.targets, "targets")):
+            if not np.isfinite(array).all():
+                raise MdbenchError(
+                    f"{spec.name}: {split} {what} are not all finite numbers in float32: write smaller options"
+                )
     for targets, split in ((dataset.asked[1], "training"), (dataset.test_targets, "test")):
         if dataset.kind == "values" and (targets == dataset.middle).all():
             raise MdbenchError(

@@ -22,6 +22,9 @@ Array: TypeAlias = NDArray[np.float64]
 #: A value (n, 1), and first and second derivatives along some coordinates, (along, n, 1) each.
 Jet: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
+#: Exponents whose exponential is still a number.
+_LARGEST: Final = 700.0
+
 #: What is asked of a network at a point: behind the coordinates of an input stands one of these.
 RESIDUAL, KNOWN, PAIR, ASKED = range(4)
 
@@ -61,7 +64,7 @@ def _reaction(_: Tensor, jet: Jet, rho: float) -> Tensor:
 
 def _reacted(points: Array, rho: float) -> Array:
     start = np.exp(-((points[:, 0] - np.pi) ** 2) / (2 * (np.pi / 4) ** 2))
-    grown = start * np.exp(rho * points[:, 1])
+    grown = start * np.exp(np.minimum(rho * points[:, 1], _LARGEST))  # behind that, the solution is 1 in every digit
     return cast("Array", grown / (grown + 1 - start))
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from zoo_builder.specification.datasets.digits import read_digits
 from zoo_builder.specification.datasets.raw import Equation, Raw
 from zoo_builder.specification.datasets.shapes import make_shapes
@@ -115,7 +117,8 @@ def fault(name: str, options: Mapping[str, Value], test: int | None) -> str | No
 def generate(name: str, train: int | None, test: int | None, seed: int, options: Mapping[str, Value]) -> Raw:
     """Return a generated data set."""
     how = GENERATED[name]
-    return how.make(how.train if train is None else train, how.test if test is None else test, seed, **options)
+    with np.errstate(over="ignore"):  # what is made is checked
+        return how.make(how.train if train is None else train, how.test if test is None else test, seed, **options)
 
 
 def equation_of(name: str, train: int | None, options: Mapping[str, Value]) -> Equation | None:

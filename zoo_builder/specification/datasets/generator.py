@@ -46,7 +46,7 @@ def read_generated(spec: DatasetSpec) -> Raw:
 def _made(make: Any, given: dict[str, Any], name: str) -> Arrays:
     try:
         made = make(**given)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MdbenchError(f"data set {name} with {given} raises {told(error)}") from error
     if not isinstance(made, Mapping):
         raise MdbenchError(f"data set {name} returns {type(made).__name__}; it must return a mapping of arrays")
