@@ -1,14 +1,17 @@
 """Networks and plans: what each network is trained with, and how the work is cut."""
 
+import resource
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo_builder.building.builder import makespan
-from zoo_builder.building.plan import plan
+from zoo_builder.building.builder import build, forecast, makespan
+from zoo_builder.building.executors import local
+from zoo_builder.building.plan import LIMITS, estimate, plan
 from zoo_builder.specification.datasets import Dataset
 from zoo_builder.specification.material import Material
 from zoo_builder.specification.models import cnn1d, cnn2d, mlp
@@ -154,3 +157,75 @@ def test_makespan_lies_between_its_bounds(seconds, workers):
     assert span >= max(*seconds, sum(seconds) / workers) - 1e-9
     assert span <= sum(seconds) / workers + max(seconds) + 1e-9
     assert makespan(seconds, 1) == pytest.approx(sum(seconds))
+
+
+def test_a_unit_takes_as_long_as_its_ways_of_training_do(monkeypatch):
+    """Networks of several optimizers share a unit: each takes the time of its own step."""
+    text = """
+name = "arms"
+seeds = [0, 1]
+[dataset]
+name = "digits"
+train = 40
+test = 30
+[architecture]
+name = "mlp"
+width = 3
+[training]
+steps = 10
+batch_size = 10
+[training.optimizers.sam]
+sharpness = { rho = 0.1 }
+[[axes]]
+knob = "optimizer"
+values = ["sam", "sgd"]
+"""
+    spec = parse_spec(text, "it")
+    material = Material.of_spec(spec)
+    whole = plan(spec, material, **LIMITS["cpu"])
+    asked = []
+
+    def step_seconds(spec, dataset, subsets, group, device):
+        asked.append({one.configuration for one in group})
+        return (0.0, 2.0) if group[0].how.sharpness else (0.0, 1.0)
+
+    monkeypatch.setattr("zoo_builder.building.plan.step_seconds", step_seconds)
+    (seconds,) = estimate(whole, material, "cpu").values()
+    measured = (30 + 40) / 10 / 3
+    assert seconds == pytest.approx(2 * (10 + measured) * 2.0 + 2 * (10 + measured) * 1.0)
+    assert asked == [{"optimizer=sam"}, {"optimizer=sgd"}]
+
+
+@pytest.mark.parametrize(
+    ("data", "architecture"),
+    [
+        ('name = "digits"\ntrain = 300', 'name = "mlp"\nwidth = 1000\noptions = { norm = "layer" }'),
+        ('name = "mnist1d"\ntrain = 2000\ntest = 2000', 'name = "cnn1d"\nwidth = 24'),
+    ],
+    ids=["mapped", "taped"],
+)
+def test_a_worker_needs_the_memory_that_a_plan_says(data, architecture, tmp_path):
+    """Within a quarter, as the worker of a whole build has it."""
+    (tmp_path / "it.toml").write_text(
+        f"""
+name = "heavy"
+seeds = [0, 1, 2, 3]
+[dataset]
+{data}
+[architecture]
+{architecture}
+[training]
+steps = 12
+batch_size = 256
+[[axes]]
+knob = "data_fraction"
+values = [50, 100]
+"""
+    )
+    planned = forecast(tmp_path / "it.toml", "cpu", 1)
+    with local(1, ["cpu"])() as worker:
+        build(tmp_path / "it.toml", tmp_path / "zoo", lambda: nullcontext(worker))
+        peak = worker.submit(resource.getrusage, resource.RUSAGE_SELF).result().ru_maxrss * 1024
+    assert peak > 200e6  # PyTorch alone
+    assert planned.memory == pytest.approx(peak, rel=0.25)
+    assert planned.memory < 1e9

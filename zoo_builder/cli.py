@@ -54,7 +54,7 @@ def plan(
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a zoo will be and cost: networks, steps, parameters, time, disk. Times a few steps of each kind."""
+    """Say what a zoo will be and cost: networks, steps, parameters, memory, time, disk. Times a few steps of each kind."""
     with needs("zoo"):
         from zoo_builder import report
         from zoo_builder.building import devices, forecast

@@ -48,6 +48,7 @@ def show_forecast(forecast: build.Forecast, *, as_json: bool = False) -> None:
         ("steps", f"{forecast.steps:,}"),
         ("examples", f"{forecast.samples:,} through networks"),
         ("multiply–adds", f"{forecast.multiplications:.3g}"),
+        ("memory", f"{size(forecast.memory)} a worker"),
         ("disk", f"{size(forecast.bytes)} of checkpoints"),
         ("time", f"about {duration(forecast.seconds)} with {workers}, once started"),
     ]

@@ -4,6 +4,7 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,17 @@ from pathlib import Path
 import torch
 
 from mdbench import __version__, files
+from mdbench.errors import MdbenchError
 from mdbench.revision import own_revision
 from mdbench.tables import MANIFEST as ZOO_MANIFEST
 from mdbench.tables import Zoo, sha256_of, write_tables
-from zoo_builder.building.executors import OpenExecutor, carry_out
+from zoo_builder.building.executors import OpenExecutor, carry_out, local
 from zoo_builder.building.plan import LIMITS, Plan, Unit, estimate, plan
 from zoo_builder.building.progress import Progress
 from zoo_builder.building.store import LANDSCAPE, SPEC, Manifest, Store
 from zoo_builder.building.tables import assemble, predicted_of
 from zoo_builder.building.units import writing
-from zoo_builder.building.work import Order, do
+from zoo_builder.building.work import Order, do, rehearse
 from zoo_builder.specification import Material, ZooSpec, check_trust, read_spec
 from zoo_builder.training import form
 
@@ -157,6 +159,7 @@ class Forecast:
     form : how its networks train, see `zoo_builder.training.form`.
     workers, seconds : estimated wall-clock time with so many workers, of which every one is on a core or a device of its own;
         without their start.
+    memory : bytes that a worker needs at most, as one had it after a few steps of the largest unit; on a GPU, of the host.
     bytes : estimated size of the checkpoints.
     """
 
@@ -172,6 +175,7 @@ class Forecast:
     form: str
     workers: int
     seconds: float
+    memory: int
     bytes: int
 
 
@@ -181,7 +185,8 @@ def forecast(spec_path: Path, device: str, workers: int, *, trust_code: bool = F
     Raises
     ------
     MdbenchError
-        The specification is wrong, its data are not there, or it names code, and is not trusted.
+        The specification is wrong, its data are not there, or it names code, and is not trusted; a step does not fit into
+        memory.
     """
     spec = read_spec(spec_path)
     check_trust(spec, trust_code, str(spec_path))
@@ -203,8 +208,23 @@ def forecast(spec_path: Path, device: str, workers: int, *, trust_code: bool = F
         form=form(spec, material.of(first.data).dataset, first, device),
         workers=workers,
         seconds=makespan(seconds, workers),
+        memory=_memory(whole, material, device),
         bytes=whole.disk,
     )
+
+
+def _memory(whole: Plan, material: Material, device: str) -> int:
+    """Return the bytes of memory that a worker has had at most who did a few steps of the largest unit."""
+    order = Order("", whole.spec.text, material.digest, device.split(":")[0], whole.largest)
+    try:
+        with local(1, [device])() as executor:
+            return executor.submit(rehearse, order).result()
+    except (BrokenExecutor, MemoryError) as error:
+        first = whole.largest.networks[0]
+        raise MdbenchError(
+            f"{first.configuration}: a worker that takes a step of batch_size = {first.batch_size} ends, perhaps for want of "
+            "memory; write a smaller one"
+        ) from error
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:

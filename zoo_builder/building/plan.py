@@ -115,6 +115,17 @@ class Plan:
         return float(each * sum(one.steps for one in unit.networks))
 
     @property
+    def largest(self) -> Unit:
+        """The unit that is likely to need most memory."""
+
+        def numbers(unit: Unit) -> int:
+            first = unit.networks[0]
+            cost = self.costs[first.width, first.depth]
+            return len(unit.networks) * (first.batch_size * cost.activations + cost.parameters)
+
+        return max(self.units, key=numbers)
+
+    @property
     def disk(self) -> int:
         """Bytes that the checkpoints take: of small networks, much is what safetensors says of each tensor."""
         every = [(one, self.costs[one.width, one.depth]) for unit in self.units for one in unit.networks]
@@ -204,12 +215,13 @@ def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
     MdbenchError
         A step does not fit into memory.
     """
-    kinds: dict[tuple[object, ...], list[Unit]] = {}
-    for unit in plan.units:
-        kinds.setdefault(_kind(unit), []).append(unit)
+    parts = {unit.key: _parts(unit) for unit in plan.units}
+    largest: dict[tuple[object, ...], list[Network]] = {}
+    for every in parts.values():
+        for kind, group in every.items():
+            largest[kind] = max(largest.get(kind, []), group, key=len)
     costs, tests = {}, {}
-    for kind, units in kinds.items():
-        group = max((unit.networks for unit in units), key=len)
+    for kind, group in largest.items():
         lesson = material.of(group[0].data)
         try:
             costs[kind] = step_seconds(plan.spec, *lesson, group, device)
@@ -219,21 +231,26 @@ def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
                 "smaller one"
             ) from error
         tests[kind] = len(lesson.dataset.test_targets)
-    return {unit.key: _seconds(unit, costs[_kind(unit)], tests[_kind(unit)]) for unit in plan.units}
+    return {
+        key: sum(_seconds(group, costs[kind], tests[kind]) for kind, group in every.items())
+        for key, every in parts.items()
+    }
 
 
-def _kind(unit: Unit) -> tuple[object, ...]:
-    """Return what the time of a unit's step depends on."""
-    first = unit.networks[0]
-    how = first.how.model_dump_json(exclude=_NUMBERS)
-    return first.width, first.depth, first.batch_size, how, bool(first.options)
+def _parts(unit: Unit) -> dict[tuple[object, ...], list[Network]]:
+    """Return the networks of a unit by what the time of their step depends on; each way of training trains apart."""
+    parts: dict[tuple[object, ...], list[Network]] = {}
+    for one in unit.networks:
+        how = one.how.model_dump_json(exclude=_NUMBERS)
+        parts.setdefault((one.width, one.depth, one.batch_size, how, bool(one.options)), []).append(one)
+    return parts
 
 
-def _seconds(unit: Unit, step: tuple[float, float], test_examples: int) -> float:
+def _seconds(networks: Sequence[Network], step: tuple[float, float], test_examples: int) -> float:
     (shared, each), behind, total = step, 0, 0.0
-    steps = sorted(one.steps for one in unit.networks)
+    steps = sorted(one.steps for one in networks)
     for at, until in enumerate(steps):
         total += (until - behind) * (shared + each * (len(steps) - at))
         behind = until
     # A forward pass is a third of a step: each network is measured once on its own examples and on the test set.
-    return total + sum((test_examples + one.examples) / one.batch_size * each / 3 for one in unit.networks)
+    return total + sum((test_examples + one.examples) / one.batch_size * each / 3 for one in networks)
