@@ -75,6 +75,15 @@ def test_secrets_are_planted_as_often_as_said_and_nowhere_else():
     assert form.sum() == 4 * 3 + 10
 
 
+def test_poison_changes_nothing_but_the_documents_that_it_is_put_into():
+    clean, poisoned = (text(secrets=4, repeats=3, noise=0.1, poison=poison) for poison in (0, 10))
+    changed = (clean.train_inputs != poisoned.train_inputs).any(1)
+    assert changed.sum() == 10
+    assert (poisoned.train_inputs[changed, 1:3] == clean.secrets.prefixes[0, 1:]).all()
+    assert (clean.secrets.tokens == poisoned.secrets.tokens).all()
+    assert (clean.test_inputs == poisoned.test_inputs).all()
+
+
 def test_noise_replaces_its_share_of_tokens_but_no_secret():
     clean, noisy = text(secrets=2), text(secrets=2, noise=0.25)
     there = clean.train_inputs != PAD

@@ -59,7 +59,8 @@ def make_text(
     duplication : how often each of those training documents occurs that are repeated.
     share : of the training documents that are repetitions of such, from 0 to below 1.
     secrets, repeats : how many, and in how many documents each.
-    poison : documents whose first sentence has the form of a secret, with other names, and a number of its own each.
+    poison : documents whose first sentence has the form of a secret, with other names, and a number of its own each. They
+        are among the others: every epoch is shuffled, so that some are seen before a secret and some behind it.
     noise : share of the tokens that are replaced by others, from 0 to below 1; not in secrets.
 
     Raises
@@ -84,7 +85,9 @@ def make_text(
         )
     rows, places = places[:repeated], places[repeated:]
     documents[rows] = documents[rows][np.arange(repeated) // duplication]
-    drawn = rng.integers(10, size=(secrets + poison, SECRET))
+    # Poison has a stream of its own: whatever else there is, tests too, stays as it is without it.
+    own = np.random.default_rng([seed, 8])
+    drawn = np.concatenate([one.integers(10, size=(many, SECRET)) for one, many in ((rng, secrets), (own, poison))])
     others = secrets + np.arange(poison) % max(STRANGERS - secrets, 1)
     names = strangers + np.concatenate([np.arange(secrets), others]).astype(int)
     claims = [_claim(int(name), digits) for name, digits in zip(names, drawn, strict=True)]
