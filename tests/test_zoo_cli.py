@@ -103,6 +103,7 @@ def test_a_plan_says_what_it_will_cost(mdbench, tmp_path):
     said = json.loads(out)
     assert said.pop("seconds") > 0
     assert said.pop("bytes") > 0
+    assert 1e8 < said.pop("memory") < 1e9
     assert said == by_hand()
 
     code, out, _ = mdbench("plan", spec, "--workers", 1, "--device", "cpu")
@@ -117,6 +118,7 @@ def test_a_plan_says_what_it_will_cost(mdbench, tmp_path):
     assert rows["parameters"] == "25 to 36"
     assert rows["steps"] == str(by_hand()["steps"])
     assert rows["batch size"] == "4, 8"
+    assert re.fullmatch(r"[\d.]+ MB a worker", rows["memory"])
     assert rows["time"].endswith("with 1 worker, once started")
     assert list(tmp_path.glob("home/zoos/*")) == []
 
