@@ -108,7 +108,7 @@ def test_a_factory_of_ones_own(mine):
 def test_factories_that_lead_nowhere(mine):
     mine.number, mine.text = 3, lambda shape, classes: "no network"
     for name, reason in {
-        "nowhere_at_all:make": "No module named",
+        "nowhere_at_all:make": "No module named 'nowhere_at_all'; .* write PYTHONPATH=FOLDER before the command",
         "mine:other": "no attribute 'other'",
         "mine:number": "not a function",
         "mine:text": "returns str",

@@ -1,7 +1,9 @@
 """The figures of a configuration: which network they show, and what they say where there is nothing to show."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +16,17 @@ from mdbench.errors import MdbenchError
 from mdbench.tables.loading import load_zoo
 from zoo_builder.building.built import Built, Source
 from zoo_builder.building.measuring import open_subject
-from zoo_builder.building.portions import portion_of
+from zoo_builder.building.naming import meant
+from zoo_builder.building.portions import meant_in, portion_of
 from zoo_builder.landscape import topology
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.metric import Settings, Subject
 from zoo_builder.landscape.opening import open_surface
 from zoo_builder.reporting import portrait as show
+from zoo_builder.specification.axes import configuration_name
+from zoo_builder.specification.spec import parse_spec
 
+ROOT = Path(__file__).parents[1]
 CONFIGURATION = "width=3/batch_size=4"
 
 
@@ -96,6 +102,45 @@ def test_what_is_not_there_is_named_with_what_is(built):
         show.show(built, "width=3/batch_size=5")
     with pytest.raises(MdbenchError, match="not the folder of a build"):
         show.show(built / "units", CONFIGURATION)
+
+
+def test_some_knobs_in_any_order_name_what_only_one_has(built):
+    opened = Built.open(built)
+    for said, name in {
+        "batch_size=4": CONFIGURATION,
+        "batch_size=4.0/width=3": CONFIGURATION,
+        "/batch_size = 8/": "width=3/batch_size=8",
+        "seed=2/batch_size=4": f"{CONFIGURATION}/seed=2",
+    }.items():
+        assert meant_in(opened, said) == name
+    with pytest.raises(
+        MdbenchError,
+        match=r"'width=3' is width=3/batch_size=4, width=3/batch_size=8; say one of them, by batch_size too",
+    ):
+        meant_in(opened, "width=3")
+    with pytest.raises(MdbenchError, match="'seed=2' is width=3/batch_size=4/seed=2, width=3/batch_size=8/seed=2; say"):
+        meant_in(opened, "seed=2")
+    for nothing in ("", "width=3/depth=2", "batch_size=nine", "width"):
+        with pytest.raises(MdbenchError, match="no configuration or network"):
+            meant_in(opened, nothing)
+
+
+def test_many_candidates_are_not_all_listed():
+    names = [f"width={width}/batch_size={size}/seed=0" for width in range(4) for size in range(5)]
+    with pytest.raises(MdbenchError, match=r", … \(20 in all\); say one of them, by batch_size or width too") as raised:
+        meant("seed=0", names)
+    assert str(raised.value).count("width=") == 8
+
+
+@pytest.mark.parametrize(
+    ("page", "spec"), [("docs/zoos.md", None), ("docs/metrics.md", None), ("README.md", "zoos/mnist1d-cnn.toml")]
+)
+def test_the_example_of_a_page_is_in_the_zoo_of_the_example(page, spec):
+    (said,) = re.findall(r"zoo show mine --config (\S*=\S*)", (ROOT / page).read_text())
+    zoo = re.search(r"```toml\n(.*?)```", (ROOT / "docs/zoos.md").read_text(), re.DOTALL)
+    text = (ROOT / spec).read_text() if spec else zoo[1]
+    names = [configuration_name(point) for point in parse_spec(text, page).points()]
+    assert meant(said, names) in names
 
 
 def test_what_diverged_has_no_landscape(tmp_path, monkeypatch):

@@ -138,7 +138,12 @@ def write(
 def show(
     folder: Folder,
     config: Annotated[
-        str, typer.Option(help="A configuration, or a network, as the zoo's tables name it.", show_default=False)
+        str,
+        typer.Option(
+            help="A configuration, or a network (seed=0), or as many of its knobs, in any order, as only it has.",
+            metavar="KNOB=VALUE/…",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the figures [default: DIR/figures/CONFIG]", show_default=False)

@@ -4,7 +4,7 @@ from .built import Built as Built, Source as Source
 from .executors import OpenExecutor as OpenExecutor, devices as devices, end_nursery as end_nursery
 from .measuring import measure as measure, open_subject as open_subject
 from .pairs import Difference as Difference
-from .portions import portion_of as portion_of
+from .portions import meant_in as meant_in, portion_of as portion_of
 from .progress import Progress as Progress
 from .store import MANIFEST as MANIFEST, SPEC as SPEC
 from .tables import MEASURED as MEASURED, digest_of as digest_of

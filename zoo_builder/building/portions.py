@@ -7,13 +7,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
 import pandas as pd
 
 from mdbench.errors import MdbenchError
 from zoo_builder.building.built import Built
+from zoo_builder.building.naming import meant
 from zoo_builder.building.plan import LIMITS, cost_of
 from zoo_builder.landscape import Family, Settings
 from zoo_builder.specification import Network, networks
@@ -115,26 +115,27 @@ def _checkpoints(built: Built) -> pd.DataFrame:
     return built.zoo.checkpoints
 
 
+def meant_in(built: Built, said: str) -> str:
+    """Return the name of the configuration or network of a zoo that is meant, see `zoo_builder.building.naming.meant`."""
+    table = _checkpoints(built)
+    return meant(said, pd.concat([table["configuration"], table.index.to_series()]))
+
+
 def portion_of(built: Built, name: str) -> Portion:
     """Return a network, and the next seed's of its configuration where there is one, to be measured.
 
     Parameters
     ----------
     built : the zoo.
-    name : a configuration, whose first network is meant, or a network.
+    name : a configuration, whose first network is meant, or a network, as `meant_in` returns it.
 
     Raises
     ------
     MdbenchError
-        There is no such configuration or network, or it diverged.
+        It diverged.
     """
     table = _checkpoints(built)
-    own = table[(table["configuration"] == name) | (table.index == name)]
-    if own.empty:
-        near = get_close_matches(name, [*table["configuration"].unique(), *table.index], n=3, cutoff=0.3)
-        known = ", ".join(near) or table["configuration"].iloc[0]
-        raise MdbenchError(f"the zoo has no configuration or network {name!r}; it has, for instance, {known}")
-    configuration = own["configuration"].iloc[0]
+    configuration = table.loc[name, "configuration"] if name in table.index else name
     group = [one for one in networks(built.spec, built.material) if one.configuration == configuration]
     alive = [one for one in group if not table.loc[one.name, "diverged"]]
     meant = [at for at, one in enumerate(alive) if name in (configuration, one.name)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdbench.showing import plots
-from zoo_builder.building import Built, Source, open_subject, portion_of, writing
+from zoo_builder.building import Built, Source, meant_in, open_subject, portion_of, writing
 from zoo_builder.landscape import (
     Settings,
     Subject,
@@ -50,7 +50,8 @@ def show(folder: Path, name: str, out: Path | None = None, *, trust_code: bool =
     Parameters
     ----------
     folder : a zoo's, whose networks are all there.
-    name : a configuration, or a network, as the zoo's tables name them.
+    name : a configuration, or a network, as the zoo's tables name them; or as many of its knobs, in any order, as only it
+        has: ``width=16/batch_size=64``.
     out : where the figures go; ``figures/NAME`` in the zoo's folder if left out.
     trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
 
@@ -62,9 +63,10 @@ def show(folder: Path, name: str, out: Path | None = None, *, trust_code: bool =
     ------
     MdbenchError
         The folder holds no finished build, or one that names code, and is not trusted; there is
-        no such configuration or network; it diverged.
+        no such configuration or network, or several; it diverged.
     """
     built = Built.open(folder, trust_code=trust_code)
+    name = meant_in(built, name)
     portion = portion_of(built, name)
     with plain_attention():
         drawn = drawings(open_subject(Source.of(built), portion, Settings()), name)

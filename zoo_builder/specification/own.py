@@ -32,7 +32,11 @@ def imported(path: str, what: str, purpose: str) -> Callable[..., Any]:
     try:
         found: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise MdbenchError(f"{what} {path}: {error}; is its folder on PYTHONPATH?{frames(error)}") from error
+        home = module.partition(".")[0]
+        raise MdbenchError(
+            f"{what} {path}: {error}; {home} is looked for among what is installed and in the folders of PYTHONPATH: "
+            f"write PYTHONPATH=FOLDER before the command, FOLDER being where {home} lies{frames(error)}"
+        ) from error
     except Exception as error:
         raise MdbenchError(f"{what} {path} cannot be imported: {told(error)}") from error
     if not callable(found):
