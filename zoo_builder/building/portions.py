@@ -135,7 +135,7 @@ def portion_of(built: Built, name: str) -> Portion:
         It diverged.
     """
     table = _checkpoints(built)
-    configuration = table.loc[name, "configuration"] if name in table.index else name
+    configuration = str(table.loc[name, "configuration"]) if name in table.index else name
     group = [one for one in networks(built.spec, built.material) if one.configuration == configuration]
     alive = [one for one in group if not table.loc[one.name, "diverged"]]
     meant = [at for at, one in enumerate(alive) if name in (configuration, one.name)]
