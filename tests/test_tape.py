@@ -123,7 +123,8 @@ def run(tape, network, inputs, labels, dtype=DOUBLE):
     network_of = tape.values, tape.steps, parameters, learning.moments, gradient, buffers
     room = memory.arena, memory.saved, memory.scratch
     taught = np.arange(batch)[None], labels[None], np.empty((1, 0, 0), dtype)
-    told = np.zeros(1), *learning.arrays, np.zeros(1), learning.aside, 0, loss
+    keys = np.zeros((1, len(tape.drops)), np.uint64)
+    told = np.zeros(1), *learning.arrays, np.zeros(1), learning.aside, keys, 0, loss
     kernels.train(*network_of, *room, examples, *taught, *told)
     return loss[0], tape.state(gradient, buffers, 1)
 

@@ -32,6 +32,8 @@ _GAIN = 1e-12
 #: Relative differences of outputs that rounding explains, in float64.
 _TOLERANCE = 1e-8
 _EXAMPLES = 8
+#: Layers that pass units on.
+_PASSING = ("relu", "add", "flatten", nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Identity)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def hidden_units(network: nn.Module, shape: tuple[int, ...]) -> tuple[Units, ...
         elif isinstance(what, nn.BatchNorm1d | nn.BatchNorm2d):
             for tensor in ("weight", "bias", "running_mean", "running_var"):
                 ties.lie(first, f"{name}.{tensor}", 0)
+        elif what not in _PASSING and type(what) not in _PASSING:
+            raise UnknownLayerError
         for other in others:
             ties.tie(first, other)
         channels[layer.target] = first

@@ -15,7 +15,7 @@ from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data, class_numbers
 from zoo_builder.landscape.objective import CrossEntropy
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled, numbers
-from zoo_builder.training import Memory, kernels, taped
+from zoo_builder.training import Memory, UnknownLayerError, kernels, taped
 
 #: Numbers that an arena should not exceed, a few times what the second cache holds; batches are cut to that.
 _ARENA = 2**19
@@ -57,6 +57,8 @@ class Taped:
         self.objective = CrossEntropy()
         parameters, _ = numbers(networks, lambda value: value.detach().to("cpu", dtype))
         self._tape = taped.write(self.module, shape, dtype, lasting=True)
+        if self._tape.sides:
+            raise UnknownLayerError  # its loss is not one of examples
         self._kind = torch.empty(0, dtype=dtype).numpy().dtype
         self._places = self._tape.places({name: place.start for name, place in self.layout.slices.items()})
         self.points = self.layout.points(parameters)

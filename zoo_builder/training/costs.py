@@ -39,13 +39,15 @@ def cost(network: nn.Module, shape: tuple[int, ...], *, tokens: bool = False) ->
     """
     multiplications = activations = 0
 
-    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal multiplications, activations
         activations += output.numel()
         if isinstance(module, nn.Conv1d | nn.Conv2d):
             positions = output[0, 0].numel()
             multiplications += module.weight.numel() * positions
             activations += module.weight[0].numel() * positions
+        elif isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d):
+            multiplications += module.weight.numel() * given[0][0, 0].numel()
         elif isinstance(module, nn.Linear):
             multiplications += module.weight.numel()
 

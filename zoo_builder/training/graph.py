@@ -9,11 +9,17 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from zoo_builder.specification import Dropout
+
 #: What to say where PyTorch would refuse to normalize.
 ONE_VALUE = (
     "batch normalization cannot tell the spread of one value: "
     "the batch size must be 2 at least, or the architecture without norm"
 )
+
+
+#: What a layer is where it is no module.
+Function = Literal["relu", "add", "flatten", "concatenate"]
 
 
 class UnknownLayerError(Exception):
@@ -26,13 +32,13 @@ class Layer:
 
     Attributes
     ----------
-    what : a module without children, or a function by its name.
+    what : a module without children, or a function by its name. Functions that PyTorch also has as modules are such modules.
     name : the module's path in the network, the begin of its parameters' names; empty for functions.
     sources, target : names of values.
     relu : whether a ReLU follows that nobody looks behind (batch normalization only).
     """
 
-    what: nn.Module | Literal["relu", "add", "flatten"]
+    what: nn.Module | Function
     name: str
     sources: tuple[str, ...]
     target: str
@@ -48,16 +54,23 @@ class Graph:
     exit: str
 
 
+class _Tracer(fx.Tracer):
+    """Looks into no layer that is known here."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) is Dropout or super().is_leaf_module(m, module_qualified_name)
+
+
 def trace(network: nn.Module) -> Graph:
     """Return a network's layers.
 
     Raises
     ------
     UnknownLayerError
-        It cannot be traced, or calls something other than modules, ReLU, addition and flattening.
+        It cannot be traced, or calls something other than modules, activations, addition, concatenation and flattening.
     """
     try:
-        graph = fx.symbolic_trace(network).graph
+        graph = _Tracer().trace(network)
     except Exception as error:
         raise UnknownLayerError from error
     modules = dict(network.named_modules())
@@ -82,13 +95,22 @@ def trace(network: nn.Module) -> Graph:
         if _changes_what_others_see(node, modules):
             raise UnknownLayerError
         what, name = _kind(node, modules)
-        sources = tuple(names[used] for used in node.args if isinstance(used, fx.Node))
+        used = node.args[0] if what == "concatenate" else node.args
+        sources = tuple(names[one] for one in used if isinstance(one, fx.Node))
         layers.append(Layer(what, name, sources, names[node], node in fused))
     return Graph(names[entrances[0]], tuple(layers), names[exit_.args[0]])
 
 
 _RELU = {functional.relu, torch.relu}
 _ADDITIONS = {operator.add, operator.iadd, torch.add}
+_CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
+_ACTIVATIONS: dict[object, type[nn.Module]] = {
+    torch.tanh: nn.Tanh,
+    torch.sigmoid: nn.Sigmoid,
+    functional.gelu: nn.GELU,
+    functional.silu: nn.SiLU,
+    functional.softplus: nn.Softplus,
+}
 
 
 def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
@@ -116,11 +138,11 @@ def _changes_what_others_see(node: fx.Node, modules: Mapping[str, nn.Module]) ->
     if not in_place:
         return False
     changed = node.all_input_nodes[0]
-    own = changed.op == "call_module" and type(modules[str(changed.target)]) not in (nn.Flatten, nn.Identity)
+    own = changed.op == "call_module" and type(modules[str(changed.target)]) not in (nn.Flatten, nn.Identity, Dropout)
     return len(changed.users) > 1 or not (own or changed.target in _ADDITIONS | _RELU)
 
 
-def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[nn.Module | Literal["relu", "add", "flatten"], str]:
+def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[nn.Module | Function, str]:
     if _is_relu(node, modules):
         return "relu", ""
     if node.op == "call_module" and len(node.args) == 1 and not node.kwargs:
@@ -132,22 +154,54 @@ def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[nn.Module | 
     both = len(node.args) == 2 and all(isinstance(argument, fx.Node) for argument in node.args)
     if node.op == "call_function" and node.target in _ADDITIONS and both and not node.kwargs:
         return "add", ""
+    if node.op == "call_function":
+        if node.target in _ACTIVATIONS and len(node.args) == 1 and not node.kwargs:
+            return _ACTIVATIONS[node.target](), ""
+        if node.target in _CONCATENATIONS and _joins_channels(node):
+            return "concatenate", ""
     flattens = node.target is torch.flatten if node.op == "call_function" else node.target == "flatten"
     if flattens and (node.args[1:], node.kwargs) in (((1,), {}), ((), {"start_dim": 1})):
         return "flatten", ""
     raise UnknownLayerError
 
 
+def _joins_channels(node: fx.Node) -> bool:
+    """Tell whether a concatenation is of two values, along the axis of channels."""
+    parts, *rest = node.args
+    both = isinstance(parts, list | tuple) and len(parts) == 2 and all(isinstance(part, fx.Node) for part in parts)
+    return both and (rest, node.kwargs) in (([1], {}), ([], {"dim": 1}))
+
+
 def _is_ordinary(module: nn.Module) -> bool:
     """Tell whether a module is a layer known here, with ordinary settings; a subclass may compute something else."""
     kind = type(module)
-    if kind in (nn.Conv1d, nn.Conv2d):
-        assert isinstance(module, nn.Conv1d | nn.Conv2d)
+    if kind in (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d):
+        assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d)
         plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
-        return plain and module.groups == 1 and set(module.dilation) == {1}
+        plain = plain and module.groups == 1 and set(module.dilation) == {1}
+        return plain and (not module.transposed or not any((*module.padding, *module.output_padding)))
     if kind in (nn.BatchNorm1d, nn.BatchNorm2d):
         assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
         return module.affine and module.track_running_stats and module.momentum is not None
+    if kind in (nn.LayerNorm, nn.GroupNorm):
+        assert isinstance(module, nn.LayerNorm | nn.GroupNorm)
+        return module.weight is not None and module.bias is not None
     if kind in (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d):
         return module.output_size in (1, (1,), (1, 1))
-    return kind in (nn.Linear, nn.Identity)
+    if kind in (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d):
+        return _pools_plainly(module)
+    if kind is nn.Softplus:
+        assert isinstance(module, nn.Softplus)
+        return (module.beta, module.threshold) == (1, 20)
+    return kind in (nn.Linear, nn.Identity, nn.GELU, nn.Tanh, nn.SiLU, nn.Sigmoid, Dropout)
+
+
+def _pools_plainly(module: nn.Module) -> bool:
+    """Tell whether every window of a pooling lies inside, and has all its places."""
+    padding: int | tuple[int, ...] = module.padding  # type: ignore[assignment]
+    padded = any(padding) if isinstance(padding, tuple) else padding
+    if padded or module.ceil_mode:
+        return False
+    if isinstance(module, nn.MaxPool1d | nn.MaxPool2d):
+        return module.dilation in (1, (1,), (1, 1)) and not module.return_indices
+    return getattr(module, "divisor_override", None) is None

@@ -14,7 +14,7 @@ def recipe_of(how: TrainingSpec, loss: str, weight_decay: float) -> np.ndarray:
     """Return a training as the loops read it, `kernels.RECIPE` (1,)."""
     recipe = np.zeros(1, kernels.RECIPE)
     optimizers = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
-    losses = {"cross_entropy": kernels.CROSS_ENTROPY, "mse": kernels.SQUARES}
+    losses = {"cross_entropy": kernels.CROSS_ENTROPY, "mse": kernels.SQUARES, "per_position": kernels.PER_POSITION}
     of_sgd = how.optimizer == "sgd" and not how.nesterov and not how.dampening
     said: dict[str, Any] = {
         "optimizer": optimizers[how.optimizer],

@@ -138,6 +138,8 @@ class _Stacked:
 def _form(layer: graphs.Layer) -> tuple[Callable[..., Tensor], bool]:
     """Return a layer's stacked form, and whether it is a module's (which gets parameters) or a plain function."""
     if isinstance(layer.what, str):
+        if layer.what not in _FUNCTIONS:
+            raise graphs.UnknownLayerError
         return _FUNCTIONS[layer.what], False
     make = _LAYERS.get(type(layer.what))
     if make is None:

@@ -12,8 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo_builder.specification import Dropout, dropouts
 from zoo_builder.training import kernels
 from zoo_builder.training.graph import Layer, UnknownLayerError, trace
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
+_POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
+_ACTIVATIONS = {
+    nn.Tanh: kernels.TANH,
+    nn.SiLU: kernels.SILU,
+    nn.Softplus: kernels.SOFTPLUS,
+    nn.Sigmoid: kernels.SIGMOID,
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,9 @@ class Tape:
     values : `kernels.VALUE` (V,), the input first.
     steps : `kernels.STEP` (N,), the last of which gives the logits.
     size : numbers an example that the arena holds; of these, `outputs` are values, the others their gradients.
-    exit, channels : row in `values` of what is put out, and how many numbers that is.
+    exit, channels : row in `values` of what is put out, and how many numbers that is at a position.
+    sides : of the positions that are put out, as PyTorch sees them; none of a vector.
+    drops : names of the dropout layers, in the order of their streams.
     multiplications : multiply–adds of a forward pass, an example.
     features : of what the linear layer sees that is used last: its row in `values`, and position here → feature in
         PyTorch; None without such a layer.
@@ -67,6 +80,8 @@ class Tape:
         self.values, self.steps, self.outputs, self.size = writer.finish(lasting)
         self.exit = int(self.steps[-1]["target"])
         self.channels = int(self.values[self.exit]["channels"])
+        self.sides = writer.sides
+        self.drops = dropouts(network)
         self.features = writer.features
         self.multiplications = writer.multiplications
         self.saved, self.fewest = writer.saved, min(writer.counts, default=None)
@@ -169,6 +184,7 @@ class _Writer:
         self.counts: list[int] = []
         #: What the last linear layer of the network sees, in the order of its modules.
         self.features: tuple[int, np.ndarray] | None = None
+        self._drops = dropouts(network)
         self._values: list[_Value] = []
         self._steps: list[dict[str, int | float]] = []
         channels, *sides = shape
@@ -178,13 +194,16 @@ class _Writer:
         self._named = {graph.entrance: self._value(height, width, channels, len(sides), None, needs_slope=False)}
         taken: set[str] = set()
         for layer in graph.layers:
-            if layer.name and layer.name in taken:
+            if layer.name in taken:
                 raise UnknownLayerError  # its gradient would be a sum
-            taken.add(layer.name)
+            if isinstance(layer.what, nn.Module) and layer.what.state_dict():
+                taken.add(layer.name)
             self._write(layer, [self._named[name] for name in layer.sources])
         self._logits = self._named[graph.exit]
         self._check_logits()
+        self.sides = (self._logits.height, self._logits.width)[2 - self._logits.axes :]
         pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + [*self.counters]
+        pieces += [f"{name}.key" for name in self._drops]
         state = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
         if sorted(pieces) != sorted(state):
             raise UnknownLayerError  # parameters that no layer uses, or that several share
@@ -194,7 +213,6 @@ class _Writer:
         out = self._logits
         if (
             last != out.row
-            or out.axes
             or not out.needs_slope
             or (out.order is not None and (np.diff(out.order) != 1).any())
         ):
@@ -248,7 +266,7 @@ class _Writer:
         open_(self._logits.row)
         for step in steps[::-1]:
             step["opens"] = open_(int(step["source"]))
-            if step["kind"] == kernels.ADDITION:
+            if step["kind"] in (kernels.ADDITION, kernels.CONCATENATION):
                 step["opens_other"] = open_(int(step["other"]))
             done = self._values[int(step["target"])].whole.row
             if done in places and not lasting:
@@ -281,14 +299,26 @@ class _Writer:
             target = self._step(kernels.RELU, source, self._like(source, needs_slope=source.needs_slope))
         elif what == "add":
             target = self._added(*sources)
-        elif type(what) in (nn.Conv1d, nn.Conv2d):
+        elif what == "concatenate":
+            target = self._joined(*sources)
+        elif type(what) in _CONVOLUTIONS:
             target = self._convolved(what, layer.name, source)  # type: ignore[arg-type]
+        elif type(what) in _TRANSPOSED:
+            target = self._spread(what, layer.name, source)  # type: ignore[arg-type]
         elif type(what) is nn.Linear:
             target = self._multiplied(what, layer.name, source)
         elif type(what) in (nn.BatchNorm1d, nn.BatchNorm2d):
             target = self._normalized(what, layer, source)  # type: ignore[arg-type]
         elif type(what) in (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d):
             target = self._averaged(what, source)  # type: ignore[arg-type]
+        elif isinstance(what, nn.LayerNorm | nn.GroupNorm):
+            target = self._normalized_in_groups(what, layer.name, source)
+        elif type(what) in _POOLINGS:
+            target = self._pooled(what, source)  # type: ignore[arg-type]
+        elif isinstance(what, Dropout):
+            target = self._dropped(what, layer.name, source)
+        elif isinstance(what, nn.GELU) or type(what) in _ACTIVATIONS:
+            target = self._activated(what, source)  # type: ignore[arg-type]
         elif type(what) is nn.Identity:
             target = source
         else:
@@ -394,6 +424,99 @@ class _Writer:
             raise UnknownLayerError
         target = self._value(1, 1, source.channels, axes, None, needs_slope=source.needs_slope)
         return self._step(kernels.MEAN, source, target)
+
+    def _activated(self, module: nn.Module, source: _Value) -> _Value:
+        if isinstance(module, nn.GELU):
+            function = {"none": kernels.GELU, "tanh": kernels.GELU_BY_TANH}[module.approximate]
+        else:
+            function = _ACTIVATIONS[type(module)]
+        target = self._like(source, needs_slope=source.needs_slope)
+        return self._step(kernels.ACTIVATION, source, target, function=function)
+
+    def _dropped(self, module: Dropout, name: str, source: _Value) -> _Value:
+        if not module.rate:
+            return source
+        if (np.diff(_order(source)) != 1).any():
+            raise UnknownLayerError  # places of its mask are counted in another order
+        target = self._like(source, needs_slope=source.needs_slope)
+        return self._step(kernels.DROPOUT, source, target, layer=self._drops.index(name), rate=module.rate)
+
+    def _normalized_in_groups(self, module: nn.LayerNorm | nn.GroupNorm, name: str, source: _Value) -> _Value:
+        """Return what is normalized over groups of channels; layer normalization of vectors is that of one group."""
+        order = _order(source)
+        if isinstance(module, nn.LayerNorm):
+            groups, fits = 1, not source.axes and module.normalized_shape == (source.channels,)
+        else:
+            groups, fits = module.num_groups, module.num_channels == source.channels
+            fits = fits and (groups == 1 or not (np.diff(order) != 1).any())
+        if not fits:
+            raise UnknownLayerError
+        assert module.bias is not None
+        kept = self._value(1, 1, 2 * groups, 0, None, needs_slope=False)
+        return self._step(
+            kernels.GROUPS,
+            source,
+            self._like(source, needs_slope=True),
+            other=kept.row,
+            groups=groups,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order),
+            bias=self._piece(self.parameters, f"{name}.bias", module.bias, order),
+            epsilon=module.eps,
+        )
+
+    def _joined(self, one: _Value, other: _Value) -> _Value:
+        places = {(value.height, value.width, value.axes) for value in (one, other)}
+        if len(places) > 1 or one.order is not None or other.order is not None:
+            raise UnknownLayerError
+        needs_slope = one.needs_slope or other.needs_slope
+        channels = one.channels + other.channels
+        target = self._value(one.height, one.width, channels, one.axes, None, needs_slope=needs_slope)
+        return self._step(kernels.CONCATENATION, one, target, other=other.row)
+
+    def _pooled(self, module: nn.MaxPool1d | nn.MaxPool2d | nn.AvgPool1d | nn.AvgPool2d, source: _Value) -> _Value:
+        axes = 1 if isinstance(module, nn.MaxPool1d | nn.AvgPool1d) else 2
+        if source.axes != axes:
+            raise UnknownLayerError
+        kernel, stride = (
+            (*(1,) * (2 - axes), *(said if isinstance(said, tuple) else (said,) * axes))
+            for said in (module.kernel_size, module.stride)
+        )
+        high, wide = ((side - kernel[i]) // stride[i] + 1 for i, side in enumerate((source.height, source.width)))
+        target = self._value(high, wide, source.channels, axes, None, needs_slope=source.needs_slope)
+        largest = isinstance(module, nn.MaxPool1d | nn.MaxPool2d)
+        return self._step(
+            kernels.POOLING,
+            source,
+            target,
+            function=kernels.LARGEST if largest else kernels.AVERAGE,
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            stride_height=stride[0],
+            stride_width=stride[1],
+        )
+
+    def _spread(self, module: nn.ConvTranspose1d | nn.ConvTranspose2d, name: str, source: _Value) -> _Value:
+        """Return a transposed convolution's output."""
+        axes = 1 if isinstance(module, nn.ConvTranspose1d) else 2
+        if source.axes != axes or source.channels != module.in_channels:
+            raise UnknownLayerError
+        kernel, stride = ((*(1,) * (2 - axes), *said) for said in (module.kernel_size, module.stride))
+        high, wide = ((side - 1) * stride[i] + kernel[i] for i, side in enumerate((source.height, source.width)))
+        target = self._value(high, wide, module.out_channels, axes, None, needs_slope=True)
+        self.multiplications += source.height * source.width * module.weight.numel()
+        # One block a row of the kernel: (kernel height, kernel width · out, channels).
+        order = np.arange(module.weight.numel()).reshape(module.in_channels, module.out_channels, *kernel)
+        return self._step(
+            kernels.TRANSPOSED,
+            source,
+            target,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order.transpose(2, 3, 1, 0)),
+            bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            stride_height=stride[0],
+            stride_width=stride[1],
+        )
 
     @staticmethod
     def _piece(pieces: list[Piece], name: str, tensor: Tensor, order: np.ndarray | None = None) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder.specification import (
+    LOSSES,
     Batches,
     Dataset,
     Network,
@@ -22,6 +23,8 @@ from zoo_builder.specification import (
     ZooSpec,
     initialised,
     learning_rates,
+    mixed,
+    stream,
 )
 from zoo_builder.training import kernels
 from zoo_builder.training.augmentation import Draws, augmented
@@ -121,35 +124,39 @@ def write(
         raise UnknownLayerError
     tape = Tape(network, shape, lasting=lasting)
     probe = Probe.of(network, shape, dtype)
-    inputs, labels = _laid_out(probe.inputs.numpy()), probe.labels.numpy()
+    if tape.sides and tape.channels == 1:
+        raise UnknownLayerError  # no class at any position
+    inputs, batch = _laid_out(probe.inputs.numpy()), len(probe.labels)
     parameters, buffers = tape.parameters(network, inputs.dtype), tape.buffers(network, inputs.dtype)
     gradient, loss = np.zeros_like(parameters), np.empty(1, inputs.dtype)
-    memory, rows = Memory(tape, len(labels), inputs.dtype), np.arange(len(labels))
-    recipe = recipe_of(_NO_STEP, "mse" if tape.channels == 1 else "cross_entropy", 0.0)
+    memory, rows = Memory(tape, batch, inputs.dtype), np.arange(batch)
+    loss_name = "mse" if tape.channels == 1 else ("per_position" if tape.sides else "cross_entropy")
+    recipe = recipe_of(_NO_STEP, loss_name, 0.0)
     learning = Learning.of(recipe, tape, parameters, buffers)
-    taught = labels[None], np.ones((1, len(labels), 1), inputs.dtype)
+    taught = _labels_laid_out(probe.labels.numpy()[None]), np.ones((1, batch, 1), inputs.dtype)
+    keys = np.zeros((1, len(tape.drops)), np.uint64)  # as those of the network that was asked
     room = (memory.arena, memory.saved, memory.scratch)
     with threadpool_limits(1, "blas"):
         network_of: tuple[Any, ...] = (tape.values, tape.steps, parameters, learning.moments, gradient, buffers)
         kernels.train(
             *(*network_of, *room, inputs, rows[None], *taught),
-            *(np.zeros(1), *learning.arrays, np.zeros(1), learning.aside, 0, loss),
+            *(np.zeros(1), *learning.arrays, np.zeros(1), learning.aside, keys, 0, loss),
         )
-        put_out = np.empty((len(labels), tape.channels), inputs.dtype)
+        put_out = _room_for_outputs(tape, batch, inputs.dtype)
         kernels.logits(tape.values, tape.steps, parameters, buffers, *room, inputs, memory.batch, tape.exit, put_out)
-    later = tried_loss(torch.from_numpy(put_out).double(), probe.labels).item()
+    later = tried_loss(_outputs(tape, put_out).double(), probe.labels).item()
     state = tape.state(gradient, buffers, 1)
     gradients = {name: value for name, value in state.items() if name in probe.answers.gradients}
     own_buffers = {name: value for name, value in state.items() if name in probe.answers.buffers}
+    own_buffers |= {f"{name}.key": torch.zeros(()) for name in tape.drops}
     probe.check(Answers((float(loss[0]), later), gradients, own_buffers))
     return tape
 
 
 def knows(dataset: Dataset, network: Network) -> bool:
     """Tell whether the compiled loops know how a network is trained, whatever its layers."""
-    losses = {"classes": "cross_entropy", "values": "mse"}
-    ours = losses.get(dataset.kind)
-    return ours is not None and network.how.loss in (None, ours) and not dataset.vocabulary and dataset.equation is None
+    ours = network.how.loss in (None, LOSSES[dataset.kind])
+    return ours and not dataset.vocabulary and dataset.equation is None
 
 
 @cache
@@ -168,6 +175,21 @@ def _laid_out(inputs: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(inputs, 1, -1).reshape(len(inputs), -1))
 
 
+def _labels_laid_out(labels: np.ndarray) -> np.ndarray:
+    """Return classes (steps, B, …) as the kernels read them: (steps, … · B)."""
+    return np.ascontiguousarray(np.moveaxis(labels, 1, -1).reshape(len(labels), -1))
+
+
+def _room_for_outputs(tape: Tape, examples: int, dtype: np.dtype) -> np.ndarray:
+    """Return an array that the kernels write outputs to: (n, … · channels)."""
+    return np.empty((examples, int(np.prod(tape.sides, dtype=int)) * tape.channels), dtype)
+
+
+def _outputs(tape: Tape, written: np.ndarray) -> Tensor:
+    """Return what they wrote as a network does: (n, channels, …)."""
+    return torch.from_numpy(written).view(len(written), *tape.sides, tape.channels).movedim(-1, 1)
+
+
 class _Workshop:
     """What networks of one kind are trained with."""
 
@@ -175,6 +197,8 @@ class _Workshop:
         self.spec, self.dataset, self.subsets = spec, dataset, subsets
         self.module = initialised(spec, dataset, network)
         self.tape = write(self.module, dataset.shape, dtype)
+        if bool(self.tape.sides) != (dataset.kind == "positions"):
+            raise UnknownLayerError
         if self.tape.fewest is not None and self.tape.fewest * network.batch_size < 2:
             raise MdbenchError(ONE_VALUE)
         self.dtype = torch.empty(0, dtype=dtype).numpy().dtype
@@ -237,10 +261,11 @@ class _Run:
         tape, dtype = workshop.tape, workshop.dtype
         self.parameters, self.buffers = tape.parameters(module, dtype), tape.buffers(module, dtype)
         self._gradient = np.zeros_like(self.parameters)
-        recipe = recipe_of(how, "mse" if dataset.kind == "values" else "cross_entropy", network.weight_decay)
+        recipe = recipe_of(how, LOSSES[dataset.kind], network.weight_decay)
         weights = np.array(how.class_weights or [1.0] * tape.channels)
         self._learning = Learning.of(recipe, tape, self.parameters, self.buffers, weights)
         self._moves = weights_of_average(network)
+        self._streams = np.array([stream(network.seed, layer) for layer in range(len(tape.drops))], np.uint64)
         self._draws = None if how.augmentation is None else Draws(how.augmentation, network.seed)
         self.rows = workshop.subsets.examples(network.data_fraction).astype(np.int64)
         self.targets = workshop.subsets.labels(dataset.train_targets, network.label_noise)[self.rows]
@@ -266,12 +291,14 @@ class _Run:
         if workshop.dataset.kind == "values":
             taught = np.empty((steps, 0), np.int64), targets.astype(workshop.dtype, copy=False)
         else:
-            taught = targets, np.empty((steps, 0, 0), workshop.dtype)
+            taught = _labels_laid_out(targets), np.empty((steps, 0, 0), workshop.dtype)
         network_of: tuple[Any, ...] = (tape.values, tape.steps, self.parameters, learning.moments, self._gradient)
         rates = learning_rates(network, self.step, self.step + steps)
+        keys = mixed(self._streams, np.arange(self.step, self.step + steps)[:, None])
+        moves = self._moves[self.step : self.step + steps]
         kernels.train(
             *(*network_of, self.buffers, memory.arena, memory.saved, memory.scratch, inputs, chosen, *taught),
-            *(rates, *learning.arrays, self._moves[self.step : self.step + steps], learning.aside, self.step, losses),
+            *(rates, *learning.arrays, moves, learning.aside, keys, self.step, losses),
         )
         bad = ~np.isfinite(losses)
         if self.diverged_at is None and bad.any():
@@ -332,14 +359,14 @@ class _Run:
     def _measure_any(self, inputs: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """Return the same for any loss and kind of data."""
         workshop, memory, tape = self._workshop, self._workshop.evaluation, self._workshop.tape
-        put_out = np.empty((len(rows), tape.channels), workshop.dtype)
+        put_out = _room_for_outputs(tape, len(rows), workshop.dtype)
         network_of: tuple[Any, ...] = (tape.values, tape.steps, self.parameters, self.buffers)
         for start in range(0, len(rows), block := workshop.block(1)):
             some = slice(start, start + block)
             seen: tuple[Any, ...] = (inputs[rows[some]], memory.batch, tape.exit, put_out[some])
             kernels.logits(*(*network_of, memory.arena, memory.saved, memory.scratch, *seen))
         kind, middle = workshop.dataset.kind, None
-        outputs, known = torch.from_numpy(put_out).T[None], torch.from_numpy(targets).movedim(0, -1)[None]
+        outputs, known = _outputs(tape, put_out).movedim(0, -1)[None], torch.from_numpy(targets).movedim(0, -1)[None]
         if kind == "values":
             middle, known = torch.from_numpy(workshop.dataset.middle), known.to(outputs.dtype)
         total, weight = workshop.loss.parts(outputs, known)

@@ -1,12 +1,26 @@
 from .derivatives import differentiate as differentiate, multiply_hessian as multiply_hessian
 from .evaluation import evaluate as evaluate, logits as logits, statistics as statistics
 from .layout import (
+    ACTIVATION as ACTIVATION,
     ADDITION as ADDITION,
+    AVERAGE as AVERAGE,
+    CONCATENATION as CONCATENATION,
     CONVOLUTION as CONVOLUTION,
+    DROPOUT as DROPOUT,
+    GELU as GELU,
+    GELU_BY_TANH as GELU_BY_TANH,
+    GROUPS as GROUPS,
+    LARGEST as LARGEST,
     MEAN as MEAN,
     NORMALIZATION as NORMALIZATION,
+    POOLING as POOLING,
     RELU as RELU,
+    SIGMOID as SIGMOID,
+    SILU as SILU,
+    SOFTPLUS as SOFTPLUS,
     STEP as STEP,
+    TANH as TANH,
+    TRANSPOSED as TRANSPOSED,
     VALUE as VALUE,
 )
 from .normalization import strip as strip
@@ -14,6 +28,7 @@ from .recipe import (
     ADAM as ADAM,
     ADAMW as ADAMW,
     CROSS_ENTROPY as CROSS_ENTROPY,
+    PER_POSITION as PER_POSITION,
     RECIPE as RECIPE,
     SGD as SGD,
     SQUARES as SQUARES,

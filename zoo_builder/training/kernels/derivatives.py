@@ -39,17 +39,18 @@ def differentiate(
     out = values[steps[len(steps) - 1].target]
     each = np.empty((2, batch), arena.dtype)
     some = np.empty(batch, np.int64)
+    nothing = np.empty(0, np.uint64)
     loss = 0.0
     gradient[:] = 0
     for first in range(0, len(chosen), batch):
         for b in range(batch):
             some[b] = chosen[min(first + b, len(chosen) - 1)]
         gather(examples, some, values[0], arena)
-        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, training)
+        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, training, nothing)
         own = labels[first : first + batch]
         loss += cross_entropy.value_and_slope(out, own, arena, batch, len(chosen), each)
         cross_entropy.own_from_others(out, own, arena, batch)
-        backward(values, steps, parameters, part, arena, saved, scratch, batch, training)
+        backward(values, steps, parameters, part, arena, saved, scratch, batch, training, nothing)
         for i in range(len(gradient)):
             gradient[i] += part[i]
     return loss / len(chosen)
@@ -91,6 +92,7 @@ def multiply_hessian(
     out = values[steps[len(steps) - 1].target]
     each = np.empty((2, batch), arenas.dtype)
     some = np.empty(batch, np.int64)
+    nothing = np.empty(0, np.uint64)
     products[:] = 0
     for first in range(0, len(examples), batch):
         arena = arenas[(first // batch) % len(arenas)]
@@ -99,10 +101,10 @@ def multiply_hessian(
             for b in range(batch):
                 some[b] = min(first + b, len(examples) - 1)
             gather(examples, some, values[0], arena)
-            forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
+            forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False, nothing)
             cross_entropy.value_and_slope(out, own, arena, batch, len(examples), each)
             cross_entropy.own_from_others(out, own, arena, batch)
-            backward(values, steps, parameters, part, arena, saved, scratch, batch, False)
+            backward(values, steps, parameters, part, arena, saved, scratch, batch, False, nothing)
         for v in range(len(directions)):
             direction, product = directions[v], products[v]
             forward_along(values, steps, parameters, direction, arena, along, saved, scratch, batch)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from zoo_builder.training.kernels.compilation import compiled
-from zoo_builder.training.kernels.layout import gather
+from zoo_builder.training.kernels.layout import gather, row
 from zoo_builder.training.kernels.passes import forward
 
 
@@ -31,12 +31,13 @@ def evaluate(
     """
     out = values[steps[len(steps) - 1].target]
     some = np.empty(batch, np.int64)
+    nothing = np.empty(0, np.uint64)
     loss, wrong = 0.0, 0
     for first in range(0, len(chosen), batch):
         for b in range(batch):  # the last batch is filled up with its last example
             some[b] = chosen[min(first + b, len(chosen) - 1)]
         gather(examples, some, values[0], arena)
-        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
+        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False, nothing)
         logits = arena[out.at * batch :][: out.channels * batch].reshape(out.channels, batch)
         for b in range(min(batch, len(chosen) - first)):
             best = 0
@@ -70,20 +71,24 @@ def logits(
     Parameters
     ----------
     values, steps, parameters, buffers, arena, saved, scratch, examples, batch : as in `evaluate`.
-    shown : row of the value, one without positions: the logits, or what the last layer sees.
-    out : (n, channels), written.
+    shown : row of the value: the logits, or what the last layer sees.
+    out : (n, positions · channels), written.
     """
     value = values[shown]
     some = np.empty(batch, np.int64)
+    nothing = np.empty(0, np.uint64)
     for first in range(0, len(examples), batch):
         for b in range(batch):
             some[b] = min(first + b, len(examples) - 1)
         gather(examples, some, values[0], arena)
-        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False)
-        seen = arena[value.at * batch :][: value.channels * batch].reshape(value.channels, batch)
-        for b in range(min(batch, len(examples) - first)):
-            for k in range(value.channels):
-                out[first + b, k] = seen[k, b]
+        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False, nothing)
+        for h in range(value.height):
+            for w in range(value.width):
+                seen = row(arena, value.at, value, h, w, 0, value.channels * batch, batch)
+                to = (h * value.width + w) * value.channels
+                for b in range(min(batch, len(examples) - first)):
+                    for k in range(value.channels):
+                        out[first + b, to + k] = seen[k * batch + b]
 
 
 @compiled
@@ -109,6 +114,7 @@ def statistics(
     mean : (Q,), written.
     """
     some = np.empty(batch, np.int64)
+    nothing = np.empty(0, np.uint64)
     times = len(examples) // batch
     mean[:] = 0
     for t in range(times):
@@ -116,7 +122,7 @@ def statistics(
             some[b] = t * batch + b
         buffers[:] = 0
         gather(examples, some, values[0], arena)
-        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, True)
+        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, True, nothing)
         for i in range(len(mean)):
             mean[i] += buffers[i]
     for i in range(len(mean)):

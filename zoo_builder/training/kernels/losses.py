@@ -1,4 +1,4 @@
-"""Losses of what a network puts out, and their gradients: cross-entropy with smoothed labels or weights, squared errors."""
+"""Losses of what a network puts out, and their gradients: cross-entropy of examples or their positions, squared errors."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import numpy as np
 
 from zoo_builder.training.kernels import cross_entropy
 from zoo_builder.training.kernels.compilation import compiled
-from zoo_builder.training.kernels.recipe import SQUARES
+from zoo_builder.training.kernels.functions import exponential
+from zoo_builder.training.kernels.layout import row
+from zoo_builder.training.kernels.recipe import PER_POSITION, SQUARES
 
 
 @compiled
@@ -26,13 +28,15 @@ def value_and_slope(
     ----------
     y : the value that is put out.
     recipe : which loss it is.
-    labels, targets : classes (B,), or values (B, K).
+    labels, targets : classes (B,), or of every position (positions · B,), −1 where none counts; or values (B, K).
     weights : of classes, (K,).
     arena, batch : where values lie, of so many examples.
     each : (2, B), to work in.
     """
     if recipe.loss == SQUARES:
         return _squares(y, targets, arena, batch)
+    if recipe.loss == PER_POSITION:
+        return _per_position(y, recipe.smoothing, labels, weights, arena, batch, each)
     if recipe.smoothing > 0 or recipe.weighted:
         return _weighted(y, recipe.smoothing, labels, weights, arena, batch)
     total: float = cross_entropy.value_and_slope(y, labels, arena, batch, batch, each)
@@ -96,3 +100,58 @@ def _weighted(
             slope[k, b] = kind(((own + common) * np.exp(-minus) - share * weights[k]) / whole)
         slope[labels[b], b] -= kind(own / whole)
     return total / whole
+
+
+@compiled
+def _per_position(
+    y: Any,
+    smoothing: float,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    arena: np.ndarray,
+    batch: int,
+    each: np.ndarray,
+) -> float:
+    """Return the same over all positions of all examples that have a class."""
+    kind = arena.dtype.type
+    n, share = y.channels * batch, smoothing / y.channels
+    whole, common = 0.0, share * weights.sum()
+    for label in labels:
+        if label >= 0:
+            whole += weights[label]
+    top, scale = each[0], each[1]
+    total = 0.0
+    for h in range(y.height):
+        for w in range(y.width):
+            logits = row(arena, y.at, y, h, w, 0, n, batch).reshape(y.channels, batch)
+            slope = row(arena, y.slope, y, h, w, 0, n, batch).reshape(y.channels, batch)
+            own = labels[(h * y.width + w) * batch :][:batch]
+            top[:] = logits[0]
+            for k in range(1, y.channels):
+                for b in range(batch):
+                    top[b] = max(top[b], logits[k, b])
+            scale[:] = 0
+            for k in range(y.channels):
+                for b in range(batch):
+                    part = exponential(logits[k, b] - top[b])
+                    slope[k, b] = part
+                    scale[b] += part
+            for b in range(batch):
+                if own[b] < 0:
+                    scale[b] = 0
+                    continue
+                level = np.log(np.float64(scale[b])) + np.float64(top[b])
+                weight = (1 - smoothing) * weights[own[b]]
+                total += weight * (level - np.float64(logits[own[b], b]))
+                if smoothing > 0:
+                    for k in range(y.channels):
+                        total += share * weights[k] * (level - np.float64(logits[k, b]))
+                scale[b] = kind((weight + common) / (np.float64(scale[b]) * whole))
+            for k in range(y.channels):
+                less = kind(share * weights[k] / whole)
+                for b in range(batch):
+                    slope[k, b] = slope[k, b] * scale[b] - (less if scale[b] > 0 else kind(0))
+            for b in range(batch):
+                if own[b] >= 0:
+                    slope[own[b], b] -= kind((1 - smoothing) * weights[own[b]] / whole)
+    return float(total / whole)

@@ -4,14 +4,38 @@ Derivatives along a direction of the parameters make Hessian–vector products (
 Hessian, Neural Computation 1994), in evaluation mode. A second arena, of the same places, holds the derivatives of what the
 first one holds. Values that do not depend on parameters have none: their `slope` is −1.
 
-Arguments are as in `zoo_builder.training.kernels.train`; besides, `direction` and `product` (P,), `along` the second arena.
+Arguments are as in `zoo_builder.training.kernels.train`; `keys` (D,) are those of dropout's masks at this step, of which there
+may be none: then nothing is dropped. Besides, `direction` and `product` (P,), `along` the second arena.
 """
 
 import numpy as np
 
-from zoo_builder.training.kernels import addition, convolution, mean, normalization, relu
+from zoo_builder.training.kernels import (
+    activation,
+    addition,
+    concatenation,
+    convolution,
+    dropout,
+    group_normalization,
+    mean,
+    normalization,
+    pooling,
+    relu,
+    transposed,
+)
 from zoo_builder.training.kernels.compilation import compiled
-from zoo_builder.training.kernels.layout import ADDITION, CONVOLUTION, NORMALIZATION, RELU
+from zoo_builder.training.kernels.layout import (
+    ACTIVATION,
+    ADDITION,
+    CONCATENATION,
+    CONVOLUTION,
+    DROPOUT,
+    GROUPS,
+    NORMALIZATION,
+    POOLING,
+    RELU,
+    TRANSPOSED,
+)
 
 
 @compiled
@@ -25,6 +49,7 @@ def forward(
     scratch: np.ndarray,
     batch: int,
     training: bool,
+    keys: np.ndarray,
 ) -> None:
     """Write every value, from the input on."""
     for i in range(len(steps)):
@@ -38,6 +63,18 @@ def forward(
             relu.forward(x, y, arena, batch)
         elif step.kind == ADDITION:
             addition.forward(x, values[step.other], y, arena, batch)
+        elif step.kind == ACTIVATION:
+            activation.forward(x, y, step, arena, batch)
+        elif step.kind == GROUPS:
+            group_normalization.forward(x, y, values[step.other], step, parameters, arena, batch)
+        elif step.kind == DROPOUT:
+            dropout.forward(x, y, step, arena, keys, batch)
+        elif step.kind == POOLING:
+            pooling.forward(x, y, step, arena, batch)
+        elif step.kind == TRANSPOSED:
+            transposed.forward(x, y, step, parameters, arena, batch)
+        elif step.kind == CONCATENATION:
+            concatenation.forward(x, values[step.other], y, arena, batch)
         else:
             mean.forward(x, y, arena, batch)
 
@@ -53,6 +90,7 @@ def backward(
     scratch: np.ndarray,
     batch: int,
     training: bool,
+    keys: np.ndarray,
 ) -> None:
     """Write every gradient, the parameters' and those of values, from the logits' on."""
     for i in range(len(steps) - 1, -1, -1):
@@ -66,6 +104,18 @@ def backward(
             relu.backward(x, y, step, arena, batch)
         elif step.kind == ADDITION:
             addition.backward(x, values[step.other], y, step, arena, batch)
+        elif step.kind == ACTIVATION:
+            activation.backward(x, y, step, arena, scratch, batch)
+        elif step.kind == GROUPS:
+            group_normalization.backward(x, y, values[step.other], step, parameters, gradient, arena, batch)
+        elif step.kind == DROPOUT:
+            dropout.backward(x, y, step, arena, keys, batch)
+        elif step.kind == POOLING:
+            pooling.backward(x, y, step, arena, arena, batch)
+        elif step.kind == TRANSPOSED:
+            transposed.backward(x, y, step, parameters, gradient, arena, batch)
+        elif step.kind == CONCATENATION:
+            concatenation.backward(x, values[step.other], y, step, arena, batch)
         else:
             mean.backward(x, y, step, arena, batch)
 
@@ -83,6 +133,7 @@ def forward_along(
     batch: int,
 ) -> None:
     """Write every value's derivative along a direction."""
+    nothing = np.empty(0, np.uint64)
     for i in range(len(steps)):
         step = steps[i]
         x, y = values[step.source], values[step.target]
@@ -94,6 +145,19 @@ def forward_along(
             relu.forward_along(x, y, arena, along, batch)
         elif step.kind == ADDITION:
             addition.forward(x, values[step.other], y, along, batch)
+        elif step.kind == ACTIVATION:
+            activation.forward_along(x, y, step, arena, along, scratch, batch)
+        elif step.kind == GROUPS:
+            kept = values[step.other]
+            group_normalization.forward_along(x, y, kept, step, parameters, direction, arena, along, batch)
+        elif step.kind == DROPOUT:
+            dropout.forward(x, y, step, along, nothing, batch)
+        elif step.kind == POOLING:
+            pooling.forward_along(x, y, step, arena, along, batch)
+        elif step.kind == TRANSPOSED:
+            transposed.forward_along(x, y, step, parameters, direction, arena, along, batch)
+        elif step.kind == CONCATENATION:
+            concatenation.forward(x, values[step.other], y, along, batch)
         else:
             mean.forward(x, y, along, batch)
 
@@ -112,6 +176,7 @@ def backward_along(
     batch: int,
 ) -> None:
     """Add to the product of the Hessian with the direction, (P,), from the derivative of the logits' gradient on."""
+    nothing = np.empty(0, np.uint64)
     for i in range(len(steps) - 1, -1, -1):
         step = steps[i]
         x, y = values[step.source], values[step.target]
@@ -125,5 +190,20 @@ def backward_along(
             relu.backward_along(x, y, step, arena, along, batch)
         elif step.kind == ADDITION:
             addition.backward(x, values[step.other], y, step, along, batch)
+        elif step.kind == ACTIVATION:
+            activation.backward_along(x, y, step, arena, along, scratch, batch)
+        elif step.kind == GROUPS:
+            kept = values[step.other]
+            group_normalization.backward_along(
+                x, y, kept, step, parameters, direction, product, arena, along, batch
+            )
+        elif step.kind == DROPOUT:
+            dropout.backward(x, y, step, along, nothing, batch)
+        elif step.kind == POOLING:
+            pooling.backward(x, y, step, arena, along, batch)
+        elif step.kind == TRANSPOSED:
+            transposed.backward_along(x, y, step, parameters, direction, product, arena, along, batch)
+        elif step.kind == CONCATENATION:
+            concatenation.backward(x, values[step.other], y, step, along, batch)
         else:
             mean.backward(x, y, step, along, batch)

@@ -26,4 +26,4 @@ RECIPE: Final = np.dtype(
     ]
 )
 SGD, ADAM, ADAMW = range(3)
-CROSS_ENTROPY, SQUARES = range(2)
+CROSS_ENTROPY, SQUARES, PER_POSITION = range(3)

@@ -35,6 +35,7 @@ def train(
     average: np.ndarray,
     moves: np.ndarray,
     aside: np.ndarray,
+    keys: np.ndarray,
     taken: int,
     told: np.ndarray,
 ) -> None:
@@ -57,6 +58,7 @@ def train(
     scaled : (P,), which parameters are weights, where the recipe is adaptive.
     average, moves : an average over steps, (P,), changed, and by how much it moves to the parameters after each, (steps,).
     aside : (P + Q,), to keep parameters and buffers in where the recipe has a second gradient.
+    keys : of dropout's masks, uint64 (steps, D) of D layers; (steps, 0) where nothing is dropped.
     taken : steps that are behind.
     told : (steps,), written: the mean loss of each batch.
     """
@@ -70,11 +72,11 @@ def train(
             if which == 1:
                 aside[:many], aside[many:] = parameters, buffers
                 gradients.climb(parameters, gradient, scaled, recipe.rho, recipe.adaptive, _ETA, _LEAST_NORM)
-            forward(values, steps, parameters, buffers, arena, saved, scratch, batch, True)
+            forward(values, steps, parameters, buffers, arena, saved, scratch, batch, True, keys[t])
             loss = losses.value_and_slope(out, recipe, labels[t], targets[t], weights, arena, batch, each)
             if which == 0:
                 told[t] = loss
-            backward(values, steps, parameters, gradient, arena, saved, scratch, batch, True)
+            backward(values, steps, parameters, gradient, arena, saved, scratch, batch, True, keys[t])
         if passes == 2:  # statistics have moved once
             parameters[:], buffers[:] = aside[:many], aside[many:]
         if recipe.clip > 0:
