@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from mdbench.errors import MdbenchError
+from zoo_builder.specification.dropout import Dropout
 from zoo_builder.specification.models import resnet18
 from zoo_builder.specification.recipe import TrainingSpec
 from zoo_builder.training import kernels, taped
@@ -87,7 +88,7 @@ class Broad(nn.Module):
 
 
 TAPED = {
-    **{name: (make, shape) for name, (make, shape, form) in NETWORKS.items() if form == "stacked"},
+    **{name: (make, shape) for name, (make, shape, form) in NETWORKS.items() if form == "stacked" or name == "gelu"},
     "ways": (Ways, (2, 6, 5)),
     "pooled": (Pooled, (3, 7)),
     "featured": (Featured, (2, 9)),
@@ -119,10 +120,11 @@ def run(tape, network, inputs, labels, dtype=DOUBLE):
     parameters, buffers = tape.parameters(network, dtype), tape.buffers(network, dtype)
     examples = np.moveaxis(inputs, 1, -1).reshape(batch, -1).astype(dtype)
     gradient, loss = np.full_like(parameters, np.nan), np.empty(1, dtype)
-    learning = Learning.of(recipe_of(TrainingSpec(momentum=0), "cross_entropy", 0), tape, parameters, buffers)
+    loss_name = "per_position" if tape.sides else "cross_entropy"
+    learning = Learning.of(recipe_of(TrainingSpec(momentum=0), loss_name, 0), tape, parameters, buffers)
     network_of = tape.values, tape.steps, parameters, learning.moments, gradient, buffers
     room = memory.arena, memory.saved, memory.scratch
-    taught = np.arange(batch)[None], labels[None], np.empty((1, 0, 0), dtype)
+    taught = np.arange(batch)[None], np.moveaxis(labels, 0, -1).reshape(1, -1), np.empty((1, 0, 0), dtype)
     keys = np.zeros((1, len(tape.drops)), np.uint64)
     told = np.zeros(1), *learning.arrays, np.zeros(1), learning.aside, keys, 0, loss
     kernels.train(*network_of, *room, examples, *taught, *told)
@@ -307,6 +309,18 @@ class Padded(nn.Module):
         return self.last(self.flat(x) + self.flat(self.two(x)))
 
 
+class Joined(nn.Module):
+    """Channels joined three at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.last = nn.Conv1d(2, 2, 1), nn.Conv1d(6, 5, 1)
+
+    def forward(self, x):
+        x = self.one(x)
+        return self.last(torch.cat([x, x, x], 1))
+
+
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
@@ -318,7 +332,24 @@ class Padded(nn.Module):
         (lambda: nn.Sequential(nn.Linear(4, 3)), (2, 4)),  # of every row
         (lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten()), (2, 3, 3)),  # logits in another order
         (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.BatchNorm1d(6)), (2, 4)),
-        (lambda: nn.Sequential(nn.Conv1d(2, 3, 4)), (2, 4)),  # no vector
+        (lambda: nn.Sequential(nn.Conv1d(2, 1, 3)), (2, 4)),  # positions without classes
+        (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.LayerNorm([3, 2]), nn.Flatten()), (2, 4)),  # a weight a place
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3, elementwise_affine=False)), (4,)),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3, bias=False)), (4,)),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.Softplus(2)), (4,)),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.ELU()), (4,)),
+        (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.MaxPool1d(2, padding=1)), (2, 8)),
+        (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.MaxPool1d(2, dilation=2)), (2, 8)),
+        (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.AvgPool1d(4, ceil_mode=True)), (2, 8)),
+        (lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.AvgPool2d(2, divisor_override=3)), (2, 8, 8)),
+        (lambda: nn.Sequential(nn.ConvTranspose1d(2, 3, 3, padding=1)), (2, 8)),
+        (lambda: nn.Sequential(nn.ConvTranspose1d(2, 4, 3, groups=2)), (2, 8)),
+        (
+            lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), Dropout(0.5), nn.Linear(6, 5)),
+            (2, 4),
+        ),  # of positions
+        (lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(), nn.GroupNorm(2, 8), nn.Linear(8, 5)), (2, 4)),
+        (Joined, (2, 4)),
         (lambda: nn.Sequential(nn.ReLU()), (4,)),  # nothing to learn
         (lambda: nn.Sequential(nn.Conv1d(5, 3, 4), nn.Flatten()), (2, 4)),  # other channels
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(5)), (4,)),
@@ -327,7 +358,7 @@ class Padded(nn.Module):
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False)), (4,)),
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, momentum=None)), (4,)),
         (lambda: nn.Sequential(nn.Flatten()), (4,)),
-        *((make, shape) for make, shape, form in NETWORKS.values() if form == "mapped"),
+        *((make, shape) for name, (make, shape, form) in NETWORKS.items() if form == "mapped" and name != "gelu"),
     ],
 )
 def test_what_the_loops_do_not_know_is_left_to_pytorch(make, shape):

@@ -211,11 +211,7 @@ class _Writer:
     def _check_logits(self) -> None:
         last = self._steps[-1]["target"] if self._steps else None
         out = self._logits
-        if (
-            last != out.row
-            or not out.needs_slope
-            or (out.order is not None and (np.diff(out.order) != 1).any())
-        ):
+        if last != out.row or not out.needs_slope or (out.order is not None and (np.diff(out.order) != 1).any()):
             raise UnknownLayerError
 
     def finish(self, lasting: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
@@ -318,7 +314,7 @@ class _Writer:
         elif isinstance(what, Dropout):
             target = self._dropped(what, layer.name, source)
         elif isinstance(what, nn.GELU) or type(what) in _ACTIVATIONS:
-            target = self._activated(what, source)  # type: ignore[arg-type]
+            target = self._activated(what, source)
         elif type(what) is nn.Identity:
             target = source
         else:

@@ -1,4 +1,7 @@
-"""The channels of two values, one behind the other. It is linear: what it does to values, it does to their derivatives as well."""
+"""The channels of two values, one behind the other.
+
+It is linear: what it does to values and gradients, it does to their derivatives as well.
+"""
 
 from typing import Any
 

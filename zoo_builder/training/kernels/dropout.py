@@ -1,4 +1,4 @@
-"""Dropout, whose masks `zoo_builder.specification.Dropout` draws as well: by the numbers of SplitMix64, which need no others."""
+"""Dropout, by the masks of `zoo_builder.specification.Dropout`: numbers of SplitMix64, which need no others before them."""
 
 from typing import Any, Final
 

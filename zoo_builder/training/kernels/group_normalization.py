@@ -1,7 +1,7 @@
 """Group normalization (Wu and He, ECCV 2018): each example by itself, a group of channels at all positions together.
 
-Layer normalization (Ba, Kiros and Hinton, 2016) of vectors is that of one group. Mean and inverse standard deviation, one each a
-group and example, are a value of the tape's own: 2 · groups channels, of which derivatives along a direction are kept likewise.
+Layer normalization (Ba, Kiros and Hinton, 2016) of vectors is that of one group. Mean and inverse standard deviation, one each
+a group and example, are a value of the tape's own: 2 · groups channels, whose derivatives along a direction are kept likewise.
 """
 
 from typing import Any
@@ -13,9 +13,7 @@ from zoo_builder.training.kernels.layout import row
 
 
 @compiled
-def forward(
-    x: Any, y: Any, kept: Any, step: Any, parameters: np.ndarray, arena: np.ndarray, batch: int
-) -> None:
+def forward(x: Any, y: Any, kept: Any, step: Any, parameters: np.ndarray, arena: np.ndarray, batch: int) -> None:
     """Write the output, and what is `kept`."""
     kind = arena.dtype.type
     size = x.channels // step.groups
@@ -237,7 +235,9 @@ def backward_along(
 
 
 @compiled
-def _channels(arena: np.ndarray, start: int, value: Any, h: int, w: int, first: int, size: int, batch: int) -> np.ndarray:
+def _channels(
+    arena: np.ndarray, start: int, value: Any, h: int, w: int, first: int, size: int, batch: int
+) -> np.ndarray:
     """Return some channels at a position, (size, B)."""
     return row(arena, start, value, h, w, first, size * batch, batch).reshape(size, batch)
 

@@ -16,9 +16,9 @@ VALUE: Final = np.dtype(
     [(name, np.int64) for name in ("at", "slope", "height", "width", "channels", "above", "beside")]
 )
 #: A step of a tape, from `source` (and `other`, of an addition or concatenation) to `target`. `kind`: one of those below;
-#: `function`: which activation or pooling; kernel, stride and padding: of a convolution or pooling; `relu`: whether one follows
-#: a normalization. `weight`, `bias`: where parameters begin (−1: there are none); `mean`, `variance`: where buffers do;
-#: `saved`: where a normalization keeps its batch's statistics; `groups`: of channels that are normalized together, whose
+#: `function`: which activation or pooling; kernel, stride and padding: of a convolution or pooling; `relu`: whether one
+#: follows a normalization. `weight`, `bias`: where parameters begin (−1: there are none); `mean`, `variance`: where buffers
+#: do; `saved`: where a normalization keeps its batch's statistics; `groups`: of channels that are normalized together, whose
 #: statistics are the value `other`; `layer`, `rate`: of dropout, its place among the network's and what share is dropped;
 #: `opens`, `opens_other`: whether its gradient is the first that reaches the source.
 STEP: Final = np.dtype(
@@ -50,7 +50,9 @@ STEP: Final = np.dtype(
     ]
     + [("epsilon", np.float64), ("momentum", np.float64), ("rate", np.float64)]
 )
-CONVOLUTION, NORMALIZATION, RELU, ADDITION, MEAN, ACTIVATION, GROUPS, DROPOUT, POOLING, TRANSPOSED, CONCATENATION = range(11)
+CONVOLUTION, NORMALIZATION, RELU, ADDITION, MEAN, ACTIVATION, GROUPS, DROPOUT, POOLING, TRANSPOSED, CONCATENATION = (
+    range(11)
+)
 #: Activations, poolings.
 GELU, GELU_BY_TANH, TANH, SILU, SOFTPLUS, SIGMOID = range(6)
 LARGEST, AVERAGE = range(2)

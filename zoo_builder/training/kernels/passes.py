@@ -4,8 +4,8 @@ Derivatives along a direction of the parameters make Hessian–vector products (
 Hessian, Neural Computation 1994), in evaluation mode. A second arena, of the same places, holds the derivatives of what the
 first one holds. Values that do not depend on parameters have none: their `slope` is −1.
 
-Arguments are as in `zoo_builder.training.kernels.train`; `keys` (D,) are those of dropout's masks at this step, of which there
-may be none: then nothing is dropped. Besides, `direction` and `product` (P,), `along` the second arena.
+Arguments are as in `zoo_builder.training.kernels.train`; `keys` (D,) are those of dropout's masks at this step, of which
+there may be none: then nothing is dropped. Besides, `direction` and `product` (P,), `along` the second arena.
 """
 
 import numpy as np
@@ -194,9 +194,7 @@ def backward_along(
             activation.backward_along(x, y, step, arena, along, scratch, batch)
         elif step.kind == GROUPS:
             kept = values[step.other]
-            group_normalization.backward_along(
-                x, y, kept, step, parameters, direction, product, arena, along, batch
-            )
+            group_normalization.backward_along(x, y, kept, step, parameters, direction, product, arena, along, batch)
         elif step.kind == DROPOUT:
             dropout.backward(x, y, step, along, nothing, batch)
         elif step.kind == POOLING:

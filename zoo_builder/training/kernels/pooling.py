@@ -32,8 +32,8 @@ def forward(x: Any, y: Any, step: Any, arena: np.ndarray, batch: int) -> None:
 def backward(x: Any, y: Any, step: Any, arena: np.ndarray, along: np.ndarray, batch: int) -> None:
     """Write the input's gradient, or what it adds to it; the output's is used up where the largest is wanted.
 
-    Which number is the largest, `arena` says; gradients are in `along`, the same arena or that of derivatives along a direction,
-    of which the same holds. Of several the first is taken, as PyTorch does.
+    Which number is the largest, `arena` says; gradients are in `along`: the same arena, or that of derivatives along a
+    direction, of which the same holds. Of several the first is taken, as PyTorch does.
     """
     if x.slope < 0:
         return

@@ -96,9 +96,7 @@ def _block(y: Any, step: Any, start: int, h: int, w: int, i: int, batch: int) ->
 
 
 @compiled
-def _spread(
-    x: Any, y: Any, step: Any, weights: np.ndarray, seen: np.ndarray, put: np.ndarray, batch: int
-) -> None:
+def _spread(x: Any, y: Any, step: Any, weights: np.ndarray, seen: np.ndarray, put: np.ndarray, batch: int) -> None:
     """Add to the output in one arena what weights make of the input in another."""
     span = step.kernel_width * y.channels
     examples, _ = examples_at_once(span, x.channels, batch, False)
@@ -114,9 +112,7 @@ def _spread(
 
 
 @compiled
-def _collect(
-    x: Any, y: Any, step: Any, gradient: np.ndarray, slopes: np.ndarray, seen: np.ndarray, batch: int
-) -> None:
+def _collect(x: Any, y: Any, step: Any, gradient: np.ndarray, slopes: np.ndarray, seen: np.ndarray, batch: int) -> None:
     """Add to the weights' gradient: the output's slopes in one arena times the input in another."""
     span = step.kernel_width * y.channels
     _, summed = examples_at_once(span, x.channels, batch, False)
@@ -124,7 +120,10 @@ def _collect(
         for w in range(x.width):
             source = (x.at + place(x, h, w)) * batch
             for i in range(step.kernel_height):
-                weight, target = gradient[step.weight + i * span * x.channels :], _block(y, step, y.slope, h, w, i, batch)
+                weight, target = (
+                    gradient[step.weight + i * span * x.channels :],
+                    _block(y, step, y.slope, h, w, i, batch),
+                )
                 for b in range(0, batch, summed):
                     n = min(summed, batch - b)
                     slope, some = slopes[target + b :], seen[source + b :]
@@ -142,7 +141,10 @@ def _pull(
         for w in range(x.width):
             source = (x.slope + place(x, h, w)) * batch
             for i in range(step.kernel_height):
-                weight, target = weights[step.weight + i * span * x.channels :], _block(y, step, y.slope, h, w, i, batch)
+                weight, target = (
+                    weights[step.weight + i * span * x.channels :],
+                    _block(y, step, y.slope, h, w, i, batch),
+                )
                 for b in range(0, batch, examples):
                     n, keep = min(examples, batch - b), i > 0 or not opens
                     slope, out = slopes[target + b :], put[source + b :]
