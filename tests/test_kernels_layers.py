@@ -62,8 +62,8 @@ def pools(monkeypatch):
 #: Architecture, its options, data.
 LAYERS = {
     "layer and gelu": ("mlp", 'norm = "layer", activation = "gelu"', data((1, 40))),
-    "group, tanh and dropout": ("mlp", 'norm = "group", activation = "tanh", dropout = 0.3', data((1, 40))),
-    "nothing, silu and a way around": ("mlp", 'norm = "none", activation = "silu", residual = true', data((1, 40))),
+    "nothing, tanh and dropout": ("mlp", 'norm = "none", activation = "tanh", dropout = 0.3', data((1, 40))),
+    "a way around groups and silu": ("mlp", 'norm = "group", activation = "silu", residual = true', data((1, 40))),
     "softplus, values": ("mlp", 'norm = "layer", activation = "softplus", dropout = 0.1', values((1, 40))),
     "a signal in groups": ("cnn1d", 'norm = "group", activation = "gelu", residual = true', data((1, 40))),
     "an image as a layer": ("cnn2d", 'norm = "layer", activation = "silu", dropout = 0.2', data((1, 8, 8))),

@@ -1,7 +1,8 @@
 """Group normalization (Wu and He, ECCV 2018): each example by itself, a group of channels at all positions together.
 
-Layer normalization (Ba, Kiros and Hinton, 2016) of vectors is that of one group. Mean and inverse standard deviation, one each
-a group and example, are a value of the tape's own: 2 · groups channels, whose derivatives along a direction are kept likewise.
+Layer normalization (Ba, Kiros and Hinton, 2016) of vectors is that of one group. Mean and inverse standard deviation, one
+each a group and example, are a value of the tape's own: 2 · groups channels. Their derivatives along a direction are kept
+likewise.
 """
 
 from typing import Any

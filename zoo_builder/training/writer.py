@@ -1,0 +1,419 @@
+"""A tape being written: the layers of a network, one after the other, as steps over values that lie in one arena."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor, nn
+
+from zoo_builder.specification import Dropout, dropouts
+from zoo_builder.training import kernels
+from zoo_builder.training.graph import Layer, UnknownLayerError, trace
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
+_POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
+_ACTIVATIONS = (nn.GELU, nn.Tanh, nn.SiLU, nn.Softplus, nn.Sigmoid)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A parameter or buffer in its vector.
+
+    Attributes
+    ----------
+    name : in the network's ``state_dict``.
+    shape : there.
+    start : where it begins in the vector.
+    order : position in the vector, from `start` → position in the flattened tensor.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    order: np.ndarray
+
+
+@dataclass
+class _Value:
+    """A value while the tape is written.
+
+    Attributes
+    ----------
+    row : in the table of values.
+    axes : spatial axes that PyTorch sees: 0 of a vector, 1 of a signal, 2 of an image.
+    order : of a vector: position here → feature in PyTorch.
+    whole : the value whose memory it is, itself in most cases.
+    """
+
+    row: int
+    height: int
+    width: int
+    channels: int
+    axes: int
+    order: np.ndarray | None
+    needs_slope: bool
+    above: int = 0
+    beside: int = 0
+    whole: "_Value" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.whole = self
+
+    @property
+    def size(self) -> int:
+        return (self.height + 2 * self.above) * (self.width + 2 * self.beside) * self.channels
+
+
+class Writer:
+    """Writes a tape, layer by layer."""
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        graph = trace(network)
+        self.parameters: list[Piece] = []
+        self.buffers: list[Piece] = []
+        self.counters: dict[str, int] = {}
+        self.saved = self.multiplications = 0
+        self.counts: list[int] = []
+        #: What the last linear layer of the network sees, in the order of its modules.
+        self.features: tuple[int, np.ndarray] | None = None
+        self._drops = dropouts(network)
+        self._values: list[_Value] = []
+        self._steps: list[dict[str, int | float]] = []
+        channels, *sides = shape
+        if len(sides) > 2:
+            raise UnknownLayerError
+        height, width = {0: (1, 1), 1: (1, *sides), 2: tuple(sides)}[len(sides)]
+        self._named = {graph.entrance: self._value(height, width, channels, len(sides), None, needs_slope=False)}
+        taken: set[str] = set()
+        for layer in graph.layers:
+            if layer.name in taken:
+                raise UnknownLayerError  # its gradient would be a sum
+            if isinstance(layer.what, nn.Module) and layer.what.state_dict():
+                taken.add(layer.name)
+            self._write(layer, [self._named[name] for name in layer.sources])
+        self._logits = self._named[graph.exit]
+        self._check_logits()
+        self.sides = (self._logits.height, self._logits.width)[2 - self._logits.axes :]
+        pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + [*self.counters]
+        pieces += [f"{name}.key" for name in self._drops]
+        state = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
+        if sorted(pieces) != sorted(state):
+            raise UnknownLayerError  # parameters that no layer uses, or that several share
+
+    def _check_logits(self) -> None:
+        last = self._steps[-1]["target"] if self._steps else None
+        out = self._logits
+        if last != out.row or not out.needs_slope or (out.order is not None and (np.diff(out.order) != 1).any()):
+            raise UnknownLayerError
+
+    def finish(self, lasting: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """Give every value its place, and return values, steps, and the size of the arena without and with gradients."""
+        values = np.zeros(len(self._values), kernels.VALUE)
+        steps = np.zeros(len(self._steps), kernels.STEP)
+        at = 0
+        for value in self._values:
+            if value.whole is not value and value.whole.size != value.size:
+                raise UnknownLayerError  # a vector over memory that has zeros between
+            if value.whole is value:
+                values[value.row]["at"] = at
+                at += value.size
+            else:
+                values[value.row]["at"] = values[value.whole.row]["at"]
+            for name in ("height", "width", "channels", "above", "beside"):
+                values[value.row][name] = getattr(value, name)
+        for row, said in zip(steps, self._steps, strict=True):
+            for name, number in said.items():
+                row[name] = number
+        return values, steps, at, self._place_slopes(values, steps, at, lasting)
+
+    def _place_slopes(self, values: np.ndarray, steps: np.ndarray, end: int, lasting: bool) -> int:
+        """Give gradients their places behind `end`; backwards, one that has been passed on leaves its place to others.
+
+        Lasting ones keep it.
+        """
+        places: dict[int, int] = {}
+        free: list[tuple[int, int]] = []
+
+        def open_(row: int) -> bool:
+            """Open the gradient of a value; tell whether this is its first."""
+            nonlocal end
+            whole = self._values[row].whole
+            if not whole.needs_slope or whole.row in places:
+                return False
+            fitting = [(size, at) for size, at in free if size >= whole.size]
+            if fitting:
+                place = min(fitting)
+                free.remove(place)
+            else:
+                place = (whole.size, end)
+                end += whole.size
+            sizes[whole.row], places[whole.row] = place
+            return True
+
+        sizes: dict[int, int] = {}
+        open_(self._logits.row)
+        for step in steps[::-1]:
+            step["opens"] = open_(int(step["source"]))
+            if step["kind"] in (kernels.ADDITION, kernels.CONCATENATION):
+                step["opens_other"] = open_(int(step["other"]))
+            done = self._values[int(step["target"])].whole.row
+            if done in places and not lasting:
+                free.append((sizes[done], places[done]))
+        for value in self._values:
+            values[value.row]["slope"] = places.get(value.whole.row, -1)
+        return end
+
+    def _value(
+        self, height: int, width: int, channels: int, axes: int, order: np.ndarray | None, *, needs_slope: bool
+    ) -> _Value:
+        value = _Value(len(self._values), height, width, channels, axes, order, needs_slope)
+        self._values.append(value)
+        return value
+
+    def _step(self, kind: int, source: _Value, target: _Value, **more: int | float) -> _Value:
+        self._steps.append({"kind": kind, "source": source.row, "target": target.row, "weight": -1, "bias": -1, **more})
+        return target
+
+    def _like(self, source: _Value, *, needs_slope: bool) -> _Value:
+        return self._value(
+            source.height, source.width, source.channels, source.axes, source.order, needs_slope=needs_slope
+        )
+
+    def _write(self, layer: Layer, sources: list[_Value]) -> None:
+        source, what = sources[0], layer.what
+        if what == "flatten":
+            target = self._flattened(source)
+        elif what == "relu":
+            target = self._step(kernels.RELU, source, self._like(source, needs_slope=source.needs_slope))
+        elif what == "add":
+            target = self._added(*sources)
+        elif what == "concatenate":
+            target = self._joined(*sources)
+        elif type(what) in _CONVOLUTIONS:
+            target = self._convolved(what, layer.name, source)  # type: ignore[arg-type]
+        elif type(what) in _TRANSPOSED:
+            target = self._spread(what, layer.name, source)  # type: ignore[arg-type]
+        elif type(what) is nn.Linear:
+            target = self._multiplied(what, layer.name, source)
+        elif type(what) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            target = self._normalized(what, layer, source)  # type: ignore[arg-type]
+        elif type(what) in (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d):
+            target = self._averaged(what, source)  # type: ignore[arg-type]
+        elif isinstance(what, nn.LayerNorm | nn.GroupNorm):
+            target = self._normalized_in_groups(what, layer.name, source)
+        elif type(what) in _POOLINGS:
+            target = self._pooled(what, source)  # type: ignore[arg-type]
+        elif isinstance(what, Dropout):
+            target = self._dropped(what, layer.name, source)
+        elif type(what) in _ACTIVATIONS:
+            target = self._activated(what, source)
+        elif type(what) is nn.Identity:
+            target = source
+        else:
+            raise UnknownLayerError
+        self._named[layer.target] = target
+
+    def _flattened(self, source: _Value) -> _Value:
+        if not source.axes:
+            return source
+        features = np.arange(source.height * source.width * source.channels)
+        order = features.reshape(source.channels, source.height, source.width).transpose(1, 2, 0).reshape(-1)
+        target = self._value(1, 1, len(features), 0, order, needs_slope=source.needs_slope)
+        target.whole = source.whole
+        return target
+
+    def _added(self, one: _Value, other: _Value) -> _Value:
+        shapes = {(value.height, value.width, value.channels, value.axes) for value in (one, other)}
+        if len(shapes) > 1:
+            raise UnknownLayerError
+        if not np.array_equal(_order(one), _order(other)):
+            raise UnknownLayerError
+        target = self._like(one, needs_slope=one.needs_slope or other.needs_slope)
+        return self._step(kernels.ADDITION, one, target, other=other.row)
+
+    def _convolved(self, module: nn.Conv1d | nn.Conv2d, name: str, source: _Value) -> _Value:
+        axes = 1 if isinstance(module, nn.Conv1d) else 2
+        if source.axes != axes or source.channels != module.in_channels:
+            raise UnknownLayerError
+        assert not isinstance(module.padding, str)
+        kernel, stride, padding = (
+            (*(nothing,) * (2 - axes), *said)
+            for nothing, said in ((1, module.kernel_size), (1, module.stride), (0, module.padding))
+        )
+        whole = source.whole
+        whole.above, whole.beside = max(whole.above, padding[0]), max(whole.beside, padding[1])
+        high, wide = (
+            (side + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i, side in enumerate((source.height, source.width))
+        )
+        target = self._value(high, wide, module.out_channels, axes, None, needs_slope=True)
+        self.multiplications += high * wide * module.weight.numel()
+        # One block a row of the kernel: (kernel height, out, kernel width · channels).
+        order = np.arange(module.weight.numel()).reshape(module.out_channels, module.in_channels, *kernel)
+        return self._step(
+            kernels.CONVOLUTION,
+            source,
+            target,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order.transpose(2, 0, 3, 1)),
+            bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            stride_height=stride[0],
+            stride_width=stride[1],
+            padding_height=padding[0],
+            padding_width=padding[1],
+        )
+
+    def _multiplied(self, module: nn.Linear, name: str, source: _Value) -> _Value:
+        """Return a linear layer's output: a convolution where there is but one position."""
+        if source.axes or source.channels != module.in_features:
+            raise UnknownLayerError
+        self.features = source.row, _order(source)  # of the last one that is used
+        target = self._value(1, 1, module.out_features, 0, None, needs_slope=True)
+        self.multiplications += module.weight.numel()
+        order = np.arange(module.weight.numel()).reshape(module.weight.shape)[:, _order(source)]
+        return self._step(
+            kernels.CONVOLUTION,
+            source,
+            target,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order),
+            bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
+            **dict.fromkeys(("kernel_height", "kernel_width", "stride_height", "stride_width"), 1),
+        )
+
+    def _normalized(self, module: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer, source: _Value) -> _Value:
+        if source.channels != module.num_features:
+            raise UnknownLayerError
+        mean, variance, counter = module.running_mean, module.running_var, module.num_batches_tracked
+        assert mean is not None
+        assert variance is not None
+        assert counter is not None
+        order, name = _order(source), layer.name
+        target = self._step(
+            kernels.NORMALIZATION,
+            source,
+            self._like(source, needs_slope=True),
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order),
+            bias=self._piece(self.parameters, f"{name}.bias", module.bias, order),
+            mean=self._piece(self.buffers, f"{name}.running_mean", mean, order),
+            variance=self._piece(self.buffers, f"{name}.running_var", variance, order),
+            saved=self.saved,
+            relu=layer.relu,
+            epsilon=module.eps,
+            momentum=module.momentum or 0.0,
+        )
+        self.counters[f"{name}.num_batches_tracked"] = int(counter)
+        self.saved += 2 * source.channels
+        self.counts.append(source.height * source.width)
+        return target
+
+    def _averaged(self, module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, source: _Value) -> _Value:
+        axes = 1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2
+        if source.axes != axes:
+            raise UnknownLayerError
+        target = self._value(1, 1, source.channels, axes, None, needs_slope=source.needs_slope)
+        return self._step(kernels.MEAN, source, target)
+
+    def _activated(self, module: nn.Module, source: _Value) -> _Value:
+        functions = {nn.Tanh: kernels.TANH, nn.SiLU: kernels.SILU, nn.Softplus: kernels.SOFTPLUS}
+        if isinstance(module, nn.GELU):
+            function = {"none": kernels.GELU, "tanh": kernels.GELU_BY_TANH}[module.approximate]
+        else:
+            function = functions.get(type(module), kernels.SIGMOID)
+        target = self._like(source, needs_slope=source.needs_slope)
+        return self._step(kernels.ACTIVATION, source, target, function=function)
+
+    def _dropped(self, module: Dropout, name: str, source: _Value) -> _Value:
+        if not module.rate:
+            return source
+        if (np.diff(_order(source)) != 1).any():
+            raise UnknownLayerError  # places of its mask are counted in another order
+        target = self._like(source, needs_slope=source.needs_slope)
+        return self._step(kernels.DROPOUT, source, target, layer=self._drops.index(name), rate=module.rate)
+
+    def _normalized_in_groups(self, module: nn.LayerNorm | nn.GroupNorm, name: str, source: _Value) -> _Value:
+        """Return what is normalized over groups of channels; layer normalization of vectors is that of one group."""
+        order = _order(source)
+        if isinstance(module, nn.LayerNorm):
+            groups, fits = 1, not source.axes and module.normalized_shape == (source.channels,)
+        else:
+            groups, fits = module.num_groups, module.num_channels == source.channels
+            fits = fits and (groups == 1 or not (np.diff(order) != 1).any())
+        if not fits:
+            raise UnknownLayerError
+        assert module.bias is not None
+        kept = self._value(1, 1, 2 * groups, 0, None, needs_slope=False)
+        return self._step(
+            kernels.GROUPS,
+            source,
+            self._like(source, needs_slope=True),
+            other=kept.row,
+            groups=groups,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order),
+            bias=self._piece(self.parameters, f"{name}.bias", module.bias, order),
+            epsilon=module.eps,
+        )
+
+    def _joined(self, one: _Value, other: _Value) -> _Value:
+        places = {(value.height, value.width, value.axes) for value in (one, other)}
+        if len(places) > 1 or one.order is not None or other.order is not None:
+            raise UnknownLayerError
+        needs_slope = one.needs_slope or other.needs_slope
+        channels = one.channels + other.channels
+        target = self._value(one.height, one.width, channels, one.axes, None, needs_slope=needs_slope)
+        return self._step(kernels.CONCATENATION, one, target, other=other.row)
+
+    def _pooled(self, module: nn.MaxPool1d | nn.MaxPool2d | nn.AvgPool1d | nn.AvgPool2d, source: _Value) -> _Value:
+        axes = 1 if isinstance(module, nn.MaxPool1d | nn.AvgPool1d) else 2
+        if source.axes != axes:
+            raise UnknownLayerError
+        kernel, stride = (
+            (*(1,) * (2 - axes), *(said if isinstance(said, tuple) else (said,) * axes))
+            for said in (module.kernel_size, module.stride)
+        )
+        high, wide = ((side - kernel[i]) // stride[i] + 1 for i, side in enumerate((source.height, source.width)))
+        target = self._value(high, wide, source.channels, axes, None, needs_slope=source.needs_slope)
+        largest = isinstance(module, nn.MaxPool1d | nn.MaxPool2d)
+        return self._step(
+            kernels.POOLING,
+            source,
+            target,
+            function=kernels.LARGEST if largest else kernels.AVERAGE,
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            stride_height=stride[0],
+            stride_width=stride[1],
+        )
+
+    def _spread(self, module: nn.ConvTranspose1d | nn.ConvTranspose2d, name: str, source: _Value) -> _Value:
+        """Return a transposed convolution's output."""
+        axes = 1 if isinstance(module, nn.ConvTranspose1d) else 2
+        if source.axes != axes or source.channels != module.in_channels:
+            raise UnknownLayerError
+        kernel, stride = ((*(1,) * (2 - axes), *said) for said in (module.kernel_size, module.stride))
+        high, wide = ((side - 1) * stride[i] + kernel[i] for i, side in enumerate((source.height, source.width)))
+        target = self._value(high, wide, module.out_channels, axes, None, needs_slope=True)
+        self.multiplications += source.height * source.width * module.weight.numel()
+        # One block a row of the kernel: (kernel height, kernel width · out, channels).
+        order = np.arange(module.weight.numel()).reshape(module.in_channels, module.out_channels, *kernel)
+        return self._step(
+            kernels.TRANSPOSED,
+            source,
+            target,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight, order.transpose(2, 3, 1, 0)),
+            bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            stride_height=stride[0],
+            stride_width=stride[1],
+        )
+
+    @staticmethod
+    def _piece(pieces: list[Piece], name: str, tensor: Tensor, order: np.ndarray | None = None) -> int:
+        start = pieces[-1].start + len(pieces[-1].order) if pieces else 0
+        positions = np.arange(tensor.numel()) if order is None else order.reshape(-1)
+        pieces.append(Piece(name, tuple(tensor.shape), start, positions))
+        return start
+
+
+def _order(value: _Value) -> np.ndarray:
+    return np.arange(value.channels) if value.order is None else value.order
