@@ -71,9 +71,10 @@ def test_a_network_with_kinks_in_its_second_derivative_goes_down_the_ladder():
     torch.manual_seed(0)
     network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 8)), nn.Tanh(), nn.Linear(8, 3))
     assert "differences" in measured(network).way
-    assert measured([net(), net(1)]).way == "a stack, mapped as a whole"
-    assert measured(net()).way == "one by one, the gradient differentiated backwards"
-    assert measured(net(between=nn.ReLU())).way == "compiled loops"
+    assert measured([net(0, nn.Mish()), net(1, nn.Mish())]).way == "a stack, mapped as a whole"
+    assert measured(net(between=nn.Mish())).way == "one by one, the gradient differentiated backwards"
+    for known in (nn.ReLU(), nn.Tanh(), nn.GELU()):
+        assert measured(net(between=known)).way == "compiled loops"
 
 
 def test_large_networks_are_left_to_plain_pytorch(monkeypatch):

@@ -37,7 +37,7 @@ class Odd(nn.Module):
         self.one, self.norm, self.two = nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)
 
     def forward(self, x):
-        return self.two(torch.tanh(self.norm(self.one(x))))
+        return self.two(torch.atan(self.norm(self.one(x))))
 
 
 class Branches(nn.Module):
@@ -67,7 +67,7 @@ class Smooth(nn.Sequential):
     """A network that only PyTorch knows, with buffers."""
 
     def __init__(self):
-        super().__init__(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 5))
+        super().__init__(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Mish(), nn.Linear(4, 5))
 
 
 class Wide(nn.Module):
