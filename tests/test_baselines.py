@@ -9,18 +9,40 @@ import reference
 import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 
+from baselines.md_committee import MDCommittee, Member, covariance
+from baselines.md_forest import MDForest
 from baselines.md_tree import TREES, MDTree
 from baselines.md_tree_cka import MDTreeCKA
 from baselines.md_tree_exact import MDTreeExact
 from baselines.md_tree_quantile import MDTreeQuantile
 from mdbench.cases.cases import load_cases
 from mdbench.cases.splits import split
-from mdbench.methods.method import find_method, load_method, named_methods
+from mdbench.methods.method import MethodError, find_method, load_method, named_methods
 from mdbench.methods.trial import ask
+from mdbench.tables.loading import load_zoo
 from mdbench.tables.tasks import TASKS
 
 CLEAN, NOISY = toy.both()
+
+
+def with_weights(zoo):
+    """A toy zoo whose weights' spread follows the width, and whose smallest weight the temperature, as nowhere else."""
+    table = zoo.configurations.copy()
+    rng = np.random.default_rng(len(table))
+    for column in load_method(find_method("weights_forest")).columns["optimizer"]:
+        if not column.endswith("|"):
+            table[column] = 0.1 * rng.normal(size=len(table)) + np.log2(table["width"])
+    table["weight_q0_mean"] = -np.log2(table["batch_size"]) - np.log2(table["data_fraction"]) / 2
+    return type(zoo).from_table(zoo.name, zoo.title, table.reset_index(), zoo.moves, zoo.provenance)
+
+
+def zoos_for(name: str, *zoos):
+    """The zoos with what a method looks at."""
+    return [with_weights(zoo) if name == "weights_forest" else zoo for zoo in zoos]
+
+
 THEIRS = {"optimizer": "bs_failure", "width_vs_optimizer": "width_vs_batch", "data_vs_optimizer": "data_vs_batch"}
 WORDS = {"temperature_too_low": "small", "temperature_too_high": "large"}
 
@@ -158,7 +180,8 @@ def test_every_baseline_bears_what_could_not_be_measured(name):
     table.loc[::7, ["output_cka", "mixup_cka"]] = np.nan
     gaps = type(NOISY).from_table(NOISY.name, NOISY.title, table, NOISY.moves, NOISY.provenance)
     case = load_cases("cifar10/optimizer/few-shot/8")[0]
-    for train, test in ((CLEAN, gaps), (gaps, CLEAN)):
+    clean, gaps = zoos_for(name, CLEAN, gaps)
+    for train, test in ((clean, gaps), (gaps, clean)):
         ask(load_method(find_method(name)), split(case, train, test))
 
 
@@ -203,7 +226,7 @@ def test_every_baseline_answers_every_case_it_is_meant_for(name):
     asked = 0
     for case in [*load_cases(CASES), four_ways]:
         if method.answers(case.task):
-            rows = split(case, CLEAN, NOISY)
+            rows = split(case, *zoos_for(name, CLEAN, NOISY))
             answer = ask(method, rows)
             assert answer.predicted.shape == (5, len(rows.test))
             asked += 1
@@ -227,4 +250,80 @@ def test_the_baselines_are_all_there():
         "majority",
         "random",
         "barrier_rule",
+        "md_committee",
+        "md_forest",
+        "weights_forest",
     }
+
+
+def test_a_member_is_a_gaussian_process_regression():
+    rng = np.random.default_rng(3)
+    seen, asked, wanted = rng.normal(size=(60, 3)), 2 * rng.normal(size=(40, 3)), rng.normal(size=(60, 2))
+    noise = rng.uniform(0.2, 1.5, 60)
+    kernel = kernels.ConstantKernel(0.1) * kernels.DotProduct(np.sqrt(10)) + kernels.RBF(2)
+    np.testing.assert_allclose(covariance(seen, asked), kernel(seen, asked), rtol=1e-12)
+    plain = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(seen, wanted)
+    np.testing.assert_allclose(Member(seen, wanted, noise)(asked), plain.predict(asked), rtol=1e-5, atol=1e-5)
+
+
+def test_a_member_of_many_networks_is_nearly_that_of_all():
+    rng = np.random.default_rng(4)
+    seen, asked = rng.normal(size=(1500, 3)), rng.normal(size=(200, 3))
+    wanted = np.sign(seen[:, :1] * seen[:, 1:2] + 0.5 * rng.normal(size=(1500, 1)))
+    noise = np.full(1500, 0.5)
+    among = covariance(seen, seen) + np.diag(noise)
+    exact = covariance(asked, seen) @ np.linalg.solve(among, wanted)
+    np.testing.assert_allclose(Member(seen, wanted, noise)(asked), exact, atol=0.02)
+
+
+def known_coordinates(rows: int, seed: int = 0) -> pd.DataFrame:
+    """Networks of which all columns are there that the committee or the forest looks at, in the range of real ones."""
+    table = load_zoo("mnist1d-cnn", layers=False).configurations
+    return table[table["failure_source"] != "none"].sample(rows, random_state=seed)
+
+
+@pytest.mark.parametrize("kind", [MDCommittee, MDForest])
+@pytest.mark.parametrize("task", ["optimizer", "width_vs_optimizer", "data_vs_optimizer", "failure_source"])
+def test_a_common_verdict_weighs_no_more_than_a_rare_one(kind, task):
+    """With labels that have nothing to do with the networks, the common verdict is not said nearly always."""
+    models = known_coordinates(200)
+    rare, common = TASKS[task].classes[:2]
+    labels = pd.Series(rare, index=models.index).where(np.random.default_rng(1).random(200) < 0.2, common)
+    method = kind()
+    fit(method, models, labels, task)
+    said = method.predict(known_coordinates(400, seed=9))
+    assert set(said) <= {rare, common}
+    if kind is MDCommittee:
+        assert 0.2 < (said == rare).mean() < 0.8
+
+
+def fit(method, models, labels, task):
+    given = (models, labels, TASKS[task]) if isinstance(method, MDCommittee) else (models, labels)
+    method.fit(*given)
+
+
+@pytest.mark.parametrize("kind", [MDCommittee, MDForest])
+def test_what_is_missing_is_as_the_median_and_what_is_beyond_as_the_farthest(kind):
+    models = known_coordinates(150)
+    models = models[models["optimizer"] != "none"]
+    method = kind()
+    fit(method, models, models["optimizer"], "optimizer")
+    asked = known_coordinates(100, seed=5)
+    far, farther = (asked.assign(log_hessian_trace=10.0**power, hessian_trace=np.inf) for power in (3, 5))
+    np.testing.assert_array_equal(method.predict(far), method.predict(farther))
+    missing = asked.assign(alpha_hill_minus_fresh_mean=np.nan)
+    middle = asked.assign(alpha_hill_minus_fresh_mean=models["alpha_hill_minus_fresh_mean"].median())
+    np.testing.assert_array_equal(method.predict(missing), method.predict(middle))
+    np.testing.assert_array_equal(
+        method.predict(asked.drop(columns="alpha_hill_minus_fresh_mean")), method.predict(missing)
+    )
+
+
+def test_the_forest_of_weights_learns_from_them_and_fails_without():
+    case = load_cases("cifar10/optimizer/few-shot/8")[0]
+    method = load_method(find_method("weights_forest"))
+    rows = split(case, with_weights(CLEAN), with_weights(NOISY))
+    said = ask(method, rows)
+    assert (said.predicted == rows.test.codes).mean() > 0.8
+    with pytest.raises(MethodError, match="it wants column 'weight_mean_mean'"):
+        ask(method, split(case, CLEAN, NOISY))

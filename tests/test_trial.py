@@ -110,6 +110,7 @@ def test_of_alternatives_comes_the_first_that_both_zoos_have():
     assert asked("hessian_trace|train_error|train_loss", "train_error") == ("train_error",)
     with pytest.raises(MethodError, match=r"it wants column 'hessian_trace\|alpha_mean', which zoo .* does not have"):
         asked("hessian_trace|alpha_mean")
+    assert asked("hessian_trace|alpha_mean|", "train_error", "train_loss|") == ("train_error", "train_loss")
 
 
 def test_an_inductive_method_gets_no_column_that_places_a_row_among_the_others():

@@ -5,7 +5,7 @@ scikit-learn estimator or pipeline is one as it stands. Beside it, as attributes
 
 ``name``       what to call it; the file's name without ``.py`` where it is not given
 ``columns``    the columns it wants, or a mapping task → columns where it does not answer every task alike; ``"a|b"`` is
-               a, or b in cases whose zoos have no a
+               a, or b in cases whose zoos have no a; ``"a|"`` is a, or nothing
 ``track``      ``"inductive"`` (the default) or ``"transductive"``: it uses the test table as a batch
 ``zero_shot``  ``True`` where it is not trained at all; it then needs no ``fit``
 """
@@ -122,7 +122,10 @@ def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | 
 
 
 def alternatives(column: str) -> tuple[str, ...]:
-    """Return the columns that a method would have, as it declares them in one text, the one that it prefers first."""
+    """Return the columns that a method would have, as it declares them in one text, the one that it prefers first.
+
+    The last one is an empty text where it can do without.
+    """
     return tuple(column.split("|"))
 
 
@@ -138,7 +141,7 @@ def _columns(title: str, declared: Any, track: Track) -> dict[str, tuple[str, ..
                 f"method {title}: columns must be a list of column names, or a mapping task → such a list"
             )
         try:
-            every = [one for column in names for one in alternatives(column)]
+            every = [one for column in names for one in alternatives(column.removesuffix("|"))]
             check_visible(every, transductive=track == "transductive")
             columns[find_task(task).name] = tuple(dict.fromkeys(names))
         except MdbenchError as error:

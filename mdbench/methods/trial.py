@@ -56,7 +56,8 @@ def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
     Raises
     ------
     MethodError
-        A declared column, or each of its alternatives, is not in the zoo asked about, or in none that is learned from.
+        A declared column that the method cannot do without, or each of its alternatives, is not in the zoo asked about, or in
+        none that is learned from.
     """
     learned, asked = [part.table for part in rows.train.parts], rows.test.table
     if method.columns is not None:
@@ -65,6 +66,8 @@ def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
             having = {name: sum(name in table for table in learned) for name in alternatives(wanted)}
             best = max(having, key=lambda name: having[name] if name in asked else 0)
             if not having[best] or best not in asked:
+                if "" in having:
+                    continue
                 which = rows.case.test if any(having.values()) else ", ".join(rows.case.train_zoos)
                 raise MethodError(f"{WANTS_COLUMN} {wanted!r}, which zoo {which} does not have")
             found[best] = None

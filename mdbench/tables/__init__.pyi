@@ -1,3 +1,4 @@
+from .coordinates import columns_for as columns_for, coordinates_of as coordinates_of
 from .dataset import DATA as DATA, bundled_zoos as bundled_zoos, dataset_path as dataset_path
 from .labels import Move as Move, SEED_NOISE as SEED_NOISE, decided as decided, order_along as order_along
 from .loading import (
