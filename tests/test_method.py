@@ -83,7 +83,7 @@ def test_a_mapping_of_columns_says_which_tasks_are_answered(method_file):
         (f"columns = ['rfi_data']\nclass Mine:\n{FIT}{PREDICT}", "no method sees the rfi family"),
         (f"columns = ['optimizer']\nclass Mine:\n{FIT}{PREDICT}", "no method sees the label family"),
         (f"columns = ['train_error|width']\nclass Mine:\n{FIT}{PREDICT}", "column 'width' is forbidden"),
-        (f"columns = ['train_error|']\nclass Mine:\n{FIT}{PREDICT}", "column '' does not exist"),
+        (f"columns = ['|train_error']\nclass Mine:\n{FIT}{PREDICT}", "column '' does not exist"),
         (f"columns = ['sharpness']\nclass Mine:\n{FIT}{PREDICT}", "column 'sharpness' does not exist"),
         (f"columns = 'train_error'\nclass Mine:\n{FIT}{PREDICT}", "columns must be a list"),
         (f"columns = {{'fortune': []}}\nclass Mine:\n{FIT}{PREDICT}", "task 'fortune' does not exist"),
