@@ -305,3 +305,18 @@ def test_bars_are_as_long_as_verdicts_are_frequent():
     shown = [bar.get_facecolor() for bar in bars]
     assert shown == [plt.matplotlib.colors.to_rgba(VERDICT_COLOURS[verdict]) for verdict in own["verdict"]]
     plt.close(figure)
+
+
+def test_a_report_says_of_training_what_has_a_meaning(tmp_path):
+    training = 'schedule = "constant"\n[training.optimizers.sam]\nsharpness = { rho = 0.1 }'
+    axes = {"optimizer": ["sgd", "sam"], "steps": [2, 3], "width": [2]}
+    spec = write_spec(tmp_path, training=training, **axes)
+    build_here(spec, tmp_path / "zoo")
+    write_report(tmp_path / "zoo", tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    about = dict(next(table for table in tables(text) if len(table[0]) == 2)[1:])
+    assert about["training"] == (
+        "learning rate 0.1; weight decay 0.0005; momentum 0.9; batch size 128; data fraction 100; label noise 0; warmup 0; "
+        "schedule constant; optimizers (sam (sharpness (rho 0.1)))"
+    )
+    assert "nan %" not in text

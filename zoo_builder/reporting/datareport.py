@@ -167,9 +167,16 @@ def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
 
 def _made(spec: ZooSpec) -> list[tuple[str, str]]:
     """Return how networks were trained, without what is an axis of the grid."""
-    axes = {axis.knob for axis in spec.axes}
+    first = next(spec.points())
+    names = next((axis.values for axis in spec.axes if axis.knob == "optimizer"), [None])
+    ways = [spec.training.at({**first, "optimizer": name} if name is not None else first) for name in names]
+    unsaid = {*first, *frozenset.intersection(*(how.idle for how in ways))}
     of_data, of_network, training = (
-        {key: value for key, value in part.model_dump().items() if value not in (None, "", (), {}) and key not in axes}
+        {
+            key: value
+            for key, value in part.model_dump().items()
+            if value not in (None, "", (), {}) and key not in unsaid
+        }
         for part in (spec.dataset, spec.architecture, spec.training)
     )
     return [
@@ -187,7 +194,7 @@ def _settings(given: Mapping[str, object]) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, Mapping):
-        return _settings(value)
+        return f"({_settings(value)})"
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) if isinstance(value, str) or not isinstance(value, Iterable) else ", ".join(map(_value, value))
@@ -211,7 +218,7 @@ def _labels(zoo: Zoo, folder: Path) -> list[str]:
         )
     plots.save(figures.balance(found), folder / BALANCE)
     alt = "; ".join(
-        f"{task}: " + ", ".join(f"{v} {s:.0f} %" for v, s in group[["verdict", "share"]].values if v != NONE)
+        f"{task}: " + (", ".join(f"{v} {s:.0f} %" for v, s in group[["verdict", "share"]].values if s >= 0) or "none")
         for task, group in found[found["label_noise"].isna()].groupby("task", sort=False)
     )
     blocks.append(_figure(BALANCE, f"Stacked bars of the verdicts of each task. {alt}."))

@@ -230,6 +230,24 @@ class TrainingSpec(Strict):
                 if getattr(self, field):
                     raise ValueError(f'{field} means nothing with loss = "{self.loss}": leave it out')
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Fields that mean nothing beside the others."""
+        means_nothing = {
+            "epochs": self.steps is not None,
+            "batch_size": self.full_batch,
+            "milestones": self.schedule != "steps",
+            "factor": self.schedule != "steps",
+            "momentum": self.optimizer != "sgd",
+            "nesterov": self.optimizer != "sgd",
+            "dampening": self.optimizer != "sgd",
+            "betas": self.optimizer == "sgd",
+            "eps": self.optimizer == "sgd",
+            "average_from": self.average is None,
+            "average_decay": self.average != "ema",
+        }
+        return frozenset(field for field, nothing in means_nothing.items() if nothing)
+
     def changed(self, changes: dict[str, Any]) -> "TrainingSpec":
         """Return this table with other fields in place of its own, checked.
 
