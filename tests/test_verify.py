@@ -15,7 +15,7 @@ from mdbench import files
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
 from mdbench.tables.loading import load_zoo
-from mdbench.tables.manifest import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, sha256_of
+from mdbench.tables.manifest import CHECKPOINTS, CONFIGURATIONS, LAYERS, MANIFEST, TRAJECTORY, sha256_of
 from zoo_builder.building import executors, measuring
 from zoo_builder.building.builder import build
 from zoo_builder.building.comparison import Comparison, compare
@@ -26,7 +26,12 @@ from zoo_builder.building.verification import Verification, verify
 from zoo_builder.landscape.registry import FAMILIES
 
 SHIPPED = (MANIFEST, CONFIGURATIONS, CHECKPOINTS, LAYERS, SPEC)
-DIGESTS = {CONFIGURATIONS: "sha256", CHECKPOINTS: "checkpoints_sha256", LAYERS: "layers_sha256"}
+DIGESTS = {
+    CONFIGURATIONS: "sha256",
+    CHECKPOINTS: "checkpoints_sha256",
+    LAYERS: "layers_sha256",
+    TRAJECTORY: "trajectory_sha256",
+}
 SOME = "label_noise=25/width=3/batch_size=8"
 
 
@@ -402,3 +407,18 @@ def test_ctrl_c_leaves_nothing_behind(mdbench, zoo, tmp_path, monkeypatch):
     code, _, error = mdbench("verify", zoo)
     assert (code, error) == (130, "stopped; nothing is left behind\n")
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_way_that_was_kept_is_compared_with_its_family_and_not_without_it(tmp_path):
+    spec = write_spec(tmp_path, training="epochs = 1\nkeep = [0, 3]", width=[2, 3], batch_size=[8])
+    build_here(spec, tmp_path / "zoo")
+    measuring.measure(tmp_path / "zoo", here, families=["performance", "spectra"])
+    networks, steps = 4, len(read_tables(tmp_path / "zoo")[TRAJECTORY])
+    assert steps == networks * 2 * 2
+    for families in (["performance"], ["performance", "spectra"]):
+        result = run(tmp_path / "zoo", configurations=2, families=families)
+        assert result.comparison.verdict == "equal", result.comparison.differences[:3]
+    rewrite(tmp_path / "zoo", TRAJECTORY, scaled("log_frobenius_norm", 2))
+    assert run(tmp_path / "zoo", configurations=2, families=["performance"]).comparison.verdict == "equal"
+    result = run(tmp_path / "zoo", configurations=2, families=["spectra"])
+    assert {(one.table, one.column) for one in result.comparison.differences} == {(TRAJECTORY, "log_frobenius_norm")}

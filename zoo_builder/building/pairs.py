@@ -31,7 +31,7 @@ _FIXED: Final = ("configuration", "seed", "steps", "matrix_rows", "matrix_column
 #: Columns that come with a family, and are none of its metrics.
 _BESIDE: Final = {"spectra": ("matrix_rows", "matrix_columns")}
 #: Names of rows, by which tables are joined, and where networks lay.
-_UNCOMPARED: Final = ("checkpoint", "layer", "shard")
+_UNCOMPARED: Final = ("checkpoint", "step", "layer", "shard")
 
 
 @dataclass(frozen=True)
