@@ -147,7 +147,7 @@ def check_knob(knob: str, value: float) -> None:
         raise ValueError(f"{knob} must be finite, not {value}")
     if knob in _WHOLE and (value != int(value) or value < 1):
         raise ValueError(f"{knob} must be a whole number from 1 up, not {value:g}")
-    if knob in _WHOLE and value >= 2**31:
+    if knob in ("batch_size", "epochs", "steps") and value >= 2**31:
         raise ValueError(f"{knob} must be below 2³¹, not {value:g}")
     said, holds = _RANGES.get(knob, ("", lambda _: True))
     if not holds(value):
