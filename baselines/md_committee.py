@@ -40,6 +40,7 @@ MEMBERS: dict[str, list[tuple[str, ...]]] = {
         ("disagreement", "log_error", "log_stable_rank"),
         ("scaled_trace", "log_trace", "error_gap"),
         ("relative_peak", "disagreement", "log_stable_rank"),
+        ("error_gap",),
     ],
     "failure_source": [
         ("exponent", "disagreement", "curve_log_loss"),

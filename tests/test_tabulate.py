@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import toy
 from markdown_it import MarkdownIt
+from sklearn.metrics import roc_auc_score
 from test_cli import refused, run
 
 import mdbench
+from baselines.md_tree import TREES
 from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.scoring.comparison import compare
@@ -192,6 +194,21 @@ def test_labels_within_seed_noise_are_counted(found):
         within = known[f"{line['task']}_margin"] <= 2 * known[f"{line['task']}_margin_se"]
         assert line["within seed noise"] == f"{within.sum():,}"
         assert 0 < within.sum() < len(known)
+
+
+def test_rows_beyond_the_bounds_of_md_tree_are_counted(found, own_home):
+    assert {(step.column, step.bounds) for tree in TREES.values() for step in tree} == set(tabulate.BOUNDS.items())
+    shown = next(one for one in tables(tabulate.compose(found, PARTS, "x")) if "larger where too low" in one)
+    assert len(shown) == 3 * len(ZOOS)
+    for _, line in shown.iterrows():
+        whole, (low, high) = ZOOS[line["zoo"]].configurations, tabulate.BOUNDS[line["column"]]
+        values = whole[line["column"]]
+        counted = [f"{100 * share:.0f} %" for share in ((values < low).mean(), (values > high).mean())]
+        assert [line["below"], line["above"]] == counted
+        asked = whole[whole["optimizer"] != "none"]
+        area = roc_auc_score(asked["optimizer"] == "temperature_too_low", asked[line["column"]])
+        assert line["larger where too low"] == f"{100 * area:.0f} %"
+    assert not tabulate._out_of_bounds(evaluated(["majority"], load_cases(PARTS)))
 
 
 def test_what_cannot_be_posed_or_answered_is_said(own_home, method_file):
