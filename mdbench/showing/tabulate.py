@@ -19,6 +19,7 @@ from mdbench.errors import MdbenchError
 from mdbench.revision import own_revision
 from mdbench.scoring import Evaluated, Failure, stats
 from mdbench.showing import plots
+from mdbench.showing.bounds import out_of_bounds
 from mdbench.showing.markdown import code, table
 from mdbench.showing.means import (
     balanced_of,
@@ -41,12 +42,6 @@ HEADLINE: Final = "core"
 #: Whose advantage is looked into, and over whom.
 SUBJECT: Final = "md_tree"
 RIVALS: Final = ("validation_tree", "hyperparameter_validation_tree", "majority", "barrier_rule", "md_tree_quantile")
-#: Column → what the subject's thresholds on it are bounded by, as published.
-BOUNDS: Final = {
-    "train_error": (0.0, 1.0),
-    "mode_connectivity_peak": (-30.0, 0.0),
-    "log_hessian_trace": (4.0, 9.0),
-}
 #: The rival whom everybody must beat.
 FLOOR: Final = "majority"
 
@@ -123,7 +118,7 @@ def compose(found: Evaluated, parts: Sequence[str], command: str, picture: str |
         *_made(found, command),
         *_headline(found, picture),
         *_seed_noise(found),
-        *_out_of_bounds(found),
+        *(out_of_bounds(_zoos(found)) if SUBJECT in methods_of(found) else []),
         *_advantage(found, by_part),
         "## Every case",
         "Accuracy and its interval. **Bold**: the best of a case, and every method whose paired difference "
@@ -278,47 +273,6 @@ def _seed_noise(found: Evaluated) -> list[str]:
         ),
         f"Without single networks, there are no standard errors for {', '.join(without)}." if without else "",
     ]
-
-
-def _out_of_bounds(found: Evaluated) -> list[str]:
-    """Say how much of each zoo lies beyond the bounds of the subject's thresholds, where it was asked."""
-    if SUBJECT not in methods_of(found):
-        return []
-    rows = []
-    for zoo in _zoos(found):
-        for column, (low, high) in BOUNDS.items():
-            values = zoo.configurations.get(column)
-            if values is None or not values.notna().any():
-                continue
-            known = values.dropna()
-            shares = ((known < low).mean(), known.between(low, high).mean(), (known > high).mean())
-            larger = _larger_where_too_low(zoo, column)
-            said = "–" if larger is None else f"{100 * larger:.0f} %"
-            rows.append((code(zoo.name), code(column), *(f"{100 * share:.0f} %" for share in shares), said))
-    bounds = ", ".join(f"`{column}` {low:g} to {high:g}" for column, (low, high) in BOUNDS.items())
-    return [
-        f"## `{SUBJECT}` out of its bounds",
-        f"Its thresholds are bounded by what was seen on CIFAR-10 ({bounds}), and stay so here, to the letter. Rows below or "
-        "above the bounds are on one side of every threshold that it can choose. `md_tree_exact`, whose thresholds have no "
-        "bounds, and `md_tree_quantile` are the fair versions. The last column is how often, of all pairs of a row whose "
-        "temperature is too low with one where it is too high, the former has the larger value: above 50 % on one zoo and below "
-        "on another, the same question has opposite answers.",
-        table(("zoo", "column", "below", "within", "above", "larger where too low"), rows, "llrrrr"),
-    ]
-
-
-def _larger_where_too_low(zoo: Zoo, column: str) -> float | None:
-    """Return how often a too low temperature has the larger value, of all pairs with a too high one; ties count half."""
-    table = zoo.configurations
-    if "optimizer" not in table:
-        return None
-    low, high = (
-        table.loc[table["optimizer"] == verdict, column].dropna().to_numpy(dtype=float)
-        for verdict in ("temperature_too_low", "temperature_too_high")
-    )
-    if not len(low) or not len(high):
-        return None
-    return float(((low[:, None] > high).mean() + (low[:, None] >= high).mean()) / 2)
 
 
 def _zoos(found: Evaluated) -> list[Zoo]:
