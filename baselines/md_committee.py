@@ -9,7 +9,7 @@ Coordinates are centred on the training median and clipped; what is missing coun
 two networks is 1 + 0.1 x·x′ + exp(−|x − x′|² / 8).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,14 @@ columns = {
     task: columns_for(dict.fromkeys(name for member in members for name in member)) for task, members in MEMBERS.items()
 }
 
+
+def columns_of(members: Mapping[str, Sequence[tuple[str, ...]]]) -> dict[str, list[str]]:
+    """Return the columns that members look at, task → as a method declares them."""
+    return {task: columns_for(dict.fromkeys(name for one in some for name in one)) for task, some in members.items()}
+
+
+columns = columns_of(MEMBERS)
+
 #: Variance of the noise of a label, where every verdict is as common as the others.
 NOISE = 0.5
 #: Coordinates end so far from the median.
@@ -93,18 +101,20 @@ class Member:
 class MDCommittee:
     """The verdict that the members are for on average."""
 
+    members_of: Mapping[str, Sequence[tuple[str, ...]]] = MEMBERS
+
     def fit(self, models: pd.DataFrame, labels: pd.Series, task: Task) -> None:
         """Have each member look at its coordinates."""
         self.verdicts = np.array([verdict for verdict in task.classes if (labels == verdict).any()], dtype=object)
         right = labels.to_numpy()[:, None] == self.verdicts
         noise = NOISE * len(self.verdicts) * (right * right.mean(axis=0)).sum(axis=1)
-        self.coordinates = list(dict.fromkeys(name for member in MEMBERS[task.name] for name in member))
+        self.coordinates = list(dict.fromkeys(name for member in self.members_of[task.name] for name in member))
         found = coordinates_of(models, self.coordinates)
         self.middle = found.median()
         known = set(found.columns[found.notna().any()])
         self.members = [
             (list(member), Member(self.look(found, member), np.where(right, 1.0, -1.0), noise))
-            for member in MEMBERS[task.name]
+            for member in self.members_of[task.name]
             if known.intersection(member)
         ]
 

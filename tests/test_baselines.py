@@ -19,9 +19,10 @@ from baselines.md_tree_exact import MDTreeExact
 from baselines.md_tree_quantile import MDTreeQuantile
 from mdbench.cases.cases import load_cases
 from mdbench.cases.splits import split
-from mdbench.methods.method import MethodError, find_method, load_method, named_methods
+from mdbench.methods.method import MethodError, alternatives, find_method, load_method, named_methods
 from mdbench.methods.trial import ask
 from mdbench.tables.loading import load_zoo
+from mdbench.tables.schema import COLUMNS, Family
 from mdbench.tables.tasks import TASKS
 
 CLEAN, NOISY = toy.both()
@@ -251,6 +252,7 @@ def test_the_baselines_are_all_there():
         "random",
         "barrier_rule",
         "md_committee",
+        "md_committee_configured",
         "md_forest",
         "weights_forest",
     }
@@ -317,6 +319,16 @@ def test_what_is_missing_is_as_the_median_and_what_is_beyond_as_the_farthest(kin
     np.testing.assert_array_equal(
         method.predict(asked.drop(columns="alpha_hill_minus_fresh_mean")), method.predict(missing)
     )
+
+
+def test_the_committee_that_is_told_the_configuration_says_so():
+    told, not_told = (load_method(find_method(name)) for name in ("md_committee_configured", "md_committee"))
+    for task, columns in told.columns.items():
+        families = {COLUMNS[name].family for column in columns for name in alternatives(column) if name}
+        assert Family.CONFIGURATION in families
+        assert Family.CONFIGURATION not in {
+            COLUMNS[name].family for column in not_told.columns[task] for name in alternatives(column) if name
+        }
 
 
 def test_the_forest_of_weights_learns_from_them_and_fails_without():
