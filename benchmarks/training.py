@@ -1,6 +1,6 @@
 """How fast is a zoo built? `zoo_builder` against the same networks one after the other, both on all cores, in one run.
 
-    python benchmarks/training.py [--epochs 10] [--only 2]
+    python benchmarks/training.py [--epochs 10] [--only 4]
 
 The plain side is a strong loop: PyTorch's own layers, the data as tensors in memory (no DataLoader), the fused SGD, one
 process a core and one thread a process. Steps are timed by the processor's clock, which other work on the machine hardly
@@ -11,6 +11,9 @@ of models per second:
 2. one step of every architecture, narrow and wide, at small and large batch sizes, on images and signals drawn at random;
 3. a whole small grid of `cnn1d` on MNIST-1D: five widths × six batch sizes × five data amounts × two label noises × three
    seeds, the two sides in turns, width by width;
+4. one step of networks as people train them, each with the ratio that is wanted: AdamW, sharpness-aware steps, rates of
+   layers, an equation as the loss, attention, a class a pixel. On the plain side derivatives in a loss are autograd's, and
+   optimizers fused;
 
 and what share of the machine's matrix-product peak is reached.
 """
@@ -29,6 +32,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo_builder.building.plan import LIMITS, Unit, plan
@@ -38,7 +42,7 @@ from zoo_builder.specification.network import Network, epoch_order, initialisati
 from zoo_builder.specification.spec import ZooSpec, parse_spec
 from zoo_builder.specification.subsets import Subsets, draw_subsets
 from zoo_builder.training import stacked, taped
-from zoo_builder.training.trainer import train
+from zoo_builder.training.trainer import form, train
 
 CORES = len(os.sched_getaffinity(0))
 SPEC = """
@@ -90,13 +94,82 @@ values = [{width}]
 knob = "batch_size"
 values = [{batch}]
 """
+#: Of networks as people train them: specification, widths, batch sizes, and how many times the plain loop's speed is wanted.
+MODERN: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], float]] = {
+    "AdamW, mlp, layer normalization, GELU": (
+        """
+        dataset = { name = "mnist1d" }
+        architecture = { name = "mlp", options = { norm = "layer", activation = "gelu" } }
+        training = { optimizer = "adamw", steps = 1000 }
+        """,
+        (8, 16, 32, 64),
+        (16, 32, 64),
+        15,
+    ),
+    "SAM, cnn1d": (
+        """
+        dataset = { name = "mnist1d" }
+        architecture = { name = "cnn1d" }
+        training = { sharpness = { rho = 0.05 }, learning_rate = 0.05, steps = 1000 }
+        """,
+        (2, 4, 8, 16),
+        (16, 32),
+        12,
+    ),
+    "pinn, 2 × 32, second derivatives": (
+        """
+        dataset = { name = "helmholtz", train = 400, test = 1024, options = { difficulty = 1 } }
+        architecture = { name = "pinn", depth = 2 }
+        training = { optimizer = "adam", steps = 1000 }
+        """,
+        (32,),
+        (100,),
+        8,
+    ),
+    "transformer, 2 layers, 32 tokens": (
+        """
+        dataset = { name = "text", train = 800, test = 100, options = { length = 32 } }
+        architecture = { name = "transformer", depth = 2, options = { causal = true } }
+        training = { optimizer = "adamw", steps = 1000 }
+        """,
+        (32,),
+        (32,),
+        6,
+    ),
+    "unet, 24 × 24": (
+        """
+        dataset = { name = "shapes", train = 200, test = 100, options = { size = 24 } }
+        architecture = { name = "unet" }
+        training = { optimizer = "adamw", steps = 1000 }
+        """,
+        (8,),
+        (16, 32),
+        5,
+    ),
+}
+#: How much longer a training may take that measures its layers after every epoch.
+LAYERWISE = 1.1
+AXES = """
+name = "modern"
+seeds = [0, 1, 2, 3, 4, 5, 6, 7]
+{text}
+[[axes]]
+knob = "width"
+values = [{width}]
+[[axes]]
+knob = "batch_size"
+values = [{batch}]
+[[axes]]
+knob = "learning_rate"
+values = [0.001, 0.002]
+"""
 
 
 @cache
 def loaded(spec: str) -> tuple[ZooSpec, Dataset, Subsets]:
     """Return what the specification (as JSON) says, its data set and its subsets; once in every process."""
     what = ZooSpec.model_validate_json(spec)
-    if what.architecture.name in WIDE and what.name != "grid":
+    if what.name == "benchmark":
         drawn = at_random(WIDE[what.architecture.name][0])
         return what, drawn, draw_subsets(drawn.train_targets, drawn.outputs, 0)
     return what, *Material.of_spec(what).first
@@ -244,6 +317,134 @@ def in_turns(pool: ProcessPoolExecutor, spec: str, network: Network, turns: int 
     return statistics.median(plain), statistics.median(tape)  # type: ignore[type-var]
 
 
+def plain_step(spec: str, network: Network, steps: int) -> float:
+    """Return the seconds of the processor that a step takes in a plain loop over modules of PyTorch."""
+    torch.set_num_threads(1)
+    what, dataset, _ = loaded(spec)
+    torch.manual_seed(0)
+    shape = dataset.shape if dataset.equation is None else (2,)  # behind coordinates stands what is asked there
+    module = what.architecture.build(
+        shape, dataset.outputs, network.width, network.depth, seed=0, vocabulary=dataset.vocabulary
+    )
+    how = what.training
+    more = {"lr": network.learning_rate, "weight_decay": network.weight_decay, "fused": True}
+    optimizer: torch.optim.Optimizer
+    if how.optimizer == "sgd":
+        optimizer = torch.optim.SGD(module.parameters(), momentum=how.momentum, **more)
+    else:
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[how.optimizer](module.parameters(), **more)
+    inputs, targets = torch.from_numpy(dataset.train_inputs), torch.from_numpy(dataset.train_targets)
+    order = torch.randint(len(inputs), (steps, network.batch_size))
+    closure = _helmholtz if dataset.equation is not None else _classified
+    begun = time.process_time()
+    for step, chosen in enumerate(order):
+        optimizer.param_groups[0]["lr"] = network.learning_rate * learning_rate_share(step, steps, how)
+        x, y = inputs[chosen], targets[chosen]
+        optimizer.zero_grad()
+        closure(module, x, y).backward()
+        if how.sharpness is not None:
+            _sharpness_aware(module, how.sharpness.rho, lambda x=x, y=y: closure(module, x, y).backward())  # type: ignore[misc]
+        optimizer.step()
+    return (time.process_time() - begun) / steps
+
+
+def _classified(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return functional.cross_entropy(module(x), y, ignore_index=-1)
+
+
+def _helmholtz(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Return the loss of the equation with one wave, as everybody writes it: derivatives by autograd."""
+    points, kind = x[:, :2].clone().requires_grad_(), x[:, 2:]
+    u = module(points)
+    (slope,) = torch.autograd.grad(u.sum(), points, create_graph=True)
+    twice = [torch.autograd.grad(slope[:, at].sum(), points, create_graph=True)[0][:, at : at + 1] for at in (0, 1)]
+    waves = torch.sin(math.pi * points[:, :1]) * torch.sin(math.pi * points[:, 1:])
+    residual = twice[0] + twice[1] + u - (1 - 2 * math.pi**2) * waves
+    return functional.mse_loss(torch.where(kind == 0, residual, u), y)
+
+
+def _sharpness_aware(module: nn.Module, rho: float, backward: Callable[[], None]) -> None:
+    """Take the second gradient; normalization does not follow it, as in `zoo_builder`."""
+    parameters = [value for value in module.parameters() if value.grad is not None]
+    slopes = [value.grad for value in parameters]
+    norms = [one for one in module.modules() if isinstance(one, nn.BatchNorm1d)]
+    with torch.no_grad():
+        length = torch.stack(torch._foreach_norm(slopes)).norm()
+        ways = torch._foreach_mul(slopes, rho / (length + 1e-12))
+        torch._foreach_add_(parameters, ways)
+    for one in norms:
+        one.momentum, one.kept = 0.0, one.momentum  # type: ignore[assignment]
+    module.zero_grad()
+    backward()
+    for one in norms:
+        one.momentum = one.kept  # type: ignore[assignment]
+    with torch.no_grad():
+        torch._foreach_sub_(parameters, ways)
+
+
+def our_step(spec: str, networks: Sequence[Network]) -> float:
+    """Return the seconds of the processor that a step takes of a network, the way that it is trained."""
+    torch.set_num_threads(1)
+    lesson = loaded(spec)
+    if form(lesson[0], lesson[1], networks[0], "cpu") == "taped":
+        return taped.step_seconds(*lesson, networks[-1], time.process_time)
+    shared, each = stacked.step_seconds(*lesson, networks, "cpu", time.process_time)
+    return shared / len(networks) + each
+
+
+def our_training(spec: str, networks: Sequence[Network]) -> float:
+    """Return the seconds of the processor that a training takes, with all that is measured on the way."""
+    torch.set_num_threads(1)
+    begun = time.process_time()
+    train(*loaded(spec), networks[:4])
+    return time.process_time() - begun
+
+
+def modern(pool: ProcessPoolExecutor, turns: int = 3) -> None:
+    """Print what a step costs on both sides of networks as people train them, and what is wanted."""
+    print(f"\n4. one step on {CORES} cores, the processor's milliseconds (median of {turns} turns)")
+    for name, (text, widths, batches, goal) in MODERN.items():
+        sums = [0.0, 0.0]
+        for width in widths:
+            for batch in batches:
+                spec, networks = _modern(text, width, batch)
+                once = plain_step(spec, networks[-1], 3)
+                plain, ours = [], []
+                for _ in range(turns):
+                    plain += on_all_cores(pool, plain_step, spec, networks[-1], 2 + int(0.3 / once))
+                    ours += on_all_cores(pool, our_step, spec, networks)
+                slow, fast = statistics.median(plain), statistics.median(ours)  # type: ignore[type-var]
+                sums = [sums[0] + slow, sums[1] + fast]  # type: ignore[operator]
+                what, dataset, _ = loaded(spec)
+                way = form(what, dataset, networks[-1], "cpu")
+                times = f"{1e3 * slow:>9.3f} {1e3 * fast:>9.3f} {slow / fast:>6.1f}"  # type: ignore[operator]
+                print(f"   {name:>38} {width:>3} {batch:>3} {times}   {way}", flush=True)
+        ratio = sums[0] / sums[1]
+        print(f"   {name}: {ratio:.1f} times, wanted {goal}: {'reached' if ratio >= goal else 'MISSED'}", flush=True)
+    took = {}
+    for layerwise in ("", ', layerwise = { every = 1, tail = "middle" }'):
+        text = f"""
+        dataset = {{ name = "mnist1d", train = 4000, test = 2000 }}
+        architecture = {{ name = "cnn1d" }}
+        training = {{ epochs = 10{layerwise} }}
+        """
+        spec, networks = _modern(text, 8, 32)
+        took[layerwise] = statistics.median(
+            one
+            for _ in range(turns)
+            for one in on_all_cores(pool, our_training, spec, networks)  # type: ignore[type-var]
+        )
+    plain_took, more = took.values()
+    times = more / plain_took  # type: ignore[operator, assignment]
+    said = "reached" if times <= LAYERWISE else "MISSED"  # type: ignore[operator]
+    print(f"   TempBalance, cnn1d: {times:.2f} times the same training without it, wanted {LAYERWISE} at most: {said}")
+
+
+def _modern(text: str, width: int, batch: int) -> tuple[str, tuple[Network, ...]]:
+    spec = parse_spec(AXES.format(text=text, width=width, batch=batch), "the benchmark").text
+    return spec, plan(*_planned(spec), **LIMITS["cpu"]).units[0].networks
+
+
 def grid(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[Unit], top: float) -> None:
     """Print what the whole grid costs on both sides."""
     print(f"\n3. the whole grid on {CORES} cores, seconds")
@@ -267,10 +468,10 @@ def grid(pool: ProcessPoolExecutor, spec: str, what: ZooSpec, units: Sequence[Un
 
 
 def main() -> None:
-    """Run both parts."""
+    """Run all parts, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--only", type=int, choices=(1, 2, 3), help="print this part alone")
+    parser.add_argument("--only", type=int, choices=(1, 2, 3, 4), help="print this part alone")
     arguments = parser.parse_args()
     what = parse_spec(SPEC.format(epochs=arguments.epochs), "the benchmark")
     spec = what.text
@@ -285,6 +486,8 @@ def main() -> None:
             wide(pool)
         if arguments.only in (None, 3):
             grid(pool, spec, what, units, top)
+        if arguments.only in (None, 4):
+            modern(pool)
 
 
 if __name__ == "__main__":

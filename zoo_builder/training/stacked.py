@@ -1,7 +1,7 @@
 """Training networks as a stack, by PyTorch's own operators."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -56,20 +56,30 @@ def train(
 
 
 def step_seconds(
-    spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Sequence[Network], device: str | torch.device
+    spec: ZooSpec,
+    dataset: Dataset,
+    subsets: Subsets,
+    networks: Sequence[Network],
+    device: str | torch.device,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
-    """Return the seconds that a step of this stack takes here: for the step itself, and for each network."""
+    """Return the seconds that a step of this stack takes here, by some clock: for the step itself, and for each network."""
     most, few = len(networks), max(1, len(networks) // 4)
-    whole = _whole_step_seconds(spec, dataset, subsets, networks, device)
+    whole = _whole_step_seconds(spec, dataset, subsets, networks, device, clock)
     if most == few:
         return 0.0, whole / most
-    part = _whole_step_seconds(spec, dataset, subsets, networks[:few], device)
+    part = _whole_step_seconds(spec, dataset, subsets, networks[:few], device, clock)
     each = max(0.0, (whole - part) / (most - few))
     return max(0.0, whole - most * each), each
 
 
 def _whole_step_seconds(
-    spec: ZooSpec, dataset: Dataset, subsets: Subsets, networks: Sequence[Network], device: str | torch.device
+    spec: ZooSpec,
+    dataset: Dataset,
+    subsets: Subsets,
+    networks: Sequence[Network],
+    device: str | torch.device,
+    clock: Callable[[], float],
 ) -> float:
     """Return the best of a few."""
     run = _Run(spec, dataset, subsets, networks, device, torch.float32)
@@ -77,9 +87,9 @@ def _whole_step_seconds(
     run.advance(2)
     taken = []
     for until in (4, 6, 8):
-        begun = time.perf_counter()
+        begun = clock()
         run.advance(until)
-        taken.append((time.perf_counter() - begun) / 2)
+        taken.append((clock() - begun) / 2)
     return min(taken)
 
 
