@@ -161,7 +161,7 @@ def test_the_walk_has_the_figures_of_the_tables():
         f"`failure_source` is `{row['failure_source']}`, with a margin of {row['failure_source_margin']:.2f} points and a "
         f"standard error of {row['failure_source_margin_se']:.2f}",
         f"{len(zoo.configurations)} rows × {len(zoo.configurations.columns)} columns",
-        f"{decided(zoo.configurations, find_task('failure_source')).sum()} of {counted.sum()}",
+        f"{decided(zoo, find_task('failure_source')).sum()} of {counted.sum()}",
         f"{sum(POINT in set(names) for names in lists['test'])} of the {len(lists)} lists",
     ):
         assert said in walk()

@@ -23,7 +23,7 @@ from mdbench.showing.bounds import BOUNDS
 from mdbench.showing.markdown import code, table
 from mdbench.showing.means import mean, outside_noise
 from mdbench.showing.plots import SEEN_COLOURS, accuracy_by_panel
-from mdbench.tables.labels import decided
+from mdbench.tables.noise import decided
 from mdbench.tables.tasks import TASKS
 
 ZOOS = {name: toy.own_zoo(name, widths=toy.WIDTHS[::step]) for name, step in (("mnist1d-cnn", 2), ("mnist1d-mlp", 3))}
@@ -77,8 +77,8 @@ def accuracies(found, tmp_path, only_decided: bool = False) -> pd.DataFrame:
         for case in load_cases(PARTS):
             zoo = ZOOS.get(case.test)
             if zoo is not None:
-                rows = zoo.configurations
-                known = rows.index[rows[f"{case.task}_margin"] > 2 * rows[f"{case.task}_margin_se"]]
+                sure = decided(zoo, TASKS[case.task])
+                known = sure.index[sure]
                 parts.append(said[(said["case"] == case.name) & said["row"].isin(known)])
         assert 0 < sum(map(len, parts)) < len(said)
         said = pd.concat(parts)
@@ -164,14 +164,7 @@ def test_the_advantage_is_what_compare_says(found, own_home):
         ) in text
 
 
-def test_decided_rows_are_those_above_two_standard_errors_and_no_others(found):
-    task = TASKS["optimizer"]
-    rows = pd.DataFrame(
-        {"optimizer_margin": [2.0, 2.001, 0.0, 5.0, np.nan], "optimizer_margin_se": [1, 1, 0, np.nan, 1]}
-    )
-    assert decided(rows, task).tolist() == [False, True, False, False, False]
-    assert decided(rows[["optimizer_margin"]], task).tolist() == [False] * 5
-
+def test_decided_rows_are_scored_apart(found):
     # Without its decided rows right, a method loses everything that counts there, and no more.
     one = next(one for one in found.posed if one.rows.case.name == "mnist1d-cnn/optimizer/cross-noise/20")
     name = one.rows.case.name
@@ -187,13 +180,13 @@ def test_decided_rows_are_those_above_two_standard_errors_and_no_others(found):
 
 
 def test_labels_within_seed_noise_are_counted(found):
-    shown = next(one for one in tables(tabulate.compose(found, PARTS, "x")) if "within seed noise" in one)
+    shown = next(one for one in tables(tabulate.compose(found, PARTS, "x")) if "within noise" in one)
     assert len(shown) == sum(len(zoo.tasks) for zoo in ZOOS.values())
     for _, line in shown.iterrows():
         rows = ZOOS[line["zoo"]].configurations
         known = rows[(rows[line["task"]] != "none") & rows[f"{line['task']}_margin_se"].notna()]
-        within = known[f"{line['task']}_margin"] <= 2 * known[f"{line['task']}_margin_se"]
-        assert line["within seed noise"] == f"{within.sum():,}"
+        within = ~decided(ZOOS[line["zoo"]], TASKS[line["task"]])[known.index]
+        assert line["within noise"] == f"{within.sum():,}"
         assert 0 < within.sum() < len(known)
 
 

@@ -24,7 +24,7 @@ def zoo_card(zoo: Zoo, cases: Iterable[Case]) -> dict[str, Any]:
         labels = table[task.name].dropna()
         counts = labels.value_counts()
         known = labels.index[(labels != NONE).to_numpy()]
-        sure = decided(table, task)[known]
+        sure = decided(zoo, task)[known]
         shares.append(
             {
                 "task": task,

@@ -20,7 +20,7 @@ def mean(
     found : holds the answers.
     cases : names; each has the same weight.
     method, minus : names of the method, and of the one that is subtracted.
-    only_decided : score only the rows whose label is outside seed noise; cases without such rows are left out.
+    only_decided : score only the rows whose label is outside noise; cases without such rows are left out.
 
     Returns
     -------
@@ -40,8 +40,8 @@ def mean(
 
 
 def outside_noise(one: Posed) -> np.ndarray:
-    """Return which test rows of a case have a label outside seed noise; shape (rows,), bool."""
-    return decided(one.rows.test.table, one.rows.task).to_numpy()
+    """Return which test rows of a case have a label outside noise; shape (rows,), bool."""
+    return decided(one.test, one.rows.task)[one.rows.test.table.index].to_numpy()
 
 
 def comparable(found: Evaluated, cases: Sequence[Case]) -> list[tuple[tuple[str, ...], list[str], list[str]]]:

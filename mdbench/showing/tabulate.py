@@ -32,7 +32,7 @@ from mdbench.showing.means import (
     posed_of,
     ranks_of,
 )
-from mdbench.tables import COLUMNS, SEED_NOISE, TASKS, Family, Zoo, decided
+from mdbench.tables import COLUMNS, TASKS, Family, Zoo, decided
 
 #: How every such document begins; a file that begins otherwise is somebody else's.
 MARK: Final = "<!-- Written by `mdbench tabulate`, which replaces this file and its figure when it is run again. -->"
@@ -204,7 +204,7 @@ def _headline(found: Evaluated, picture: str | None) -> list[str]:
         f"{len(cases)} cases: {', '.join(code(case.name) for case in cases)}."
         + (f" {missing} more of the selection could not be posed." if missing else ""),
         "Not every method answers every task, and only means over the same cases can be compared: there is a table for each "
-        "set of tasks. *Decided* is the accuracy on those rows whose label is outside seed noise (below). The rank is among "
+        "set of tasks. *Decided* is the accuracy on those rows whose label is outside noise (below). The rank is among "
         "the methods of a table, the mean over its cases; equal accuracies share the better one.",
     ]
     sees = _sees(found)
@@ -253,7 +253,7 @@ def _seed_noise(found: Evaluated) -> list[str]:
         for task in tasks:
             asked = whole[whole[task.name].isin(task.classes)]
             known = asked[asked[f"{task.name}_margin_se"].notna()]
-            within = int((~decided(known, task)).sum())
+            within = int((~decided(zoo, task)[known.index]).sum())
             share = f"{100 * within / len(known):.0f} %" if len(known) else "–"
             rows.append((code(zoo.name), f"`{task.name}`", len(asked), len(known), within, share))
         if not tasks:
@@ -261,13 +261,17 @@ def _seed_noise(found: Evaluated) -> list[str]:
     if not rows:
         return []
     return [
-        "## Labels within seed noise",
+        "## Labels within noise",
         "A label is the verdict with the largest room for improvement, and its margin the lead of that verdict. A label is "
-        f"within seed noise where its margin is at most {SEED_NOISE} standard errors over paired seeds: other seeds might "
-        "have said something else. The tables above score all rows, and those outside seed noise (*decided*) alone. Which "
-        "these are depends on no method; with their larger margins they are also the easier ones.",
+        "within noise where its margin over its standard error is at most the 97.5 % quantile of Student's distribution "
+        "with one degree of freedom fewer than there are seeds (2.78 for five, 4.30 for three): other seeds and other test "
+        "examples might have said something else. The standard error is over paired seeds, and where errors are shares of "
+        "examples it includes their sampling: (p₁ (1 − p₁) + p₂ (1 − p₂)) / (k n) is added to its square, for the errors p₁ "
+        "and p₂ of the points that the two best verdicts lead to, k seeds and n test examples. The tables above score all "
+        "rows, and those outside noise (*decided*) alone. Which these are depends on no method; with their larger margins "
+        "they are also the easier ones.",
         table(
-            ("zoo", "task", "configurations with a verdict", "with a standard error", "within seed noise", "share"),
+            ("zoo", "task", "configurations with a verdict", "with a standard error", "within noise", "share"),
             rows,
             "llrrrr",
         ),

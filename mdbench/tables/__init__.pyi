@@ -1,6 +1,6 @@
 from .coordinates import columns_for as columns_for, coordinates_of as coordinates_of
 from .dataset import DATA as DATA, bundled_zoos as bundled_zoos, dataset_path as dataset_path
-from .labels import Move as Move, SEED_NOISE as SEED_NOISE, decided as decided, order_along as order_along
+from .labels import Move as Move, order_along as order_along
 from .loading import (
     find_zoo as find_zoo,
     load_checkpoints as load_checkpoints,
@@ -21,6 +21,7 @@ from .manifest import (
     sha256_of as sha256_of,
     table_digests as table_digests,
 )
+from .noise import decided as decided
 from .predicted import Predicted as Predicted
 from .schema import (
     COLUMNS as COLUMNS,

@@ -7,15 +7,12 @@ point's own (Zhou et al., MD tree, ICML 2024, section 3). A label compares the R
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from mdbench.tables.tasks import NONE, Task, offered_tasks
-
-#: A margin of at most so many standard errors may be chance.
-SEED_NOISE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -124,21 +121,14 @@ def label(rfi: pd.DataFrame, task: Task) -> tuple[pd.Series, pd.Series]:
     return pd.Series(verdicts, index=rfi.index, dtype=object), pd.Series(margin, index=rfi.index)
 
 
-def decided(table: pd.DataFrame, task: Task) -> pd.Series:
-    """Tell which labels are outside seed noise: those whose margin is above two standard errors.
+def leading(
+    grid: pd.DataFrame, test_error: pd.Series, moves: Sequence[Move], task: Task
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points that a task's best and second-best verdict lead to, as positions in `grid`, (n,) each.
 
-    Parameters
-    ----------
-    table : configurations of a zoo, columns as in `mdbench.tables.schema`.
-    task : the question.
-
-    Returns
-    -------
-    Boolean, same index; False where the standard error is not known.
+    The margin of a label is the difference of their test errors. Parameters as in `derive`.
     """
-    if f"{task.name}_margin_se" not in table:
-        return pd.Series(False, index=table.index)
-    return table[f"{task.name}_margin"] > SEED_NOISE * table[f"{task.name}_margin_se"]
+    return _leading(*_gains(grid, test_error, moves), task)
 
 
 def derive(
@@ -165,11 +155,8 @@ def derive(
     have both.
     """
     own = 100 - test_error.to_numpy(dtype=float)
-    accuracy = pd.Series(own, index=grid.index)
-    names = dict.fromkeys(move.name for move in moves)
-    reached = {name: reach(grid, accuracy, [m for m in moves if m.name == name]) for name in names}
-    rfi = pd.DataFrame({name: own[at] - own for name, at in reached.items()}, index=grid.index)
-    tasks = offered_tasks(names).values()
+    rfi, reached = _gains(grid, test_error, moves)
+    tasks = offered_tasks(reached).values()
     derived = rfi.add_prefix("rfi_")
     for task in tasks:
         derived[task.name], derived[f"{task.name}_margin"] = label(rfi, task)
@@ -180,6 +167,17 @@ def derive(
         for task in tasks:
             derived[f"{task.name}_margin_se"] = _standard_error(errors, *_leading(rfi, reached, task), own)
     return derived
+
+
+def _gains(
+    grid: pd.DataFrame, test_error: pd.Series, moves: Sequence[Move]
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Return the RFI of every move, (n, moves), and the points that each leads to, as positions, name → (n,)."""
+    own = 100 - test_error.to_numpy(dtype=float)
+    accuracy = pd.Series(own, index=grid.index)
+    names = dict.fromkeys(move.name for move in moves)
+    reached = {name: reach(grid, accuracy, [m for m in moves if m.name == name]) for name in names}
+    return pd.DataFrame({name: own[at] - own for name, at in reached.items()}, index=grid.index), reached
 
 
 def _leading(rfi: pd.DataFrame, reached: Mapping[str, np.ndarray], task: Task) -> tuple[np.ndarray, np.ndarray]:

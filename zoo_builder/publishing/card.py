@@ -268,7 +268,7 @@ def _balance(zoos: Iterable[Zoo]) -> str:
         for name in dict.fromkeys(whole["task"]):
             counts = ", ".join(f"{row.verdict} {row.rows}" for row in whole[whole["task"] == name].itertuples())
             rows.append((f"`{zoo.name}`", f"`{name}`", counts, _decided(noise, str(name))))
-    return table(("zoo", "task", "labels", "margin above two standard errors, % of rows"), rows, "lllr") if rows else ""
+    return table(("zoo", "task", "labels", "outside noise, % of rows"), rows, "lllr") if rows else ""
 
 
 def _columns(zoos: Iterable[Zoo]) -> list[tuple[str, ...]]:
@@ -294,6 +294,6 @@ def _codes(names: Iterable[str]) -> str:
 
 
 def _decided(noise: pd.DataFrame, task: str) -> str:
-    """Return the share of a task's rows whose margin is above two standard errors, in %."""
+    """Return the share of a task's rows whose label is outside noise, in %."""
     share = noise.loc[(noise["task"] == task) & noise["label_noise"].isna(), "share"]
     return f"{100 - share.iloc[0]:.0f}" if len(share) else ""

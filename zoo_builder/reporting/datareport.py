@@ -297,7 +297,7 @@ def _verdict(inside: float, whole: float) -> str:
 
 def _seed_noise(zoo: Zoo) -> list[str]:
     found = summary.within_seed_noise(zoo)
-    blocks = ["## Labels within seed noise"]
+    blocks = ["## Labels within noise"]
     if found.empty:
         return [*blocks, "Not known: without several networks at a grid point margins have no standard errors."]
     rows = [
@@ -311,12 +311,12 @@ def _seed_noise(zoo: Zoo) -> list[str]:
         )
         for _, row in found.iterrows()
     ]
-    header = ("task", "rows", "with a verdict", "margin ≤ 2 SE", "median margin", "median SE")
+    header = ("task", "rows", "with a verdict", "within noise", "median margin", "median SE")
     return [
         *blocks,
         "A label's margin is the largest room for improvement among the verdicts minus the second largest, in points; its "
-        "standard error (SE) is over paired seeds. A label whose margin is at most two standard errors could have come out "
-        "otherwise with other seeds.",
+        "standard error (SE) is over paired seeds. A label is within noise where it could have come out otherwise with other "
+        "seeds and test examples (Student's distribution at 95 %: of five seeds 2.78 standard errors are asked).",
         table(header, rows, "llrrrr"),
     ]
 

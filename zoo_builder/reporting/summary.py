@@ -162,7 +162,7 @@ def growth(zoo: Zoo) -> pd.DataFrame:
 
 
 def within_seed_noise(zoo: Zoo) -> pd.DataFrame:
-    """Return how many labels could have come out otherwise with other seeds: margin ≤ 2 standard errors.
+    """Return how many labels could have come out otherwise with other seeds and test examples, see `mdbench.tables.noise`.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def within_seed_noise(zoo: Zoo) -> pd.DataFrame:
             known = table[table[name].isin(task.classes) & table[f"{name}_margin_se"].notna()]
             if len(known):
                 margin, se = known[f"{name}_margin"], known[f"{name}_margin_se"]
-                within = int((~decided(known, task)).sum())
+                within = int((~decided(zoo, task)[known.index]).sum())
                 rows.append((name, noise, len(known), within, 100 * within / len(known), margin.median(), se.median()))
     return pd.DataFrame(rows, columns=["task", "label_noise", "rows", "within", "share", "margin", "margin_se"])
 
