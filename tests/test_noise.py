@@ -104,19 +104,25 @@ def test_what_has_no_standard_error_is_not_decided():
 @pytest.mark.parametrize(("seeds", "of_two"), [(5, 0.116), (3, 0.184)])
 def test_chance_exceeds_the_bound_in_one_row_of_twenty(seeds, of_two):
     """Two moves that help equally: width and temperature, of many networks each tested on examples of its own."""
-    rng = np.random.default_rng(seeds)
-    beyond, twice, repeats = 0, 0, 1000
-    for _ in range(repeats):
-        draws = 100 * rng.normal(0.2, 0.01, size=(2, seeds))
-        errors = {
-            (2.0, 32.0): [60.0] * seeds,
-            (2.0, 16.0): draws[0].tolist(),
-            (4.0, 32.0): draws[1].tolist(),
-            (4.0, 16.0): [70.0] * seeds,
-        }
-        zoo = zoo_of(errors, predicted=Predicted.VALUES)
-        row = zoo.configurations.loc["2/32"]
-        beyond += bool(decided(zoo, TASKS["width_vs_optimizer"])["2/32"])
-        twice += bool(row["width_vs_optimizer_margin"] > 2 * row["width_vs_optimizer_margin_se"])
-    assert beyond / repeats == pytest.approx(0.05, abs=0.02)
-    assert twice / repeats == pytest.approx(of_two, abs=0.03)
+    rng, repeats = np.random.default_rng(seeds), 1000
+    grid = pd.DataFrame(
+        [(width, batch, epochs) for epochs in range(1, repeats + 1) for width in (2.0, 4.0) for batch in (16.0, 32.0)],
+        columns=["width", "batch_size", "epochs"],
+    )
+    mean = np.where(
+        grid["width"] == 2, np.where(grid["batch_size"] == 32, 60, 20), np.where(grid["batch_size"] == 32, 20, 70)
+    )
+    by_seed = mean[:, None] + rng.normal(size=(len(grid), seeds))
+    table = grid.assign(configuration=[f"point-{at}" for at in range(len(grid))], test_error=by_seed.mean(axis=1))
+    one = pd.DataFrame(
+        {"configuration": np.repeat(table["configuration"], seeds), "seed": np.tile(range(seeds), len(grid))}
+    )
+    one = one.assign(test_error=by_seed.ravel(), checkpoint=one["configuration"] + "/" + one["seed"].astype(str))
+    moves = [move for move in MOVES if move.knob in ("width", "batch_size")]
+    zoo = replace(Zoo.from_table("noisy", "", table, moves, toy.zoo().provenance, one), predicted=Predicted.VALUES)
+    asked = ((grid["width"] == 2) & (grid["batch_size"] == 32)).to_numpy()
+    rows = zoo.configurations[asked]
+    beyond = decided(zoo, TASKS["width_vs_optimizer"])[asked].mean()
+    twice = (rows["width_vs_optimizer_margin"] > 2 * rows["width_vs_optimizer_margin_se"]).mean()
+    assert beyond == pytest.approx(0.05, abs=0.02)
+    assert twice == pytest.approx(of_two, abs=0.03)
