@@ -51,7 +51,7 @@ def gains(zoo: Zoo) -> pd.DataFrame:
     """Return one row a grid point, seed and treatment: its levels, metrics of the plain network, gain in points."""
     table = zoo.checkpoints.copy()
     table["log_hessian_top"] = np.log10(table["hessian_top_eigenvalue"].where(table["hessian_top_eigenvalue"] > 0))
-    knobs = [knob for knob in zoo.knobs if knob != "optimizer"]
+    knobs = [knob for knob in zoo.knobs if knob != "optimizer_name"]
     keys = [*knobs, "seed"]
     plain = table[table["optimizer_name"] == PLAIN].set_index(keys)[list(METRICS)]
     parts = []
@@ -118,7 +118,7 @@ def page(zoo: Zoo, rows: pd.DataFrame) -> str:
     ]
     for arm, words in TREATMENTS.items():
         one = rows[rows["treatment"] == arm]
-        knobs = [knob for knob in zoo.knobs if knob != "optimizer"]
+        knobs = [knob for knob in zoo.knobs if knob != "optimizer_name"]
         positive = (one.groupby(knobs)["gain"].mean() > 0).mean()
         lines.append(f"| {words} | {_said(one.groupby('seed')['gain'].mean().to_numpy())} | {100 * positive:.0f} % |")
     lines += ["", "## Does a metric of the plain network tell who gains?", ""]
