@@ -9,7 +9,7 @@ The same zoo gives the same text and tables to the byte, and with the same Matpl
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.showing import escape, plots, table
-from mdbench.tables import COLUMNS, NONE, Zoo, find_zoo, level_text, load_zoo
+from mdbench.tables import NONE, Zoo, find_zoo, level_text, load_zoo
 from zoo_builder.building import SPEC
 from zoo_builder.reporting import figures, summary
-from zoo_builder.reporting.quantities import duration, part_of, signed, span
+from zoo_builder.reporting.about import about, spoken, unit_of
+from zoo_builder.reporting.quantities import duration, part_of, signed
 from zoo_builder.specification import ZooSpec, read_spec
 
 REPORT: Final = "report.md"
@@ -115,7 +116,7 @@ def compose(zoo: Zoo, folder: Path, spec: ZooSpec | None = None, timings: pd.Dat
     """
     parts = [
         [MARK, f"# {zoo.name}", zoo.title if zoo.title != zoo.name else ""],
-        _about(zoo, spec),
+        about(zoo, spec),
         _labels(zoo, folder),
         _sides(zoo),
         _seed_noise(zoo),
@@ -124,80 +125,6 @@ def compose(zoo: Zoo, folder: Path, spec: ZooSpec | None = None, timings: pd.Dat
         _time(timings),
     ]
     return "\n\n".join(block for part in parts for block in part if block) + "\n"
-
-
-def _about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
-    size = summary.size_of(zoo)
-    said = [("configurations", f"{size.configurations:,}")]
-    if size.networks is None or size.seeds is None:
-        said.append(("networks", "not known: the tables hold means only"))
-    else:
-        few, many = size.seeds
-        each = f"{few}" if few == many else f"{few} to {many}"
-        said.append(("networks", f"{size.networks:,}, {each} at a grid point"))
-        if size.diverged is not None:
-            share = 100 * size.diverged / size.networks
-            said.append(("diverged", f"{size.diverged:,} networks ({share:.1f} %)"))
-    if "parameter_count" in zoo.configurations:
-        said.append(("parameters", span(zoo.configurations["parameter_count"])))
-    if "data_amount" in zoo.configurations:
-        said.append(("training examples", span(zoo.configurations["data_amount"])))
-    said.append(("test error", span(zoo.configurations["test_error"], ".1f", " %")))
-    said.append(("what it is", escape(zoo.predicted.error)))
-    if not zoo.predicted.bounded:
-        said.append(("losses", zoo.predicted.loss))
-    said += _made(spec) if spec else []
-    origin = zoo.provenance
-    said += [("source", origin.source), ("licence", origin.license), ("citation", origin.citation)]
-    said += [("made by", origin.made_by), *((f"from `{one.path}`", f"SHA-256 `{one.sha256}`") for one in origin.inputs)]
-    said.append(("digest", f"SHA-256 `{zoo.digest}`"))
-    grid = [
-        (_words(knob), _unit(knob), str(len(zoo.levels(knob))), ", ".join(map(level_text, zoo.levels(knob))))
-        for knob in zoo.knobs
-    ]
-    points = int(np.prod([len(zoo.levels(knob)) for knob in zoo.knobs]))
-    gaps = points - len(zoo.configurations)
-    return [
-        "## What it is",
-        table(("", ""), [line for line in said if line[1]]),
-        table(("knob", "unit", "levels", "values"), grid, "llrl"),
-        f"{gaps:,} of the grid's {points:,} points are missing." if gaps else "Every point of the grid is there.",
-    ]
-
-
-def _made(spec: ZooSpec) -> list[tuple[str, str]]:
-    """Return how networks were trained, without what is an axis of the grid."""
-    first = next(spec.points())
-    names = next((axis.values for axis in spec.axes if axis.knob == "optimizer"), [None])
-    ways = [spec.training.at({**first, "optimizer": name} if name is not None else first) for name in names]
-    unsaid = {*first, *frozenset.intersection(*(how.idle for how in ways))}
-    of_data, of_network, training = (
-        {
-            key: value
-            for key, value in part.model_dump().items()
-            if value not in (None, "", (), {}) and key not in unsaid
-        }
-        for part in (spec.dataset, spec.architecture, spec.training)
-    )
-    return [
-        ("data set", _settings(of_data)),
-        ("architecture", _settings(of_network)),
-        ("training", _settings(training)),
-        ("seeds", ", ".join(map(str, spec.seeds))),
-    ]
-
-
-def _settings(given: Mapping[str, object]) -> str:
-    said = [f"{_value(value)}" if key == "name" else f"{_words(key)} {_value(value)}" for key, value in given.items()]
-    return "; ".join(said)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, Mapping):
-        return f"({_settings(value)})"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value) if isinstance(value, str) or not isinstance(value, Iterable) else ", ".join(map(_value, value))
 
 
 def _labels(zoo: Zoo, folder: Path) -> list[str]:
@@ -244,7 +171,7 @@ def _sides(zoo: Zoo) -> list[str]:
     blocks = ["### Does the grid show both sides of the optimum?"] if len(optima) + len(growth) else []
     for knob, own in optima.groupby("knob", sort=False):
         whole = own.iloc[0]
-        words = _words(str(knob))
+        words = spoken(str(knob))
         blocks.append(
             f"**{words.capitalize()}.** The best {words} lies inside the grid in {whole['inside']:,} of {whole['cells']:,} "
             f"cells (all rows that share the other knobs): {_verdict(whole['inside'], whole['cells'])}."
@@ -268,7 +195,7 @@ def _sides(zoo: Zoo) -> list[str]:
             f"it no longer does in {part_of(stopped, whole['rows'])}" if stopped else "the grid shows **one side only**"
         )
         blocks.append(
-            f"**{_words(str(move)).capitalize()}.** Where the grid has {more} of it, {more} of it helps in "
+            f"**{spoken(str(move)).capitalize()}.** Where the grid has {more} of it, {more} of it helps in "
             f"{part_of(whole['helps'], whole['rows'])} of {whole['rows']:,} rows; {sides}."
         )
         rows = [
@@ -370,7 +297,7 @@ def _correlations(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
         return [*blocks, f"No metric varies over {summary.LEAST} rows that share a data amount or a width."]
     plots.save(figures.dots(shown, {"data": "fixed data", "width": "fixed width"}), folder / DOTS)
     among = {
-        fixed: f"within each level of {' and '.join(map(_words, knobs))}" if knobs else "over all rows"
+        fixed: f"within each level of {' and '.join(map(spoken, knobs))}" if knobs else "over all rows"
         for fixed, knobs in summary.held(zoo).items()
     }
     order = {metric: str(at) for at, metric in enumerate(found.index[found["strength"].notna()], start=1)}
@@ -429,7 +356,7 @@ def _phases(zoo: Zoo, found: pd.DataFrame, folder: Path) -> list[str]:
     some = list(dict.fromkeys([amounts[0], amounts[len(amounts) // 2], amounts[-1]])) if amounts else []
     tasks = list(zoo.tasks)
     shown = {knob: level_text(level) for knob, level in held.items() if len(zoo.levels(knob)) > 1}
-    at = "".join(f", {_words(knob)} {level}{_percent(knob)}" for knob, level in shown.items())
+    at = "".join(f", {spoken(knob)} {level}{_percent(knob)}" for knob, level in shown.items())
     if tasks:
         points = [{**held, "data_fraction": amount} for amount in some] or [held]
         plots.save(
@@ -480,17 +407,8 @@ def _write_csv(found: pd.DataFrame, path: Path) -> None:
     files.write(path, found.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _unit(knob: str) -> str:
-    unit = COLUMNS[knob].unit
-    return unit if unit != "1" else ""
-
-
 def _percent(knob: str) -> str:
-    return " %" if _unit(knob) == "%" else ""
+    return " %" if unit_of(knob) == "%" else ""
 
 
 def _noise(noise: float) -> str:
