@@ -286,18 +286,25 @@ def plot_budget(
 def plot_phase(
     column: Annotated[str, typer.Argument(help="A column, see `mdbench columns`.", show_default=False)],
     zoo: Annotated[str, typer.Option(help="Name or folder of a zoo.")] = "mnist1d-cnn",
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Levels of other knobs, by commas: label_noise=10.", metavar="KNOB=VALUE", show_default=False
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Image to write: .png, .svg or .pdf [default: COLUMN.png]", show_default=False)
     ] = None,
 ) -> None:
-    """Draw a column over width × batch size, one panel for each of a few data amounts."""
+    """Draw a column over width × batch size, one panel for each of a few data amounts and levels of one more knob."""
     from mdbench.showing import plots as draw
     from mdbench.showing import say
     from mdbench.tables import load_zoo
 
     out = out or Path(f"{column}.png")
     draw.check_format(out)
-    draw.save(draw.phase(load_zoo(zoo), column), out)
+    loaded = load_zoo(zoo)
+    draw.save(draw.phase(loaded, column, draw.levels_at(loaded, _listed(at or []))), out)
     say(f"wrote {out}")
 
 

@@ -35,9 +35,10 @@ HOSTILE = "a | b\n\n# loud\r\n```\n<script>x</script> ![x](http://127.0.0.1/x) [
 def dataset(tmp_path_factory) -> Path:
     """Two zoos of different knobs, published, the second with a hostile title and maker; nobody may change it."""
     home = tmp_path_factory.mktemp("zoos")
-    build_here(write_spec(home), home / "one")
+    build_here(write_spec(home, head='licence = "CC BY 4.0"'), home / "one")
     noisy = {"data_fraction": [50, 100], "label_noise": [0, 20], "width": [2], "batch_size": [4, 8]}
-    build_here(write_spec(home, "two.toml", name="tiny-noisy", seeds="[0]", **noisy), home / "built")
+    spec = write_spec(home, "two.toml", name="tiny-noisy", head='licence = "CC BY 4.0"', seeds="[0]", **noisy)
+    build_here(spec, home / "built")
     zoo = load_zoo(home / "built")
     zoo = replace(zoo, title=HOSTILE, provenance=zoo.provenance.model_copy(update={"made_by": HOSTILE}))
     write_tables(zoo, home / "two")
@@ -157,6 +158,33 @@ def test_splits_have_names_that_datasets_allows():
 def croissant(dataset):
     """The description, as the library of the specification's authors reads it; it raises where something is wrong."""
     return mlcroissant.Dataset(str(dataset / "croissant.json"))
+
+
+@pytest.mark.parametrize(
+    ("licences", "hub", "address", "said"),
+    [
+        (["CC BY 4.0", "CC BY 4.0"], "cc-by-4.0", "https://creativecommons.org/licenses/by/4.0/", "under CC BY 4.0"),
+        (["CC0 1.0", "CC0 1.0"], "cc0-1.0", "https://creativecommons.org/publicdomain/zero/1.0/", "under CC0 1.0"),
+        (["Mine *alone*", "Mine *alone*"], "other", "Mine *alone*", r"under Mine \*alone\*"),
+        (["", ""], "unknown", "not stated", "licence of the data is not stated"),
+        (
+            ["MIT", ""],
+            "other",
+            "tiny: MIT, tiny-noisy: not stated",
+            "under several licences (tiny: MIT, tiny-noisy: not stated)",
+        ),
+    ],
+)
+def test_the_licence_is_what_the_zoos_say(dataset, tmp_path, licences, hub, address, said):
+    for name, licence in zip(("one", "two"), licences, strict=True):
+        zoo = load_zoo(dataset.parent / name)
+        shutil.copytree(dataset.parent / name, tmp_path / name)
+        write_tables(replace(zoo, provenance=zoo.provenance.model_copy(update={"license": licence})), tmp_path / name)
+    publish([tmp_path / "one", tmp_path / "two"], tmp_path / "dataset", networks=False)
+    card = (tmp_path / "dataset" / "README.md").read_text()
+    assert yaml.safe_load(card.split("\n---\n")[0])["license"] == hub
+    assert said in card
+    assert json.loads((tmp_path / "dataset" / "croissant.json").read_text())["license"] == address
 
 
 def test_the_specifications_library_finds_it_valid(croissant):

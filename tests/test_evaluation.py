@@ -1,6 +1,7 @@
 """Evaluating: results, failures that cost nobody else anything, cache, workers, saving and loading."""
 
 import json
+import signal
 from pathlib import Path
 
 import jsonschema
@@ -104,6 +105,36 @@ def test_one_bad_method_loses_nothing_of_the_others(method_file, good):
             assert expected in reasons[name, case]
     assert "syntax error" in reasons["broken", None]
     assert "does not exist" in reasons["no_such_method", None]
+
+
+INTERRUPTS = {
+    "fit": "def fit(self, m, l): raise KeyboardInterrupt('mine')",
+    "predict": "def fit(self, m, l): pass\n    def predict(self, m): raise KeyboardInterrupt('mine')",
+    "load": "def fit(self, m, l): pass\n    raise KeyboardInterrupt('mine')",
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("where", INTERRUPTS)
+def test_a_keyboard_interrupt_of_a_method_is_its_own_failure(method_file, good, where, workers):
+    text = f"class Bad:\n    def predict(self, m): pass\n    {INTERRUPTS[where]}\n"
+    file = method_file(text, "bad.py")
+    result = mdbench.evaluate([file, good], CASE, workers=workers)
+    assert [score.method for score in result.scores] == ["good"]
+    (failure,) = result.failures
+    assert failure.reason.endswith("KeyboardInterrupt: mine")
+    assert "bad.py" in failure.traceback
+
+
+def test_ctrl_c_while_a_method_runs_here_is_ctrl_c(method_file):
+    file = method_file(
+        "import os, signal\nclass Slow:\n    def fit(self, m, l): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    def predict(self, m): pass\n"
+    )
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        mdbench.evaluate(file, CASE)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_traceback_is_cut_to_the_methods_own_frames(method_file):

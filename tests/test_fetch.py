@@ -396,6 +396,15 @@ def test_the_command(mdbench, repository, folder, tmp_path):
     assert "has no network 'width=3'" in error
 
 
+@pytest.fixture
+def hearing():
+    """The command does not hear a second Ctrl-C: of this process, the other tests want that it does."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hearing")
 def test_ctrl_c_says_what_is_kept(mdbench, repository, folder, tmp_path):
     interrupt = Fault("GET", of_shards(folder), skip=2, cut="nothing", then=lambda: os.kill(os.getpid(), signal.SIGINT))
     repository.faults.append(interrupt)

@@ -176,4 +176,5 @@ def test_one_basin_alone():
     assert right.get_title(loc="left") == "Merge tree: 1 minimum"
     assert lines(right)["minima"][1].tolist() == [1]
     assert "merges" not in lines(right)
+    assert [text.get_text() for text in right.texts if "one minimum" in text.get_text()]
     assert left.get_ylim()[0] < 1 < left.get_ylim()[1]

@@ -15,12 +15,13 @@ import toy
 from safetensors.torch import load_file, save_file
 from tiny_zoo import Faults, Here, build_here, contents, everything, failing, here, write_spec
 
+from mdbench.cli import main
 from mdbench.errors import MdbenchError
 from mdbench.tables.loading import load_zoo
 from mdbench.tables.schema import COLUMNS, Family
 from mdbench.tables.tasks import TASKS
 from zoo_builder import landscape
-from zoo_builder.building import measuring
+from zoo_builder.building import measuring, status
 from zoo_builder.building.built import Built, Source
 from zoo_builder.building.measured import with_measurements
 from zoo_builder.building.plan import LIMITS
@@ -67,6 +68,26 @@ def zoo(built, tmp_path) -> Path:
 
 def tables(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in TABLES if (folder / name).exists()}
+
+
+def test_the_status_counts_what_is_measured(built, measured, zoo, monkeypatch, capsys):
+    networks = len(load_zoo(built).checkpoints)
+    assert status(built).measured == {}
+    assert status(measured).measured == dict.fromkeys([family.name for family in chosen(None)], networks)
+    measuring.measure(zoo, here, families=SOME)
+    unit = next((zoo / "landscape" / "similarity").glob("[!.]*"))
+    done = networks - len(pd.read_parquet(unit / "networks.parquet"))
+    shutil.rmtree(unit)
+    assert 0 < done < networks
+    assert status(zoo).measured == {"performance": networks, "similarity": done}
+    for folder, said in (
+        (built, "nothing yet: `mdbench zoo measure` does"),
+        (zoo, f"similarity: {done} of {networks} networks"),
+    ):
+        monkeypatch.setattr("sys.argv", ["mdbench", "zoo", "status", str(folder)])
+        with pytest.raises(SystemExit):
+            main()
+        assert said in capsys.readouterr().out
 
 
 def test_every_metric_is_a_column_with_unit_meaning_and_bounds(measured):

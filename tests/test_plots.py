@@ -1,13 +1,24 @@
 """Figures: what is drawn is what the tables say."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import toy
 from matplotlib.colors import to_rgba
 
 import mdbench
 from mdbench.errors import MdbenchError
-from mdbench.showing.plots import VERDICT_COLOURS, accuracy_against_budget, phase, phases, save
+from mdbench.scoring.stats import Difference, Interval
+from mdbench.showing.plots import (
+    SEEN_COLOURS,
+    VERDICT_COLOURS,
+    accuracy_against_budget,
+    accuracy_by_panel,
+    levels_at,
+    phase,
+    phases,
+    save,
+)
 
 ZOO = toy.zoo()
 
@@ -25,6 +36,56 @@ def test_a_phase_plot_shows_the_values_of_the_grid(tmp_path):
     np.testing.assert_allclose(panels[1].images[0].get_array(), expected)
     save(figure, tmp_path / "a.svg")
     assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+def noisy():
+    """The toy zoo, twice: clean, and with wrong labels, where errors are larger by one point; at one depth."""
+    from mdbench.tables.zoo import Zoo
+
+    parts = [toy.table().assign(label_noise=noise, depth=3) for noise in (0, 10)]
+    for noise, part in zip((0, 1), parts, strict=True):
+        part["train_loss"] = part["train_loss"] + noise
+    return Zoo.from_table("noisy", "Noisy", pd.concat(parts, ignore_index=True), ZOO.moves, ZOO.provenance)
+
+
+def test_one_more_knob_has_a_row_of_panels_and_the_title_says_the_rest():
+    zoo = noisy()
+    figure = phase(zoo, "train_loss")
+    panels = [axes for axes in figure.axes if axes.images and axes.get_title(loc="left")]
+    assert [panel.get_title(loc="left") for panel in panels[2:4]] == [
+        "100 % of the data\nlabel noise 0 %",
+        "10 % of the data\nlabel noise 10 %",
+    ]
+    np.testing.assert_allclose(panels[3].images[0].get_array() - panels[0].images[0].get_array(), 1)
+    shown = 6 * len(toy.WIDTHS) * len(toy.BATCHES)
+    assert (
+        figure.get_suptitle() == f"train_loss · Noisy\ndepth 3, {shown:,} of {len(zoo.configurations):,} configurations"
+    )
+
+    at = levels_at(zoo, ["label_noise=10"])
+    alone = phase(zoo, "train_loss", at)
+    (first, *_), said = (axes for axes in alone.axes if axes.images), alone.get_suptitle()
+    np.testing.assert_allclose(first.images[0].get_array(), panels[3].images[0].get_array())
+    assert said.endswith(f"label noise 10 %, depth 3, {shown // 2:,} of {len(zoo.configurations):,} configurations")
+    with pytest.raises(MdbenchError, match="has no label_noise=5; it has 0, 10"):
+        levels_at(zoo, ["label_noise=5"])
+    with pytest.raises(MdbenchError, match="'width=2' is no knob=value of zoo noisy; its knobs are"):
+        levels_at(zoo, ["width=2"])
+
+
+def test_the_baseline_that_draws_stands_among_those_that_see_nothing():
+    one = Difference(50.0, Interval(40.0, 60.0), 1.0)
+    sees = {"random": ("landscape", "validation"), "majority": (), "validation_tree": ("landscape", "validation")}
+    figure = accuracy_by_panel({("s", "t"): dict.fromkeys(sees, one)}, sees)
+    colours = {
+        label.get_text(): line.get_color()
+        for label, line in zip(figure.axes[0].get_yticklabels(), figure.axes[0].lines[1::2], strict=True)
+    }
+    assert colours == {
+        "validation_tree": SEEN_COLOURS["validation"],
+        "majority": SEEN_COLOURS["nothing"],
+        "random": SEEN_COLOURS["nothing"],
+    }
 
 
 def test_labels_are_drawn_as_themselves():
@@ -114,6 +175,7 @@ def test_curves_go_through_the_scores():
     )
     figure = accuracy_against_budget(result)
     first, second = (axes for axes in figure.axes if axes.lines)
+    assert first.get_title(loc="left") == "cifar10\noptimizer\nwidth-limited"
     scores = [s for s in result.scores if s.method == "majority" and "width-limited" in s.case]
     x, y = first.lines[0].get_data()
     assert list(x) == list(toy.WIDTHS)

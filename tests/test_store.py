@@ -18,6 +18,7 @@ from mdbench.errors import MdbenchError
 from mdbench.tables.loading import load_zoo
 from zoo_builder.building.builder import status
 from zoo_builder.building.store import Manifest, Store
+from zoo_builder.building.units import writing
 
 ROWS = pd.DataFrame({"checkpoint": ["a", "b"], "seconds": [1.0, 2.0]})
 TENSORS = {"a/weight": torch.arange(6.0).reshape(2, 3), "b/weight": torch.ones(2, 3)}
@@ -71,6 +72,17 @@ def test_a_unit_that_is_there_stays(store):
     store.write("unit", ROWS.assign(seconds=9.0), {"a/weight": torch.zeros(1)})
     assert everything(store.folder) == before
     assert units(store) == ["unit"]
+
+
+def test_what_to_do_is_said_once(tmp_path):
+    """However many stand around what fails, and whichever of them knows that the disk is full."""
+    with pytest.raises(MdbenchError) as told, writing(tmp_path / "all"), writing(tmp_path / "part"):  # noqa: PT012
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise MdbenchError(f"cannot write {tmp_path / 'file'}: {error.strerror}") from error
+    full = "No space left on device; make room, and the same command goes on from there"
+    assert str(told.value) == f"cannot write {tmp_path / 'file'}: {full}"
 
 
 @pytest.mark.parametrize("number", FAULTS, ids=errno.errorcode.get)

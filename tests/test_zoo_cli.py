@@ -4,9 +4,12 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -344,10 +347,11 @@ def test_so_it_is_in_python(line):
 
 
 class Command:
-    """``mdbench zoo build`` at work, with two workers."""
+    """``mdbench zoo build`` at work, or ``measure``, with two workers."""
 
-    def __init__(self, spec: Path, folder: Path, log: Path) -> None:
-        words = ["zoo", "build", spec, "--out", folder, "--workers", "2", "--device", "cpu", "--json", "--trust-code"]
+    def __init__(self, spec: Path, folder: Path, log: Path, measures: bool) -> None:
+        words = ["zoo", "measure", folder] if measures else ["zoo", "build", spec, "--out", folder]
+        words += ["--workers", "2", "--device", "cpu", "--json", "--trust-code"]
         self._log = log.with_suffix(".out"), log.with_suffix(".err")
         with self._log[0].open("wb") as out, self._log[1].open("wb") as error:
             self.process = subprocess.Popen(
@@ -375,8 +379,8 @@ def start(tmp_path):
     """Start the real command; whatever of it is left is killed at the end."""
     started = []
 
-    def one(spec: Path, folder: Path) -> Command:
-        started.append(Command(spec, folder, tmp_path / f"log-{len(started)}"))
+    def one(spec: Path, folder: Path, measures: bool = False) -> Command:
+        started.append(Command(spec, folder, tmp_path / f"log-{len(started)}", measures))
         return started[-1]
 
     yield one
@@ -449,3 +453,21 @@ def test_the_real_command_is_stopped_before_it_has_workers(tmp_path, start, mome
     assert (code, error) == (130, STOPPED)
     build_here(spec, folder)
     assert_sound(folder)
+
+
+def test_measuring_is_stopped_however_often_ctrl_c_is_pressed(tmp_path, start):
+    """It says so, and nothing else: no traceback, no warning of what was leaked."""
+    spec, folder = write_spec(tmp_path), tmp_path / "zoo"
+    build_here(spec, folder)
+    for again in (0, 0.2):
+        shutil.rmtree(folder / "landscape", ignore_errors=True)
+        command = start(spec, folder, measures=True)
+        eventually(lambda: list(folder.glob("landscape/*/*/unit.json")), "a family is measured")
+        os.killpg(command.process.pid, signal.SIGINT)
+        if again:
+            time.sleep(again)
+            with suppress(ProcessLookupError):
+                os.killpg(command.process.pid, signal.SIGINT)
+        code, _, error = command.ended()
+        assert error == STOPPED
+        assert code in (130, -signal.SIGINT)  # which is 130 to a shell

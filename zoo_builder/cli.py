@@ -1,6 +1,7 @@
 """``mdbench zoo``: the commands that make zoos. Everything heavy is imported by the command that needs it."""
 
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -246,7 +247,7 @@ def publish(
 
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
-    """Say how far a build is."""
+    """Say how far a build is, and its measuring."""
     with needs("zoo"):
         from zoo_builder import report
         from zoo_builder.building import status as look
@@ -348,6 +349,8 @@ def _kept(what: str = _KEPT) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        # Whoever presses it again is being obeyed already; a second one would only cut the tidying short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         from zoo_builder.building import end_nursery
 
         end_nursery()

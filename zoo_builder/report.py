@@ -72,6 +72,10 @@ def show_status(status: build.Status, *, as_json: bool = False) -> None:
             "there" if status.tables else "not yet: `mdbench zoo build` writes them once all networks are there",
         ),
     ]
+    networks = status.models - status.diverged
+    measured = [f"{family}: {done:,} of {networks:,} networks" for family, done in status.measured.items()]
+    for at, said in enumerate(measured or ["nothing yet: `mdbench zoo measure` does"]):
+        lines.append(("" if at else "measured", said))
     _show(status.name, lines)
 
 

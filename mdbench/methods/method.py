@@ -27,6 +27,7 @@ from typing import Any, Final, Literal
 from mdbench.errors import MdbenchError, nearest
 from mdbench.extras import OPTIONAL, missing
 from mdbench.methods.imports import beside, imported_source
+from mdbench.methods.interrupts import pressed
 from mdbench.paths import PACKAGE
 from mdbench.tables import TASKS, check_visible, find_task
 
@@ -223,15 +224,16 @@ def _run(file: Path, source: bytes) -> ModuleType:
     module = ModuleType(f"mdbench_method_{file.stem}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module
-    try:
-        # Not by Python's importer: what runs is then what the digest says, never a compiled file of a second ago.
-        exec(compile(source, str(file), "exec"), vars(module))  # noqa: S102 - running it is what this is for
-    except SyntaxError as error:
-        raise MethodError(f"{error.filename or file}, line {error.lineno}: syntax error: {error.msg}") from error
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise MethodError(f"{file.name} cannot be loaded: {describe(error)}", own_frames(error, file)) from error
+    with pressed() as ctrl_c:
+        try:
+            # Not by Python's importer: what runs is then what the digest says, never a compiled file of a second ago.
+            exec(compile(source, str(file), "exec"), vars(module))  # noqa: S102 - running it is what this is for
+        except SyntaxError as error:
+            raise MethodError(f"{error.filename or file}, line {error.lineno}: syntax error: {error.msg}") from error
+        except BaseException as error:
+            if ctrl_c:
+                raise
+            raise MethodError(f"{file.name} cannot be loaded: {describe(error)}", own_frames(error, file)) from error
     return module
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 
 from mdbench.cases import CaseRows, codes
 from mdbench.methods.imports import beside
+from mdbench.methods.interrupts import pressed
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
 from mdbench.tables import COLUMNS, Family, Task
 
@@ -252,13 +253,16 @@ def _seed_everything(seed: int) -> None:
 
 @contextmanager
 def _blaming(method: Method) -> Iterator[None]:
-    """Turn whatever a method raises, exits included, into a `MethodError` with the method's own frames."""
-    try:
-        yield
-    except (MethodError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise MethodError(f"it raised {describe(error)}", own_frames(error, method.file)) from error
+    """Turn whatever a method raises, exits included, into a `MethodError` with its own frames; Ctrl-C stays itself."""
+    with pressed() as ctrl_c:
+        try:
+            yield
+        except MethodError:
+            raise
+        except BaseException as error:
+            if ctrl_c:
+                raise
+            raise MethodError(f"it raised {describe(error)}", own_frames(error, method.file)) from error
 
 
 def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, task: Task) -> None:

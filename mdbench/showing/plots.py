@@ -48,8 +48,12 @@ SEEN_COLOURS: Final = {
     "training configuration": "#009E73",
     "nothing": "#8C8C8C",
 }
-#: Data amounts shown by a phase plot.
+#: Baselines that look at numbers in order to draw from them: whatever they are given, it tells them nothing.
+DRAWS: Final = frozenset({"random"})
+#: Data amounts shown by a phase plot, and levels of one more knob.
 PANELS: Final = 3
+
+_AXES: Final = ("width", "batch_size")
 
 #: How all figures look: parameters of Matplotlib.
 STYLE: Any = {
@@ -142,7 +146,7 @@ def _draw_sweep(panel: Axes, records: Sequence[CaseRecord], result: Result, name
             panel.plot(x, [s.accuracy for _, s in known], color=colour, marker=marker, ms=3.5, lw=1.4, label=name)
             low, high = zip(*((s.accuracy_interval.low, s.accuracy_interval.high) for _, s in known), strict=True)
             panel.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
-    panel.set_title(f"{case.task}\n{case.scenario}")
+    panel.set_title(f"{case.sweep.partition('/')[0]}\n{case.task}\n{case.scenario}")
     panel.grid(axis="y", color="#dddddd", lw=0.6)
     panel.set_axisbelow(True)
     if counted:
@@ -166,7 +170,7 @@ def accuracy_by_panel(
     sees : method → families of columns that it is given, which its colour says.
     """
     scenarios, tasks = (list(dict.fromkeys(key[place] for key in panels)) for place in (0, 1))
-    by_kind = {method: _kind(families) for method, families in sees.items()}
+    by_kind = {method: _kind(() if method in DRAWS else families) for method, families in sees.items()}
     answered = {method for means in panels.values() for method in means}
     overall = {m: np.mean([means[m].estimate for means in panels.values() if m in means]) for m in answered}
     names = sorted(answered, key=lambda m: (list(SEEN_COLOURS).index(by_kind[m]), -overall[m], m))
@@ -215,13 +219,38 @@ def _draw_dots(panel: Axes, means: Mapping[str, Difference], lines: Sequence[str
     panel.tick_params(length=0)
 
 
-def phase(zoo: Zoo, column: str) -> Figure:
-    """Draw a column over width × batch size, one panel for each of a few data amounts.
+def levels_at(zoo: Zoo, said: Sequence[str]) -> dict[str, float | str]:
+    """Return the levels of knobs that texts ``knob=value`` say.
+
+    Raises
+    ------
+    MdbenchError
+        A text is none of these, or the zoo has no such knob, or the knob no such level.
+    """
+    chosen: dict[str, float | str] = {}
+    free = [knob for knob in zoo.knobs if knob not in _AXES]
+    for text in said:
+        knob, _, value = (part.strip() for part in text.partition("="))
+        if knob not in free:
+            raise MdbenchError(
+                f"{text!r} is no knob=value of zoo {zoo.name}; its knobs are {', '.join(free) or 'none'}"
+            )
+        levels = {level_text(level): level for level in zoo.levels(knob)}
+        if value not in levels:
+            raise MdbenchError(f"zoo {zoo.name} has no {knob}={value}; it has {', '.join(levels)}")
+        chosen[knob] = levels[value]
+    return chosen
+
+
+def phase(zoo: Zoo, column: str, at: Mapping[str, float | str] | None = None) -> Figure:
+    """Draw a column over width × batch size: a panel for each of a few data amounts, a row of them for each level of a knob.
 
     Parameters
     ----------
-    zoo : a zoo with the knobs ``width`` and ``batch_size``. Of other knobs than ``data_fraction``, the first level is shown.
+    zoo : a zoo with the knobs ``width`` and ``batch_size``.
     column : any column of the zoo but its identifier.
+    at : levels of other knobs, which are then shown alone. Of knobs that are not here, the first with several levels has a
+        row of panels for each of a few, others are shown at their first level; the title says which.
 
     Raises
     ------
@@ -229,25 +258,39 @@ def phase(zoo: Zoo, column: str) -> Figure:
         The zoo has no such column, or no grid to draw it over.
     """
     _check_phase(zoo, column)
+    at = dict(at or {})
+    others = [knob for knob in zoo.knobs if knob not in (*_AXES, "data_fraction", *at)]
+    more = next((knob for knob in others if len(zoo.levels(knob)) > 1), None)
+    at |= {knob: zoo.levels(knob)[0] for knob in others if knob != more}
     table = zoo.configurations
-    for knob in zoo.knobs:
-        if knob not in ("width", "batch_size", "data_fraction"):
-            table = table[table[knob] == zoo.levels(knob)[0]]
-    fractions = zoo.levels("data_fraction") if "data_fraction" in zoo.knobs else [None]
-    shown = [fractions[round(i)] for i in np.linspace(0, len(fractions) - 1, min(PANELS, len(fractions)))]
+    for knob, level in at.items():
+        table = table[table[knob] == level]
+    across = _some(zoo, "data_fraction" if "data_fraction" in zoo.knobs and "data_fraction" not in at else None)
+    down = _some(zoo, more)
     about = COLUMNS[column]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            1, len(shown), figsize=(3.4 * len(shown) + 1.2, 3.6), sharey=True, squeeze=False, layout="constrained"
+            len(down),
+            len(across),
+            figsize=(3.4 * len(across) + 1.2, 2.9 * len(down) + 0.9),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
         )
         options, ticks = _colours(table[column], zoo.tasks.get(column))
-        for panel, fraction in zip(axes.flat, shown, strict=True):
-            part = table if fraction is None else table[table["data_fraction"] == fraction]
-            image = _draw_phase(panel, part, column, options, ticks)
+        drawn = 0
+        for row, level in zip(axes, down, strict=True):
+            for panel, fraction in zip(row, across, strict=True):
+                part = table if fraction is None else table[table["data_fraction"] == fraction]
+                part = part if more is None else part[part[more] == level]
+                drawn += len(part)
+                image = _draw_phase(panel, part, column, options, ticks)
+                titles = [] if fraction is None else [f"{fraction:g} % of the data"]
+                panel.set_title("\n".join(titles if more is None or level is None else [*titles, _said(more, level)]))
+            row[0].set_ylabel("batch size")
+        for panel in axes[-1]:
             panel.set_xlabel("width")
-            if fraction is not None:
-                panel.set_title(f"{fraction:g} % of the data")
-        axes[0, 0].set_ylabel("batch size")
         bar = figure.colorbar(image, ax=list(axes.flat), pad=0.02)
         bar.outline.set_visible(False)
         if ticks:
@@ -255,8 +298,16 @@ def phase(zoo: Zoo, column: str) -> Figure:
         else:
             bar.locator = MaxNLocator(6)
             bar.set_label(about.unit if about.unit != "1" else "")
-        figure.suptitle(f"{column} · {zoo.title}", x=0.01, ha="left", fontsize=11)
+        fixed = [_said(knob, level) for knob, level in at.items()]
+        said = ", ".join([*fixed, f"{drawn:,} of {len(zoo.configurations):,} configurations"])
+        figure.suptitle(f"{column} · {zoo.title}\n{said}", x=0.01, ha="left", fontsize=11)
     return figure
+
+
+def _some(zoo: Zoo, knob: str | None) -> list[Any]:
+    """Return some levels of a knob, from the first to the last; without a knob, None alone."""
+    levels = zoo.levels(knob) if knob else [None]
+    return [levels[round(i)] for i in np.linspace(0, len(levels) - 1, min(PANELS, len(levels)))]
 
 
 def phases(zoo: Zoo, panels: Sequence[tuple[str, Mapping[str, float | str]]], *, across: int = 4) -> Figure:

@@ -248,6 +248,7 @@ class Status:
     seconds : that workers spent on what is done.
     bytes : that it takes on the disk.
     tables : whether the zoo's tables are there.
+    measured : family of metrics → networks that it has numbers of; empty before any measuring.
     """
 
     name: str
@@ -259,6 +260,7 @@ class Status:
     seconds: float
     bytes: int
     tables: bool
+    measured: dict[str, int]
 
 
 def status(folder: Path) -> Status:
@@ -283,6 +285,7 @@ def status(folder: Path) -> Status:
         seconds=float(rows["seconds"].sum()) if len(rows) else 0.0,
         bytes=_bytes(store.folder),
         tables=(store.folder / ZOO_MANIFEST).is_file(),
+        measured=store.measured(),
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Final, TypedDict
 
 from mdbench.errors import MdbenchError
-from zoo_builder.specification import Material, Network, ZooSpec, initialised, networks
+from zoo_builder.specification import WORDS, Material, Network, ZooSpec, initialised, networks
 from zoo_builder.training import Cost, check_training, cost, step_seconds
 
 
@@ -167,7 +167,7 @@ def plan(
     costs = {shape: cost_of(spec, material, one) for shape, one in sorted(shapes.items(), key=str)}
     units = []
     common = {
-        "spec": json.loads(spec.model_dump_json(exclude={"name", "title", "axes", "seeds"})),
+        "spec": json.loads(spec.model_dump_json(exclude={"name", "axes", "seeds", *WORDS})),
         "data": material.digest,
     }
     for (width, depth, batch_size, *_), group in groups.items():

@@ -234,6 +234,25 @@ class Store:
         rows: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
         return rows
 
+    def measured(self) -> dict[str, int]:
+        """Return of how many networks there are numbers: family → networks. Measuring may be at work, or was stopped."""
+        return {
+            shelf.name: len({name for unit in shelf.glob("[!.]*") for name in _checkpoints_in(unit / NETWORKS)})
+            for shelf in sorted((self.folder / LANDSCAPE).glob("*"))
+            if shelf.is_dir()
+        }
+
+
+def _checkpoints_in(path: Path) -> list[str]:
+    """Return the networks that a unit of a family has rows of; none where it has just been moved away."""
+    try:
+        names: list[str] = pq.read_table(path, columns=["checkpoint"])["checkpoint"].to_pylist()
+    except FileNotFoundError:
+        return []
+    except (OSError, pa.ArrowException) as error:
+        raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
+    return names
+
 
 def _safetensors(tensors: Mapping[str, Any]) -> bytes:
     from safetensors.torch import save

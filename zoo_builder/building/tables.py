@@ -90,7 +90,7 @@ def assemble(
         configurations[f"{column}_std"] = by_point[column].std(ddof=1)
     provenance = Provenance(
         source=f"zoo_builder, specification {spec.name}",
-        license="CC BY 4.0",
+        license=spec.licence,
         inputs=(InputFile(path="spec.toml", sha256=spec_sha256),),
         made_by=made_by,
     )

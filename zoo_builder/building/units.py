@@ -141,7 +141,8 @@ def writing(where: Path) -> Iterator[None]:
     except OSError as error:
         raise MdbenchError(f"cannot write {where}: {reason(error)}; {_advice(error)}") from error
     except MdbenchError as error:
-        if isinstance(error.__cause__, OSError):
+        # Who raised it stood within another one of these, or did not say what to do.
+        if isinstance(error.__cause__, OSError) and _advice(error.__cause__) not in str(error):
             raise MdbenchError(f"{error}; {_advice(error.__cause__)}") from error
         raise
 

@@ -265,6 +265,9 @@ def persistence(diagrams: Sequence[Floats], tree: MergeTree, *, title: str = "Ba
         left.legend(loc="lower right")
         left.set_title("Persistence")
         _draw_tree(right, tree, top)
+        if len(tree.heights) == 1:
+            words = "one minimum: from every point of the grid\na way down leads to it, and nothing merges"
+            right.text(0.5, 0.55, words, transform=right.transAxes, ha="center", color="#666666")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 

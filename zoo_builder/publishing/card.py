@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from mdbench.showing import escape, table
 from mdbench.tables import COLUMNS, NONE, QUANTILE, TASKS, Predicted, Zoo, sha256_of
+from zoo_builder.publishing.licence import licence_of
 from zoo_builder.reporting import label_balance, size_of, within_seed_noise
 
 if TYPE_CHECKING:
@@ -85,12 +86,13 @@ def split_name(zoo: str) -> str:
     return re.sub(r"\W", "_", zoo)
 
 
-def front_matter(folder: Path, configs: Sequence[Config], version: str) -> str:
+def front_matter(folder: Path, zoos: Sequence[Zoo], configs: Sequence[Config], version: str) -> str:
     """Return the front matter of a dataset's card, after loading every table as its users will.
 
     Parameters
     ----------
     folder : the dataset's, with all files but its card.
+    zoos : what it holds.
     configs : its tables, the first being the default.
     version : of the dataset, ``x.y.z``.
 
@@ -105,7 +107,7 @@ def front_matter(folder: Path, configs: Sequence[Config], version: str) -> str:
     rows = max(sum(pq.read_metadata(folder / file).num_rows for file in config.parts.values()) for config in configs)
     data = DatasetCardData(
         pretty_name=NAME,
-        license="cc-by-4.0",
+        license=licence_of(zoos).hub,
         language=["en"],
         tags=list(TAGS),
         task_categories=["tabular-classification"],
@@ -234,6 +236,7 @@ def card(
         columns=table(("column", "unit", "family", "meaning"), rows),
         zoo=zoos[0].name,
         version=version,
+        licence=_plain(licence_of(zoos).said),
         makers=[(zoo.name, _plain(zoo.provenance.made_by)) for zoo in zoos],
         citation=CITATION,
     )

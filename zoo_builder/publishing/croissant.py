@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mdbench.tables import COLUMNS, Zoo, sha256_of
 from zoo_builder.publishing.card import CITATION, NAME, NOWHERE, TAGS, Config, contents_version
+from zoo_builder.publishing.licence import licence_of
 
 #: Terms that are not of schema.org, as the specification has them, all of them: readers look for just these.
 _TERMS: Final = {
@@ -62,7 +63,7 @@ def croissant(folder: Path, zoos: Sequence[Zoo], configs: Sequence[Config], vers
         "name": NAME,
         "description": "Grids of trained networks, what was measured of them, and which knob would have helped each most: "
         + "; ".join(zoo.title for zoo in zoos),
-        "license": "https://creativecommons.org/licenses/by/4.0/",
+        "license": licence_of(zoos).address,
         **place,
         "creator": {"@type": "sc:Organization", "name": "The mdbench authors" if not place else repo.split("/")[0]},
         "version": contents_version(folder, configs, version),

@@ -133,7 +133,7 @@ def publish(
         configs = _configs(sources, list(questions))
         zoos = [source.zoo for source in sources]
         drawn = [zoo.name for zoo in zoos if to / FIGURES / f"{zoo.name}.png" in written]
-        front = front_matter(to, configs, version)
+        front = front_matter(to, zoos, configs, version)
         text = card(front, zoos, configs, version, networks=networks, figures=drawn, repo=repo)
         machines = croissant(to, zoos, configs, version, repo=repo)
         files.replace({to / CROISSANT: machines.encode(), to / CARD: text.encode()})

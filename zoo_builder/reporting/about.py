@@ -34,7 +34,7 @@ def about(zoo: Zoo, spec: ZooSpec | None) -> list[str]:
         said.append(("losses", zoo.predicted.loss))
     said += _made(spec) if spec else []
     origin = zoo.provenance
-    said += [("source", origin.source), ("licence", origin.license), ("citation", origin.citation)]
+    said += [("source", origin.source), ("licence", origin.license or "not stated"), ("citation", origin.citation)]
     said += [("made by", origin.made_by), *((f"from `{one.path}`", f"SHA-256 `{one.sha256}`") for one in origin.inputs)]
     said.append(("digest", f"SHA-256 `{zoo.digest}`"))
     grid = [

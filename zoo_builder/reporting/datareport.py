@@ -22,7 +22,7 @@ from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.showing import escape, plots, table
 from mdbench.tables import NONE, Zoo, find_zoo, level_text, load_zoo
-from zoo_builder.building import SPEC
+from zoo_builder.building import SPEC, writing
 from zoo_builder.reporting import figures, summary
 from zoo_builder.reporting.about import about, spoken, unit_of
 from zoo_builder.reporting.quantities import duration, part_of, signed
@@ -65,7 +65,7 @@ def write_report(name_or_folder: str | Path, out: Path | None = None) -> list[Pa
     _check_replaceable(folder)
     zoo = load_zoo(home)
     spec = read_spec(home / SPEC) if (home / SPEC).is_file() else None
-    try:
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             fresh, stale = Path(scratch, "fresh"), Path(scratch, "stale")
@@ -76,8 +76,6 @@ def write_report(name_or_folder: str | Path, out: Path | None = None) -> list[Pa
             if folder.exists():
                 folder.rename(stale)
             fresh.rename(folder)
-    except OSError as error:
-        raise MdbenchError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return [folder / REPORT, *(folder / name for name in written if name != REPORT)]
 
 

@@ -27,6 +27,7 @@ from .network import (
 from .own import imported as imported, told as told
 from .recipe import Augmentation as Augmentation, Layerwise as Layerwise, TrainingSpec as TrainingSpec
 from .spec import (
+    WORDS as WORDS,
     ZooSpec as ZooSpec,
     parse_spec as parse_spec,
     read_spec as read_spec,

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Final, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -18,6 +18,9 @@ from zoo_builder.specification.datasets import DatasetSpec
 from zoo_builder.specification.recipe import OPTIMIZERS, TrainingSpec
 from zoo_builder.specification.strict import Strict, Whole
 
+#: What is said for people, and changes no network.
+WORDS: Final = frozenset({"title", "licence"})
+
 
 class ZooSpec(Strict):
     """A zoo's specification: everything that its networks are a function of.
@@ -26,6 +29,7 @@ class ZooSpec(Strict):
     ----------
     name : the zoo's name, which cases refer to.
     title : one line for people.
+    licence : that of what is made of the zoo, ``CC BY 4.0`` for instance; an empty text where none is stated.
     dataset, architecture, training : what is trained on what, and how.
     axes : the grid is their product.
     seeds : one network at each grid point for each. A seed sets initialisation and data order; which examples a data fraction
@@ -33,7 +37,10 @@ class ZooSpec(Strict):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
+    LATER: ClassVar = frozenset({"licence"})
+
     title: str = ""
+    licence: str = Field(default="", max_length=200)
     dataset: DatasetSpec
     architecture: ArchitectureSpec
     training: TrainingSpec = TrainingSpec()
@@ -166,8 +173,8 @@ class ZooSpec(Strict):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything but the title, with defaults filled in: comments and order of tables do not matter."""
-        return hashlib.sha256(self.model_dump_json(exclude={"title"}).encode()).hexdigest()
+        """SHA-256 of all but title and licence, with defaults filled in: comments and order of tables do not matter."""
+        return hashlib.sha256(self.model_dump_json(exclude=set(WORDS)).encode()).hexdigest()
 
     @property
     def text(self) -> str:
