@@ -47,12 +47,15 @@ METRICS: Final = {
 ASKED: Final = {"balanced": "alpha_hill_imbalance", "sam": "log_hessian_top"}
 
 
+def _grid(zoo: Zoo) -> list[str]:
+    return [knob for knob in zoo.knobs if knob != "optimizer_name"]
+
+
 def gains(zoo: Zoo) -> pd.DataFrame:
     """Return one row a grid point, seed and treatment: its levels, metrics of the plain network, gain in points."""
     table = zoo.checkpoints.copy()
     table["log_hessian_top"] = np.log10(table["hessian_top_eigenvalue"].where(table["hessian_top_eigenvalue"] > 0))
-    knobs = [knob for knob in zoo.knobs if knob != "optimizer_name"]
-    keys = [*knobs, "seed"]
+    keys = [*_grid(zoo), "seed"]
     plain = table[table["optimizer_name"] == PLAIN].set_index(keys)[list(METRICS)]
     parts = []
     for arm in TREATMENTS:
@@ -118,8 +121,7 @@ def page(zoo: Zoo, rows: pd.DataFrame) -> str:
     ]
     for arm, words in TREATMENTS.items():
         one = rows[rows["treatment"] == arm]
-        knobs = [knob for knob in zoo.knobs if knob != "optimizer_name"]
-        positive = (one.groupby(knobs)["gain"].mean() > 0).mean()
+        positive = (one.groupby(_grid(zoo))["gain"].mean() > 0).mean()
         lines.append(f"| {words} | {_said(one.groupby('seed')['gain'].mean().to_numpy())} | {100 * positive:.0f} % |")
     lines += ["", "## Does a metric of the plain network tell who gains?", ""]
     for arm, metric in ASKED.items():
@@ -134,7 +136,8 @@ def page(zoo: Zoo, rows: pd.DataFrame) -> str:
         )
         lines.append(
             f"- {question} Among networks of the same width and amount of data, {answer}: rank correlation {mean:+.2f} "
-            f"[{low:+.2f}, {high:+.2f}]."
+            f"[{low:+.2f}, {high:+.2f}], of the {one.dropna(subset=[metric]).groupby(_grid(zoo)).ngroups} grid points of "
+            f"{points} that have the metric."
         )
     lines += [
         "",

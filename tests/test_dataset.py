@@ -126,7 +126,7 @@ def test_it_is_what_publishing_its_zoos_anew_gives(card, tmp_path):
 
 
 def test_it_is_small():
-    assert sum(path.stat().st_size for path in bundled_zoos().rglob("*") if path.is_file()) < 8_000_000
+    assert sum(path.stat().st_size for path in bundled_zoos().rglob("*") if path.is_file()) < 16_000_000
 
 
 def test_nothing_is_taken_for_a_script():
