@@ -68,3 +68,11 @@ def hub(tmp_path):
 
     with running() as here, for_real(here, tmp_path / "hf"):
         yield here
+
+
+@pytest.fixture(autouse=True)
+def _figures_closed():
+    """Close what a test has drawn: Matplotlib keeps figures that nobody closes."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -72,7 +72,7 @@ def dataset(builds, tmp_path_factory):
 def hasty(monkeypatch):
     """Cards and figures that are made at once: a card says what the files are, digest by digest."""
 
-    def front(folder, configs, version):
+    def front(folder, _zoos, configs, _version):
         paths = [folder / path for config in configs for path in config.parts.values()]
         return "\n".join([*UNFINISHED.splitlines()[1:4], *(sha256(path.read_bytes()).hexdigest() for path in paths)])
 

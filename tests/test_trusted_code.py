@@ -94,7 +94,7 @@ def _spec(**axes):
         ("def make(seed):\n    return {'train_inputs': [1]}", "train_inputs is list; it must be a NumPy array"),
         ("def make(seed):\n    return {}", "data set theirs:make: array 'train_inputs' is missing"),
         ("make = 3", "theirs:make is not a function that makes arrays"),
-        ("", "no attribute 'make'; is its folder on PYTHONPATH"),
+        ("", "no attribute 'make'; theirs is looked for among what is installed .*: write PYTHONPATH=FOLDER"),
         ("def make():\n    return {}", "raises TypeError: .*unexpected keyword argument 'seed'"),
         (
             "import numpy as np\ndef make(seed):\n    return {'train_inputs': np.random.rand(3, 2)}",

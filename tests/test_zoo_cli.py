@@ -86,6 +86,7 @@ def by_hand() -> dict[str, object]:
                     multiplications += 3 * per_example * math.ceil(fraction * TRAIN / batch) * batch
     return {
         "name": "tiny",
+        "measured": {},
         "axes": {"data_fraction": [50, 100], "width": [2, 3], "batch_size": [4, 8]},
         "seeds": 2,
         "models": models,
@@ -172,6 +173,7 @@ def test_a_build_says_as_json_how_far_it_is(mdbench, tmp_path):
     assert {key: built[key] for key in ("event", "name", "folder", "models")} == {
         "event": "built",
         "name": "tiny",
+        "measured": {},
         "folder": str(folder),
         "models": 16,
     }
@@ -224,6 +226,7 @@ def test_status_says_how_far_a_build_is(mdbench, tmp_path):
     assert said.pop("seconds") > 0
     assert said == {
         "name": "tiny",
+        "measured": {},
         "models": 16,
         "models_done": 16,
         "units": 4,
