@@ -86,7 +86,6 @@ def by_hand() -> dict[str, object]:
                     multiplications += 3 * per_example * math.ceil(fraction * TRAIN / batch) * batch
     return {
         "name": "tiny",
-        "measured": {},
         "axes": {"data_fraction": [50, 100], "width": [2, 3], "batch_size": [4, 8]},
         "seeds": 2,
         "models": models,
@@ -173,7 +172,6 @@ def test_a_build_says_as_json_how_far_it_is(mdbench, tmp_path):
     assert {key: built[key] for key in ("event", "name", "folder", "models")} == {
         "event": "built",
         "name": "tiny",
-        "measured": {},
         "folder": str(folder),
         "models": 16,
     }
