@@ -71,8 +71,10 @@ def hub(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _figures_closed():
-    """Close what a test has drawn: Matplotlib keeps figures that nobody closes."""
+def _as_it_was():
+    """Close what a test has drawn, which Matplotlib keeps, and hear Ctrl-C again: a command that was stopped hears no second."""
+    heard = signal.getsignal(signal.SIGINT)
     yield
+    signal.signal(signal.SIGINT, heard)
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
