@@ -1,11 +1,11 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # datasets 5.2.0: with_format("numpy") and with_format("torch") turn columns in double precision into single precision, though
 # features still say float64. What is larger than 3.4e38 becomes infinite. A column of whole numbers becomes single precision
 # too where one of them is null, so that 16777217 becomes 16777216.
 # A reader expects the numbers that the table holds, as to_pandas() gives them; dtype= of with_format gives them too.
 # Seen: float64 [0.3333333333333333, 1e+300] becomes float32 [0.3333333432674408, inf]
 #       int64 [16777217, None] becomes float32 [16777216.0, nan]
-set -eu
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM

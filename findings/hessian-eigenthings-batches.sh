@@ -1,10 +1,10 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # hessian-eigenthings 1.0.0a5: with full_dataset=True, as by default, HessianOperator takes the mean over batches of the batches'
 # Hessians, each counting once. Examples of a last batch that is smaller count for more, so that eigenvalues depend on the
 # batch size.
 # A reader expects the Hessian of the mean loss over all examples, whatever batches they come in.
 # Seen: exact 2.0000, one batch 2.0000, batches of 9 and 1: 10.0000
-set -eu
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM

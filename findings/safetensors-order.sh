@@ -1,11 +1,11 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # safetensors 0.8.0: a file does not keep the order of what was saved. Tensors come back in the alphabetical order of their
 # names: biases before weights, layer 10 before layer 2.
 # A reader expects the order of the state dict. Whoever flattens what load_file returns gets a vector of the right length with
 # other parameters at each place than parameters_to_vector of the same network has.
 # Seen: saved 0.weight 0.bias 2.weight 2.bias 10.weight 10.bias
 #       loaded 0.bias 0.weight 10.bias 10.weight 2.bias 2.weight
-set -eu
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM

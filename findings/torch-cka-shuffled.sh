@@ -1,9 +1,9 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # torch_cka 0.21: compare(loader) draws the two networks' batches from two passes over the loader. Where that shuffles, as loaders
 # of training data do, each network sees other examples, and the alignment of a network with its own copy is about 0.
 # A reader expects 1, for one loader is given and the message says that it is used for both networks.
 # Seen: in order 1.0000, shuffled -0.0068
-set -eu
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM

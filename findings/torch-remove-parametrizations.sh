@@ -1,10 +1,10 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # PyTorch 2.13.0: a copy of a parametrized module, made by copy.deepcopy, shares the class that was made for the original.
 # torch.nn.utils.parametrize.remove_parametrizations takes the parametrized property off that class, so that to make the copy
 # plain breaks the original: it has no weight any more, while is_parametrized still says True.
 # A reader expects that what is done to a deep copy leaves the original alone.
 # Seen: "'ParametrizedLinear' object has no attribute 'weight'"
-set -eu
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
