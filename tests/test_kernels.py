@@ -5,6 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -83,11 +84,14 @@ def test_a_callee_in_another_file_that_changed_runs_as_it_is_now(copy, tmp_path)
     before = callee.read_text()
     after = before.replace("zero = out.dtype.type(0)", "zero = out.dtype.type(7)")
     assert after != before
-    for text, rectified, kept in ((before, 0, "False"), (after, 7, "False"), (before, 0, "True")):
+    place = tmp_path / "kept"
+    for text, rectified, compiles in ((before, 0, True), (after, 7, True), (before, 0, False)):
+        there = set(place.rglob("*.nbc"))
         callee.write_text(text)
-        loss, hit = answer(start(EVALUATE, copy, NUMBA_CACHE_DIR=str(tmp_path / "kept")))
+        loss, hit = answer(start(EVALUATE, copy, NUMBA_CACHE_DIR=str(place)))
         assert float(loss) == pytest.approx(expected(rectified), rel=1e-12)
-        assert hit == kept
+        assert hit == "True"  # another process has compiled it
+        assert bool(set(place.rglob("*.nbc")) - there) == compiles
 
 
 def test_a_package_that_cannot_be_written_keeps_its_loops_with_the_user(copy, tmp_path):
@@ -103,6 +107,66 @@ def test_a_package_that_cannot_be_written_keeps_its_loops_with_the_user(copy, tm
     assert places == {place}
     assert home in Path(place).parents
     assert hit == "True"
+
+
+#: A network with layer normalization and GELU learns; a digest of its parameters.
+TRAIN = """
+from hashlib import sha256
+
+from zoo_builder.specification.material import Material
+from zoo_builder.specification.network import networks
+from zoo_builder.specification.spec import parse_spec
+from zoo_builder.training.taped import train
+
+spec = parse_spec('''
+name = "bits"
+[dataset]
+name = "digits"
+train = 200
+[architecture]
+name = "mlp"
+width = 8
+options = { norm = "layer", activation = "gelu" }
+[training]
+optimizer = "adamw"
+steps = 20
+[[axes]]
+knob = "learning_rate"
+values = [0.01]
+''', "here")
+material = Material.of_spec(spec)
+(trained,) = train(spec, *material.first, list(networks(spec, material)))
+print(sha256(b"".join(value.numpy().tobytes() for value in trained.state.values())).hexdigest(), trained.test_loss)
+"""
+
+
+def test_what_was_just_compiled_computes_the_bits_of_what_was_there(tmp_path):
+    """In the process that compiles it, code would be another than the one that is kept; so none runs there."""
+    digests = [answer(start(TRAIN, ROOT, NUMBA_CACHE_DIR=str(tmp_path / "kept"), NUMBA_OPT="3")) for _ in range(2)]
+    assert digests[0] == digests[1]
+
+
+def test_who_waits_for_a_compiler_and_ends_takes_it_along(tmp_path):
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", EVALUATE],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)},
+        start_new_session=True,
+    )
+    own = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
+    compilers = []
+    for _ in range(600):
+        compilers = own.read_text().split()
+        if compilers:
+            break
+        time.sleep(0.1)
+    assert compilers
+    waiting.kill()
+    waiting.wait()
+    for _ in range(600):
+        if not any(Path(f"/proc/{one}").exists() for one in compilers):
+            return
+        time.sleep(0.1)
+    pytest.fail("the compiler goes on")
 
 
 def doubled(x):
