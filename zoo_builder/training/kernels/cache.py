@@ -3,19 +3,12 @@
 What Numba keeps of a function it checks against that function's own file alone, not against the files of what it calls. A
 folder here is of one state of this room's sources, one Numba and one processor; another state is kept in another folder.
 
-What runs always comes from there. In the process that compiles it, a function calls what it calls as that was compiled by
-itself; kept, it brings its own copies, which were optimized with it and round sums differently (seen with Numba 0.68.1). So
-another process compiles, and this one takes what was kept: a network is the same whether or not its loops were there before.
+What runs always comes from there: `zoo_builder.training.kernels.apart` says why.
 """
 
-import importlib
 import os
-import pickle
 import re
 import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
@@ -27,13 +20,12 @@ import llvmlite
 import numba
 from llvmlite.binding import get_host_cpu_name
 
+from zoo_builder.training.kernels.apart import compiled_apart
 from zoo_builder.training.kernels.internals import CacheLocator, CompileResultCacheImpl, FunctionCache
 
 #: How many folders stay, those used last: of an older state, or of other machines that share the place.
 _STAY: Final = 8
 _FOLDER: Final = re.compile(r"loops-[0-9a-f]{16}")
-#: Set in a process that compiles for another one.
-_APART: Final = "MDBENCH_COMPILES"
 
 
 def _digest() -> str:
@@ -118,7 +110,7 @@ class Cache(FunctionCache):
         None where that cannot be: this process then compiles by itself.
         """
         found = self._kept(sig, target_context)
-        if found is None and _APART not in os.environ and _compiled_apart(*self._named, sig):
+        if found is None and compiled_apart(*self._named, sig):
             found = self._kept(sig, target_context)
         return found
 
@@ -131,44 +123,3 @@ class Cache(FunctionCache):
         """Keep what was compiled, unless a source has changed since: it would be of neither state."""
         if not _changed():
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-
-
-def _compiled_apart(module: str, function: str, sig: Any) -> bool:
-    """Have another process compile a function for the types of its arguments, and tell whether it did.
-
-    It cannot import what was written into a script or a terminal.
-    """
-    if module == "__main__" or "<" in function or not sys.executable:
-        return False
-    command = [sys.executable, "-c", f"from {__name__} import compile_for_another; compile_for_another()"]
-    path = os.pathsep.join(sys.path)
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, _APART: "1", "PYTHONPATH": path},
-    ) as process:
-        assert process.stdin is not None
-        try:
-            # Its input stays open until it is done: where this process ends, it ends.
-            with suppress(BrokenPipeError):
-                process.stdin.write(pickle.dumps((module, function, sig)))
-                process.stdin.flush()
-            return process.wait() == 0
-        except BaseException:
-            process.kill()
-            raise
-
-
-def compile_for_another() -> None:
-    """Compile what the process that started this one asks for on its input, and keep it."""
-    module, function, sig = pickle.load(sys.stdin.buffer)  # noqa: S301 (from our own process)
-
-    def end_with_it() -> None:
-        while os.read(0, 1):  # not by way of Python's buffer, which a waiting thread would hold locked to the end
-            pass
-        os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-    getattr(importlib.import_module(module), function).compile(sig)
