@@ -14,6 +14,7 @@ __all__ = [
     "Task",
     "Zoo",
     "dataset_path",
+    "diagnose",
     "evaluate",
     "load_cases",
     "load_result",

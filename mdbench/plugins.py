@@ -10,11 +10,13 @@ import typer
 from typer.core import TyperGroup
 
 from mdbench.errors import MdbenchError
-from mdbench.extras import needs
+from mdbench.extras import install_line, needs
 
 ENTRY_POINTS: Final = "mdbench.commands"
 #: Command → the extra that it needs, where that is not called like it.
-EXTRAS: Final = {"submit": "leaderboard"}
+EXTRAS: Final = {"submit": "leaderboard", "diagnose": "zoo"}
+#: Functions that packages add to `mdbench` itself.
+FUNCTIONS: Final = "mdbench.functions"
 
 
 class Commands(TyperGroup):
@@ -29,6 +31,32 @@ class Commands(TyperGroup):
         """Return a command; a plug-in's one is imported now."""
         own = super().get_command(ctx, cmd_name)
         return own or (_load(cmd_name) if cmd_name in _entry_points() else None)
+
+
+def diagnose(models: Any, loss: Any = "cross_entropy", **what: Any) -> Any:
+    """Say what networks of one's own lack, and how much to believe it: ``zoo_builder.examining.diagnose``.
+
+    Parameters
+    ----------
+    models, loss : a PyTorch module or several seeds of it, and what they were trained with.
+    what : ``train`` and ``test`` data, ``configuration``, ``extent``, as that function has them.
+
+    Returns
+    -------
+    Its ``verdicts`` are task → probabilities, answered or not, and why not; ``report(folder)`` writes a page.
+
+    Raises
+    ------
+    MdbenchError
+        Something that was given cannot be used; or the packages for it are not installed.
+    """
+    import importlib.metadata
+
+    with needs("zoo"):
+        found = [entry for entry in importlib.metadata.entry_points(group=FUNCTIONS) if entry.name == "diagnose"]
+        if not found:
+            raise MdbenchError(f"mdbench.diagnose is not installed; {install_line('zoo')}")
+        return found[0].load()(models, loss, **what)
 
 
 def _entry_points() -> dict[str, Any]:

@@ -20,8 +20,8 @@ FORBIDDEN = {
 }
 #: Rooms of a package from the ground up. A file that is in none of them is its own room: below all of them, or above.
 ROOMS = {
-    "mdbench": ("tables", "sources", "cases", "methods", "scoring", "showing"),
-    "zoo_builder": ("specification", "training", "landscape", "building", "reporting", "publishing"),
+    "mdbench": ("tables", "sources", "cases", "methods", "scoring", "showing", "diagnosing"),
+    "zoo_builder": ("specification", "training", "landscape", "building", "examining", "reporting", "publishing"),
     "leaderboard": ("entry", "sealing", "submitting", "verifying", "ranking", "site"),
 }
 BELOW = {
@@ -31,7 +31,7 @@ BELOW = {
 }
 ABOVE = {
     "mdbench": {"plugins", "cli", "__main__", "tasks", "schema", "splits", "zoo", ""},
-    "zoo_builder": {"report", "cli", "models", ""},
+    "zoo_builder": {"report", "cli", "diagnose", "models", ""},
     "leaderboard": {"cli", ""},
 }
 #: Paths that were documented before there were rooms. Method files import them, and so the baselines, which are method files.
@@ -40,7 +40,7 @@ OLD = {"mdbench.tasks", "mdbench.schema", "mdbench.splits", "mdbench.zoo", "zoo_
 PUBLIC = {
     "mdbench": {
         *("Case", "MdbenchError", "Result", "Task", "Zoo"),
-        *("dataset_path", "evaluate", "load_cases", "load_result", "load_zoo"),
+        *("dataset_path", "diagnose", "evaluate", "load_cases", "load_result", "load_zoo"),
     },
     "zoo_builder": {"load_checkpoint"},
     "zoo_builder.landscape": {"Data", "Interrupted", "Measurements", "Settings", "measure"},

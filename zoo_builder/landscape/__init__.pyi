@@ -8,7 +8,8 @@ from . import (
     spectra as spectra,
     topology as topology,
 )
-from .data import Data as Data
+from .data import Data as Data, named as named
+from .given import data_of as data_of, models_of as models_of
 from .measurement import (
     Interrupted as Interrupted,
     Measurements as Measurements,

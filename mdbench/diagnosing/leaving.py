@@ -1,0 +1,163 @@
+"""Zoos left out: what the judge says of networks whose kin it never saw, and how true that makes its probabilities.
+
+Temperature and threshold that are used come from all groups, each left out in turn. Those by which a zoo is *reported*
+come from the other groups alone: for each pair of groups, a judge that saw neither.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdbench.diagnosing import calibration
+from mdbench.diagnosing.judge import Judge
+from mdbench.diagnosing.pool import Pool
+from mdbench.tables import Task
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The pool's rows that a task asks about.
+
+    Attributes
+    ----------
+    at : (n,), their places in the pool.
+    right : (n,), the place of each verdict among the task's.
+    groups : (n,), the group of kin of each.
+    clear : (n,), whether the verdict is more than noise: what is learned from, and calibrated on.
+    weights : (n,), by which groups count the same, and zoos within a group; their mean is 1.
+    """
+
+    at: Places
+    right: Places
+    groups: Places
+    clear: NDArray[np.bool_]
+    weights: Floats
+
+    @classmethod
+    def of(cls, pool: Pool, task: Task) -> "Rows":
+        """Return the rows of a task."""
+        at = pool.asked(task)
+        labels, zoos = pool.labels[task.name].iloc[at], pool.rows["zoo"].iloc[at]
+        places = {name: place for place, name in enumerate(task.classes)}
+        right = np.array([places[label] for label in labels], dtype=np.int64)
+        groups = np.array([pool.groups[task.name][zoo] for zoo in zoos], dtype=np.int64)
+        rows = zoos.value_counts()
+        kin = Counter(pool.groups[task.name][zoo] for zoo in rows.index)
+        weights = 1.0 / (zoos.map(rows).to_numpy(dtype=float) * np.array([kin[int(group)] for group in groups]))
+        clear = pool.decided[task.name].to_numpy(dtype=bool)[at]
+        return cls(at, right, groups, clear, weights / weights.mean())
+
+    def some(self, which: NDArray[np.bool_]) -> "Rows":
+        """Return some of them."""
+        return Rows(self.at[which], self.right[which], self.groups[which], self.clear[which], self.weights[which])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """By what probabilities are made true, and from which one on there is an answer.
+
+    Attributes
+    ----------
+    temperature : see `calibration.tempered`.
+    threshold : smallest probability that is an answer; ∞ where nothing is.
+    """
+
+    temperature: float
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Networks as they were answered by who never saw their kin.
+
+    Attributes
+    ----------
+    rows : which.
+    probabilities : (n, K), tempered.
+    thresholds : (n,), by which each was answered or not.
+    """
+
+    rows: Rows
+    probabilities: Floats
+    thresholds: Floats
+
+    @property
+    def sure(self) -> Floats:
+        """The largest probability, (n,)."""
+        found: Floats = self.probabilities.max(axis=1)
+        return found
+
+    @property
+    def hit(self) -> NDArray[np.bool_]:
+        """Whether the likeliest verdict is the right one, (n,)."""
+        found: NDArray[np.bool_] = self.probabilities.argmax(axis=1) == self.rows.right
+        return found
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether there was an answer, (n,)."""
+        found: NDArray[np.bool_] = self.sure >= self.thresholds
+        return found
+
+
+def learned(pool: Pool, task: Task, columns: Sequence[str], rows: Rows) -> Judge:
+    """Return a judge that learned from those of some rows whose verdicts are more than noise."""
+    rows = rows.some(rows.clear)
+    return Judge(task, columns).fit(pool.rows.iloc[rows.at], rows.right, rows.weights)
+
+
+def calibrated(probabilities: Floats, rows: Rows) -> Calibration:
+    """Return temperature and threshold, from what was said (n, K) of left-out networks; of these the clear ones count."""
+    probabilities, rows = probabilities[rows.clear], rows.some(rows.clear)
+    temperature = calibration.temperature_of(probabilities, rows.right, rows.weights)
+    found = calibration.tempered(probabilities, temperature)
+    hit = found.argmax(axis=1) == rows.right
+    return Calibration(temperature, calibration.threshold_of(found.max(axis=1), hit, rows.weights))
+
+
+def leave_out(pool: Pool, task: Task, columns: Sequence[str]) -> tuple[Calibration, LeftOut]:
+    """Return by what answers are calibrated, and each network as it was answered by a pipeline that never saw its kin.
+
+    A group's own judge, temperature and threshold follow from the other groups alone: the latter two from judges that saw
+    neither it nor the group that they answered for.
+    """
+    rows = Rows.of(pool, task)
+    groups = np.unique(rows.groups)
+    said = {
+        frozenset(out): _said(pool, task, columns, rows, np.isin(rows.groups, out))
+        for size in (1, 2)
+        for out in combinations(groups.tolist(), size)
+    }
+
+    def others_of(group: int) -> Floats:
+        found = np.zeros((len(rows.at), len(task.classes)))
+        for other in groups:
+            if other != group:
+                there = rows.groups == other
+                found[there] = said[frozenset((group, int(other)))][there]
+        return found
+
+    own = np.zeros((len(rows.at), len(task.classes)))
+    probabilities, thresholds = np.zeros_like(own), np.zeros(len(own))
+    for group in groups.tolist():
+        there = rows.groups == group
+        own[there] = said[frozenset((group,))][there]
+        found = calibrated(others_of(group)[~there], rows.some(~there))
+        probabilities[there] = calibration.tempered(own[there], found.temperature)
+        thresholds[there] = found.threshold
+    return calibrated(own, rows), LeftOut(rows, probabilities, thresholds)
+
+
+def _said(pool: Pool, task: Task, columns: Sequence[str], rows: Rows, out: NDArray[np.bool_]) -> Floats:
+    """Return what is said of some rows by a judge that learned from the others, (n, K); zeros of the others."""
+    found = np.zeros((len(out), len(task.classes)))
+    judge = learned(pool, task, columns, rows.some(~out))
+    found[out] = judge.predict_proba(pool.rows.iloc[rows.at[out]])
+    return found

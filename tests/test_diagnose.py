@@ -1,0 +1,254 @@
+"""`mdbench diagnose`: what people have, what is refused in a line or two, and that it goes on where it stopped."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import mdbench
+from mdbench.diagnosing.diagnosis import Verdict, load_diagnosis
+from mdbench.errors import MdbenchError
+from zoo_builder.examining import bringing, diagnosis, examination
+from zoo_builder.landscape import Interrupted, measure
+
+MODULE = """
+import torch
+from torch import nn
+def make():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+def fails():
+    raise RuntimeError("no such layer")
+def half(examples, seed):
+    rng = torch.Generator().manual_seed(seed)
+    targets = torch.arange(examples) % 3
+    return torch.randn(examples, 6, generator=rng) + targets[:, None], targets
+def data():
+    return half(60, 0), half(30, 1)
+def untested():
+    return half(60, 0), None
+def misshapen():
+    inputs, targets = half(60, 0)
+    return (inputs[:, :5], targets), (inputs[:, :5], targets)
+def outside():
+    inputs, targets = half(60, 0)
+    return (inputs, targets + 1), half(30, 1)
+def single():
+    inputs, targets = half(60, 0)
+    return (inputs, 0 * targets), half(30, 1)
+def between(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets) + outputs.std()
+"""
+#: No answer that means anything, and nothing that takes time.
+ANSWER = Verdict.model_validate_json(
+    json.dumps(
+        {
+            "task": "optimizer",
+            "question": "Is it?",
+            "probabilities": {"temperature_too_low": 0.8, "temperature_too_high": 0.2},
+            "likeliest": "temperature_too_low",
+            "answered": True,
+            "why_not": None,
+            "threshold": 0.7,
+            "temperature": 1.0,
+            "coordinates": ["log_loss"],
+            "reliability": {
+                "accuracy": {"value": 0.9, "low": 0.8, "high": 1.0, "count": 7},
+                "answered": {"value": 0.9, "low": 0.8, "high": 1.0, "count": 7},
+                "right": None,
+                "bins": [],
+                "zoos": [],
+            },
+        }
+    )
+)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a module, two seeds of weights, and answers that take no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(diagnosis, "verdicts_of", lambda *_, **__: (ANSWER,))
+    monkeypatch.delitem(sys.modules, "my_module", raising=False)
+    (tmp_path / "my_module.py").write_text(MODULE)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+        torch.save(network.state_dict(), tmp_path / f"seed{seed}.pt")
+        save_file(network.state_dict(), tmp_path / f"seed{seed}.safetensors")
+    yield tmp_path
+    sys.modules.pop("my_module", None)
+
+
+@pytest.fixture
+def run(place, monkeypatch, capsys):
+    """Run ``mdbench diagnose``; return exit code, output and errors."""
+    from typer.main import get_command
+
+    from zoo_builder.diagnose import app
+
+    def command(*arguments):
+        try:
+            get_command(app).main([*arguments], standalone_mode=False, prog_name="mdbench diagnose")
+            code = 0
+        except MdbenchError as error:
+            return 2, "", str(error)
+        return (code, *capsys.readouterr())
+
+    return command
+
+
+def test_two_seeds_are_measured_and_reported(run, place):
+    asked = ("my_module:make", "--weights", "seed0.pt", "seed1.safetensors", "--data", "my_module:data", "--quick")
+    code, out, _ = run(*asked, "--known", "epochs=3,batch_size=20", "--out", "report")
+    assert code == 0
+    assert "temperature_too_low 80%" in out
+    found = load_diagnosis((place / "report" / "diagnosis.json").read_bytes())
+    assert (found.checkpoints, found.parameters) == (2, 6 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3)
+    assert found.measured["recipe_steps_per_epoch"] == 3
+    assert "output_cka" in found.measured
+    assert (place / "report" / "report.md").read_text().startswith("# Diagnosis")
+
+
+def test_numbers_are_those_of_measure(place):
+    models = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    found = diagnosed(models, train=train, test=test, extent="quick").diagnosis
+    expected = measure(models, "cross_entropy", train, test=test, families=["performance", "hessian", "spectra"])
+    for column in ("train_loss", "test_error", "hessian_trace", "stable_rank_mean"):
+        assert found.measured[column] == pytest.approx(expected.models[column].iloc[0], rel=1e-6)
+    assert found.measured["log_hessian_trace"] == pytest.approx(expected.together["log_hessian_trace"])
+    assert found.measured["data_amount"] == 60
+
+
+def diagnosed(models, loss="cross_entropy", **what):
+    return diagnosis.diagnose(models, loss, **what)
+
+
+def test_objects_loaders_and_functions_do(place):
+    model = bringing.factory("my_module:make")().train()
+    inputs, targets = torch.randn(40, 6), torch.arange(40) % 3
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=16)
+    found = diagnosed(model, nn.CrossEntropyLoss(), train=loader, extent="quick").diagnosis
+    assert any("training mode" in note for note in found.notes)
+    assert model.training
+    assert "no test data" in found.reasons["performance"]
+
+
+def test_it_is_a_function_of_mdbench(place, monkeypatch):
+    import importlib.metadata
+
+    entry = importlib.metadata.EntryPoint("diagnose", "zoo_builder.examining:diagnose", "mdbench.functions")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [entry] if group == entry.group else [])
+    model = bringing.factory("my_module:make")()
+    train, test = bringing.data_of("my_module:data")
+    found = mdbench.diagnose(model, train=train, test=test, extent="quick")
+    assert found.verdicts["optimizer"].answered
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [])
+    with pytest.raises(MdbenchError, match="not installed"):
+        mdbench.diagnose(model, train=train)
+
+
+def bad_weights(place):
+    """Write weights that are wrong, each in its way."""
+    good = torch.load(place / "seed0.pt", weights_only=True)
+    torch.save({name: value for name, value in good.items() if name != "2.bias"}, place / "short.pt")
+    torch.save({**good, "9.weight": good["0.weight"]}, place / "long.pt")
+    torch.save({**good, "0.weight": good["0.weight"][:4]}, place / "narrow.pt")
+    torch.save({**good, "4.bias": good["4.bias"] * np.nan}, place / "nan.pt")
+    torch.save({name: value * 0 for name, value in good.items()}, place / "zero.pt")
+    torch.save(nn.Linear(2, 2), place / "code.pt")
+    torch.save([1, 2], place / "list.pt")
+    (place / "text.pt").write_text("no tensors")
+    (place / "text.safetensors").write_text("no tensors")
+
+
+REFUSED = {
+    "a state that lacks a tensor": (["--weights", "short.pt"], "short.pt does not fit the network: it lacks 2.bias"),
+    "a state that has one more": (["--weights", "long.pt"], "it has besides 9.weight"),
+    "a state of another width": (["--weights", "narrow.pt"], r"in another shape 0.weight \(4, 6\) for \(8, 6\)"),
+    "weights that are no numbers": (["--weights", "nan.pt"], "4.bias holds numbers that are not finite"),
+    "a file with code": (["--weights", "code.pt"], "code.pt is damaged, or holds more than tensors, .*not read"),
+    "a file without names": (["--weights", "list.pt"], "holds no tensors by name"),
+    "a file of text": (["--weights", "text.pt"], "text.pt is damaged"),
+    "a file of text, safetensors": (["--weights", "text.safetensors"], "text.safetensors cannot be read"),
+    "no file": (["--weights", "gone.pt"], "gone.pt is not there"),
+    "the same for everything": (["--weights", "zero.pt"], "puts out the same whatever it is given"),
+    "data of the wrong shape": (["--data", "my_module:misshapen"], "fails on the training inputs"),
+    "labels out of range": (["--data", "my_module:outside"], "has 3, but the networks have 3 outputs"),
+    "no test data": (["--data", "my_module:untested"], "has no test data"),
+    "one class": (["--data", "my_module:single"], "all training targets are 0"),
+    "a loss that is no mean": (["--loss", "my_module:between"], "neither a mean nor a sum"),
+    "no such loss": (["--loss", "cross_entrpy"], r"no loss 'cross_entrpy' \(nearest: cross_entropy\)"),
+    "no such data": (["--data", "my_module:absent"], "has no attribute 'absent'"),
+    "no such knowledge": (["--known", "batch=3"], "there is no 'batch'; there are epochs"),
+    "knowledge that is no number": (["--known", "epochs=many"], "is not NAME=NUMBER"),
+    "two extents": (["--quick", "--thorough"], "two extents"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_diagnosed_is_refused_in_a_sentence(run, place, changes, said):
+    bad_weights(place)
+    asked = {"--weights": "seed0.pt", "--data": "my_module:data"}
+    if changes[0] in asked:
+        del asked[changes[0]]
+    code, _, error = run(
+        "my_module:make", *(word for pair in asked.items() for word in pair), *changes, "--out", "report"
+    )
+    assert code == 2
+    assert re.search(said, error), error
+    assert error.count("\n") <= 1
+    assert not (place / "report").exists()
+
+
+def test_a_factory_that_fails_says_where(run, place):
+    code, _, error = run("my_module:fails", "--weights", "seed0.pt", "--data", "my_module:data")
+    assert code == 2
+    assert "RuntimeError: no such layer" in error
+    assert "my_module.py" in error
+
+
+def test_without_test_data_where_that_is_said(run, place):
+    asked = ("my_module:make", "--weights", "seed0.pt", "--data", "my_module:untested", "--no-test", "--quick")
+    assert run(*asked)[0] == 0
+    found = load_diagnosis((place / "report" / "diagnosis.json").read_bytes())
+    assert found.measured["test_error"] is None
+
+
+def test_interrupted_it_goes_on(place, monkeypatch):
+    model = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    asked = []
+
+    def stopped(*given, families, **what):
+        asked.append(families)
+        if len(asked) == 1:
+            raise Interrupted(measure(*given, families=families[:1], **what))
+        return measure(*given, families=families, **what)
+
+    monkeypatch.setattr(examination, "measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        diagnosed(model, train=train, test=test, extent="quick")
+    found = diagnosed(model, train=train, test=test, extent="quick").diagnosis
+    assert asked == [["performance", "hessian", "spectra"], ["hessian", "spectra"]]
+    diagnosed(model, train=train, test=test, extent="quick")
+    assert len(asked) == 2  # all of it was kept
+    whole = measure(model, "cross_entropy", train, test=test, families=["performance", "hessian", "spectra"])
+    assert found.measured["hessian_trace"] == pytest.approx(whole.models["hessian_trace"].iloc[0])
+
+
+def test_the_command_is_there():
+    found = subprocess.run(
+        [sys.executable, "-c", "from zoo_builder.diagnose import app; app(['--help'])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--thorough" in found.stdout

@@ -1,0 +1,200 @@
+"""Calibration on numbers worked out by hand, and answers about networks whose kin was left out."""
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize, stats
+
+from mdbench.diagnosing import calibration, verdicts_of
+from mdbench.diagnosing.diagnosis import Diagnosis, load_diagnosis
+from mdbench.diagnosing.judge import Judge, known
+from mdbench.diagnosing.leaving import Rows, leave_out
+from mdbench.diagnosing.pool import bundled_pool, kin, single
+from mdbench.errors import MdbenchError
+from mdbench.tables import find_task, load_zoo
+
+
+def test_a_temperature_divides_logarithms():
+    """√0.64 : √0.36 = 8 : 6 at T = 2, and 0.8² : 0.2² = 16 : 1 at T = ½."""
+    assert calibration.tempered(np.array([[0.64, 0.36]]), 2) == pytest.approx(np.array([[8 / 14, 6 / 14]]))
+    assert calibration.tempered(np.array([[0.8, 0.2]]), 0.5) == pytest.approx(np.array([[16 / 17, 1 / 17]]))
+
+
+def test_the_temperature_makes_what_is_said_as_frequent_as_it_is_right():
+    """Sixteen of twenty are right where 0.64 : 0.36 was said: the likeliest is 0.8 : 0.2, and ln 4 / ln(16 / 9) = 1 / T."""
+    probabilities = np.tile([0.64, 0.36], (20, 1))
+    right = np.array([0] * 16 + [1] * 4)
+    found = calibration.temperature_of(probabilities, right)
+    assert found == pytest.approx(math.log(16 / 9) / math.log(4), rel=1e-3)
+    assert calibration.tempered(probabilities, found)[0] == pytest.approx([0.8, 0.2], abs=1e-3)
+
+
+def test_weights_are_as_many_of_the_same():
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(3), 30)
+    right, weights = rng.integers(0, 3, 30), rng.integers(1, 5, 30)
+    repeated = np.repeat(np.arange(30), weights)
+    found = calibration.temperature_of(probabilities, right, weights.astype(float))
+    assert found == pytest.approx(calibration.temperature_of(probabilities[repeated], right[repeated]), rel=1e-3)
+
+
+def test_the_temperature_is_that_of_a_plain_minimization():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(40, 4))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    right = np.array([rng.choice(4, p=one) for one in probabilities])
+
+    def loss(scale):
+        z = logits * scale
+        return (np.log(np.exp(z).sum(1)) - z[np.arange(40), right]).mean()
+
+    inverse = optimize.minimize_scalar(loss, bounds=(0.05, 10), method="bounded", options={"xatol": 1e-6}).x
+    assert calibration.temperature_of(probabilities, right) == pytest.approx(1 / inverse, rel=2e-3)
+
+
+def test_from_which_probability_on_answers_are_right_often_enough():
+    """Twenty right at 0.9, one wrong at 0.8 (20 of 21: 95.2 %), another at 0.7 (20 of 22: 90.9 %)."""
+    sure = np.array([0.9] * 20 + [0.8, 0.7])
+    right = np.array([True] * 20 + [False, False])
+    assert calibration.threshold_of(sure, right) == 0.8
+    assert calibration.threshold_of(sure, right, wanted=0.96) == 0.9
+    assert calibration.threshold_of(sure, right, fewest=23) == math.inf
+    assert calibration.threshold_of(sure[:19], right[:19]) == math.inf  # nineteen answers are too few to rest on
+    assert calibration.threshold_of(sure, ~right) == math.inf
+
+
+def test_equally_sure_answers_are_given_together_or_not_at_all():
+    sure = np.array([0.9] * 22)
+    right = np.array([True] * 20 + [False] * 2)
+    assert calibration.threshold_of(sure, right) == math.inf
+
+
+def test_a_bin_of_one_answer_is_an_error_too():
+    """Fifteen sure and wrong answers, each in a bin of its own or all in one, are never right."""
+    sure = np.linspace(0.51, 0.99, 15)
+    edges = [(low + high) / 2 for low, high in pairwise(sure)]
+    alone = calibration.reliability(sure, np.zeros(15, bool), edges)
+    assert [one.count for one in alone] == [1] * 15
+    assert all(one.right == 0 for one in alone)
+    (together,) = calibration.reliability(sure, np.zeros(15, bool), [])
+    assert (together.count, together.right) == (15, 0)
+    assert together.said == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 1), (1, 1), (19, 20), (10, 37), (0, 15)])
+def test_wilsons_interval_is_scipys(hits, count):
+    found = stats.binomtest(hits, count).proportion_ci(0.95, "wilson")
+    assert calibration.wilson(hits, count) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+def test_intervals_over_zoos():
+    """Of 0.8 and 0.9 the mean is 0.85, its standard error 0.05, and Student's quantile with one degree of freedom 12.706."""
+    assert calibration.over_zoos([0.8, 0.9]) == pytest.approx((0.85, 0.85 - 12.706 * 0.05, 1.0), abs=1e-4)
+    assert calibration.ratio_over_zoos([0.2, 0.4, 0.3], [0.4, 0.8, 0.6]) == pytest.approx((0.5, 0.5, 0.5))
+    middle, low, high = calibration.ratio_over_zoos([0.5, 0.0], [0.5, 0.01])
+    assert middle == pytest.approx(0.5 / 0.51)  # a zoo of which hardly anything was answered hardly counts
+    assert low < middle < high
+
+
+def test_kin_are_left_out_together():
+    groups = kin("optimizer")
+    assert groups["mnist1d-cnn"] == groups["mnist1d-plain"] == groups["mnist1d-treated"]
+    assert len({groups[zoo] for zoo in ("mnist1d-cnn", "mnist1d-mlp", "fashion-cnn", "digits-adamw")}) == 4
+
+
+def test_one_network_has_nothing_that_needs_two():
+    zoo = load_zoo("mnist1d-cnn")
+    found = single(zoo)
+    assert len(found) == len(zoo.configurations)
+    assert not {"mode_connectivity_peak", "output_cka", "test_disagreement"} & set(found)
+    np.testing.assert_allclose(np.log(found["hessian_trace"]), found["log_hessian_trace"])
+    first = zoo.checkpoints[zoo.checkpoints["seed"] == 0].set_index("configuration")["test_error"]
+    np.testing.assert_array_equal(found["test_error"], first.loc[found.index])
+
+
+#: The fewest columns that say something: the pipeline is the same, and takes less time.
+FEW = ("train_error", "train_loss", "test_error", "log_hessian_trace", "hessian_trace", "hessian_top_eigenvalue")
+
+
+@pytest.fixture(scope="module")
+def left_out():
+    return leave_out(bundled_pool(seeds=False), find_task("optimizer"), FEW)
+
+
+def test_a_group_is_answered_by_who_never_saw_it(left_out):
+    """Turn all labels of a group round: what is said of it stays as it is, its temperature and its threshold too."""
+    pool = bundled_pool(seeds=False)
+    task, (_, found) = find_task("optimizer"), left_out
+    group = pool.groups["optimizer"]["fashion-cnn"]
+    there = found.rows.groups == group
+    labels = pool.labels.copy()
+    own = labels.index[pool.rows["zoo"] == "fashion-cnn"]
+    labels.loc[own, "optimizer"] = labels.loc[own, "optimizer"].replace(
+        dict(zip(task.classes, task.classes[::-1], strict=True))
+    )
+    turned = type(pool)(pool.seeds, pool.rows, labels, pool.decided, pool.groups, pool.zoos)
+    _, again = leave_out(turned, task, FEW)
+    np.testing.assert_array_equal(again.probabilities[there], found.probabilities[there])
+    np.testing.assert_array_equal(again.thresholds[there], found.thresholds[there])
+    assert not np.array_equal(again.probabilities[~there], found.probabilities[~there])
+
+
+def test_groups_weigh_the_same_whatever_they_hold():
+    pool = bundled_pool(seeds=False)
+    rows = Rows.of(pool, find_task("optimizer"))
+    sums = [rows.weights[rows.groups == group].sum() for group in np.unique(rows.groups)]
+    assert sums == pytest.approx([len(rows.at) / len(sums)] * len(sums))
+
+
+def test_a_network_beyond_all_is_judged_as_one_at_the_edge():
+    pool, task = bundled_pool(seeds=False), find_task("optimizer")
+    rows = Rows.of(pool, task)
+    judge = Judge(task, FEW).fit(pool.rows.iloc[rows.at], rows.right, rows.weights)
+    far = pool.rows.iloc[rows.at[:1]].assign(log_hessian_trace=1e6)
+    farther = far.assign(log_hessian_trace=1e9)
+    np.testing.assert_array_equal(judge.predict_proba(far), judge.predict_proba(farther))
+    assert judge.predict_proba(far).sum(axis=1) == pytest.approx([1])
+
+
+def test_what_a_network_does_not_have_is_not_asked_about():
+    pool = bundled_pool(seeds=False)
+    row = pool.rows.iloc[[0]].assign(hessian_trace=np.nan, log_hessian_trace=np.nan)
+    assert not {"hessian_trace", "log_hessian_trace"} & set(known(row, pool.rows))
+    with pytest.raises(
+        MdbenchError, match=r"only 1 of the numbers that methods look at could be measured \(log_loss\)"
+    ):
+        known(pd.DataFrame({"train_loss": [0.1]}), pool.rows)
+
+
+def test_answers_are_distributions_and_width_is_a_hint():
+    row = bundled_pool(seeds=False).rows.iloc[[3]][list(FEW)]
+    verdicts = {verdict.task: verdict for verdict in verdicts_of(row, seeds=False)}
+    for verdict in verdicts.values():
+        assert sum(verdict.probabilities.values()) == pytest.approx(1)
+        assert verdict.answered == (verdict.why_not is None)
+        sure = verdict.probabilities[verdict.likeliest]
+        assert sure == max(verdict.probabilities.values())
+        if verdict.answered:
+            assert sure >= verdict.threshold
+        counted = sum(one.clear for one in verdict.reliability.zoos)
+        assert sum(one.right.count for one in verdict.reliability.bins) == counted
+    assert not verdicts["width_vs_optimizer"].answered
+
+
+def test_a_diagnosis_comes_back_from_its_file():
+    row = bundled_pool(seeds=False).rows.iloc[[3]][list(FEW)]
+    diagnosis = Diagnosis(
+        checkpoints=1,
+        parameters=5,
+        extent="quick",
+        verdicts=verdicts_of(row, seeds=False),
+        measured={"train_loss": 0.5, "test_loss": None},
+        reasons={"similarity": "there is one network"},
+    )
+    text = diagnosis.model_dump_json()
+    assert load_diagnosis(text) == diagnosis
+    assert set(json.loads(text)) == set(Diagnosis.model_json_schema()["properties"])

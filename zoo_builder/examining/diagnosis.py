@@ -1,0 +1,114 @@
+"""From networks to a diagnosis, and its report as a folder."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdbench import files
+from mdbench.diagnosing import Diagnosis, Verdict, markdown, verdicts_of
+from mdbench.errors import MdbenchError
+from mdbench.version import __version__, package_versions
+from zoo_builder.examining.examination import Examined, examine
+from zoo_builder.examining.extent import Extent
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosed:
+    """What was found of networks.
+
+    Attributes
+    ----------
+    diagnosis : all of it, typed, as ``diagnosis.json`` has it.
+    examined : the networks with what was measured of them.
+    """
+
+    diagnosis: Diagnosis
+    examined: Examined
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Task → probabilities, answered or not, and why not."""
+        return {verdict.task: verdict for verdict in self.diagnosis.verdicts}
+
+    def report(self, folder: str | Path) -> Path:
+        """Write ``report.md`` and ``diagnosis.json`` into a folder, and return it.
+
+        Raises
+        ------
+        MdbenchError
+            The folder cannot be written.
+        """
+        where = Path(folder)
+        contents = {
+            where / "report.md": markdown(self.diagnosis).encode(),
+            where / "diagnosis.json": (self.diagnosis.model_dump_json(indent=2) + "\n").encode(),
+        }
+        try:
+            where.mkdir(parents=True, exist_ok=True)
+            files.replace(contents)
+        except OSError as error:
+            raise MdbenchError(f"cannot write the report to {where}: {error.strerror or error}") from error
+        return where
+
+
+def diagnose(
+    models: Any,
+    loss: Any = "cross_entropy",
+    *,
+    train: Any,
+    test: Any = None,
+    configuration: Mapping[str, float] | None = None,
+    extent: Extent = "default",
+    memory: int | str | None = None,
+    progress: bool = False,
+    said: Callable[[str], None] = lambda _: None,
+) -> Diagnosed:
+    """Say what networks lack that were trained in one way, and how much to believe it.
+
+    Parameters
+    ----------
+    models : a network, or several seeds of it; see `zoo_builder.landscape.measure`, as for `loss`, `train`, `test`, `memory`
+        and `progress`.
+    configuration : what is known of the training: ``epochs``, ``batch_size``, ``learning_rate``, ``momentum``,
+        ``weight_decay``, ``dropout``.
+    extent : how much is measured: ``quick`` (losses, the Hessian, spectra), ``default``, or ``thorough`` (all families).
+    said : is called with what is being done, in words.
+
+    Raises
+    ------
+    MdbenchError
+        Something that was given cannot be used, or too little could be measured.
+    """
+    examined = examine(
+        models,
+        loss,
+        train=train,
+        test=test,
+        configuration=configuration,
+        extent=extent,
+        memory=memory,
+        progress=progress,
+        said=said,
+    )
+    several = len(examined.networks) > 1
+    verdicts = verdicts_of(examined.row, seeds=several, said=lambda task: said(f"asking: {task}"))
+    row = examined.row.iloc[0]
+    diagnosis = Diagnosis(
+        checkpoints=len(examined.networks),
+        parameters=int(row["parameter_count"]),
+        extent=extent,
+        verdicts=verdicts,
+        measured={str(name): float(value) if np.isfinite(value) else None for name, value in row.items()},
+        reasons=examined.reasons,
+        configuration={name: float(value) for name, value in (configuration or {}).items()},
+        notes=examined.notes,
+        way=examined.found.way,
+        versions={"mdbench": __version__, **package_versions()},
+        command=shlex.join(["mdbench", *sys.argv[1:]]) if Path(sys.argv[0]).name == "mdbench" else "",
+    )
+    return Diagnosed(diagnosis, examined)

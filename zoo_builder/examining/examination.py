@@ -1,0 +1,292 @@
+"""Networks of a person's own, measured as the zoos are, gone on with after an interruption."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from mdbench import files
+from mdbench.errors import MdbenchError
+from mdbench.paths import cache_home
+from mdbench.version import __version__
+from zoo_builder.examining.extent import EXTENTS, Extent
+from zoo_builder.landscape import (
+    FAMILIES,
+    Data,
+    Interrupted,
+    Measurements,
+    Settings,
+    data_of,
+    measure,
+    models_of,
+    named,
+    own_outputs,
+    plain_attention,
+)
+
+#: What a person may say of the training → the column that follows; the batch size is turned into steps an epoch.
+TOLD: Final = {
+    "epochs": "recipe_epochs",
+    "learning_rate": "recipe_learning_rate",
+    "weight_decay": "recipe_weight_decay",
+    "momentum": "recipe_momentum",
+    "dropout": "recipe_dropout",
+}
+_BATCH_SIZE: Final = "batch_size"
+_FILES: Final = ("models.parquet", "together.json", "layers.parquet")
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """Networks with what was measured of them.
+
+    Attributes
+    ----------
+    networks, loss, train, test : what was given, as it is measured.
+    extent : how much was measured.
+    found : of each network, of all together, of each layer.
+    row : all numbers as the zoos' tables have them, one row.
+    notes : what is worth knowing, a sentence each.
+    """
+
+    networks: list[nn.Module]
+    loss: Any
+    train: Data
+    test: Data | None
+    extent: Extent
+    found: Measurements
+    row: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Family → what of it is missing, and why."""
+        found: dict[str, str] = {}
+        for name in FAMILIES:
+            column = f"{name}_reason"
+            own = [*self.found.models.get(column, pd.Series(dtype=object)).dropna().unique()]
+            together = self.found.together.get(column)
+            said = dict.fromkeys([*own, *([together] if isinstance(together, str) else [])])
+            if said:
+                found[name] = "; ".join(said)
+        return found
+
+
+def examine(
+    models: Any,
+    loss: Any,
+    *,
+    train: Any,
+    test: Any = None,
+    configuration: Mapping[str, float] | None = None,
+    extent: Extent = "default",
+    memory: int | str | None = None,
+    progress: bool = False,
+    said: Callable[[str], None] = lambda _: None,
+) -> Examined:
+    """Measure networks; what an interrupted call had measured of these very networks is not measured again.
+
+    Parameters
+    ----------
+    models, loss, train, test, memory, progress : see `zoo_builder.landscape.measure`.
+    configuration : what is known of the training: ``epochs``, ``batch_size``, ``learning_rate``, ``momentum``,
+        ``weight_decay``, ``dropout``, as numbers.
+    extent : ``quick``, ``default`` or ``thorough``.
+    said : is called with what will be measured, before it is.
+
+    Raises
+    ------
+    MdbenchError
+        Something that was given cannot be used; see `zoo_builder.landscape.measure`.
+    Interrupted
+        Ctrl-C; what was measured before is kept for the next call.
+    """
+    if extent not in EXTENTS:
+        raise MdbenchError(f"extent is {extent!r}; it is {', '.join(EXTENTS)}")
+    networks = models_of(models)
+    (seen, note), held_out = data_of(train, "training"), None if test is None else data_of(test, "test")
+    training = [str(at) for at, network in enumerate(networks) if network.training]
+    notes = [note, held_out[1] if held_out else None]
+    if training:
+        notes.append(f"network {', '.join(training)} was in training mode, and was measured in evaluation mode")
+    check(networks, seen, held_out[0] if held_out else None)
+    told = known(configuration or {}, len(seen))
+    families = [name for name in EXTENTS[extent] if len(networks) > 1 or name not in ("connectivity", "similarity")]
+    said(f"{len(networks)} network{'s' * (len(networks) > 1)}: {', '.join(families)}")
+    shelf = _shelf(networks, seen, held_out[0] if held_out else None, loss)
+    before = _kept(shelf)
+    left = [name for name in families if before is None or f"{name}_reason" not in before.models]
+    if left:
+        try:
+            found = measure(
+                networks,
+                loss,
+                seen,
+                test=held_out[0] if held_out else None,
+                families=left,
+                memory=memory,
+                progress=progress,
+            )
+        except Interrupted as stopped:
+            _keep(shelf, _joined(before, stopped.found))
+            raise
+        before = _joined(before, found)
+        _keep(shelf, before)
+    assert before is not None
+    row = _row(before, networks, len(seen), told)
+    said_before = tuple(one for one in notes if one and one not in before.notes)
+    return Examined(
+        networks, loss, seen, held_out[0] if held_out else None, extent, before, row, (*said_before, *before.notes)
+    )
+
+
+def check(networks: Sequence[nn.Module], train: Data, test: Data | None) -> None:
+    """Refuse what can be measured but not diagnosed.
+
+    Raises
+    ------
+    MdbenchError
+        Weights are not finite; a network says the same of everything; there is one class only.
+    """
+    for at, network in enumerate(networks):
+        for name, value in network.state_dict().items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise MdbenchError(f"network {at}: {name} holds numbers that are not finite: this network diverged")
+    classes = train.targets.dim() == 1 and not train.targets.is_floating_point()
+    if classes and bool((train.targets == train.targets[0]).all()):
+        raise MdbenchError(
+            f"all training targets are {int(train.targets[0])}: with one class there is nothing to learn"
+        )
+    parts = {"training": train} | ({"test": test} if test is not None else {})
+    for what, one in parts.items():
+        one.check(what, train)
+    with plain_attention():
+        outputs = own_outputs(networks, train)
+    for at, own in enumerate(outputs):
+        if len(own) > 1 and bool((own == own[:1]).all()):
+            raise MdbenchError(
+                f"network {at} puts out the same whatever it is given: it has learned nothing from its inputs, or they do "
+                "not reach its outputs (dead units, a wrong scale of the inputs)"
+            )
+
+
+def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]:
+    """Return what is known of a training as columns.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such thing to be known, or it is no number.
+    """
+    found = {}
+    for name, value in configuration.items():
+        if name not in (*TOLD, _BATCH_SIZE):
+            raise MdbenchError(f"configuration: there is no {name!r}; there are {', '.join((*TOLD, _BATCH_SIZE))}")
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = np.nan
+        if not np.isfinite(number) or number < 0 or (name == _BATCH_SIZE and number < 1):
+            raise MdbenchError(f"configuration: {name} is {value!r}; it must be a number, at least 0")
+        if name == _BATCH_SIZE:
+            found["recipe_steps_per_epoch"] = examples / number
+        else:
+            found[TOLD[name]] = number
+    return found
+
+
+def _row(found: Measurements, networks: Sequence[nn.Module], examples: int, told: Mapping[str, float]) -> pd.DataFrame:
+    """Return one row of a zoo's table: means over the networks, what is of all together, what is known besides."""
+    numbers = {str(name): float(value) for name, value in found.models.select_dtypes("number").mean().items()}
+    together = {
+        str(name): float(value) for name, value in found.together.items() if isinstance(value, int | float | np.number)
+    }
+    size = sum(value.numel() for value in networks[0].parameters())
+    return pd.DataFrame(
+        [{**numbers, **together, "data_amount": float(examples), "parameter_count": float(size), **told}]
+    )
+
+
+def _joined(before: Measurements | None, found: Measurements) -> Measurements:
+    """Return what was measured before with what was measured now."""
+    if before is None:
+        return found
+    keys = ["model", "layer"]
+    layers = before.layers if len(before.layers) else found.layers
+    if len(before.layers) and len(found.layers):
+        fresh = [name for name in found.layers if name in keys or name not in before.layers]
+        layers = before.layers.merge(found.layers[fresh], on=keys, how="outer", sort=False)
+    new = [name for name in found.models if name not in before.models]
+    return Measurements(
+        pd.concat([before.models, found.models[new]], axis=1),
+        pd.concat(
+            [before.together, found.together[[name for name in found.together.index if name not in before.together]]]
+        ),
+        layers,
+        found.way or before.way,
+        tuple(dict.fromkeys([*before.notes, *found.notes])),
+    )
+
+
+def _shelf(networks: Sequence[nn.Module], train: Data, test: Data | None, loss: Any) -> Path:
+    """Return the folder for what is measured of these networks, with these data, by this version."""
+    digest = hashlib.sha256(f"{__version__} {torch.__version__} {Settings()} {_called(loss)}".encode())
+    digest.update(repr([(name, family.edition) for name, family in FAMILIES.items()]).encode())
+    for network in networks:
+        digest.update(repr(network).encode())
+        for name, value in network.state_dict().items():
+            _add(digest, name, value)
+    for part in (train, test):
+        for name, value in ({} if part is None else {**named(part.inputs), "targets": part.targets}).items():
+            _add(digest, name, value)
+    return cache_home() / "examined" / digest.hexdigest()[:32]
+
+
+def _called(loss: Any) -> str:
+    """Return what a loss is called; a function, where it is and what its code is."""
+    code = getattr(loss, "__code__", None)
+    return (
+        repr(loss) if code is None else f"{loss.__module__}:{loss.__qualname__} {code.co_code.hex()} {code.co_consts}"
+    )
+
+
+def _add(digest: Any, name: str, value: Tensor) -> None:
+    values = value.detach().cpu().contiguous()
+    values = values.float() if values.dtype == torch.bfloat16 else values
+    digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+    digest.update(values.numpy().tobytes())
+
+
+def _keep(shelf: Path, found: Measurements) -> None:
+    """Keep what was measured; a cache that cannot be written costs time alone."""
+    try:
+        shelf.mkdir(parents=True, exist_ok=True)
+        together = {name: value if isinstance(value, str) else _number(value) for name, value in found.together.items()}
+        said = json.dumps({"together": together, "way": found.way, "notes": found.notes})
+        contents = (files.parquet(found.models), said.encode(), files.parquet(found.layers))
+        files.replace({shelf / name: content for name, content in zip(_FILES, contents, strict=True)})
+    except OSError:
+        return
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _kept(shelf: Path) -> Measurements | None:
+    """Return what was measured before; None where there is nothing, or what is there cannot be read."""
+    try:
+        models, layers = (pd.read_parquet(shelf / name) for name in (_FILES[0], _FILES[2]))
+        said = json.loads((shelf / _FILES[1]).read_text(encoding="utf-8"))
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    together = pd.Series({name: np.nan if value is None else value for name, value in said["together"].items()})
+    return Measurements(models.rename_axis("model"), together, layers, said["way"], tuple(said["notes"]))
