@@ -14,7 +14,7 @@ def main() -> None:
     ):
         from mdbench.methods import worker_context
 
-        worker_context()
+        worker_context(files=[word for word in words if word.endswith(".py")])
     from mdbench.cli import main as run
 
     run()

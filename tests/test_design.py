@@ -231,7 +231,7 @@ def test_the_walk_has_the_figures_of_the_board():
         f"{len(rows.train)} rows without label noise",
         f"{len(rows.test)} rows with label noise to diagnose, ours at place {at}",
         f"int8 {said_of_it.shape}",
-        f"{', '.join(most)} and {last} % over the seeds",
+        f"{', '.join(most)} and {last} % over the first five seeds",
         f"The mean is {score.accuracy:.1f} %",
         f"[{score.interval.low:.1f}, {score.interval.high:.1f}]",
         f"{sum(one.size for one in entry.predicted.values()):,} predictions",

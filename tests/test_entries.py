@@ -32,15 +32,17 @@ def test_there_are_entries_and_no_two_are_alike():
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_an_entry_is_what_the_ledger_says(folder, ledger, exams):
-    history = ledger.state(folder.name).history
+    state = ledger.state(folder.name)
+    history = state.history
     entry = read_entries(ENTRIES)[folder.name]
     if "paper" in entry.selections:
         pytest.skip("the published tables are no part of this package")
-    checked = check(folder, exams.of(entry.selections), rescored=any(event.kind == "rescored" for event in history))
+    exam = exams.of_entry(entry, state)
+    checked = check(folder, exam, rescored=any(event.kind == "rescored" for event in history))
     said = [event.scores for event in history if event.scores is not None]
     if said:
         assert {event.entry_sha256 for event in history} == {checked.entry_sha256}
-        assert said[-1] == scored(checked.predicted, exams.of(entry.selections))
+        assert said[-1] == scored(checked.predicted, exam)
 
 
 def test_the_ledger_speaks_of_nothing_that_is_not_there(ledger):

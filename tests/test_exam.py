@@ -5,9 +5,11 @@ import json
 
 import pytest
 import toy
-from dishonest import case, small_exam
+from dishonest import case, honest, small_exam
 
+from leaderboard.entry.checks import check, read_entry
 from leaderboard.entry.exam import Exam
+from leaderboard.entry.refused import Refused
 from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.paths import zoo_home
@@ -63,3 +65,29 @@ def test_the_board_asks_the_cases_of_the_package():
     assert list(exam.posed) == [one.name for one in load_cases("core")] == list(exam.selections["core"])
     assert len(exam.posed) == 12
     assert exam.digest == exam.digest_of(exam.posed)
+
+
+def test_an_entry_stays_what_it_was_where_cases_and_samples_are_added(exam, tmp_path):
+    """It is checked against what was asked when it was accepted; a new one has to answer what is asked today."""
+    folder = honest(tmp_path / "entries", exam)
+    entry = read_entry(folder)
+    more = {"optimizer": (42, 90, 1, 2), "width_vs_optimizer": (42, 7, 18, 3), "data_vs_optimizer": (42, 90)}
+    grown = Exam.posing({"core": [case(task, seeds) for task, seeds in more.items()]})
+    then = grown.as_recorded(entry.dataset)
+    assert then.cases(["core"], entry.columns) == (FIRST, SECOND)
+    assert then.record((FIRST, SECOND)) == exam.record((FIRST, SECOND))
+    assert then.digest_of((FIRST, SECOND)) == exam.digest_of((FIRST, SECOND))
+    assert [len(said) for said in check(folder, then).predicted.values()] == [2, 3]
+    assert grown.as_recorded(entry.dataset) is then
+    with pytest.raises(Refused, match="has other rows here"):
+        check(folder, grown)
+
+
+def test_what_is_no_longer_asked_is_found_not_to_fit(exam, tmp_path):
+    folder = honest(tmp_path / "entries", exam)
+    fewer = Exam.posing({"core": [case("optimizer"), case("width_vs_optimizer", (42,))]})
+    with pytest.raises(Refused, match="has other rows here"):
+        check(folder, fewer.as_recorded(read_entry(folder).dataset))
+    gone = Exam.posing({"core": [case("optimizer"), case("data_vs_optimizer")]})
+    with pytest.raises(Refused):
+        check(folder, gone.as_recorded(read_entry(folder).dataset))

@@ -496,11 +496,11 @@ def test_a_copy_that_is_installed_beside_the_one_at_work_is_hidden_too(monkeypat
 
 def test_what_is_imported_beforehand_is_of_a_closed_list(tmp_path):
     (tmp_path / "x.py").write_text(
-        "import sklearn.tree, scipy.optimize as o\nfrom baselines.md_tree import MDTree\n"
+        "import sklearn.tree, scipy.optimize as o, torch.nn as nn\nfrom baselines.md_tree import MDTree\n"
         f"if False:\n    import sklearn.tests.test_docstrings, os, baselines.nothing, scipy.{'a' * 10**5}\n    from . import y\n"
     )
     wanted = _Source.read(tmp_path / "x.py").wanted
-    assert wanted == {"sklearn.tree", "scipy.optimize", "baselines.md_tree"}
+    assert wanted == {"sklearn.tree", "scipy.optimize", "torch.nn", "baselines.md_tree"}
     for name in named_methods():
         source = _Source.read(find_method(name))
         assert {module for module in source.wanted if module.startswith("baselines")} <= {

@@ -1,5 +1,6 @@
 """Splits against the published sampling, written out in the published way."""
 
+import json
 from dataclasses import replace
 from itertools import product
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import toy
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,12 +16,14 @@ from mdbench.cases.cases import load_cases
 from mdbench.cases.own import own_cases
 from mdbench.cases.splits import codes, split
 from mdbench.errors import MdbenchError
+from mdbench.scoring.evaluation import pose
 from mdbench.sources.modeldiagnosis import MOVES
 from mdbench.tables.labels import Move
 from mdbench.tables.tasks import NONE, TASKS
 from mdbench.tables.zoo import Zoo
 
 CLEAN, NOISY = toy.both()
+PUBLISHED = (42, 90, 38, 18, 72)
 
 
 def published_sampling(frame: pd.DataFrame, case, seed: int) -> pd.DataFrame:
@@ -62,7 +66,27 @@ def test_the_published_sweeps_are_all_there():
         "data_vs_optimizer/few-shot": [1, 2, 3, 4, 5],
         "data_vs_optimizer/width-limited": [32, 45, 64, 91, 128],
     }
-    assert all(case.seeds == (42, 90, 38, 18, 72) for case in load_cases("all"))
+    assert all(case.seeds == PUBLISHED for case in load_cases("published"))
+
+
+def test_cases_of_the_package_have_25_samples_the_first_five_of_which_came_first():
+    for case in load_cases("bundled"):
+        assert case.seeds[:5] == PUBLISHED
+        assert len(set(case.seeds)) == len(case.seeds) == (5 if case.sample == "limit" else 25), case.name
+    assert {case.seeds for case in load_cases("unseen")} == {PUBLISHED}
+
+
+def test_rows_of_cases_once_published_stay():
+    """Of the first five samples, as entries recorded them when these were all."""
+    recorded: dict[str, tuple[str, ...]] = {}
+    for file in sorted((ROOT / "leaderboard" / "entries").glob("*/entry.json")):
+        recorded |= json.loads(file.read_text())["dataset"]["splits"]
+    first = [case for case in load_cases("sisters") if case.name in recorded]
+    assert len(first) == 12
+    for one in pose(first)[0]:
+        said = recorded[one.rows.case.name]
+        assert one.rows.digests[: len(said)] == list(said)
+        assert len(set(one.rows.digests)) == 25
 
 
 @given(seed=st.integers(0, 2**32 - 1), budget=st.integers(1, 40))

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Final
 
 import mdbench
@@ -78,6 +78,15 @@ class Exam:
         splits = {name: tuple(one.rows.digests) for name, one in posed.items()}
         return Dataset(version=mdbench.__version__, zoos=dict(sorted(zoos.items())), splits=splits)
 
+    def as_recorded(self, dataset: Dataset) -> "Exam":
+        """Return the part of this exam that an entry answered when it was made: its cases, each with its samples.
+
+        Cases and samples are only ever added, samples behind those that are there: an entry that was accepted once stays
+        what it was. What it recorded and is no longer asked is not in the part, so that the entry is found not to fit.
+        """
+        counts = {name: len(digests) for name, digests in dataset.splits.items() if name in self.posed}
+        return _part(self, tuple(sorted(counts.items())))
+
     @cached_property
     def dataset(self) -> Dataset:
         """The data of the whole exam."""
@@ -92,3 +101,21 @@ class Exam:
     def digest(self) -> str:
         """SHA-256 of the data of this exam, the version's name left out."""
         return self.digest_of(self.posed)
+
+
+@lru_cache(maxsize=256)
+def _part(exam: Exam, counts: tuple[tuple[str, int], ...]) -> Exam:
+    """Return some cases of an exam, each with its first so many samples: the same object for the same question."""
+    samples = dict(counts)
+    posed = {name: _first(one, samples[name]) for name, one in exam.posed.items() if name in samples}
+    names = {selection: tuple(case for case in some if case in posed) for selection, some in exam.selections.items()}
+    return Exam(names, posed)
+
+
+def _first(posed: Posed, count: int) -> Posed:
+    """Return a case with its first so many samples."""
+    rows = posed.rows
+    if count >= len(rows.samples):
+        return posed
+    case = rows.case.model_copy(update={"seeds": rows.case.seeds[:count]})
+    return replace(posed, rows=replace(rows, case=case, samples=rows.samples[:count]))

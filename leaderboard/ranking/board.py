@@ -256,13 +256,14 @@ def _checked(
     entries: Path, listed: Mapping[str, Entry], states: Mapping[str, State], exam: Exam, as_of: datetime | None
 ) -> dict[str, Checked]:
     """Check entries against the data that the ledger says they were scored on; `exam` has no cases of what is left out."""
-    digest = cache(lambda selections, tasks: exam.digest_of(exam.cases(selections, tasks)))
+    digest = cache(lambda then, selections, tasks: then.digest_of(then.cases(selections, tasks)))
 
     def checked(slug: str) -> Checked:
         entry, state = listed[slug], states[slug]
         whole = all(exam.selections[name] for name in entry.selections)
         scored = _scored(state)
-        if whole and scored.dataset != digest(entry.selections, tuple(entry.columns)):
+        answered = exam.as_recorded(entry.dataset)
+        if whole and scored.dataset != digest(answered, entry.selections, tuple(entry.columns)):
             then = f"install mdbench {scored.mdbench} to see the board as of {as_of:%Y-%m-%d}" if as_of else ""
             raise MdbenchError(
                 f"{slug} was scored by mdbench {scored.mdbench} on other data than there are here; "
@@ -270,7 +271,7 @@ def _checked(
             )
         try:
             anew = any(event.kind == "rescored" for event in state.history)
-            return check(entries / slug, exam, rescored=anew or not whole)
+            return check(entries / slug, answered, rescored=anew or not whole)
         except Refused as refused:
             raise MdbenchError(f"{slug} is on the board, and its files are not what they were: {refused}") from refused
 
@@ -307,14 +308,18 @@ def _scores(found: Mapping[str, Checked], exam: Exam) -> tuple[dict[str, Tally],
 
     Returns
     -------
-    Case → how often those who answer it are right, and slug → case → score.
+    Case → how often those who answer it are right, and slug → case → score. Samples of a case may have been added since an
+    entry was made: such an entry has its scores, but is not among those who are compared, who answer the most samples.
     """
     tallies: dict[str, Tally] = {}
     scores: dict[str, dict[str, CaseScore]] = {slug: {} for slug in found}
-    answered = [case for case in exam.posed if any(case in one.predicted for one in found.values())]
+    alike: dict[tuple[str, int], list[str]] = {}
+    for slug, one in found.items():
+        for case, said in one.predicted.items():
+            alike.setdefault((case, len(said)), []).append(slug)
 
-    def scored(case: str) -> tuple[Tally, np.ndarray, list[Interval]]:
-        slugs = tuple(slug for slug, one in found.items() if case in one.predicted)
+    def scored(which: tuple[str, int]) -> tuple[Tally, np.ndarray, list[Interval]]:
+        case, slugs = which[0], tuple(alike[which])
         test = exam.posed[case].rows.test
         said = np.stack([found[slug].predicted[case] for slug in slugs])
         tally = Tally.of(slugs, said, test.codes, test.cells, test.cell_count, exam.posed[case].test.name)
@@ -322,7 +327,9 @@ def _scores(found: Mapping[str, Checked], exam: Exam) -> tuple[dict[str, Tally],
         recalls = [right[:, :, test.codes == verdict].mean(axis=(1, 2)) for verdict in np.unique(test.codes)]
         return tally, 100 * np.mean(recalls, axis=0), tally.intervals
 
-    for case, (tally, balanced, intervals) in _in_threads(scored, answered).items():
+    order = {case: number for number, case in enumerate(exam.posed)}
+    answered = sorted(alike, key=lambda which: (order[which[0]], which[1]))  # of a case, the most samples last
+    for (case, _), (tally, balanced, intervals) in _in_threads(scored, answered).items():
         tallies[case] = tally
         numbers = tally.accuracies.tolist(), intervals, balanced.tolist()
         for slug, *score in zip(tally.methods, *numbers, strict=True):

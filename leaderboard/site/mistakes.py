@@ -75,14 +75,23 @@ class Figures:
             slugs = [slug for slug, answers in predicted.items() if name in answers]
             if not slugs:
                 continue
-            # The entries of a case together: entry by entry it takes many times as long.
-            made = mistakes(one, np.stack([predicted[slug][name] for slug in slugs]))
-            grid = [list(made.down), list(made.across)]
+            # The entries of a case together, where they answer as many samples: entry by entry it takes many times as long.
+            counts = [len(predicted[slug][name]) for slug in slugs]
+            slugs = [slug for _, slug in sorted(zip(counts, slugs, strict=True))]
+            made = [
+                mistakes(
+                    one, np.stack([predicted[slug][name] for slug in slugs if len(predicted[slug][name]) == count])
+                )
+                for count in sorted(set(counts))
+            ]
+            grid = [list(made[0].down), list(made[0].across)]
             if grid not in self._grids:
                 self._grids.append(grid)
             about = {"name": name, "task": one.rows.case.task, "grid": self._grids.index(grid)}
             whose = {slug: number for number, slug in enumerate(slugs)}
-            self._cases.append((about, whose, made.confusion.tolist(), made.shares.tolist()))
+            confusion = [each for part in made for each in part.confusion.tolist()]
+            shares = [each for part in made for each in part.shares.tolist()]
+            self._cases.append((about, whose, confusion, shares))
 
     def of(self, slug: str) -> dict[str, Any]:
         """Return the mistakes of an entry, case by case, each with the number of its grid."""

@@ -218,7 +218,7 @@ def rescore(reason: str, entries: Path) -> None:
 
 def _rescore(path: Path, folder: Path, state: State, exams: Exams, reason: str) -> bool:
     """Score an entry anew, and tell whether anything has changed."""
-    exam = exams.of(read_entry(folder).selections)
+    exam = exams.of_entry(read_entry(folder), state)
     checked = check(folder, exam, rescored=True)
     scores, dataset = scored(checked.predicted, exam), exam.digest_of(checked.predicted)
     before = next(event for event in reversed(state.history) if event.scores is not None)

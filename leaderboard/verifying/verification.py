@@ -13,7 +13,7 @@ import mdbench
 from leaderboard.entry import METHOD, SELECTIONS, Checked, Entry, Exam, Refused, check, check_among, line, read_entry
 from leaderboard.sealing import Part, SealedScore, answer, check_answers, score
 from leaderboard.verifying import ledger
-from leaderboard.verifying.ledger import Ledger, Verdict
+from leaderboard.verifying.ledger import Ledger, State, Verdict
 from leaderboard.verifying.rerun import first_difference, rerun
 from mdbench.errors import MdbenchError
 from mdbench.methods import Runner
@@ -61,6 +61,14 @@ class Exams:
         self._posed: dict[tuple[str, ...], Exam] = {}
         self._lock = threading.Lock()
 
+    def of_entry(self, entry: Entry, state: State) -> Exam:
+        """Return what an entry answers: today's exam, and of one that was accepted earlier that of its day.
+
+        Raises as `Exam.of` does.
+        """
+        exam = self.of(entry.selections)
+        return exam if state.accepted_on is None else exam.as_recorded(entry.dataset)
+
     def of(self, selections: Iterable[str]) -> Exam:
         """Return the exam of some selections; raises as `Exam.of` does."""
         chosen = tuple(name for name in SELECTIONS if name in set(selections))
@@ -95,7 +103,7 @@ def verify(
     state = history.state(folder.name)
     try:
         entry = read_entry(folder)
-        exam = exams.of(entry.selections)
+        exam = exams.of_entry(entry, state)
         checked = check(folder, exam, rescored=any(event.kind == "rescored" for event in state.history))
         check_among(checked.entry, _before(checked.entry, known, history))
         accepted = [event for event in state.history if event.kind == "accepted"]

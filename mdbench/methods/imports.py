@@ -1,11 +1,13 @@
 """What a method's file imports: packages, and files beside it."""
 
 import ast
+import importlib.metadata
 import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +26,22 @@ def imported_names(source: str | bytes) -> frozenset[str]:
     return frozenset(
         named | {one.module or "" for one in statements if isinstance(one, ast.ImportFrom) and not one.level}
     )
+
+
+def installed_imports(source: str | bytes) -> frozenset[str]:
+    """Return the modules of installed packages that a Python source imports: what may be loaded before any of it runs.
+
+    Neither Python's own modules, which are fast or loaded already, nor anything that lies beside the source.
+    """
+    installed = _distributed()
+    return frozenset(name for name in imported_names(source) if name.partition(".")[0] in installed)
+
+
+@cache
+def _distributed() -> frozenset[str]:
+    """Return the packages that are installed, our own left out, by the names that they are imported by."""
+    ours = ("mdbench", "baselines", "zoo_builder", "leaderboard")
+    return frozenset(importlib.metadata.packages_distributions()) - sys.stdlib_module_names - set(ours)
 
 
 def optional_imports(source: str) -> list[str]:

@@ -4,18 +4,22 @@ Importing scikit-learn takes seconds. It happens once, in a process that workers
 still reads its command line and its tables: half of a short evaluation's time. This module itself imports next to nothing.
 """
 
+import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 #: What workers have in memory from the start: what nearly every method needs, and is slow to import.
 PRELOADED: Final = ("mdbench.methods.workers", "scipy.optimize", "sklearn.tree")
+#: The environment variable by which the nursery is told what else to import.
+_ALSO: Final = "MDBENCH_ALSO_IMPORTED"
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -40,12 +44,13 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-def worker_context(preloaded: Sequence[str] = PRELOADED) -> BaseContext:
+def worker_context(preloaded: Sequence[str] = PRELOADED, files: Iterable[str | Path] = ()) -> BaseContext:
     """Return the context that worker processes are started in; the nursery starts now, if it has not yet.
 
     Parameters
     ----------
     preloaded : modules that the nursery imports, for its workers to have from the start.
+    files : methods' files. The libraries that they import are imported too, once for all workers; of the files, nothing runs.
     """
     for variable in THREADS:  # one thread a worker, one worker a core
         os.environ.setdefault(variable, "1")
@@ -53,9 +58,31 @@ def worker_context(preloaded: Sequence[str] = PRELOADED) -> BaseContext:
         return get_context("spawn")
     context = _Context()
     context.set_forkserver_preload(list(preloaded))
-    with _without_current_folder():
-        forkserver.ensure_running()
+    os.environ[_ALSO] = ",".join(sorted(_libraries(files)))
+    try:
+        with _without_current_folder():
+            forkserver.ensure_running()
+    finally:
+        del os.environ[_ALSO]
     return context
+
+
+def import_also() -> None:
+    """Import what the nursery was told to, once, and nowhere else than in the nursery: only libraries, by their names."""
+    for module in filter(None, os.environ.pop(_ALSO, "").split(",")):
+        with suppress(Exception):  # a method that needs it will say so
+            importlib.import_module(module)
+
+
+def _libraries(files: Iterable[str | Path]) -> set[str]:
+    """Return the modules of installed packages that some files import; files that cannot be read say so later."""
+    from mdbench.methods.imports import installed_imports
+
+    found: set[str] = set()
+    for file in map(Path, files):
+        with suppress(OSError):
+            found |= installed_imports(file.read_bytes())
+    return found
 
 
 @contextmanager

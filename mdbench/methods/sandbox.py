@@ -44,6 +44,7 @@ _PRELOADED: Final = frozenset(
     }
     | {f"sklearn.{name}" for name in ("discriminant_analysis", "impute", "pipeline", "preprocessing", "svm", "tree")}
     | {"sklearn.model_selection"}
+    | {"torch", "torch.nn", "torch.nn.functional", "torch.optim", "torch.utils.data"}
 )
 _BYTES: Final = 1 << 20  # of a method's file
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from mdbench.cases import Case, CaseRows, split
 from mdbench.methods.method import Method, MethodError, load_method
-from mdbench.methods.nursery import worker_context
+from mdbench.methods.nursery import import_also, worker_context
 from mdbench.methods.trial import Answer, ask
 from mdbench.tables import Zoo, load_zoo
 
@@ -71,13 +71,15 @@ class Workers:
     ----------
     count : worker processes.
     timeout : seconds a method may take for one case.
+    files : the method files, as far as they are known: what they import is loaded once for all workers.
     """
 
-    def __init__(self, count: int, timeout: float) -> None:
+    def __init__(self, count: int, timeout: float, files: Iterable[Path] = ()) -> None:
         from pebble import ProcessPool
 
         self._timeout = timeout
-        self._pool = ProcessPool(max_workers=count, context=worker_context(), initializer=_start_worker)
+        context = worker_context(files=files)
+        self._pool = ProcessPool(max_workers=count, context=context, initializer=_start_worker)
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +126,9 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What was imported before the fork stays: the collector need not walk it, nor the memory be copied for that.
     gc.freeze()
+
+
+import_also()  # for the nursery imports this module; all workers then have it
 
 
 def _load(file: Path) -> Method | MethodError:

@@ -141,7 +141,8 @@ class Asking:
                 raise MdbenchError("only a method's file can run in the sandbox, not an object of this process")
             return Sandbox(max(workers, 1), timeout)
         # The workers start now: they import what they need while this process reads the zoos.
-        return Workers(workers, timeout) if workers and any(in_files) else nullcontext(Here())
+        files = [thing for thing in self._things if isinstance(thing, Path)]
+        return Workers(workers, timeout, files) if workers and files else nullcontext(Here())
 
     def __enter__(self) -> Self:
         self._runner = self._running.__enter__()
