@@ -4,11 +4,12 @@ from .datasets import (
     LOSSES as LOSSES,
     MASKED as MASKED,
     Dataset as Dataset,
+    Informed as Informed,
     Kind as Kind,
     load_dataset as load_dataset,
 )
 from .material import Material as Material
-from .models import parameter_count as parameter_count
+from .models import Pinn as Pinn, parameter_count as parameter_count
 from .dropout import (
     Dropout as Dropout,
     dropouts as dropouts,

@@ -52,16 +52,21 @@ class Balance:
         for path in [*self.layers][:1] + [*self.layers][1:][-1:]:
             del self.layers[path]
 
+    @property
+    def weights(self) -> list[str]:
+        """The names of the parameters that exponents are of."""
+        return [f"{path}.weight" for path in self.layers]
+
     def factors(self, state: Mapping[str, Tensor]) -> dict[str, Array]:
         """Return what learning rates are multiplied by: name of a parameter → (S,); the others' rate is the base rate.
 
         Parameters
         ----------
-        state : the networks' parameters by name, (S, …).
+        state : the networks' parameters by name, (S, …), `weights` at least.
         """
         if not self.layers:
             return {}
-        exponents = np.stack([exponent(state[f"{path}.weight"], self._how.tail) for path in self.layers], 1)
+        exponents = np.stack([exponent(state[name], self._how.tail) for name in self.weights], 1)
         every = balanced(exponents, self._how.range)
         return {name: every[:, at] for at, names in enumerate(self.layers.values()) for name in names}
 
@@ -89,8 +94,10 @@ def exponent(weight: Tensor, tail: Tail) -> Array:
     matrices = weight.detach().cpu().double().flatten(3 if weight.dim() > 3 else 2).numpy()
     if weight.dim() > 3:
         matrices = np.moveaxis(matrices, 3, 1)
-    finite = np.isfinite(matrices).reshape(len(matrices), -1).all(1)
-    found = np.linalg.svd(np.where(finite.reshape(-1, *[1] * (matrices.ndim - 1)), matrices, 0), compute_uv=False)
+    finite = np.isfinite(matrices)
+    if not finite.all():
+        matrices = np.where(finite.all(tuple(range(1, matrices.ndim)), keepdims=True), matrices, 0)
+    found = np.linalg.svd(matrices, compute_uv=False)
     singular = np.sort(found.reshape(len(matrices), -1), axis=1)
     least = singular[:, -1:] * max(matrices.shape[-2:]) * _EPSILON
     values = np.where(singular > least, singular, 0.0) ** 2

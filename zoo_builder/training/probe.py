@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo_builder.specification import Informed
 from zoo_builder.training.copies import copied
 from zoo_builder.training.graph import UnknownLayerError
 
@@ -57,7 +58,7 @@ class Probe:
     def of(cls, network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, vocabulary: int = 0) -> "Probe":
         """Ask a copy of a network, on the CPU, wherever the network lies; it stays as it is.
 
-        Inputs are numbers, or ids of a vocabulary.
+        Inputs are numbers, or ids of a vocabulary; where an equation is asked about, all that is asked is among them.
 
         Raises
         ------
@@ -70,6 +71,8 @@ class Probe:
             inputs = torch.randint(vocabulary, (_EXAMPLES, *shape), generator=draws)
         else:
             inputs = torch.randn(_EXAMPLES, *shape, generator=draws).to(dtype)
+        if isinstance(network, Informed):
+            inputs[:, -1] = torch.arange(_EXAMPLES) % network.kinds
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             logits = network.train()(inputs)
             if not isinstance(logits, Tensor) or logits.dim() < 2:

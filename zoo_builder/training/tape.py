@@ -5,14 +5,16 @@ signals have height 1, vectors have channels alone. Parameters and buffers lie i
 loops find them as they need them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo_builder.specification import dropouts
+from zoo_builder.specification import Informed, dropouts
 from zoo_builder.training import kernels
+from zoo_builder.training.graph import UnknownLayerError
+from zoo_builder.training.informed import InformedWriter
 from zoo_builder.training.writer import Piece, Writer
 
 
@@ -47,7 +49,9 @@ class Tape:
         UnknownLayerError
             The network does something that the compiled loops do not know.
         """
-        writer = Writer(network, shape)
+        if lasting and isinstance(network, Informed):
+            raise UnknownLayerError  # derivatives along a direction of the parameters are not known of jets
+        writer = (InformedWriter if isinstance(network, Informed) else Writer)(network, shape)
         self.values, self.steps, self.outputs, self.size = writer.finish(lasting)
         self.exit = int(self.steps[-1]["target"])
         self.channels = int(self.values[self.exit]["channels"])
@@ -75,10 +79,20 @@ class Tape:
         parts = [np.full(len(piece.order), values.get(piece.name, other)) for piece in self._parameters]
         return np.concatenate([np.empty(0), *parts]).astype(dtype)
 
+    def write(self, values: Mapping[str, float], out: np.ndarray) -> None:
+        """Write a number in the place of each parameter of some tensors, by name; the others' places in `out`, (P,), stay."""
+        for piece in self._parameters:
+            if piece.name in values:
+                out[piece.start : piece.start + len(piece.order)] = values[piece.name]
+
     @property
     def names(self) -> list[str]:
         """The names of the parameters."""
         return [piece.name for piece in self._parameters]
+
+    def some(self, names: Container[str], parameters: np.ndarray) -> dict[str, Tensor]:
+        """Return some parameters as tensors, by name."""
+        return _unpack([piece for piece in self._parameters if piece.name in names], parameters)
 
     def state(self, parameters: np.ndarray, buffers: np.ndarray, taken: int) -> dict[str, Tensor]:
         """Return vectors as the tensors of a ``state_dict``, after so many steps of training."""

@@ -16,6 +16,7 @@ from zoo_builder.specification import (
     LOSSES,
     Batches,
     Dataset,
+    Informed,
     Network,
     Subsets,
     Trained,
@@ -126,7 +127,7 @@ def write(
     probe = Probe.of(network, shape, dtype)
     if tape.sides and tape.channels == 1:
         raise UnknownLayerError  # no class at any position
-    inputs, batch = _laid_out(probe.inputs.numpy()), len(probe.labels)
+    inputs, batch = _laid_out(network, probe.inputs.numpy()), len(probe.labels)
     parameters, buffers = tape.parameters(network, inputs.dtype), tape.buffers(network, inputs.dtype)
     gradient, loss = np.zeros_like(parameters), np.empty(1, inputs.dtype)
     memory, rows = Memory(tape, batch, inputs.dtype), np.arange(batch)
@@ -155,8 +156,7 @@ def write(
 
 def knows(dataset: Dataset, network: Network) -> bool:
     """Tell whether the compiled loops know how a network is trained, whatever its layers."""
-    ours = network.how.loss in (None, LOSSES[dataset.kind])
-    return ours and not dataset.vocabulary and dataset.equation is None
+    return network.how.loss in (None, LOSSES[dataset.kind]) and not dataset.vocabulary
 
 
 @cache
@@ -170,8 +170,10 @@ def _compiles() -> bool:
     return not off
 
 
-def _laid_out(inputs: np.ndarray) -> np.ndarray:
-    """Return inputs (n, channels, …) as the kernels read them: (n, … · channels)."""
+def _laid_out(network: nn.Module, inputs: np.ndarray) -> np.ndarray:
+    """Return a network's inputs (n, channels, …) as the kernels read them: (n, … · channels)."""
+    if isinstance(network, Informed):
+        return network.equation.weighed(inputs).astype(inputs.dtype)
     return np.ascontiguousarray(np.moveaxis(inputs, 1, -1).reshape(len(inputs), -1))
 
 
@@ -206,8 +208,12 @@ class _Workshop:
         at_once = min(_EVALUATION, max(1, _PUT_OUT // self.tape.outputs))
         self.evaluation = Memory(self.tape, at_once, self.dtype, training=False)
         self.train_inputs = dataset.train_inputs.astype(self.dtype, copy=False)
-        self.inputs = _laid_out(self.train_inputs)
-        self.test_inputs = _laid_out(dataset.test_inputs.astype(self.dtype, copy=False))
+        self.inputs = _laid_out(self.module, self.train_inputs)
+        self.test_inputs = _laid_out(self.module, dataset.test_inputs.astype(self.dtype, copy=False))
+        self.asked = None
+        if dataset.equation is not None:
+            asked, solution = dataset.asked
+            self.asked = _laid_out(self.module, asked.astype(self.dtype, copy=False)), solution
         how = network.how
         self.plain = dataset.kind == "classes" and not how.label_smoothing and not how.class_weights
         self.loss = loss_of(how, dataset)
@@ -233,6 +239,9 @@ class _Workshop:
             run.pause()
         run.finish()
         train_loss, train_error = run.measure(self.inputs, run.rows, run.targets)
+        if self.asked is not None:
+            inputs, solution = self.asked
+            _, train_error = run.measure(inputs, run.rows, solution[run.rows])
         test_rows = np.arange(len(self.test_inputs))
         test_loss, test_error = run.measure(self.test_inputs, test_rows, self.dataset.test_targets)
         if run.diverged_at is None and not np.isfinite(train_loss + test_loss):
@@ -271,6 +280,7 @@ class _Run:
         self.targets = workshop.subsets.labels(dataset.train_targets, network.label_noise)[self.rows]
         self._batches = Batches(network.seed, network.examples, network.batch_size)
         self._measured = set() if how.layerwise is None else {0, *epoch_ends(network, how.layerwise.every).tolist()}
+        self._measured.discard(network.steps)  # no step would be taken at these rates
         #: Steps at which there is something to do beside training.
         self.stops = {*self._measured, *how.keep, network.steps}
         self.kept: dict[int, dict[str, Tensor]] = {}
@@ -310,7 +320,7 @@ class _Run:
         places = draws.places(self.step, self.step + len(chosen), chosen.shape[1], self._workshop.dataset.shape[1:])
         seen = torch.from_numpy(self._workshop.train_inputs[chosen])
         changed = augmented(seen, [torch.from_numpy(place) for place in places])
-        return _laid_out(changed.flatten(0, 1).numpy())
+        return _laid_out(self._workshop.module, changed.flatten(0, 1).numpy())
 
     def pause(self) -> None:
         """Keep what is to be kept of this step, and measure the layers where it is time."""
@@ -318,10 +328,9 @@ class _Run:
         if self.step in self._network.how.keep:
             self.kept[self.step] = workshop.tape.state(self.parameters, self.buffers, self.step)
         if workshop.balance is not None and self.step in self._measured:
-            state = workshop.tape.state(self.parameters, self.buffers, self.step)
-            found = workshop.balance.factors({name: state[name][None] for name in workshop.tape.names})
-            factors = {name: float(values[0]) for name, values in found.items()}
-            self._learning.factors[:] = workshop.tape.spread(factors, 1.0, np.dtype(np.float64))
+            weights = workshop.tape.some(workshop.balance.weights, self.parameters)
+            found = workshop.balance.factors({name: value[None] for name, value in weights.items()})
+            workshop.tape.write({name: values[0] for name, values in found.items()}, self._learning.factors)
 
     def finish(self) -> None:
         """Put the average over the way in the place of the parameters, with statistics of normalization that are its own."""
@@ -329,7 +338,7 @@ class _Run:
             return
         workshop, tape = self._workshop, self._workshop.tape
         self.parameters = self._learning.average
-        if not len(self.buffers):
+        if tape.fewest is None:  # there is no such normalization
             return
         memory = Memory(tape, min(STATISTICS_BATCH, len(self.rows)), workshop.dtype, training=False)
         steps = tape.steps.copy()

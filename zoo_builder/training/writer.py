@@ -12,7 +12,14 @@ from zoo_builder.training.graph import Layer, UnknownLayerError, trace
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 _POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
-_ACTIVATIONS = (nn.GELU, nn.Tanh, nn.SiLU, nn.Softplus, nn.Sigmoid)
+#: Activation → its function; a GELU may also be the one of `kernels.GELU_BY_TANH`.
+ACTIVATIONS: dict[type[nn.Module], int] = {
+    nn.GELU: kernels.GELU,
+    nn.Tanh: kernels.TANH,
+    nn.SiLU: kernels.SILU,
+    nn.Softplus: kernels.SOFTPLUS,
+    nn.Sigmoid: kernels.SIGMOID,
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Piece:
 
 
 @dataclass
-class _Value:
+class Value:
     """A value while the tape is written.
 
     Attributes
@@ -54,13 +61,14 @@ class _Value:
     needs_slope: bool
     above: int = 0
     beside: int = 0
-    whole: "_Value" = field(init=False)
+    whole: "Value" = field(init=False)
 
     def __post_init__(self) -> None:
         self.whole = self
 
     @property
     def size(self) -> int:
+        """Numbers an example that it takes, with what is around it."""
         return (self.height + 2 * self.above) * (self.width + 2 * self.beside) * self.channels
 
 
@@ -68,7 +76,6 @@ class Writer:
     """Writes a tape, layer by layer."""
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
-        graph = trace(network)
         self.parameters: list[Piece] = []
         self.buffers: list[Piece] = []
         self.counters: dict[str, int] = {}
@@ -77,8 +84,20 @@ class Writer:
         #: What the last linear layer of the network sees, in the order of its modules.
         self.features: tuple[int, np.ndarray] | None = None
         self._drops = dropouts(network)
-        self._values: list[_Value] = []
+        self._values: list[Value] = []
         self._steps: list[dict[str, int | float]] = []
+        self._logits = self._write_all(network, shape)
+        self._check_logits()
+        self.sides = (self._logits.height, self._logits.width)[2 - self._logits.axes :]
+        pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + [*self.counters]
+        pieces += [f"{name}.key" for name in self._drops]
+        state = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
+        if sorted(pieces) != sorted(state):
+            raise UnknownLayerError  # parameters that no layer uses, or that several share
+
+    def _write_all(self, network: nn.Module, shape: tuple[int, ...]) -> Value:
+        """Write all layers, and return what is put out."""
+        graph = trace(network)
         channels, *sides = shape
         if len(sides) > 2:
             raise UnknownLayerError
@@ -91,14 +110,7 @@ class Writer:
             if isinstance(layer.what, nn.Module) and layer.what.state_dict():
                 taken.add(layer.name)
             self._write(layer, [self._named[name] for name in layer.sources])
-        self._logits = self._named[graph.exit]
-        self._check_logits()
-        self.sides = (self._logits.height, self._logits.width)[2 - self._logits.axes :]
-        pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + [*self.counters]
-        pieces += [f"{name}.key" for name in self._drops]
-        state = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
-        if sorted(pieces) != sorted(state):
-            raise UnknownLayerError  # parameters that no layer uses, or that several share
+        return self._named[graph.exit]
 
     def _check_logits(self) -> None:
         last = self._steps[-1]["target"] if self._steps else None
@@ -165,21 +177,21 @@ class Writer:
 
     def _value(
         self, height: int, width: int, channels: int, axes: int, order: np.ndarray | None, *, needs_slope: bool
-    ) -> _Value:
-        value = _Value(len(self._values), height, width, channels, axes, order, needs_slope)
+    ) -> Value:
+        value = Value(len(self._values), height, width, channels, axes, order, needs_slope)
         self._values.append(value)
         return value
 
-    def _step(self, kind: int, source: _Value, target: _Value, **more: int | float) -> _Value:
+    def _step(self, kind: int, source: Value, target: Value, **more: int | float) -> Value:
         self._steps.append({"kind": kind, "source": source.row, "target": target.row, "weight": -1, "bias": -1, **more})
         return target
 
-    def _like(self, source: _Value, *, needs_slope: bool) -> _Value:
+    def _like(self, source: Value, *, needs_slope: bool) -> Value:
         return self._value(
             source.height, source.width, source.channels, source.axes, source.order, needs_slope=needs_slope
         )
 
-    def _write(self, layer: Layer, sources: list[_Value]) -> None:
+    def _write(self, layer: Layer, sources: list[Value]) -> None:
         source, what = sources[0], layer.what
         if what == "flatten":
             target = self._flattened(source)
@@ -205,7 +217,7 @@ class Writer:
             target = self._pooled(what, source)  # type: ignore[arg-type]
         elif isinstance(what, Dropout):
             target = self._dropped(what, layer.name, source)
-        elif type(what) in _ACTIVATIONS:
+        elif type(what) in ACTIVATIONS:
             target = self._activated(what, source)
         elif type(what) is nn.Identity:
             target = source
@@ -213,7 +225,7 @@ class Writer:
             raise UnknownLayerError
         self._named[layer.target] = target
 
-    def _flattened(self, source: _Value) -> _Value:
+    def _flattened(self, source: Value) -> Value:
         if not source.axes:
             return source
         features = np.arange(source.height * source.width * source.channels)
@@ -222,7 +234,7 @@ class Writer:
         target.whole = source.whole
         return target
 
-    def _added(self, one: _Value, other: _Value) -> _Value:
+    def _added(self, one: Value, other: Value) -> Value:
         shapes = {(value.height, value.width, value.channels, value.axes) for value in (one, other)}
         if len(shapes) > 1:
             raise UnknownLayerError
@@ -231,7 +243,7 @@ class Writer:
         target = self._like(one, needs_slope=one.needs_slope or other.needs_slope)
         return self._step(kernels.ADDITION, one, target, other=other.row)
 
-    def _convolved(self, module: nn.Conv1d | nn.Conv2d, name: str, source: _Value) -> _Value:
+    def _convolved(self, module: nn.Conv1d | nn.Conv2d, name: str, source: Value) -> Value:
         axes = 1 if isinstance(module, nn.Conv1d) else 2
         if source.axes != axes or source.channels != module.in_channels:
             raise UnknownLayerError
@@ -263,7 +275,7 @@ class Writer:
             padding_width=padding[1],
         )
 
-    def _multiplied(self, module: nn.Linear, name: str, source: _Value) -> _Value:
+    def _multiplied(self, module: nn.Linear, name: str, source: Value) -> Value:
         """Return a linear layer's output: a convolution where there is but one position."""
         if source.axes or source.channels != module.in_features:
             raise UnknownLayerError
@@ -280,7 +292,7 @@ class Writer:
             **dict.fromkeys(("kernel_height", "kernel_width", "stride_height", "stride_width"), 1),
         )
 
-    def _normalized(self, module: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer, source: _Value) -> _Value:
+    def _normalized(self, module: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer, source: Value) -> Value:
         if source.channels != module.num_features:
             raise UnknownLayerError
         mean, variance, counter = module.running_mean, module.running_var, module.num_batches_tracked
@@ -306,23 +318,21 @@ class Writer:
         self.counts.append(source.height * source.width)
         return target
 
-    def _averaged(self, module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, source: _Value) -> _Value:
+    def _averaged(self, module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, source: Value) -> Value:
         axes = 1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2
         if source.axes != axes:
             raise UnknownLayerError
         target = self._value(1, 1, source.channels, axes, None, needs_slope=source.needs_slope)
         return self._step(kernels.MEAN, source, target)
 
-    def _activated(self, module: nn.Module, source: _Value) -> _Value:
-        functions = {nn.Tanh: kernels.TANH, nn.SiLU: kernels.SILU, nn.Softplus: kernels.SOFTPLUS}
-        if isinstance(module, nn.GELU):
-            function = {"none": kernels.GELU, "tanh": kernels.GELU_BY_TANH}[module.approximate]
-        else:
-            function = functions.get(type(module), kernels.SIGMOID)
+    def _activated(self, module: nn.Module, source: Value) -> Value:
+        function = ACTIVATIONS[type(module)]
+        if isinstance(module, nn.GELU) and module.approximate == "tanh":
+            function = kernels.GELU_BY_TANH
         target = self._like(source, needs_slope=source.needs_slope)
         return self._step(kernels.ACTIVATION, source, target, function=function)
 
-    def _dropped(self, module: Dropout, name: str, source: _Value) -> _Value:
+    def _dropped(self, module: Dropout, name: str, source: Value) -> Value:
         if not module.rate:
             return source
         if (np.diff(_order(source)) != 1).any():
@@ -330,7 +340,7 @@ class Writer:
         target = self._like(source, needs_slope=source.needs_slope)
         return self._step(kernels.DROPOUT, source, target, layer=self._drops.index(name), rate=module.rate)
 
-    def _normalized_in_groups(self, module: nn.LayerNorm | nn.GroupNorm, name: str, source: _Value) -> _Value:
+    def _normalized_in_groups(self, module: nn.LayerNorm | nn.GroupNorm, name: str, source: Value) -> Value:
         """Return what is normalized over groups of channels; layer normalization of vectors is that of one group."""
         order = _order(source)
         if isinstance(module, nn.LayerNorm):
@@ -353,7 +363,7 @@ class Writer:
             epsilon=module.eps,
         )
 
-    def _joined(self, one: _Value, other: _Value) -> _Value:
+    def _joined(self, one: Value, other: Value) -> Value:
         places = {(value.height, value.width, value.axes) for value in (one, other)}
         if len(places) > 1 or one.order is not None or other.order is not None:
             raise UnknownLayerError
@@ -362,7 +372,7 @@ class Writer:
         target = self._value(one.height, one.width, channels, one.axes, None, needs_slope=needs_slope)
         return self._step(kernels.CONCATENATION, one, target, other=other.row)
 
-    def _pooled(self, module: nn.MaxPool1d | nn.MaxPool2d | nn.AvgPool1d | nn.AvgPool2d, source: _Value) -> _Value:
+    def _pooled(self, module: nn.MaxPool1d | nn.MaxPool2d | nn.AvgPool1d | nn.AvgPool2d, source: Value) -> Value:
         axes = 1 if isinstance(module, nn.MaxPool1d | nn.AvgPool1d) else 2
         if source.axes != axes:
             raise UnknownLayerError
@@ -384,7 +394,7 @@ class Writer:
             stride_width=stride[1],
         )
 
-    def _spread(self, module: nn.ConvTranspose1d | nn.ConvTranspose2d, name: str, source: _Value) -> _Value:
+    def _spread(self, module: nn.ConvTranspose1d | nn.ConvTranspose2d, name: str, source: Value) -> Value:
         """Return a transposed convolution's output."""
         axes = 1 if isinstance(module, nn.ConvTranspose1d) else 2
         if source.axes != axes or source.channels != module.in_channels:
@@ -415,5 +425,5 @@ class Writer:
         return start
 
 
-def _order(value: _Value) -> np.ndarray:
+def _order(value: Value) -> np.ndarray:
     return np.arange(value.channels) if value.order is None else value.order

@@ -30,6 +30,34 @@ RESIDUAL, KNOWN, PAIR, ASKED = range(4)
 
 
 @dataclass(frozen=True)
+class Terms:
+    """How far a network u is from an equation: ``value · u + square · u² + Σ first · u' + Σ second · u'' − source``.
+
+    Attributes
+    ----------
+    value, square : coefficients.
+    first, second : coefficients of the derivatives along some coordinates; of second ones, none where the order is 1.
+    source : points (n, 2) → (n, 1); None where there is none.
+    """
+
+    value: float
+    square: float
+    first: tuple[float, ...]
+    second: tuple[float, ...] = ()
+    source: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, points: Tensor, jet: Jet) -> Tensor:
+        """Return it at points (n, 2), of a jet there, (n, 1)."""
+        u, first, second = jet
+        parts: list[Tensor] = [c * one for c, one in zip(self.first, first, strict=True) if c]
+        parts += [c * one for c, one in zip(self.second, second, strict=True) if c]
+        parts += [self.value * u] if self.value else []
+        parts += [self.square * u * u] if self.square else []
+        parts += [] if self.source is None else [-self.source(points)]
+        return torch.stack(parts).sum(0)
+
+
+@dataclass(frozen=True)
 class Problem:
     """One of the equations.
 
@@ -39,7 +67,7 @@ class Problem:
     order : of the highest derivative; of order 1 in t alone where `along` says so.
     along : the coordinates that are differentiated by.
     periodic : length of the period in x; None where the boundary's values are known instead.
-    residual : points (n, 2), a jet, difficulty → (n, 1).
+    terms : difficulty → what is left of the equation.
     solution : points (n, 2), difficulty → (n,).
     """
 
@@ -48,18 +76,8 @@ class Problem:
     order: Literal[1, 2]
     along: tuple[int, ...]
     periodic: float | None
-    residual: Callable[[Tensor, Jet, float], Tensor]
+    terms: Callable[[float], Terms]
     solution: Callable[[Array, float], Array]
-
-
-def _convection(_: Tensor, jet: Jet, beta: float) -> Tensor:
-    along_x, along_t = jet[1].unbind()
-    return along_t + beta * along_x
-
-
-def _reaction(_: Tensor, jet: Jet, rho: float) -> Tensor:
-    u, along_t = jet[0], jet[1][0]
-    return along_t - rho * u * (1 - u)
 
 
 def _reacted(points: Array, rho: float) -> Array:
@@ -68,11 +86,12 @@ def _reacted(points: Array, rho: float) -> Array:
     return cast("Array", grown / (grown + 1 - start))
 
 
-def _helmholtz(points: Tensor, jet: Jet, waves: float) -> Tensor:
-    x, y = points[:, :1], points[:, 1:]
-    source = (1 - math.pi**2 * (1 + waves**2)) * torch.sin(math.pi * x) * torch.sin(waves * math.pi * y)
-    twice_x, twice_y = jet[2].unbind()
-    return twice_x + twice_y + jet[0] - source
+def _helmholtz(waves: float) -> Terms:
+    def source(points: Tensor) -> Tensor:
+        x, y = points[:, :1], points[:, 1:]
+        return (1 - math.pi**2 * (1 + waves**2)) * torch.sin(math.pi * x) * torch.sin(waves * math.pi * y)
+
+    return Terms(1, 0, (0, 0), (1, 1), source)
 
 
 #: Name → the equation, its difficulty being β, ρ, or the number of half waves along y.
@@ -83,10 +102,10 @@ PROBLEMS: Final = {
         1,
         (0, 1),
         2 * math.pi,
-        _convection,
+        lambda beta: Terms(0, 0, (beta, 1)),
         lambda points, beta: cast("Array", np.sin(points[:, 0] - beta * points[:, 1])),
     ),
-    "reaction": Problem((0, 0), (2 * math.pi, 1), 1, (1,), 2 * math.pi, _reaction, _reacted),
+    "reaction": Problem((0, 0), (2 * math.pi, 1), 1, (1,), 2 * math.pi, lambda rho: Terms(-rho, rho, (1,)), _reacted),
     "helmholtz": Problem(
         (-1, -1),
         (1, 1),
@@ -118,6 +137,11 @@ class PosedEquation:
     difficulty: float
     scales: tuple[float, float, float]
 
+    @property
+    def problem(self) -> Problem:
+        """Which equation it is."""
+        return PROBLEMS[self.name]
+
     def informed(self, network: nn.Module) -> nn.Module:
         """Return a module (B, 3) → (B, 1), around a network (B, 2) → (B, 1)."""
         return Informed(network, self)
@@ -125,7 +149,33 @@ class PosedEquation:
     def solved(self, inputs: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the points of inputs (n, 3) as `ASKED` ones, and the solution there, (n, 1)."""
         points = inputs[:, :2].astype(np.float64)
-        return _asked(points, ASKED), PROBLEMS[self.name].solution(points, self.difficulty)[:, None].astype(np.float32)
+        return _asked(points, ASKED), self.problem.solution(points, self.difficulty)[:, None].astype(np.float32)
+
+    def weighed(self, inputs: NDArray[Any]) -> Array:
+        """Return what `Informed` does at inputs (n, 3), as numbers that a jet is multiplied by.
+
+        Returns
+        -------
+        The point, and where the problem is periodic the one a period further, (n, 2) each; weights of the value and of its
+        derivatives, the first ones before the second, and where the problem is periodic of the value a period further; the
+        weight of the value's square; and what is added.
+        """
+        problem, terms = self.problem, self.problem.terms(self.difficulty)
+        points, kind = inputs[:, :2].astype(np.float64), np.rint(inputs[:, 2]).astype(int)
+        derivatives = [*terms.first, *terms.second]
+        source = np.zeros((len(points), 1)) if terms.source is None else terms.source(torch.from_numpy(points)).numpy()
+        residual, known, pair = self.scales
+        # A row for each kind, in their order: value, derivatives, value a period further, square, added.
+        weights = np.zeros((Informed.kinds, 1 + len(derivatives) + 3))
+        weights[RESIDUAL, :-3] = residual * np.array([terms.value, *derivatives])
+        weights[RESIDUAL, -2:] = residual * terms.square, -residual
+        weights[KNOWN, 0], weights[ASKED, 0] = known, 1
+        weights[PAIR, 0], weights[PAIR, -3] = (pair, -pair) if problem.periodic is not None else (1, 0)
+        each = weights[kind]
+        each[:, -1:] *= source
+        if problem.periodic is None:
+            return np.column_stack([points, np.delete(each, -3, 1)])
+        return np.column_stack([points, points + np.array([problem.periodic, 0.0]), each])
 
     def __str__(self) -> str:
         """Say the equation and its coefficients: part of the data's digest."""
@@ -133,12 +183,20 @@ class PosedEquation:
 
 
 class Informed(nn.Module):
-    """A network that is asked about an equation: see `PosedEquation`."""
+    """A network that is asked about an equation: see `PosedEquation`.
+
+    Attributes
+    ----------
+    network, equation : which network, about which equation.
+    kinds : how many kinds of questions there are; an input ends with the number of one.
+    """
+
+    kinds: Final = 4
 
     def __init__(self, network: nn.Module, equation: PosedEquation) -> None:
         super().__init__()
         self.network, self.equation = network, equation
-        self._problem = PROBLEMS[equation.name]
+        self._problem, self._terms = equation.problem, equation.problem.terms(equation.difficulty)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3) to (B, 1)."""
@@ -148,7 +206,7 @@ class Informed(nn.Module):
         u = jet[0]
         out = torch.where(
             kind == RESIDUAL,
-            residual * problem.residual(points, jet, self.equation.difficulty),
+            residual * self._terms(points, jet),
             torch.where(kind == KNOWN, known * u, u),
         )
         if problem.periodic is None:

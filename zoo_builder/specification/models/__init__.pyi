@@ -1,7 +1,7 @@
 from .attention import transformer as transformer
 from .convolutions import cnn1d as cnn1d, cnn2d as cnn2d
 from .perceptron import mlp as mlp
-from .physics import pinn as pinn
+from .physics import Pinn as Pinn, pinn as pinn
 from .residual import BasicBlock as BasicBlock, resnet18 as resnet18
 from .segmentation import unet as unet
 from .shallow import two_layer as two_layer

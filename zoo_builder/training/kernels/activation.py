@@ -20,7 +20,7 @@ def forward(x: Any, y: Any, step: Any, arena: np.ndarray, batch: int) -> None:
     n = x.channels * batch
     for h in range(x.height):
         for w in range(x.width):
-            _values(step.function, row(arena, x.at, x, h, w, 0, n, batch), row(arena, y.at, y, h, w, 0, n, batch))
+            values(step.function, row(arena, x.at, x, h, w, 0, n, batch), row(arena, y.at, y, h, w, 0, n, batch))
 
 
 @compiled
@@ -35,7 +35,7 @@ def backward(x: Any, y: Any, step: Any, arena: np.ndarray, scratch: np.ndarray, 
             out = row(arena, x.slope, x, h, w, 0, n, batch)
             for first in range(0, n, most):
                 share = scratch[0, : min(most, n - first)]
-                _slopes(step.function, seen[first:], share)
+                slopes(step.function, seen[first:], share)
                 _pass_on(slope[first:], share, out[first:], step.opens)
 
 
@@ -51,7 +51,7 @@ def forward_along(
             out = row(along, y.at, y, h, w, 0, n, batch)
             for first in range(0, n, most):
                 share = scratch[0, : min(most, n - first)]
-                _slopes(step.function, seen[first:], share)
+                slopes(step.function, seen[first:], share)
                 _pass_on(moved[first:], share, out[first:], 1)
 
 
@@ -70,8 +70,8 @@ def backward_along(
             out = row(along, x.slope, x, h, w, 0, n, batch)
             for first in range(0, n, most):
                 share, bend = scratch[0, : min(most, n - first)], scratch[1, : min(most, n - first)]
-                _slopes(step.function, seen[first:], share)
-                _bends(step.function, seen[first:], bend)
+                slopes(step.function, seen[first:], share)
+                bends(step.function, seen[first:], bend)
                 _pass_on(pull[first:], share, out[first:], step.opens)
                 for j in range(len(bend)):
                     bend[j] *= moved[first + j]
@@ -89,7 +89,8 @@ def _pass_on(slope: np.ndarray, share: np.ndarray, out: np.ndarray, opens: int) 
 
 
 @compiled
-def _values(function: int, x: np.ndarray, out: np.ndarray) -> None:
+def values(function: int, x: np.ndarray, out: np.ndarray) -> None:
+    """Write the function's values."""
     kind = out.dtype.type
     one, half = kind(1), kind(0.5)
     if function == GELU:
@@ -119,7 +120,7 @@ def _values(function: int, x: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def _slopes(function: int, x: np.ndarray, out: np.ndarray) -> None:
+def slopes(function: int, x: np.ndarray, out: np.ndarray) -> None:
     """Write first derivatives."""
     kind = out.dtype.type
     one, half, three = kind(1), kind(0.5), kind(3)
@@ -154,7 +155,7 @@ def _slopes(function: int, x: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def _bends(function: int, x: np.ndarray, out: np.ndarray) -> None:
+def bends(function: int, x: np.ndarray, out: np.ndarray) -> None:
     """Write second derivatives."""
     kind = out.dtype.type
     zero, one, half, two, three = kind(0), kind(1), kind(0.5), kind(2), kind(3)
@@ -187,3 +188,29 @@ def _bends(function: int, x: np.ndarray, out: np.ndarray) -> None:
         for j in range(len(out)):
             share = sigmoid(x[j], one)
             out[j] = share * (one - share) * (one - two * share)
+
+
+@compiled
+def thirds(function: int, x: np.ndarray, out: np.ndarray) -> None:
+    """Write third derivatives, of those that jets have: GELU, tanh, SiLU and softplus."""
+    kind = out.dtype.type
+    zero, one, half, two, three, six = kind(0), kind(1), kind(0.5), kind(2), kind(3), kind(6)
+    if function == GELU:
+        density, four = kind(_DENSITY), kind(4)
+        for j in range(len(out)):
+            square = x[j] * x[j]
+            out[j] = density * exponential(-half * square) * x[j] * (square - four)
+    elif function == TANH:
+        for j in range(len(out)):
+            t = tanh(x[j])
+            out[j] = (one - t * t) * (six * t * t - two)
+    elif function == SILU:
+        for j in range(len(out)):
+            share = sigmoid(x[j], one)
+            rest, tilt = share * (one - share), one - two * share
+            out[j] = rest * (three * tilt + x[j] * (one - six * rest))
+    else:
+        linear = kind(_LINEAR)
+        for j in range(len(out)):
+            share = sigmoid(x[j], one)
+            out[j] = zero if x[j] > linear else share * (one - share) * (one - two * share)

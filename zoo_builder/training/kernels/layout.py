@@ -19,8 +19,9 @@ VALUE: Final = np.dtype(
 #: `function`: which activation or pooling; kernel, stride and padding: of a convolution or pooling; `relu`: whether one
 #: follows a normalization. `weight`, `bias`: where parameters begin (−1: there are none); `mean`, `variance`: where buffers
 #: do; `saved`: where a normalization keeps its batch's statistics; `groups`: of channels that are normalized together, whose
-#: statistics are the value `other`; `layer`, `rate`: of dropout, its place among the network's and what share is dropped;
-#: `opens`, `opens_other`: whether its gradient is the first that reaches the source.
+#: statistics are the value `other`, or how many Fourier features there are; `layer`, `rate`: of dropout, its place among the
+#: network's and what share is dropped; `along`, `order`: of a jet, whose derivatives up to an order are along coordinate i
+#: where bit i is set; `opens`, `opens_other`: whether its gradient is the first that reaches the source.
 STEP: Final = np.dtype(
     [
         (name, np.int64)
@@ -44,6 +45,8 @@ STEP: Final = np.dtype(
             "function",
             "groups",
             "layer",
+            "along",
+            "order",
             "opens",
             "opens_other",
         )
@@ -53,6 +56,8 @@ STEP: Final = np.dtype(
 CONVOLUTION, NORMALIZATION, RELU, ADDITION, MEAN, ACTIVATION, GROUPS, DROPOUT, POOLING, TRANSPOSED, CONCATENATION = (
     range(11)
 )
+#: Of equations, whose tapes have no second derivatives.
+COORDINATES, JET, EQUATION = range(11, 14)
 #: Activations, poolings.
 GELU, GELU_BY_TANH, TANH, SILU, SOFTPLUS, SIGMOID = range(6)
 LARGEST, AVERAGE = range(2)

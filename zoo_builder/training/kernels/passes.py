@@ -15,8 +15,11 @@ from zoo_builder.training.kernels import (
     addition,
     concatenation,
     convolution,
+    coordinates,
     dropout,
+    equation,
     group_normalization,
+    jet,
     mean,
     normalization,
     pooling,
@@ -29,8 +32,12 @@ from zoo_builder.training.kernels.layout import (
     ADDITION,
     CONCATENATION,
     CONVOLUTION,
+    COORDINATES,
     DROPOUT,
+    EQUATION,
     GROUPS,
+    JET,
+    MEAN,
     NORMALIZATION,
     POOLING,
     RELU,
@@ -75,6 +82,12 @@ def forward(
             transposed.forward(x, y, step, parameters, arena, batch)
         elif step.kind == CONCATENATION:
             concatenation.forward(x, values[step.other], y, arena, batch)
+        elif step.kind == COORDINATES:
+            coordinates.forward(x, y, step, buffers, arena, batch)
+        elif step.kind == JET:
+            jet.forward(x, y, step, parameters, arena, scratch, batch)
+        elif step.kind == EQUATION:
+            equation.forward(x, values[step.other], y, step, parameters, arena, batch)
         else:
             mean.forward(x, y, arena, batch)
 
@@ -116,7 +129,11 @@ def backward(
             transposed.backward(x, y, step, parameters, gradient, arena, batch)
         elif step.kind == CONCATENATION:
             concatenation.backward(x, values[step.other], y, step, arena, batch)
-        else:
+        elif step.kind == JET:
+            jet.backward(x, y, step, gradient, arena, scratch, batch)
+        elif step.kind == EQUATION:
+            equation.backward(x, values[step.other], y, step, gradient, arena, batch)
+        elif step.kind == MEAN:
             mean.backward(x, y, step, arena, batch)
 
 
