@@ -131,8 +131,8 @@ def test_equations_are_learnt_as_in_a_plain_loop(equation, network, way, dtype):
         inputs, targets = dataset.train_inputs[rows], dataset.train_targets[rows]
         out = alone(torch.as_tensor(inputs, dtype=dtype)).detach().double()
         close(one.train_loss, (out - torch.as_tensor(targets)).square().mean().item(), TOLERANCES[dtype])
-        for found, points in ((one.train_error, inputs), (one.test_error, dataset.test_inputs)):
-            points = torch.as_tensor(points[:, :2], dtype=DOUBLE)
+        for found, where in ((one.train_error, inputs), (one.test_error, dataset.test_inputs)):
+            points = torch.as_tensor(where[:, :2], dtype=DOUBLE)
             truth = torch.as_tensor(PROBLEMS[equation].solution(points.numpy(), 2.0))
             u = alone.double().network(points)[:, 0].detach()
             close(found, 100 * ((u - truth).norm() / truth.norm()).item(), TOLERANCES[SINGLE])

@@ -17,7 +17,10 @@ class InformedWriter(Writer):
     def _write_all(self, network: nn.Module, shape: tuple[int, ...]) -> Value:
         assert isinstance(network, Informed)
         within, problem = network.network, network.equation.problem
-        if type(within) is not Pinn or type(within.activation) not in ACTIVATIONS or within.head.out_features != 1:
+        if shape != (3,) or type(within) is not Pinn:
+            raise UnknownLayerError
+        assert isinstance(within, Pinn)
+        if type(within.activation) not in ACTIVATIONS or within.head.out_features != 1:
             raise UnknownLayerError
         carried = {"along": sum(1 << coordinate for coordinate in problem.along), "order": problem.order}
         periodic = problem.periodic is not None

@@ -1,7 +1,8 @@
 """What an equation asks of a jet: a weighted sum of its parts and of the value's square.
 
-Each example has weights of its own. They stand behind the points in the input, see `zoo_builder.specification.PosedEquation.weighed`. The bias of the last
-linear layer stands here, for derivatives have none.
+Each example has weights of its own. They stand behind the points in the input, see
+`zoo_builder.specification.datasets.equations.PosedEquation.weighed`. The bias of the last linear layer stands here, for
+derivatives have none.
 """
 
 from typing import Any
