@@ -67,6 +67,8 @@ columns = columns_of(MEMBERS)
 NOISE = 0.5
 #: Coordinates end so far from the median.
 FARTHEST = 6.0
+#: The least that a verdict of the training sample is taken to be likely, before all are made to add up to 1.
+UNLIKELY = 0.02
 #: Training networks that functions are spanned by. With more of them the answer is the same, and takes longer.
 SPANNING = 400
 
@@ -106,6 +108,7 @@ class MDCommittee:
     def fit(self, models: pd.DataFrame, labels: pd.Series, task: Task) -> None:
         """Have each member look at its coordinates."""
         self.verdicts = np.array([verdict for verdict in task.classes if (labels == verdict).any()], dtype=object)
+        self.classes_ = self.verdicts
         right = labels.to_numpy()[:, None] == self.verdicts
         noise = NOISE * len(self.verdicts) * (right * right.mean(axis=0)).sum(axis=1)
         self.coordinates = list(dict.fromkeys(name for member in self.members_of[task.name] for name in member))
@@ -125,10 +128,23 @@ class MDCommittee:
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Say what the committee is for."""
-        found = coordinates_of(models, self.coordinates)
-        votes = [member(self.look(found, names)) for names, member in self.members]
-        said: np.ndarray = self.verdicts[np.mean(votes, axis=0).argmax(axis=1)]
+        said: np.ndarray = self.verdicts[self.votes(models).argmax(axis=1)]
         return said
+
+    def predict_proba(self, models: pd.DataFrame) -> np.ndarray:
+        """Say how likely each verdict is, where all are equally common: a regression on ±1 estimates 2p − 1.
+
+        Votes may leave [−1, 1]; none counts as less than `UNLIKELY`, and they are made to add up to 1.
+        """
+        shares = np.maximum((1 + self.votes(models)) / 2, UNLIKELY)
+        likely: np.ndarray = shares / shares.sum(axis=1, keepdims=True)
+        return likely
+
+    def votes(self, models: pd.DataFrame) -> np.ndarray:
+        """Return the mean over the members, for each verdict of the training sample; shape (n, verdicts)."""
+        found = coordinates_of(models, self.coordinates)
+        votes: np.ndarray = np.mean([member(self.look(found, names)) for names, member in self.members], axis=0)
+        return votes
 
 
 method = MDCommittee

@@ -29,12 +29,23 @@ class MDForest:
         self.least, self.most = seen.min(axis=0), seen.max(axis=0)
         self.trees = ExtraTreesClassifier(300, min_samples_leaf=2, class_weight="balanced", random_state=42)
         self.trees.fit(seen, labels.to_numpy())
+        self.classes_ = self.trees.classes_
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Let the trees vote."""
-        seen = coordinates_of(models, COORDINATES).fillna(self.middle).to_numpy()
-        said: np.ndarray = self.trees.predict(np.clip(seen, self.least, self.most))
+        said: np.ndarray = self.trees.predict(self.look(models))
         return said
+
+    def predict_proba(self, models: pd.DataFrame) -> np.ndarray:
+        """Return the mean over the trees, for verdicts that are equally common."""
+        said: np.ndarray = self.trees.predict_proba(self.look(models))
+        return said
+
+    def look(self, models: pd.DataFrame) -> np.ndarray:
+        """Return the coordinates of networks, within what was seen in training; shape (n, coordinates)."""
+        seen = coordinates_of(models, COORDINATES).fillna(self.middle).to_numpy()
+        within: np.ndarray = np.clip(seen, self.least, self.most)
+        return within
 
 
 method = MDForest

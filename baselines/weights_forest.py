@@ -26,10 +26,16 @@ class WeightsForest:
         self.middle = models.median().fillna(0.0)
         self.trees = RandomForestClassifier(300, class_weight="balanced", random_state=42)
         self.trees.fit(models.fillna(self.middle).to_numpy(), labels.to_numpy())
+        self.classes_ = self.trees.classes_
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Let the trees vote."""
         said: np.ndarray = self.trees.predict(models.fillna(self.middle).to_numpy())
+        return said
+
+    def predict_proba(self, models: pd.DataFrame) -> np.ndarray:
+        """Return the mean over the trees, for verdicts that are equally common."""
+        said: np.ndarray = self.trees.predict_proba(models.fillna(self.middle).to_numpy())
         return said
 
 

@@ -18,9 +18,9 @@ from mdbench.errors import MdbenchError
 from mdbench.methods import trial
 from mdbench.methods.box import Box
 from mdbench.methods.confinement import _hidden, confinement
-from mdbench.methods.method import MethodError, find_method, named_methods
+from mdbench.methods.method import MethodError, find_method, load_method, named_methods
 from mdbench.methods.sandbox import Sandbox, _Source
-from mdbench.methods.trial import Answer
+from mdbench.methods.trial import Answer, ask
 from mdbench.methods.wire import Limits
 from mdbench.methods.workers import Order
 from mdbench.scoring.evaluation import evaluate, evaluated, pose
@@ -538,3 +538,43 @@ def test_verdicts_of_a_trial_are_the_same_question_by_question(posed):
     assert (answer.predicted == trial.ask(method, posed.rows).predicted).all()
     assert [question.half is not None for question in asked] == [True, False]
     assert len(asked[0].halved().test) == (len(posed.rows.test) + 1) // 2
+
+
+SURE = """
+import numpy as np
+columns = ["train_error", "train_loss"]
+
+class Sure:
+    def fit(self, models, labels, task):
+        self.classes_, self.middle = task.classes[::-1], models["train_loss"].median()
+
+    def predict(self, models):
+        return [None if loss > self.middle else self.classes_[0] for loss in models["train_loss"]]
+
+    def predict_proba(self, models):
+        share = 1 / (1 + models["train_error"].to_numpy())
+        return np.column_stack([share, {second}])
+"""
+
+
+def test_probabilities_and_abstentions_come_out_as_they_are(outcome, posed, tmp_path):
+    text = SURE.format(second="1 - share")
+    said = outcome(text)
+    (tmp_path / "here.py").write_text(text)
+    here = ask(load_method(tmp_path / "here.py"), posed.rows)
+    np.testing.assert_array_equal(said.predicted, here.predicted)
+    assert set(np.unique(said.predicted)) == {-1, 1}
+    np.testing.assert_array_equal(said.probabilities, here.probabilities)
+
+
+@pytest.mark.parametrize(("second", "why"), [("share", "do not add up to 1"), ("share * np.nan", "not finite")])
+def test_what_are_no_probabilities_is_refused_there_too(outcome, second, why):
+    assert why in outcome(SURE.format(second=second))
+
+
+@pytest.mark.parametrize("number", ["2.0", "float('nan')", "-1.0"])
+def test_probabilities_that_were_forged_inside_are_refused_outside(outcome, number):
+    forged = f"lambda solver, values, question: np.full((len(values), 2), {number}, np.float32)"
+    said = outcome(written(f"import mdbench.methods.trial\nmdbench.methods.trial._probabilities = {forged}"))
+    assert isinstance(said, str)
+    assert "it gave probabilities" in said

@@ -16,7 +16,7 @@ from leaderboard.entry.entry import PREDICTION_COLUMNS, PREDICTIONS, Dataset
 from leaderboard.entry.exam import Exam
 from leaderboard.entry.footer import FooterError, read_footer
 from leaderboard.entry.refused import Refused
-from mdbench.errors import reason
+from mdbench.errors import MdbenchError, reason
 
 #: Columns of texts, and of whole numbers, of predictions.
 TEXTS: Final = ("case", "row", "predicted")
@@ -90,7 +90,19 @@ class Sheet:
         Parameters
         ----------
         predicted : case → places in the task's classes, shape (seeds, test rows), test rows in the zoo's order.
+
+        Raises
+        ------
+        MdbenchError
+            A method abstained.
         """
+        for name in self.cases:
+            abstained = int((predicted[name] < 0).sum())
+            if abstained:
+                raise MdbenchError(
+                    f"case {name}: the method abstained {abstained} times; an entry answers everything: give a verdict, and "
+                    "say how sure you are of it by predict_proba"
+                )
         said = [
             np.array([self._numbers["predicted"][verdict] for verdict in one.task.classes])[predicted[name].ravel()]
             for name, one in zip(self.cases, self._rows, strict=True)

@@ -175,7 +175,7 @@ def first_difference(one: Predicted, other: Predicted, exam: Exam) -> str:
         if len(where):
             seed, row = where[0]
             rows = exam.posed[case].rows
-            verdicts = rows.task.classes
+            verdicts = [*rows.task.classes, "no answer"]  # the last one is −1
             return (
                 f"first {case}, seed {rows.case.seeds[seed]}, {rows.test.ids[row]}: {verdicts[said[seed, row]]}, "
                 f"run again {verdicts[other[case][seed, row]]}"

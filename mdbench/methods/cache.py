@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from mdbench.cases import CaseRows
 from mdbench.methods.method import Method
-from mdbench.methods.trial import Answer
+from mdbench.methods.trial import ABSTAINED, Answer
 from mdbench.paths import PACKAGE, cache_home
 from mdbench.tables import Zoo
 from mdbench.version import package_versions
@@ -54,17 +54,22 @@ def read(name: str, rows: CaseRows) -> Answer | None:
                 tuple(kept["columns"].tolist()),
                 tuple(kept["fit_seconds"].tolist()),
                 tuple(kept["predict_seconds"].tolist()),
+                kept.get("probabilities"),
             )
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    said = answer.predicted
+    said, given = answer.predicted, answer.probabilities
+    classes = len(rows.task.classes)
     fits = said.shape == (len(rows.samples), len(rows.test)) and said.dtype == np.int8
-    return answer if fits and said.min() >= 0 and said.max() < len(rows.task.classes) else None
+    if not fits or said.min() < ABSTAINED or said.max() >= classes:
+        return None
+    return answer if given is None or (given.shape == (*said.shape, classes) and given.dtype == np.float32) else None
 
 
 def write(name: str, answer: Answer) -> None:
     """Keep an answer. Where the cache cannot be written, the answer is simply not kept."""
     path = _path(name)
+    given: dict[str, Any] = {} if answer.probabilities is None else {"probabilities": answer.probabilities}
     scratch = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +80,7 @@ def write(name: str, answer: Answer) -> None:
                 columns=np.array(answer.columns, dtype=str),
                 fit_seconds=np.array(answer.fit_seconds),
                 predict_seconds=np.array(answer.predict_seconds),
+                **given,
             )
         scratch.replace(path)
     except OSError:

@@ -242,7 +242,7 @@ def _answer(writes: int, limits: Limits, address_space: int) -> None:
 
 
 def _reply(order: dict[str, Any], train: bytes, test: bytes) -> tuple[bytes, bytes]:
-    """Return what is said of a question: JSON, and the verdicts, one byte a row."""
+    """Return what is said of a question: JSON, and the verdicts, one byte a row; then probabilities, four bytes each."""
     from mdbench.methods.method import MethodError, read_method
     from mdbench.methods.trial import solve
 
@@ -261,8 +261,13 @@ def _reply(order: dict[str, Any], train: bytes, test: bytes) -> tuple[bytes, byt
         reply = solve(method, _question(order, train, test))
     except MethodError as error:
         return _json({"error": str(error)[:_TEXT], "traceback": error.traceback[-_TEXT:]}), b""
-    seconds = {"fit_seconds": reply.fit_seconds, "predict_seconds": reply.predict_seconds}
-    return _json(seconds), reply.said.tobytes()
+    given = reply.probabilities
+    head = {
+        "fit_seconds": reply.fit_seconds,
+        "predict_seconds": reply.predict_seconds,
+        "probabilities": given is not None,
+    }
+    return _json(head), reply.said.tobytes() + (b"" if given is None else given.astype("<f4").tobytes())
 
 
 def _json(said: dict[str, Any]) -> bytes:

@@ -31,7 +31,8 @@ from mdbench.methods.box import Box, BrokenBoxError
 from mdbench.methods.confinement import find_bubblewrap
 from mdbench.methods.imports import imported_names
 from mdbench.methods.method import Method, MethodError, as_method, named_methods
-from mdbench.methods.trial import Answer, Question, Reply, answer, check_inductive
+from mdbench.methods.probabilities import check_probabilities
+from mdbench.methods.trial import ABSTAINED, Answer, Question, Reply, answer, check_inductive
 from mdbench.methods.wire import LENGTH, Limits
 from mdbench.methods.workers import Order
 
@@ -67,7 +68,8 @@ class _Declared(_Strict):
     zero_shot: bool
 
 
-class _Seconds(_Strict):
+class _Replied(_Strict):
+    probabilities: bool = False
     fit_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     predict_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -178,7 +180,7 @@ class Sandbox:
             reply = self._solved(source, question, until)
             if question.half is not None:
                 # Asked of another process, which has not seen the whole.
-                check_inductive(question, reply.said, self._solved(source, question.halved(), until).said)
+                check_inductive(question, reply, self._solved(source, question.halved(), until))
             return reply
 
         return answer(order.method, order.rows, solved)
@@ -189,11 +191,16 @@ class Sandbox:
         train = _stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())})
         test = _stream(question.columns, question.test, {"row": pa.array(range(len(question.test)), pa.int32())})
         head, body = self._question(source, order, train, test, until - time.monotonic())
-        seconds = _read(_Seconds, head)
-        said = np.frombuffer(body, dtype=np.int8)
-        if len(said) != len(question.test) or (said < 0).any() or (said >= len(question.task.classes)).any():
+        replied, rows, classes = _read(_Replied, head), len(question.test), len(task.classes)
+        if len(body) != rows * (1 + 4 * classes * replied.probabilities):
             raise MethodError("it replied something that is not one verdict a row")
-        return Reply(said, seconds.fit_seconds, seconds.predict_seconds)
+        said = np.frombuffer(body[:rows], dtype=np.int8)
+        if (said < ABSTAINED).any() or (said >= classes).any():
+            raise MethodError("it replied something that is not one verdict a row")
+        given = np.frombuffer(body[rows:], dtype="<f4").reshape(rows, classes) if replied.probabilities else None
+        if given is not None:
+            check_probabilities(given)
+        return Reply(said, replied.fit_seconds, replied.predict_seconds, given)
 
     def _question(
         self, source: "_Source", order: dict[str, Any], train: bytes, test: bytes, seconds: float

@@ -22,10 +22,15 @@ from mdbench.cases import CaseRows, codes
 from mdbench.methods.imports import beside
 from mdbench.methods.interrupts import pressed
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
+from mdbench.methods.probabilities import in_order
 from mdbench.tables import COLUMNS, Family, Task
 
 #: How the reason begins where a zoo lacks what a method looks at.
 WANTS_COLUMN: Final = "it wants column"
+#: What stands for a verdict where a method abstained.
+ABSTAINED: Final = -1
+#: How far a probability may move where other rows are asked about: sums are rounded otherwise.
+ROUNDING: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,15 +39,19 @@ class Answer:
 
     Attributes
     ----------
-    predicted : places in ``task.classes``, shape (seeds, test rows), int8; test rows in the zoo's order.
+    predicted : places in ``task.classes``, −1 where it abstained; shape (seeds, test rows), int8; test rows in the zoo's
+        order.
     columns : the columns the method was given.
-    fit_seconds, predict_seconds : wall time, one value a seed.
+    fit_seconds, predict_seconds : wall time of ``fit`` and ``predict``, one value a seed.
+    probabilities : of each verdict, in the order of ``task.classes``; shape (seeds, test rows, classes), float32. None of a
+        method without ``predict_proba``.
     """
 
     predicted: np.ndarray
     columns: tuple[str, ...]
     fit_seconds: tuple[float, ...]
     predict_seconds: tuple[float, ...]
+    probabilities: np.ndarray | None = None
 
 
 def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
@@ -118,11 +127,19 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """What a method said to a question: places in ``task.classes``, shape (n,), int8; and how long it took, in seconds."""
+    """What a method said to a question.
+
+    Attributes
+    ----------
+    said : places in ``task.classes``, `ABSTAINED` where it said None; shape (n,), int8.
+    fit_seconds, predict_seconds : how long ``fit`` and ``predict`` took.
+    probabilities : of each verdict, in the order of ``task.classes``; shape (n, classes), float32. None where it gives none.
+    """
 
     said: np.ndarray
     fit_seconds: float
     predict_seconds: float
+    probabilities: np.ndarray | None = None
 
 
 def ask(method: Method, rows: CaseRows) -> Answer:
@@ -161,12 +178,14 @@ def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) 
     predicted = np.empty((len(rows.samples), len(test)), dtype=np.int8)
     fit_seconds: list[float] = []
     predict_seconds: list[float] = []
+    probabilities: list[np.ndarray | None] = []
     for position, first in enumerate(rows.distinct):
         if first < position:
             # The same training rows, so the same named seed: everything would happen again, to the letter.
             predicted[position] = predicted[first]
             fit_seconds.append(fit_seconds[first])
             predict_seconds.append(predict_seconds[first])
+            probabilities.append(probabilities[first])
             continue
         sample = rows.samples[position]
         shuffle = np.random.default_rng(named_seed(rows.case.name, sample))
@@ -180,7 +199,12 @@ def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) 
         predicted[position, seen] = reply.said
         fit_seconds.append(reply.fit_seconds)
         predict_seconds.append(reply.predict_seconds)
-    return Answer(predicted, columns, tuple(fit_seconds), tuple(predict_seconds))
+        probabilities.append(None if reply.probabilities is None else reply.probabilities[np.argsort(seen)])
+    given = [one for one in probabilities if one is not None]
+    if given and len(given) < len(probabilities):
+        raise MethodError("it gave probabilities after one training sample and none after another")
+    both = np.stack(given) if given else None
+    return Answer(predicted, columns, tuple(fit_seconds), tuple(predict_seconds), both)
 
 
 def solve(method: Method, question: Question) -> Reply:
@@ -191,32 +215,40 @@ def solve(method: Method, question: Question) -> Reply:
         started = time.perf_counter()
         said = _predict(solver, question.test, question)
         predict_seconds = time.perf_counter() - started
+        reply = Reply(said, fit_seconds, predict_seconds, _probabilities(solver, question.test, question))
         if question.half is not None:
             # The half is asked of one trained alike that has not seen the whole: the method itself could remember its
             # answers, or keep what it took from its first batch. What is remembered outside of the object, in the module
             # or the class, is not seen here; in the sandbox, where the twin lives in another process, it is.
-            again = _predict(_trained(method, question)[0] if twin is None else twin, question.halved().test, question)
-            check_inductive(question, said, again)
-    return Reply(said, fit_seconds, predict_seconds)
+            twin, half = _trained(method, question)[0] if twin is None else twin, question.halved().test
+            again = _predict(twin, half, question)
+            check_inductive(
+                question, reply, replace(reply, said=again, probabilities=_probabilities(twin, half, question))
+            )
+    return reply
 
 
-def check_inductive(question: Question, said: np.ndarray, again: np.ndarray) -> None:
+def check_inductive(question: Question, whole: Reply, half: Reply) -> None:
     """Make sure that a method says of a shuffled half of the rows what it said of them among all.
 
     Parameters
     ----------
     question : with its `half`.
-    said, again : answers to the question, and to its half alone.
+    whole, half : replies to the question, and to its half alone.
 
     Raises
     ------
     MethodError
         It does not.
     """
-    changed = int((again != said[question.half]).sum())
-    if changed:
+    differs = half.said != whole.said[question.half]
+    what = "predictions"
+    if not differs.any() and whole.probabilities is not None and half.probabilities is not None:
+        what, apart = "probabilities", np.abs(half.probabilities - whole.probabilities[question.half])
+        differs = (apart > ROUNDING).any(axis=1)
+    if differs.any():
         raise MethodError(
-            f"its predictions depend on which other rows are asked about: {changed} of {len(again)} changed on a shuffled "
+            f"its {what} depend on which other rows are asked about: {differs.sum()} of {len(differs)} changed on a shuffled "
             'subset; a method that uses the test table as a batch declares track = "transductive"'
         )
 
@@ -304,12 +336,25 @@ def _predict(solver: Any, values: np.ndarray, question: Question) -> np.ndarray:
         shape = "×".join(map(str, labels.shape))
         raise MethodError(f"it predicted {shape} labels for {len(models)} rows")
     said = codes(labels, question.task)
-    bad = np.flatnonzero(said < 0)
+    bad = [place for place in np.flatnonzero(said == ABSTAINED) if labels[place] is not None]
     if len(bad):
         first = labels[bad[0]]
         if pd.isna(first) is True:
-            raise MethodError(f"it predicted NaN for {len(bad)} of {len(models)} rows")
+            raise MethodError(
+                f"it predicted NaN for {len(bad)} of {len(models)} rows; "
+                "to abstain is to say None, in a list or an array of objects"
+            )
         raise MethodError(
             f"it predicted {str(first)[:60]!r}; the labels of {question.task.name} are {', '.join(question.task.classes)}"
         )
     return said
+
+
+def _probabilities(solver: Any, values: np.ndarray, question: Question) -> np.ndarray | None:
+    """Return the probabilities of a trained method, checked and in the task's order; None where it has no such method."""
+    give = getattr(solver, "predict_proba", None)
+    if not callable(give):
+        return None
+    models = pd.DataFrame(values, columns=question.header)
+    given = give(values if _takes_values(type(solver)) else models)
+    return in_order(given, getattr(solver, "classes_", None), question.task, len(values))

@@ -31,8 +31,10 @@ from mdbench.methods import (
     cache as kept,
 )
 from mdbench.scoring import stats
+from mdbench.scoring.probability import probability_record
 from mdbench.scoring.results import (
     PREDICTION_COLUMNS,
+    PROBABILITY,
     Bootstrap,
     CaseRecord,
     Environment,
@@ -407,10 +409,18 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
             predict_seconds=answer.predict_seconds,
             columns=answer.columns,
             families=tuple(dict.fromkeys(COLUMNS[column].family.value for column in answer.columns)),
+            coverage=100 * float((answer.predicted >= 0).mean()),
+            accuracy_answered=_accuracy_answered(answer.predicted, rows.test.codes),
+            probability=probability_record(answer, rows),
         )
         for i, (name, answer) in enumerate(answers.items())
     ]
     return sorted(scores, key=lambda score: score.rank)
+
+
+def _accuracy_answered(said: np.ndarray, truth: np.ndarray) -> float | None:
+    answered = said >= 0
+    return 100 * float((said == truth)[answered].mean()) if answered.any() else None
 
 
 def _case_record(rows: CaseRows) -> CaseRecord:
@@ -427,7 +437,13 @@ def _case_record(rows: CaseRows) -> CaseRecord:
 
 
 def _predictions(methods: Sequence[Method], posed: Sequence[Posed], answers: dict[tuple[str, str], Answer]) -> pa.Table:
-    """Return every prediction as a table; texts are dictionary-encoded, for there are millions of them."""
+    """Return every prediction as a table; texts are dictionary-encoded, for there are millions of them.
+
+    Where a method gave probabilities, there is a column for every verdict.
+    """
+    verdicts = dict.fromkeys(verdict for case in posed for verdict in case.rows.task.classes)
+    if all(answer.probabilities is None for answer in answers.values()):
+        verdicts = {}
     parts = []
     for case in posed:
         rows = case.rows
@@ -445,6 +461,7 @@ def _predictions(methods: Sequence[Method], posed: Sequence[Posed], answers: dic
                             "row": _encoded(np.tile(np.arange(size, dtype=np.int32), seeds), rows.test.ids),
                             "predicted": _encoded(answer.predicted.ravel().astype(np.int32), rows.task.classes),
                             "true": _encoded(np.tile(rows.test.codes, seeds).astype(np.int32), rows.task.classes),
+                            **{f"{PROBABILITY}{v}": _probabilities_of(v, answer, rows) for v in verdicts},
                         }
                     )
                 )
@@ -452,5 +469,12 @@ def _predictions(methods: Sequence[Method], posed: Sequence[Posed], answers: dic
     return pa.concat_tables(parts).unify_dictionaries() if parts else empty
 
 
+def _probabilities_of(verdict: str, answer: Answer, rows: CaseRows) -> pa.Array:
+    if answer.probabilities is None or verdict not in rows.task.classes:
+        return pa.nulls(answer.predicted.size, pa.float32())
+    return pa.array(answer.probabilities[:, :, rows.task.classes.index(verdict)].ravel())
+
+
 def _encoded(places: np.ndarray, texts: Sequence[str] | np.ndarray) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(texts, pa.string()))
+    """Return texts by their places; a place below 0 is null."""
+    return pa.DictionaryArray.from_arrays(pa.array(places, mask=places < 0), pa.array(texts, pa.string()))

@@ -24,10 +24,12 @@ from mdbench.errors import MdbenchError
 from mdbench.revision import git_revision
 from mdbench.version import __version__, package_versions
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 RESULT: Final = "result.json"
 PREDICTIONS: Final = "predictions.parquet"
 PREDICTION_COLUMNS: Final = ("method", "case", "seed", "row", "predicted", "true")
+#: Begins the name of a verdict's column of probabilities, which is there where some method gave any.
+PROBABILITY: Final = "p_"
 
 
 class _Strict(BaseModel):
@@ -98,12 +100,43 @@ class IntervalRecord(_Strict):
     high: float
 
 
+class BinRecord(_Strict):
+    """Answers whose confidence is in (low, high]; in %."""
+
+    low: float
+    high: float
+    answers: int = Field(description="over all seeds")
+    confidence: float
+    accuracy: float
+
+
+class ProbabilityRecord(_Strict):
+    """What a method's probabilities are worth; see `mdbench.scoring.probability`. Confidence is that of the verdict said."""
+
+    log_loss: float = Field(description="in nats; probabilities below 2.2e-16 count as that, as in scikit-learn")
+    log_loss_interval: IntervalRecord = Field(description="in nats; bootstrap as of the accuracy")
+    brier_score: float = Field(description="sum over verdicts of squared differences, from 0 to 2")
+    brier_score_interval: IntervalRecord = Field(description="bootstrap as of the accuracy")
+    calibration_error: float | None = Field(
+        description="expected calibration error over `bins`, in points; null where nothing was answered"
+    )
+    bins: tuple[BinRecord, ...] = Field(description="ten of equal width, all seeds together; empty ones are left out")
+    risk_coverage_area: float = Field(
+        description="mean over all coverages of the error in % among the surest networks (AURC); 0 is best"
+    )
+    accuracy_at_half: float = Field(description="accuracy on the surer half of the networks, in %")
+    coverage_at_95: float = Field(description="largest share of networks, in %, on which the accuracy is at least 95 %")
+    accuracy_by_coverage: tuple[float, ...] = Field(
+        description="accuracy in % on the surest 5, 10, …, 100 % of the networks; equally sure ones in random order"
+    )
+
+
 class Score(_Strict):
     """How one method did on one case. Accuracies are in %, times in seconds."""
 
     method: str
     case: str
-    accuracy: float = Field(description="mean over the case's seeds")
+    accuracy: float = Field(description="mean over the case's seeds; an abstention is not right")
     accuracy_std: float = Field(description="sample standard deviation over seeds; 0 where there is one seed")
     accuracy_interval: IntervalRecord = Field(description="bootstrap over training samples and test grid cells")
     balanced_accuracy: float
@@ -115,6 +148,11 @@ class Score(_Strict):
     predict_seconds: tuple[float, ...]
     columns: tuple[str, ...]
     families: tuple[str, ...]
+    coverage: float = Field(100.0, description="share of the answers that are no abstentions, in %")
+    accuracy_answered: float | None = Field(
+        None, description="accuracy among those; null where nothing was answered, or in a result of format 1"
+    )
+    probability: ProbabilityRecord | None = Field(None, description="null where the method gives no probabilities")
 
 
 class Failure(_Strict):
@@ -154,6 +192,9 @@ class Result(_Strict):
     def predictions(self) -> pd.DataFrame:
         """One row a method, case, seed and test row: ``method, case, seed, row, predicted, true``.
 
+        An abstention is null. Where a method gave probabilities, there is a column for every verdict, ``p_VERDICT``, null
+        where the method gives none or the task has no such verdict.
+
         Raises
         ------
         MdbenchError
@@ -175,7 +216,7 @@ class Result(_Strict):
         return next((s for s in self.scores if s.method == method and s.case == case), None)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the scores as a table: one row a method and case."""
+        """Return the scores as a table: one row a method and case; NaN where a method gives no probabilities."""
         rows = [
             {
                 "case": s.case,
@@ -186,10 +227,19 @@ class Result(_Strict):
                 "high": s.accuracy_interval.high,
                 "balanced_accuracy": s.balanced_accuracy,
                 "rank": s.rank,
+                "coverage": s.coverage,
+                "log_loss": s.probability and s.probability.log_loss,
+                "brier_score": s.probability and s.probability.brier_score,
+                "calibration_error": s.probability and s.probability.calibration_error,
+                "risk_coverage_area": s.probability and s.probability.risk_coverage_area,
+                "accuracy_at_half": s.probability and s.probability.accuracy_at_half,
+                "coverage_at_95": s.probability and s.probability.coverage_at_95,
             }
             for s in self.scores
         ]
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        numbers = frame.columns.difference(["case", "method"], sort=False)
+        return frame.astype({name: float for name in numbers if name != "rank"})
 
     def save(self, folder: Path) -> None:
         """Write ``result.json`` and ``predictions.parquet`` into a folder, which is made where it is missing.

@@ -52,6 +52,7 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
             if by_case[record.case.name]:
                 console.print(_case_table(record, by_case[record.case.name], own))
                 console.print()
+                _show_sureness([[score] for score in by_case[record.case.name]], own)
     else:
         for table in _wide_tables(result, own):
             console.print(table)
@@ -59,6 +60,9 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
     if len(result.cases) > 1:
         console.print(_overall_table(result, own))
         console.print()
+    if len(result.cases) > DETAILED:
+        by_method = [[s for s in result.scores if s.method == method.name] for method in result.methods]
+        _show_sureness(by_method, own, cases=len(result.cases))
     console.print(
         f"[dim]accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap over "
         f"training samples (seeds) and test grid cells ({result.bootstrap.resamples} resamples)\n"
@@ -99,6 +103,63 @@ def _case_table(record: CaseRecord, scores: Sequence[Score], own: Sequence[str])
             _sees(score.families),
         )
     return table
+
+
+def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases: int = 1) -> None:
+    """Print how sure methods are, and whether that is deserved, where some give probabilities or abstain.
+
+    Parameters
+    ----------
+    groups : the scores of each method on some cases, means over which are shown.
+    own : methods that stand out.
+    cases : how many there are; a method with fewer is marked.
+    """
+    sure = [some for some in groups if some and all(score.probability for score in some)]
+    abstaining = [some for some in groups if any(score.coverage < 100 for score in some)]
+    lines = [some for some in groups if some in sure or some in abstaining]
+    if not lines:
+        return
+    table = _table(title="how sure, and whether that is deserved")
+    heads = ("log loss", "Brier score", "calibration error", "risk–coverage", "surer half", "95 % right", "answered")
+    table.add_column("method", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right")
+    if cases > 1:
+        table.add_column("cases", justify="right")
+    best = min(
+        (np.mean([score.probability.log_loss for score in some if score.probability]) for some in sure), default=0
+    )
+    for some in sorted(lines, key=lambda some: (some not in sure, -len(some), some[0].method)):
+        given = [score.probability for score in some if score.probability] if some in sure else []
+        cells = ["–"] * 6
+        if given:
+            errors = [one.calibration_error for one in given if one.calibration_error is not None]
+            mean_loss = np.mean([one.log_loss for one in given])
+            cells = [
+                f"[bold]{mean_loss:.3f}[/]" if mean_loss == best else f"{mean_loss:.3f}",
+                f"{np.mean([one.brier_score for one in given]):.3f}",
+                f"{np.mean(errors):.1f}" if errors else "–",
+                f"{np.mean([one.risk_coverage_area for one in given]):.1f}",
+                f"{np.mean([one.accuracy_at_half for one in given]):.1f}",
+                f"{np.mean([one.coverage_at_95 for one in given]):.1f}",
+            ]
+            if len(some) == 1:
+                low, high = given[0].log_loss_interval.low, given[0].log_loss_interval.high
+                cells[0] += rf" \[{low:.2f}, {high:.2f}]"
+                low, high = given[0].brier_score_interval.low, given[0].brier_score_interval.high
+                cells[1] += rf" \[{low:.2f}, {high:.2f}]"
+        cells.append(f"{np.mean([score.coverage for score in some]):.1f}")
+        if cases > 1:
+            cells.append(f"{len(some)}" if len(some) == cases else f"{len(some)} of {cases}")
+        table.add_row(_named(some[0].method, own), *cells)
+    console = _console()
+    console.print(table)
+    console.print(
+        "[dim]log loss in nats, Brier score from 0 to 2, with 95 % intervals on one case; calibration error in points, "
+        "over ten bins of equal width; risk–coverage: mean error in % over all shares answered, the surest first; "
+        "accuracy in % on the surer half; share in % on which 95 % are right; share answered in %, an abstention is not "
+        "right[/]\n"
+    )
 
 
 def _sees(families: Iterable[str]) -> str:
