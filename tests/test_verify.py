@@ -34,6 +34,8 @@ DIGESTS = {
 }
 SOME = "label_noise=25/width=3/batch_size=8"
 
+STACKED = Path(__file__).parents[1] / "zoos" / "teacher-wide.toml"
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
@@ -113,8 +115,21 @@ def test_the_choice_is_the_seeds(whole):
     assert chosen[0] == chosen[1]
     assert len(set(chosen)) == 3
     for some in chosen:
-        assert len(set(some)) == 3
+        assert len(set(some)) == 4  # two batch sizes are measured together, and drawn together
         assert list(some) == [name for name in everything if name in some]
+
+
+def test_networks_of_a_stack_keep_their_company(tmp_path):
+    """Vectorized functions round the last numbers of a tensor otherwise: what a network is depends on its place in a stack."""
+    text = STACKED.read_text(encoding="utf-8").replace("[50, 100, 200]", "[7, 9]")
+    text = text.replace("train = 2000", "train = 150").replace("test = 1000", "test = 50")
+    text = text.replace("dimension = 200", "dimension = 20").replace("[3, 10, 30, 100, 200, 400]", "[0.3, 1, 3, 10, 30]")
+    (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
+    build_here(tmp_path / "spec.toml", tmp_path / "built")
+    measuring.measure(tmp_path / "built", here, families=["performance"])
+    for seed in (1, 2):
+        compared = run(tmp_path / "built", seed=seed, configurations=3).comparison
+        assert (compared.verdict, compared.networks) == ("equal", compared.digests_equal)
 
 
 def test_a_part_of_a_grid_is_built_and_measured_as_part_of_the_whole(whole, tmp_path):

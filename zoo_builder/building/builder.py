@@ -37,6 +37,7 @@ def build(
     device: str = "cpu",
     trust_code: bool = False,
     only: Collection[str] | None = None,
+    company: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Zoo:
     """Build a zoo, or go on building it.
@@ -49,6 +50,7 @@ def build(
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
     trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
     only : names of the configurations that are built; all if left out. The labels of a part of a grid mean nothing.
+    company : whether whatever trains together with these is built, too; see `zoo_builder.building.plan.plan`.
     progress : called at the start and after every unit.
 
     Returns
@@ -64,7 +66,7 @@ def build(
     spec = read_spec(spec_path)
     check_trust(spec, trust_code, str(spec_path))
     material = Material.of_spec(spec)
-    whole = plan(spec, material, **LIMITS[device], only=only)
+    whole = plan(spec, material, **LIMITS[device], only=only, company=company)
     store = Store(folder.absolute())
     with store.locked():
         manifest = Manifest(

@@ -8,7 +8,7 @@ a new edition of one, leaves the others as they are.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,6 +87,7 @@ def measure(
     device: str = "cpu",
     settings: Settings | None = None,
     trust_code: bool = False,
+    only: Collection[str] | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Zoo:
     """Measure a zoo, or go on measuring it.
@@ -99,6 +100,7 @@ def measure(
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``. On another one everything is measured anew.
     settings : how much of everything.
     trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
+    only : names of configurations; others are left out. See `zoo_builder.building.portions.cut`.
     progress : called at the start and after every unit.
 
     Returns
@@ -118,7 +120,7 @@ def measure(
     with store.locked():
         built = Built.open(folder, trust_code=trust_code)
         wanted = chosen(families, tokens=_says_tokens(built.material.first.dataset))
-        portions = cut(built, device)
+        portions = cut(built, device, only)
         shelves = {family.name: Units(store.folder / LANDSCAPE / family.name) for family in wanted}
         keys = [
             {family.name: portion.key(family, settings, built.material.digest) for family in wanted}

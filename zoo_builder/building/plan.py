@@ -139,6 +139,7 @@ def plan(
     activations: int,
     *,
     only: Collection[str] | None = None,
+    company: bool = False,
 ) -> Plan:
     """Cut a zoo's networks into units.
 
@@ -150,12 +151,17 @@ def plan(
     spec, material : the zoo and its data.
     stack, activations : see `Limits`.
     only : names of the configurations whose networks are wanted; all if left out.
+    company : whether the units that hold them stay whole, as they are in the plan of the whole grid.
 
     Raises
     ------
     MdbenchError
         Architecture, data and training do not fit together.
     """
+    if only is not None and company:
+        every = plan(spec, material, stack, activations)
+        units = [unit for unit in every.units if any(one.configuration in only for one in unit.networks)]
+        return replace(every, units=tuple(units))
     chosen = [one for one in networks(spec, material) if only is None or one.configuration in only]
     _check(spec, material, chosen)
     groups: dict[tuple[int | None, int | None, int, str, tuple[float, ...]], list[Network]] = {}

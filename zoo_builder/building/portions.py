@@ -5,7 +5,7 @@ A portion holds whole configurations whose networks have one shape and were trai
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from zoo_builder.building.built import Built
 from zoo_builder.building.naming import meant
 from zoo_builder.building.plan import LIMITS, cost_of
 from zoo_builder.landscape import Family, Settings
-from zoo_builder.specification import Network, networks
+from zoo_builder.specification import Material, Network, ZooSpec, networks
 from zoo_builder.training import Cost
 
 #: Parameters that the networks of a portion have together, at most, unless one configuration has more.
@@ -71,12 +71,44 @@ class Portion:
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:20]
 
 
-def cut(built: Built, device: str) -> list[Portion]:
-    """Cut a zoo's configurations into portions, the most expensive first."""
-    spec, material, table = built.spec, built.material, _checkpoints(built)
+@dataclass(frozen=True)
+class Slice:
+    """Configurations of one kind, whose networks make a portion.
+
+    Attributes
+    ----------
+    names : the configurations'.
+    networks : theirs, a configuration's one behind the other.
+    weight : roughly what measuring a network costs, in arbitrary units.
+    """
+
+    names: tuple[str, ...]
+    networks: tuple[Network, ...]
+    weight: float
+
+
+def cut(built: Built, device: str, only: Collection[str] | None = None) -> list[Portion]:
+    """Cut a zoo's configurations into portions, the most expensive first.
+
+    Of a part of the grid, what was built is cut. With `only`, names of configurations, the whole grid is, and those portions
+    are returned that lie among them: their networks have the company that they have where all is measured.
+    """
+    table = _checkpoints(built)
+    some = None if only is not None else set(table.index)
+    slices = sliced(built.spec, built.material, device, some)
+    portions = [
+        Portion.of(one.networks, one.names, table, one.weight)
+        for one in slices
+        if only is None or set(one.names) <= set(only)
+    ]
+    return sorted(portions, key=lambda portion: portion.weight, reverse=True)
+
+
+def sliced(spec: ZooSpec, material: Material, device: str, some: Collection[str] | None = None) -> list[Slice]:
+    """Cut the configurations of a grid, or of some networks of it, by name."""
     groups: dict[tuple[Any, ...], dict[str, list[Network]]] = {}
     for one in networks(spec, material):
-        if one.name in table.index:  # a part of the grid may have been built
+        if some is None or one.name in some:
             same = (
                 one.width,
                 one.depth,
@@ -91,18 +123,17 @@ def cut(built: Built, device: str) -> list[Portion]:
     for (width, depth, *_), group in groups.items():
         if (width, depth) not in costs:
             costs[width, depth] = cost_of(spec, material, next(iter(group.values()))[0])
-    portions = []
+    slices = []
     for (width, depth, *_), group in groups.items():
         each = costs[width, depth]
         most = min(LIMITS[device]["stack"], _PARAMETERS // each.parameters)
         size = max(1, most // max(len(many) for many in group.values()))
         names = list(group)
         for start in range(0, len(names), size):
-            some = names[start : start + size]
-            own = [one for name in some for one in group[name]]
-            weight = 2000 + each.activations + each.multiplications / 10
-            portions.append(Portion.of(own, some, table, weight))
-    return sorted(portions, key=lambda portion: portion.weight, reverse=True)
+            chosen = tuple(names[start : start + size])
+            own = tuple(one for name in chosen for one in group[name])
+            slices.append(Slice(chosen, own, 2000 + each.activations + each.multiplications / 10))
+    return slices
 
 
 def _loss(network: Network) -> tuple[object, ...]:

@@ -18,10 +18,12 @@ from zoo_builder.building.comparison import Comparison, compare
 from zoo_builder.building.executors import OpenExecutor
 from zoo_builder.building.measuring import measure
 from zoo_builder.building.pairs import read_tables
+from zoo_builder.building.portions import sliced
 from zoo_builder.building.progress import Progress
 from zoo_builder.building.store import SPEC
 from zoo_builder.landscape import FAMILIES, chosen
-from zoo_builder.specification import ZooSpec, check_trust, configuration_name, read_spec
+from zoo_builder.specification import Material, ZooSpec, check_trust, configuration_name, read_spec
+from zoo_builder.training import form
 
 #: Says what is being done, and returns what shows how far it is.
 Stage = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
@@ -72,7 +74,7 @@ def verify(
     folder : the zoo's.
     open_executor : opens workers; see `zoo_builder.building.executors`.
     seed : of the choice.
-    configurations : how many, all their seeds; at most all that there are.
+    configurations : how many at least, all their seeds: those that are measured together are drawn together.
     families : names of families to be measured; if left out, all that the zoo was measured in.
     device : kind of device that the work is cut for, ``cpu`` or ``cuda``.
     trust_code : whether to run the code that the specification names, see `zoo_builder.specification.check_trust`.
@@ -90,20 +92,54 @@ def verify(
     _check(zoo, spec, folder)
     check_trust(spec, trust_code, str(folder))
     wanted = _families(zoo, families)
-    names = [configuration_name(point) for point in spec.points()]
-    drawn = np.random.default_rng(seed).choice(len(names), size=min(configurations, len(names)), replace=False)
-    some = [names[at] for at in sorted(drawn)]
+    some, stacked = _drawn(spec, seed, configurations, device)
     with _workshop(keep) as home:
         with stage("training") as progress:
             rebuilt = build(
-                folder / SPEC, home, open_executor, device=device, trust_code=True, only=some, progress=progress
+                folder / SPEC,
+                home,
+                open_executor,
+                device=device,
+                trust_code=True,
+                only=some,
+                company=stacked,
+                progress=progress,
             )
         if wanted:
             with stage("measuring") as progress:
-                measure(home, open_executor, families=wanted, device=device, trust_code=True, progress=progress)
+                measure(
+                    home,
+                    open_executor,
+                    families=wanted,
+                    device=device,
+                    trust_code=True,
+                    only=some,
+                    progress=progress,
+                )
         comparison = compare(read_tables(folder), read_tables(home), some, wanted)
     made_by = zoo.provenance.made_by, rebuilt.provenance.made_by
     return Verification(zoo.name, seed, tuple(some), tuple(wanted), *made_by, comparison)
+
+
+def _drawn(spec: ZooSpec, seed: int, configurations: int, device: str) -> tuple[list[str], bool]:
+    """Draw configurations, and tell whether what trains together with them must be trained, too.
+
+    Sums over networks that are measured together, and steps of a stack, are rounded by their company. So those that are
+    measured together are drawn together, until there are enough; and of a stack all are trained.
+    """
+    names = [configuration_name(point) for point in spec.points()]
+    material = Material.of_spec(spec)
+    slices = sliced(spec, material, device)
+    together = {name: one.names for one in slices for name in one.names}
+    some: set[str] = set()
+    for at in np.random.default_rng(seed).permutation(len(names)):
+        if len(some) >= configurations:
+            break
+        some.update(together[names[at]])
+    first = (one.networks[0] for one in slices)
+    kinds = {(one.width, one.depth, one.how.loss, *one.options.values()): one for one in first}
+    forms = {form(spec, material.of(one.data).dataset, one, device) for one in kinds.values()}
+    return [name for name in names if name in some], forms != {"taped"}
 
 
 @contextmanager

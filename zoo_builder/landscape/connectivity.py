@@ -228,13 +228,14 @@ def _descended(
     """Return the middle points of curves (S, P) after steps at rates (S,) each, and the losses (steps, S) before them."""
     middle = (start + end) / 2
     descent = Descent([middle], momentum, middle.new_zeros(len(middle)))
-    losses = []
+    # Kept one by one, the losses would lie between vectors that are freed at every step, which then fit nowhere any more.
+    losses = torch.empty(len(rates), len(middle), dtype=torch.float64, device=middle.device)
     for step, rate in enumerate(rates):
         t = draws.times[:, step, None]
         loss, slopes = surface.gradients(data, bezier(start, middle, end, t), draws.examples[:, step], training=True)
         descent.step([2 * t * (1 - t) * slopes], rate.to(middle.device))
-        losses.append(loss)
-    return middle, torch.stack(losses)
+        losses[step] = loss
+    return middle, losses
 
 
 def along(surface: Surface, data: Data, way: Callable[[float], Tensor]) -> tuple[Floats, Floats]:
