@@ -123,7 +123,9 @@ def test_networks_of_a_stack_keep_their_company(tmp_path):
     """Vectorized functions round the last numbers of a tensor otherwise: what a network is depends on its place in a stack."""
     text = STACKED.read_text(encoding="utf-8").replace("[50, 100, 200]", "[7, 9]")
     text = text.replace("train = 2000", "train = 150").replace("test = 1000", "test = 50")
-    text = text.replace("dimension = 200", "dimension = 20").replace("[3, 10, 30, 100, 200, 400]", "[0.3, 1, 3, 10, 30]")
+    text = text.replace("dimension = 200", "dimension = 20").replace(
+        "[3, 10, 30, 100, 200, 400]", "[0.3, 1, 3, 10, 30]"
+    )
     (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
     build_here(tmp_path / "spec.toml", tmp_path / "built")
     measuring.measure(tmp_path / "built", here, families=["performance"])

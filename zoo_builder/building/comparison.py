@@ -64,7 +64,7 @@ def compare(
     some : names of the configurations.
     families : what was measured of them.
     """
-    own = _of(shipped, some)
+    own, rebuilt = _of(shipped, some), _of(rebuilt, some)
     before, after = own[CHECKPOINTS], rebuilt[CHECKPOINTS].reindex(own[CHECKPOINTS].index)
     alive = ~before["diverged"].astype(bool)
     same = before[_DIGEST] == after[_DIGEST]
@@ -134,7 +134,8 @@ def _of(tables: Mapping[str, pd.DataFrame], some: Sequence[str]) -> dict[str, pd
     """Return the rows of some configurations."""
     networks = tables[CHECKPOINTS]
     networks = networks[networks["configuration"].isin(some)]
-    own = {CONFIGURATIONS: tables[CONFIGURATIONS].loc[list(some)], CHECKPOINTS: networks}
+    means = tables[CONFIGURATIONS]
+    own = {CONFIGURATIONS: means[means.index.isin(some)], CHECKPOINTS: networks}
     own |= {
         name: tables[name][tables[name]["checkpoint"].isin(networks.index)]
         for name in (LAYERS, TRAJECTORY)
