@@ -8,6 +8,12 @@ PATH is a clone of the public ModelDiagnosis repository. Prints, as ratios:
    process, start-up included; the accuracies of both must agree;
 2. fitting MD tree: ours against the plain loop, with the same thresholds;
 3. the jointly optimal thresholds (md_tree_exact) against the plain loop for the published ones.
+
+    python benchmarks/evaluate.py --before CHECKOUT
+
+CHECKOUT is a working tree of an earlier revision (`git worktree add`). Prints what the twelve cases `sisters` take here and
+there, by turns, uncached, start-up included, for MD tree alone and for the fifteen methods of the board, and the peak memory
+of all processes together (proportional set sizes: what is shared counts once).
 """
 
 import argparse
@@ -34,6 +40,12 @@ from mdbench.sources.modeldiagnosis import COLUMNS
 from mdbench.tables.tasks import TASKS
 
 METHODS = ("md_tree", "md_tree_cka", "hyperparameter_tree", "validation_tree", "hyperparameter_validation_tree")
+#: What the board had entries of when cases had five samples.
+FIFTEEN = (
+    *("barrier_rule", "hyperparameter_tree", "hyperparameter_validation_tree", "landscape_tree", "logistic_regression"),
+    *("majority", "md_tree", "md_tree_cka", "md_tree_exact", "md_tree_quantile", "nearest_neighbours", "random"),
+    *("random_forest", "validation_tree", "xgboost"),
+)
 MDBENCH = Path(sys.executable).with_name("mdbench")
 
 
@@ -42,6 +54,57 @@ def seconds(command: list[str], home: Path) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "MDBENCH_HOME": str(home)})
     return time.perf_counter() - started
+
+
+def watched(command: list[str], tree: Path, home: Path) -> tuple[float, int]:
+    """Return how long a command of some working tree takes, in seconds, and the peak memory of its processes, in bytes."""
+    environment = {**os.environ, "MDBENCH_HOME": str(home), "PYTHONPATH": str(tree)}
+    started, peak = time.perf_counter(), 0
+    with subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.DEVNULL, env=environment, start_new_session=True
+    ) as process:
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed in {tree}")
+    return time.perf_counter() - started, peak
+
+
+def memory(session: int) -> int:
+    """Return the bytes that the processes of a session hold together."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
+            # Behind the command's name, which may hold anything: state, parent, group, session.
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
+
+
+def trees(before: Path, runs: int) -> None:
+    """Time the twelve cases here and in an earlier working tree, by turns."""
+    here = Path(__file__).resolve().parent.parent
+    for what, methods in (("md_tree", ("md_tree",)), ("fifteen methods", FIFTEEN)):
+        command = [
+            sys.executable,
+            "-m",
+            "mdbench",
+            "evaluate",
+            *methods,
+            "--cases",
+            "sisters",
+            "--beside",
+            "",
+            "--no-cache",
+        ]
+        with tempfile.TemporaryDirectory() as home:
+            found = [(watched(command, before, Path(home)), watched(command, here, Path(home))) for _ in range(runs)]
+        then, now = (statistics.median(pair[side][0] for pair in found) for side in (0, 1))
+        most = max(pair[1][1] for pair in found)
+        print(f"{what}: before {then:.2f} s, here {now:.2f} s, {now / then:.2f} times; ", end="")
+        print(f"ratios {', '.join(f'{b[0] / a[0]:.2f}' for a, b in found)}; peak memory here {most / 2**20:.0f} MiB")
 
 
 def best_of(runs: int, work: Callable[[], object]) -> float:
@@ -143,12 +206,19 @@ def fits(clone: Path, runs: int) -> None:
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("clone", type=Path, help="clone of the public ModelDiagnosis repository")
+    parser.add_argument("clone", type=Path, nargs="?", help="clone of the public ModelDiagnosis repository")
+    parser.add_argument("--before", type=Path, help="working tree of an earlier revision, to compare with")
     parser.add_argument("--runs", type=int, default=3, help="timed runs of what is short (default 3)")
     parser.add_argument("--slice", type=float, default=12, help="seconds of the plain procedure between two of ours")
     parser.add_argument("--only", choices=("sweep", "fits"), help="one part alone")
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    if arguments.before:
+        trees(arguments.before.resolve(), arguments.runs)
+    if arguments.clone is None:
+        if not arguments.before:
+            parser.error("give the clone of ModelDiagnosis, --before, or both")
+        return
     if arguments.only != "sweep":
         fits(arguments.clone, arguments.runs)
     if arguments.only != "fits":
