@@ -104,12 +104,15 @@ def evaluate(
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
     sandbox: InSandbox = False,
+    mistakes: Annotated[
+        bool, typer.Option("--mistakes", help="Show also what your methods confuse, where, and their surest mistakes.")
+    ] = False,
 ) -> None:
     """Score methods on the standardized transfer cases, with the baselines beside them."""
     everybody = _with_beside(methods, beside)
 
     from mdbench.scoring import evaluate as run
-    from mdbench.showing import report
+    from mdbench.showing import report, show_mistakes
 
     with progress_bar() as progress:
         result = run(
@@ -123,6 +126,8 @@ def evaluate(
             progress=progress,
         )
     report.show_result(result, own=_own(methods, result.methods))
+    if mistakes and result.scores:
+        show_mistakes(result, _own(methods, result.methods))
     if out and result.scores:
         result.save(out)
         report.say(f"wrote {out / 'result.json'} and {out / 'predictions.parquet'}")

@@ -9,6 +9,13 @@ from .evaluation import (
     evaluated as evaluated,
     pose as pose,
 )
+from .mistakes import (
+    NO_ANSWER as NO_ANSWER,
+    axes_of as axes_of,
+    by_axes as by_axes,
+    by_margin as by_margin,
+    two_axes as two_axes,
+)
 from .prescription import Prescription as Prescription, RULES as RULES, prescribe as prescribe
 from .results import (
     CaseRecord as CaseRecord,

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from mdbench.cases import Case
 from mdbench.errors import MdbenchError
 from mdbench.revision import git_revision
+from mdbench.scoring.mistakes import confusion, mistakes
 from mdbench.version import __version__, package_versions
 
 FORMAT: Final = 2
@@ -240,6 +241,26 @@ class Result(_Strict):
         frame = pd.DataFrame(rows)
         numbers = frame.columns.difference(["case", "method"], sort=False)
         return frame.astype({name: float for name in numbers if name != "rank"})
+
+    def confusion(self) -> pd.DataFrame:
+        """Return how often each verdict was said where each was true; see `mdbench.scoring.mistakes.confusion`.
+
+        Raises
+        ------
+        MdbenchError
+            There are no predictions.
+        """
+        return confusion(self.predictions)
+
+    def mistakes(self) -> pd.DataFrame:
+        """Return the networks that methods were wrong about, the surest first; see `mdbench.scoring.mistakes.mistakes`.
+
+        Raises
+        ------
+        MdbenchError
+            There are no predictions.
+        """
+        return mistakes(self.predictions)
 
     def save(self, folder: Path) -> None:
         """Write ``result.json`` and ``predictions.parquet`` into a folder, which is made where it is missing.

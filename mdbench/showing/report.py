@@ -22,18 +22,20 @@ DETAILED = 10
 ACROSS = 5
 
 
-def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+def console(*, stderr: bool = False) -> Console:
+    """Return where people are told something."""
+    own = Console(stderr=stderr, highlight=False)
     # A pipe has no width of its own; tables must not be cut to 80 columns there.
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=140)
+    return own if own.is_terminal else Console(stderr=stderr, highlight=False, width=140)
 
 
 def say(text: str) -> None:
     """Print one line of plain text."""
-    _console().print(escape(text), soft_wrap=True)
+    console().print(escape(text), soft_wrap=True)
 
 
-def _table(**options: object) -> Table:
+def plain_table(**options: object) -> Table:
+    """Return an empty table, without lines."""
     return Table(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold", **options)  # type: ignore[arg-type]
 
 
@@ -43,27 +45,27 @@ def _named(method: str, own: Sequence[str]) -> str:
 
 def show_result(result: Result, own: Sequence[str] = ()) -> None:
     """Print the scores of a result; the methods in `own` stand out."""
-    console = _console()
+    out = console()
     if not result.scores:
         return
     by_case = {case.case.name: [s for s in result.scores if s.case == case.case.name] for case in result.cases}
     if len(result.cases) <= DETAILED:
         for record in result.cases:
             if by_case[record.case.name]:
-                console.print(_case_table(record, by_case[record.case.name], own))
-                console.print()
+                out.print(_case_table(record, by_case[record.case.name], own))
+                out.print()
                 _show_sureness([[score] for score in by_case[record.case.name]], own)
     else:
         for table in _wide_tables(result, own):
-            console.print(table)
-            console.print()
+            out.print(table)
+            out.print()
     if len(result.cases) > 1:
-        console.print(_overall_table(result, own))
-        console.print()
+        out.print(_overall_table(result, own))
+        out.print()
     if len(result.cases) > DETAILED:
         by_method = [[s for s in result.scores if s.method == method.name] for method in result.methods]
         _show_sureness(by_method, own, cases=len(result.cases))
-    console.print(
+    out.print(
         f"[dim]accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap over "
         f"training samples (seeds) and test grid cells ({result.bootstrap.resamples} resamples)\n"
         f"{len(result.scores)} scores in {result.seconds:.1f} s[/]"
@@ -74,7 +76,7 @@ def _case_table(record: CaseRecord, scores: Sequence[Score], own: Sequence[str])
     case = record.case
     rows = sorted({split.train_rows for split in record.splits})
     train = f"{rows[0]}–{rows[-1]}" if len(rows) > 1 else f"{rows[0]}"
-    table = _table(
+    table = plain_table(
         title=f"{escape(case.name)}\n[not bold dim]{TASKS[case.task].question} Trained on {escape(case.drawn)}: "
         f"{train} rows of {escape(', '.join(case.train_zoos))}; tested on {record.test_rows:,} of {escape(case.test)}.[/]"
     )
@@ -119,7 +121,7 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases:
     lines = [some for some in groups if some in sure or some in abstaining]
     if not lines:
         return
-    table = _table(title="how sure, and whether that is deserved")
+    table = plain_table(title="how sure, and whether that is deserved")
     heads = ("log loss", "Brier score", "calibration error", "risk–coverage", "surer half", "95 % right", "answered")
     table.add_column("method", no_wrap=True)
     for head in heads:
@@ -152,9 +154,9 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases:
         if cases > 1:
             cells.append(f"{len(some)}" if len(some) == cases else f"{len(some)} of {cases}")
         table.add_row(_named(some[0].method, own), *cells)
-    console = _console()
-    console.print(table)
-    console.print(
+    out = console()
+    out.print(table)
+    out.print(
         "[dim]log loss in nats, Brier score from 0 to 2, with 95 % intervals on one case; calibration error in points, "
         "over ten bins of equal width; risk–coverage: mean error in % over all shares answered, the surest first; "
         "accuracy in % on the surer half; share in % on which 95 % are right; share answered in %, an abstention is not "
@@ -176,7 +178,7 @@ def _wide_tables(result: Result, own: Sequence[str]) -> Iterator[Table]:
 
 
 def _wide_table(result: Result, own: Sequence[str], names: Sequence[str]) -> Table:
-    table = _table(title="accuracy in %, one line a case")
+    table = plain_table(title="accuracy in %, one line a case")
     table.add_column("case", no_wrap=True)
     for name in names:
         table.add_column(_named(name, own), justify="right", overflow="fold")
@@ -197,7 +199,7 @@ def _wide_table(result: Result, own: Sequence[str], names: Sequence[str]) -> Tab
 
 
 def _overall_table(result: Result, own: Sequence[str]) -> Table:
-    table = _table(title="over all cases")
+    table = plain_table(title="over all cases")
     for name, justify in (
         ("method", "left"),
         ("accuracy", "right"),
@@ -221,8 +223,8 @@ def _overall_table(result: Result, own: Sequence[str]) -> Table:
 
 def show_comparison(comparison: Comparison) -> None:
     """Print a comparison of two methods."""
-    console = _console()
-    table = _table(title=f"{escape(comparison.a)} − {escape(comparison.b)}")
+    out = console()
+    table = plain_table(title=f"{escape(comparison.a)} − {escape(comparison.b)}")
     for name, justify in (
         ("case", "left"),
         (comparison.a, "right"),
@@ -246,8 +248,8 @@ def show_comparison(comparison: Comparison) -> None:
             f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]".replace("[", r"\["),
             f"{d.p:.3f}",
         )
-    console.print(table)
-    console.print(
+    out.print(table)
+    out.print(
         "\n[dim]accuracy in %, difference in points; paired bootstrap over training samples (seeds) and test grid cells, "
         "which cases on one zoo share; p: two-sided, not corrected for the number of cases[/]"
     )
@@ -255,9 +257,9 @@ def show_comparison(comparison: Comparison) -> None:
 
 def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str] = ()) -> None:
     """Print what following diagnoses gains."""
-    console = _console()
+    out = console()
     for one in prescriptions:
-        table = _table(
+        table = plain_table(
             title=f"{escape(one.case.name)}\n[not bold dim]One move after each diagnosis of {one.test_rows:,} models of "
             f"{escape(one.case.test)}: test accuracy gained, in points.[/]"
         )
@@ -272,10 +274,10 @@ def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str]
                 cells += [f"{gain.mean:.2f} ± {gain.std:.2f}", rf"\[{gain.interval.low:.2f}, {gain.interval.high:.2f}]"]
             label = f"[dim]{name}[/]" if name in ("best possible", "random") else _named(name, own)
             table.add_row(label, *cells)
-        console.print(table)
-        console.print()
+        out.print(table)
+        out.print()
     if prescriptions:
-        console.print(
+        out.print(
             "[dim]one: to the next grid value; random: to a uniform choice among the values in that direction (expectation); "
             "optimal: to the best of them\n± std over the case's seeds; interval: bootstrap over training samples (seeds) "
             "and test grid cells[/]"
@@ -290,13 +292,13 @@ def show_left_out(failures: Sequence[Failure], unasked: Collection[str]) -> list
         if failure.method in unasked and failure.reason.startswith(WANTS_COLUMN)
     }
     for method, reason in left_out.items():
-        _console().print(f"[dim]{escape(str(method))} is left out: {escape(reason)}[/]", soft_wrap=True)
+        console().print(f"[dim]{escape(str(method))} is left out: {escape(reason)}[/]", soft_wrap=True)
     return [failure for failure in failures if left_out.get(failure.method) != failure.reason]
 
 
 def show_failures(failures: Sequence[Failure]) -> None:
     """Print what failed, to stderr: one line a failure, with the method's own traceback."""
-    console = _console(stderr=True)
+    out = console(stderr=True)
     for (method, reason, traceback), group in groupby(failures, key=lambda f: (f.method, f.reason, f.traceback)):
         cases = [failure.case for failure in group if failure.case]
         where = cases[0] + (f" and {len(cases) - 1} more" if len(cases) > 1 else "") if cases else ""
@@ -304,16 +306,14 @@ def show_failures(failures: Sequence[Failure]) -> None:
             text for text in (f"method {method}" if method else "", f"case {where}" if where else "") if text
         )
         said = reason.removeprefix(f"case {cases[0]}: ") if cases else reason
-        console.print(f"[red]error:[/] {escape(subject)}: {escape(said)}", soft_wrap=True)
+        out.print(f"[red]error:[/] {escape(subject)}: {escape(said)}", soft_wrap=True)
         if traceback:
-            console.print(
-                escape("\n".join(f"    {line}" for line in traceback.splitlines())), soft_wrap=True, style="dim"
-            )
+            out.print(escape("\n".join(f"    {line}" for line in traceback.splitlines())), soft_wrap=True, style="dim")
 
 
 def show_methods() -> None:
     """Print the methods known by name. Their files are run: they are installed packages."""
-    table = _table(show_header=False)
+    table = plain_table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
     for name, file in named_methods().items():
@@ -331,7 +331,7 @@ def show_methods() -> None:
         kind = "not trained" if method.zero_shot else method.track
         about = f"[dim]answers {tasks}; {kind}; sees[/] {_sees(families)}"
         table.add_row(f"[bold]{name}[/]", f"{escape(_first_line_of_docstring(file))}\n{about}")
-    _console().print(table)
+    console().print(table)
 
 
 def _first_line_of_docstring(file: Path) -> str:
@@ -341,8 +341,8 @@ def _first_line_of_docstring(file: Path) -> str:
 
 def show_cases(cases: Sequence[Case]) -> None:
     """Print cases, one line a sweep, and the selections."""
-    console = _console()
-    table = _table(title="sweeps: a case is SWEEP/BUDGET")
+    out = console()
+    table = plain_table(title="sweeps: a case is SWEEP/BUDGET")
     for name in ("sweep", "budgets", "seeds", "training rows"):
         table.add_column(name, no_wrap=name == "sweep")
     for sweep, group in groupby(cases, key=lambda case: case.sweep):
@@ -355,20 +355,20 @@ def show_cases(cases: Sequence[Case]) -> None:
             str(len(first.seeds)),
             escape(about),
         )
-    console.print(table)
-    console.print()
-    table = _table(title="selections")
+    out.print(table)
+    out.print()
+    table = plain_table(title="selections")
     table.add_column("name")
     table.add_column("cases")
     for name, patterns in selections().items():
         table.add_row(escape(name), escape("\n".join(patterns)))
-    console.print(table)
-    console.print(f"\n[dim]zoos on this machine: {escape(', '.join(zoo_names()) or 'none')}[/]")
+    out.print(table)
+    out.print(f"\n[dim]zoos on this machine: {escape(', '.join(zoo_names()) or 'none')}[/]")
 
 
 def show_columns() -> None:
     """Print the schema, a paragraph a column: some names are too long for a table that fits a terminal."""
-    console = _console()
+    out = console()
     for column in COLUMNS.values():
         seen = "every method" if column.family in VISIBLE_FAMILIES else "no method"
         if column.reveals_label or column.relative:
@@ -378,6 +378,6 @@ def show_columns() -> None:
             facts.insert(0, f"in {column.unit}" if column.unit != "1" else "a number")
         if column.needs:
             facts.append(f"needs {', '.join(column.needs)}")
-        console.print(f"[bold]{column.name}[/]")
-        console.print(Padding(f"[dim]{escape('; '.join(facts))}[/]", (0, 0, 0, 4)))
-        console.print(Padding(escape(column.meaning), (0, 0, 0, 4)))
+        out.print(f"[bold]{column.name}[/]")
+        out.print(Padding(f"[dim]{escape('; '.join(facts))}[/]", (0, 0, 0, 4)))
+        out.print(Padding(escape(column.meaning), (0, 0, 0, 4)))
