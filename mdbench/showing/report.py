@@ -60,8 +60,9 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
             out.print(table)
             out.print()
     if len(result.cases) > 1:
-        out.print(_overall_table(result, own))
-        out.print()
+        for table in _overall_tables(result, own):
+            out.print(table)
+            out.print()
     if len(result.cases) > DETAILED:
         by_method = [[s for s in result.scores if s.method == method.name] for method in result.methods]
         _show_sureness(by_method, own, cases=len(result.cases))
@@ -198,26 +199,51 @@ def _wide_table(result: Result, own: Sequence[str], names: Sequence[str]) -> Tab
     return table
 
 
-def _overall_table(result: Result, own: Sequence[str]) -> Table:
-    table = plain_table(title="over all cases")
+def _overall_tables(result: Result, own: Sequence[str]) -> Iterator[Table]:
+    """Yield a table for each set of cases that is all that some method answers, the largest first.
+
+    Means over different cases cannot be compared: in a table are all methods that answer all of its cases.
+    """
+    scores = {(score.method, score.case): score for score in result.scores}
+    cases = [record.case.name for record in result.cases]
+    answered = {
+        method.name: tuple(case for case in cases if (method.name, case) in scores) for method in result.methods
+    }
+    for shared in sorted(set(answered.values()) - {()}, key=lambda some: (-len(some), some)):
+        methods = [name for name, some in answered.items() if set(shared) <= set(some)]
+        yield _overall_table(result, [[scores[name, case] for case in shared] for name in methods], shared, own)
+
+
+def _overall_table(
+    result: Result, lines: Sequence[Sequence[Score]], shared: Sequence[str], own: Sequence[str]
+) -> Table:
+    """Return means over the cases that all of these methods answered; `lines` holds the scores of each."""
+    tasks = dict.fromkeys(record.case.task for record in result.cases if record.case.name in shared)
+    whole = len(shared) == len(result.cases)
+    count = f"{len(shared)} case{'s' if len(shared) > 1 else ''}"
+    about = f"all {count}" if whole else f"the {count} of {', '.join(tasks)} that these all answer"
+    if not whole and any(r.case.task in tasks and r.case.name not in shared for r in result.cases):
+        about = f"{count} that these all answer: {', '.join(shared)}"
+    table = plain_table(title=f"over {escape(about)}")
     for name, justify in (
         ("method", "left"),
         ("accuracy", "right"),
         ("balanced", "right"),
         ("mean rank", "right"),
-        ("cases", "right"),
+        ("sees", "left"),
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    lines = []
-    for method in result.methods:
-        scores = [score for score in result.scores if score.method == method.name]
-        if scores:
-            means = (np.mean([s.accuracy for s in scores]), np.mean([s.balanced_accuracy for s in scores]))
-            lines.append((method.name, *means, np.mean([s.rank for s in scores]), len(scores)))
-    for name, accuracy, balanced, rank, count in sorted(lines, key=lambda line: (-line[4], -line[1])):
-        # A mean over fewer cases is not comparable with one over all.
-        note = "" if count == len(result.cases) else f" of {len(result.cases)}"
-        table.add_row(_named(name, own), f"{accuracy:.2f}", f"{balanced:.2f}", f"{rank:.1f}", f"{count}{note}")
+    accuracies = np.array([[score.accuracy for score in line] for line in lines])
+    ranks = 1 + (accuracies[None] > accuracies[:, None]).sum(axis=1).mean(axis=1)
+    for place in np.argsort(-accuracies.mean(axis=1), kind="stable"):
+        line = lines[place]
+        table.add_row(
+            _named(line[0].method, own),
+            f"{accuracies[place].mean():.2f}",
+            f"{np.mean([score.balanced_accuracy for score in line]):.2f}",
+            f"{ranks[place]:.1f}",
+            _sees(sorted({family for score in line for family in score.families})),
+        )
     return table
 
 
@@ -251,7 +277,8 @@ def show_comparison(comparison: Comparison) -> None:
     out.print(table)
     out.print(
         "\n[dim]accuracy in %, difference in points; paired bootstrap over training samples (seeds) and test grid cells, "
-        "which cases on one zoo share; p: two-sided, not corrected for the number of cases[/]"
+        "which cases on one zoo share; p: two-sided, of this one comparison; "
+        "the board compares all pairs and corrects for their number, so that it may not tell apart what is told apart here[/]"
     )
 
 
