@@ -1,6 +1,6 @@
 """How often Student's intervals hold what they are about, by simulation on the zoos' own tables.
 
-    python benchmarks/coverage.py [METHOD …]
+    python benchmarks/intervals.py [METHOD …]
 
 Two things can be meant by a score's interval:
 
