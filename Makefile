@@ -3,6 +3,7 @@
 # make test    style, types and tests
 # make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: an hour or two on two cores
 # make results scores every method on every case, for docs/results.md
+# make docs    builds the site of the pages in docs/ and of every room's docstrings into site/
 # make entries submits every baseline to the board, in the place of the entry it had there, and verifies them: once, where
 #              methods or cases have changed
 # All make .venv first, with $(PYTHON).
@@ -26,7 +27,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 # Behind a command: what it says is shown where it fails, and then in full.
 QUIETLY := >.venv/install.log 2>&1 || { cat .venv/install.log >&2; exit 1; }
 
-.PHONY: demo test zoos results entries clean
+.PHONY: demo test docs zoos results entries clean
 
 demo: .venv/demo
 ifneq ($(DATA),)
@@ -60,6 +61,10 @@ test: .venv/test
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
+docs: .venv/test
+	$(BIN)/mkdocs build --quiet
+	@echo "site/index.html is its first page; $(BIN)/mkdocs serve shows it as it changes"
+
 .venv/demo: pyproject.toml constraints.txt
 	$(MAKE_VENV)
 	@$(INSTALL) --editable ".[data,xgboost]" $(QUIETLY)
@@ -67,9 +72,9 @@ test: .venv/test
 
 .venv/test: pyproject.toml constraints.txt
 	$(MAKE_VENV)
-	@$(INSTALL) --editable ".[dev,zoo,dask,leaderboard,xgboost]" $(QUIETLY)
+	@$(INSTALL) --editable ".[dev,docs,zoo,dask,leaderboard,xgboost]" $(QUIETLY)
 	@$(INSTALL) --no-deps $(COMPARED) $(QUIETLY)
 	@touch $@ .venv/demo
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv $(DEMO) site
