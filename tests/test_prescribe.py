@@ -94,3 +94,29 @@ def test_a_random_diagnosis_gains_the_mean_over_verdicts():
     expected = (table["rfi_temperature_up"].mean() + table["rfi_temperature_down"].mean()) / 2
     gain = next(g for g in found.gains if (g.diagnosis, g.rule) == ("random", "optimal"))
     assert gain.mean == pytest.approx(expected)
+
+
+def test_unclipped_gains_count_losses():
+    table = NOISY.configurations
+    found = step_gains(NOISY, "temperature_down", clipped=False)
+    for place in np.random.default_rng(1).choice(len(table), 60, replace=False):
+        row = table.iloc[place]
+        same = (table["width"] == row["width"]) & (table["data_fraction"] == row["data_fraction"])
+        ahead = (
+            table[same & (table["batch_size"] > row["batch_size"])].sort_values("batch_size")["test_error"].to_numpy()
+        )
+        gains = row["test_error"] - ahead
+        expected = (gains[0], gains.mean(), gains.max()) if len(gains) else (0, 0, 0)
+        np.testing.assert_allclose(found[:, place], expected, atol=1e-12)
+    assert found.min() < 0
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_nothing_beats_the_best_possible():
+    cases = load_cases("cifar10/width_vs_optimizer/few-shot/1")
+    for one in prescribe(["validation_tree", "majority", "random"], cases)[0]:
+        best = {gain.rule: gain for gain in one.gains if gain.diagnosis == "best possible"}
+        for gain in one.gains:
+            assert gain.mean <= best[gain.rule].mean + 1e-12
+            assert gain.unclipped <= best[gain.rule].unclipped + 1e-12
+            assert gain.unclipped <= gain.mean + 1e-12

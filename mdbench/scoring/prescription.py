@@ -1,8 +1,9 @@
 """From diagnosis to one move on the grid, and what it gains (Zhou et al., ICML 2024, appendix A).
 
 A verdict recommends a move. The gain of a move is the test accuracy at the point it leads to minus the model's own, clipped
-at 0; a model at the end of the grid gains 0. Three rules say how far to go: to the next grid value (``one``), to a uniform
-choice among the values in that direction (``random``; its expectation is computed, not drawn), to the best (``optimal``).
+at 0 (who sees a loss goes back), and beside that as it is; a model at the end of the grid gains 0. Three rules say how far
+to go: to the next grid value (``one``), to a uniform choice among the values in that direction (``random``; its expectation
+is computed, not drawn), to the best (``optimal``).
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ class Gain:
     mean : mean gain over test rows and seeds, in points of test accuracy.
     std : sample standard deviation over seeds; 0 where there is one, or none is involved.
     interval : 95 % interval of the mean, bootstrap over training samples and test grid cells.
+    unclipped : mean gain where losses count too.
     """
 
     diagnosis: str
@@ -42,6 +44,7 @@ class Gain:
     mean: float
     std: float
     interval: stats.Interval
+    unclipped: float
 
 
 @dataclass(frozen=True)
@@ -53,32 +56,34 @@ class Prescription:
     gains: tuple[Gain, ...]
 
 
-def step_gains(zoo: Zoo, move: str) -> np.ndarray:
+def step_gains(zoo: Zoo, move: str, *, clipped: bool = True) -> np.ndarray:
     """Return what a move gains at every grid point.
 
     Parameters
     ----------
     zoo : the grid.
     move : name of the move; where several knobs make it, the one that gains more counts.
+    clipped : whether a loss counts as 0.
 
     Returns
     -------
     Gains in points of test accuracy, one row a rule of `RULES`, shape (3, rows), the zoo's order.
     """
     accuracy = 100 - zoo.configurations["test_error"].to_numpy()
-    best = np.zeros((len(RULES), len(accuracy)))
+    best = np.full((len(RULES), len(accuracy)), -np.inf)
     for turn in (turn for turn in zoo.moves if turn.name == move):
         line, order = order_along(zoo.configurations[zoo.knobs], turn)
         for along in np.split(order, np.flatnonzero(np.diff(line[order])) + 1):
             reached = accuracy[along]
             # gain[i, j]: going from the i-th point of the line to the j-th
-            gain = np.maximum(reached[None, :] - reached[:, None], 0)
+            gain = reached[None, :] - reached[:, None]
+            gain = np.maximum(gain, 0) if clipped else gain
             for place, row in enumerate(along):
                 ahead = gain[place, place + 1 :]
                 ahead = ahead[np.isfinite(ahead)]
                 if len(ahead):
                     best[:, row] = np.maximum(best[:, row], (ahead[0], ahead.mean(), ahead.max()))
-    return best
+    return np.where(np.isfinite(best), best, 0.0)
 
 
 def prescribe(
@@ -143,7 +148,11 @@ def _prescription(
     rows = first.rows
     task = rows.task
     places = first.test.configurations.index.get_indexer(rows.test.table.index)
-    moves = {move: step_gains(first.test, move)[:, places] for move in task.moves}
+    # Gains of each move, clipped and not: (2, rules, rows).
+    moves = {
+        move: np.stack([step_gains(first.test, move, clipped=clipped)[:, places] for clipped in (True, False)])
+        for move in task.moves
+    }
     gains = []
     for method in methods:
         names = [one.rows.case.name for one in (first, second) if one]
@@ -151,16 +160,16 @@ def _prescription(
             predicted = answers[method.name, names[0]].predicted
             resolved = answers[method.name, names[1]].predicted if second else None
             gains += _report(method.name, _gained(task, moves, predicted, resolved), first)
-    truth = second.rows.test.codes[None] if second else None
-    gains += _report("best possible", _gained(task, moves, rows.test.codes[None], truth), first)
+    # The best of all moves by each rule, model by model: the true verdict's own need not be it, but by the rule `optimal`.
+    gains += _report("best possible", np.max(list(moves.values()), axis=0)[:, :, None], first)
     chance = np.mean([np.mean([moves[move] for move in some], axis=0) for some in task.verdicts.values()], axis=0)
-    gains += _report("random", chance[:, None], first)
+    gains += _report("random", chance[:, :, None], first)
     return Prescription(rows.case, len(rows.test), tuple(gains))
 
 
 def _gained(task: Task, moves: dict[str, np.ndarray], predicted: np.ndarray, resolved: np.ndarray | None) -> np.ndarray:
-    """Return the gain of every rule, seed and row; `predicted` and `resolved` (seeds, rows) → (rules, seeds, rows)."""
-    gained = np.zeros((len(RULES), *predicted.shape))
+    """Return the gain of every rule, seed and row; `predicted` and `resolved` (seeds, rows) → (2, rules, seeds, rows)."""
+    gained = np.zeros((2, len(RULES), *predicted.shape))
     for place, some in enumerate(task.verdicts.values()):
         for move in some:
             chosen = predicted == place
@@ -168,13 +177,14 @@ def _gained(task: Task, moves: dict[str, np.ndarray], predicted: np.ndarray, res
                 if resolved is None:
                     raise MdbenchError(f"task {task.name} leaves the direction of the temperature open")
                 chosen = chosen & (resolved == [move in way for way in RESOLVER.verdicts.values()].index(True))
-            gained += np.where(chosen, moves[move][:, None], 0)
+            gained += np.where(chosen, moves[move][:, :, None], 0)
     return gained
 
 
 def _report(diagnosis: str, gained: np.ndarray, posed: Posed) -> list[Gain]:
-    intervals = stats.mean_intervals(gained, posed.rows.test.cells, posed.rows.test.cell_count)
-    by_seed = gained.mean(axis=2)
+    clipped, whole = gained
+    intervals = stats.mean_intervals(clipped, posed.rows.test.cells, posed.rows.test.cell_count)
+    by_seed = clipped.mean(axis=2)
     return [
         Gain(
             diagnosis,
@@ -182,6 +192,7 @@ def _report(diagnosis: str, gained: np.ndarray, posed: Posed) -> list[Gain]:
             float(by_seed[place].mean()),
             float(by_seed[place].std(ddof=1)) if by_seed.shape[1] > 1 else 0.0,
             intervals[place],
+            float(whole[place].mean()),
         )
         for place, rule in enumerate(RULES)
     ]

@@ -294,11 +294,13 @@ def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str]
         for rule in RULES:
             table.add_column(f"{rule} step", justify="right", no_wrap=True)
             table.add_column("95 % interval", justify="center", no_wrap=True)
+            table.add_column("unclipped", justify="right", no_wrap=True)
         by_name = {name: list(gains) for name, gains in groupby(one.gains, key=lambda gain: gain.diagnosis)}
         for name, gains in by_name.items():
             cells = []
             for gain in gains:
                 cells += [f"{gain.mean:.2f} ± {gain.std:.2f}", rf"\[{gain.interval.low:.2f}, {gain.interval.high:.2f}]"]
+                cells.append(f"{gain.unclipped:+.2f}")
             label = f"[dim]{name}[/]" if name in ("best possible", "random") else _named(name, own)
             table.add_row(label, *cells)
         out.print(table)
@@ -306,7 +308,9 @@ def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str]
     if prescriptions:
         out.print(
             "[dim]one: to the next grid value; random: to a uniform choice among the values in that direction (expectation); "
-            "optimal: to the best of them\n± std over the case's seeds; interval: bootstrap over training samples (seeds) "
+            "optimal: to the best of them; a loss counts as 0, unclipped: as a loss; "
+            "best possible: the best move by each rule\n"
+            "± std over the case's seeds; interval: bootstrap over training samples (seeds) "
             "and test grid cells[/]"
         )
 
