@@ -1,5 +1,5 @@
-# make demo    scores MD tree and the baselines on the selection core; DATA=PATH, a clone of the public ModelDiagnosis repository,
-#              adds the published cases
+# make demo    scores MD tree and the baselines on the selection core, from five of its 25 training samples; DATA=PATH, a clone
+#              of the public ModelDiagnosis repository, adds the published cases
 # make test    style, types and tests
 # make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: an hour or two on two cores
 # make results scores every method on every case, for docs/results.md
@@ -33,8 +33,8 @@ demo: .venv/demo
 ifneq ($(DATA),)
 	$(DEMO_HOME) $(BIN)/mdbench import modeldiagnosis "$(DATA)"
 endif
-	$(DEMO_HOME) $(BIN)/mdbench evaluate $(METHODS) $(CASES) --beside "" --out $(DEMO)/result
-	$(DEMO_HOME) $(BIN)/mdbench tabulate $(METHODS) $(CASES) --out $(DEMO)/results.md
+	$(DEMO_HOME) $(BIN)/mdbench evaluate $(METHODS) $(CASES) --samples 5 --beside "" --out $(DEMO)/result
+	$(DEMO_HOME) $(BIN)/mdbench tabulate $(METHODS) $(CASES) --samples 5 --out $(DEMO)/results.md
 
 zoos: .venv/test
 	for zoo in $(ZOOS); do \

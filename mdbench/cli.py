@@ -68,6 +68,14 @@ WorkerCount = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds a method may take for one case.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use answers given before nor keep new ones.")]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Learn from so many training samples of each case, the first ones, for a quick look [default: all].",
+        show_default=False,
+    ),
+]
 InSandbox = Annotated[
     bool,
     typer.Option(
@@ -100,6 +108,7 @@ def evaluate(
     zoo: Zoo = None,
     out: Out = None,
     beside: Beside = BESIDE,
+    samples: Samples = None,
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
@@ -119,6 +128,7 @@ def evaluate(
             everybody,
             _listed(cases) if cases else None,
             zoo=zoo,
+            samples=samples,
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
@@ -217,6 +227,7 @@ def tabulate(
     out: Annotated[Path, typer.Option(help="Document to write, .md; its figure stands beside it.")] = Path(
         "results.md"
     ),
+    samples: Samples = None,
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
@@ -230,7 +241,7 @@ def tabulate(
 
     everybody = _there(methods or list(named_methods()))
     parts = _listed(cases) if cases else tables.PARTS
-    wanted = load_cases(parts)
+    wanted = [case.first(samples) for case in load_cases(parts)]
     tables.check_replaceable(out)
     with progress_bar() as progress:
         found = evaluated(

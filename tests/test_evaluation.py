@@ -35,6 +35,15 @@ def good(method_file) -> str:
     return str(method_file(GOOD, "good.py"))
 
 
+def test_a_quick_look_learns_from_the_first_samples(good):
+    """Its answers are the whole result's, of these samples."""
+    whole, some = (mdbench.evaluate(["md_tree"], CASE, samples=samples, cache=False) for samples in (None, 2))
+    seeds = some.predictions["seed"].unique().tolist()
+    assert seeds == whole.predictions["seed"].unique().tolist()[:2]
+    same = whole.predictions[whole.predictions["seed"].isin(seeds)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some.predictions.reset_index(drop=True), same, check_categorical=False)
+
+
 def test_scores_are_what_the_predictions_say(good):
     result = mdbench.evaluate([good, "md_tree", "barrier_rule"], CASES)
     predictions = result.predictions

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -90,6 +90,10 @@ class Case(_Strict):
     def budget_text(self) -> str:
         """The budget as it stands in the case's name."""
         return f"{self.budget:g}"
+
+    def first(self, samples: int | None) -> Self:
+        """Return the case with its first training samples alone, for a quick look; all of them if None."""
+        return self if samples is None else self.model_copy(update={"seeds": self.seeds[:samples]})
 
     @property
     def drawn(self) -> str:

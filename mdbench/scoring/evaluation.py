@@ -222,6 +222,7 @@ def evaluate(
     cases: str | Sequence[str] | None = None,
     *,
     zoo: str | os.PathLike[str] | None = None,
+    samples: int | None = None,
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
@@ -234,6 +235,7 @@ def evaluate(
     ----------
     methods, workers, timeout, cache, sandbox, progress : see `Asking`.
     cases, zoo : see `choose`.
+    samples : how many of a case's training samples are learned from, the first ones, for a quick look; all if None.
 
     Returns
     -------
@@ -245,6 +247,7 @@ def evaluate(
         No such case or zoo; none of the cases can be posed; two methods share a name; no method is given.
     """
     wanted, at_hand = choose(cases, zoo)
+    wanted = [case.first(samples) for case in wanted]
     return evaluated(
         methods, wanted, at_hand, workers=workers, timeout=timeout, cache=cache, sandbox=sandbox, progress=progress
     ).result
