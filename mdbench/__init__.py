@@ -13,6 +13,7 @@ __all__ = [
     "Result",
     "Task",
     "Zoo",
+    "compare",
     "dataset_path",
     "diagnose",
     "evaluate",

@@ -40,7 +40,7 @@ OLD = {"mdbench.tasks", "mdbench.schema", "mdbench.splits", "mdbench.zoo", "zoo_
 PUBLIC = {
     "mdbench": {
         *("Case", "MdbenchError", "Result", "Task", "Zoo"),
-        *("dataset_path", "diagnose", "evaluate", "load_cases", "load_result", "load_zoo"),
+        *("compare", "dataset_path", "diagnose", "evaluate", "load_cases", "load_result", "load_zoo"),
     },
     "zoo_builder": {"load_checkpoint"},
     "zoo_builder.landscape": {"Data", "Interrupted", "Measurements", "Settings", "measure"},

@@ -38,3 +38,17 @@ def test_readme_says_what_several_cases_show():
     assert said.output.count("95 % interval") >= len(CASES)
     assert "sees" in said.output.split("over all 2 cases")[1]
     assert "validation" in said.output.split("over all 2 cases")[1]
+
+
+def test_a_result_is_short_in_a_terminal_and_a_table_in_a_notebook():
+    result = mdbench.evaluate(["majority", "validation_tree"], CASES[0])
+    assert repr(result) == str(result) == "<Result: 2 methods, 1 cases, 2 scores>"
+    html = result._repr_html_()
+    assert f"<td>{result.scores[0].accuracy:.2f}</td>" in html
+    assert html.count("<tr") == 3
+
+
+def test_comparing_from_python():
+    assert "compare" in dir(mdbench)
+    found = mdbench.compare("validation_tree", "majority", CASES[0])
+    assert (found.a, found.b) == ("validation_tree", "majority")

@@ -189,6 +189,18 @@ class Result(_Strict):
     #: Makes the table of predictions: millions of rows, that few ask for.
     _predictions: Callable[[], pa.Table] | None = PrivateAttr(default=None)
 
+    def __repr__(self) -> str:
+        failed = f", {len(self.failures)} failures" if self.failures else ""
+        return f"<Result: {len(self.methods)} methods, {len(self.cases)} cases, {len(self.scores)} scores{failed}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return the scores as a table, for notebooks."""
+        shown = self.to_frame().dropna(axis="columns", how="all")
+        html: str = shown.to_html(index=False, float_format="{:.2f}".format)
+        return html
+
     @property
     def predictions(self) -> pd.DataFrame:
         """One row a method, case, seed and test row: ``method, case, seed, row, predicted, true``.
