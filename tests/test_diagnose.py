@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,9 +14,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mdbench
+from mdbench.diagnosing import Standing
 from mdbench.diagnosing.diagnosis import Verdict, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination
+from zoo_builder.examining.layers import layers_of
+from zoo_builder.examining.page import page
 from zoo_builder.landscape import Interrupted, measure
 
 MODULE = """
@@ -69,12 +73,22 @@ ANSWER = Verdict.model_validate_json(
     )
 )
 
+PLOT = Standing(
+    "optimizer",
+    "log_loss",
+    "log_trace",
+    np.array([[0.0, 1.0], [1.0, 0.0]]),
+    ["temperature_too_low", "temperature_too_high"],
+    np.array([0.5, 0.5]),
+)
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with a module, two seeds of weights, and answers that take no time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(diagnosis, "verdicts_of", lambda *_, **__: (ANSWER,))
+    monkeypatch.setattr(diagnosis, "phase", lambda *_: PLOT)
     monkeypatch.delitem(sys.modules, "my_module", raising=False)
     (tmp_path / "my_module.py").write_text(MODULE)
     for seed in range(2):
@@ -252,3 +266,40 @@ def test_the_command_is_there():
         check=True,
     )
     assert "--thorough" in found.stdout
+
+
+def test_the_page_asks_for_nothing_and_escapes_everything(place):
+    hostile = "<script>alert(1)</script>"
+    models = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    found = diagnosed(models, train=train, test=test, extent="quick")
+    marked = found.diagnosis.model_copy(
+        update={"notes": (hostile,), "command": hostile, "reasons": {hostile: hostile}, "way": hostile}
+    )
+    text = page(marked, found.standing)
+    assert hostile not in text
+    assert text.count("&lt;script&gt;") == 4
+    assert not re.search(r"<script|https?:|@import|url\(|<link", text)
+    assert "default-src 'none'" in text
+    assert "this one" in text
+
+
+def test_layers_follow_the_rules_of_their_publications():
+    """TempBalance: rates go linearly from 0.5 at the smallest exponent to 1.5; AlphaPruning takes half of the weights in all."""
+    table = pd.DataFrame(
+        {
+            "model": 0,
+            "layer": ["a", "b", "c"],
+            "matrix_rows": [100, 100, 10],
+            "matrix_columns": [100, 100, 100],
+            "alpha_hill": [2.5, 4.5, 3.5],
+            "alpha_hill_minus_fresh": [-2.0, -0.1, -2.0],
+        }
+    )
+    found = layers_of(table)
+    assert [one.rate for one in found] == pytest.approx([0.5, 1.5, 1.0])
+    sizes = np.array([10_000, 10_000, 1_000])
+    assert (np.array([one.pruned for one in found]) * sizes).sum() == pytest.approx(10_500)
+    assert found[0].pruned < found[2].pruned < found[1].pruned
+    assert [one.trained for one in found] == ["well", "under", None]  # ten eigenvalues are too few for a word
+    assert layers_of(pd.DataFrame({"model": []})) == ()

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from mdbench.diagnosing import calibration, verdicts_of
-from mdbench.diagnosing.diagnosis import Diagnosis, load_diagnosis
+from mdbench.diagnosing import calibration, headline, markdown, moves_of, nearest, outside, verdicts_of
+from mdbench.diagnosing.diagnosis import Diagnosis, Neighbour, load_diagnosis
 from mdbench.diagnosing.judge import Judge, known
 from mdbench.diagnosing.leaving import Rows, leave_out
 from mdbench.diagnosing.pool import bundled_pool, kin, single
@@ -198,3 +198,68 @@ def test_a_diagnosis_comes_back_from_its_file():
     text = diagnosis.model_dump_json()
     assert load_diagnosis(text) == diagnosis
     assert set(json.loads(text)) == set(Diagnosis.model_json_schema()["properties"])
+
+
+def test_what_lies_beyond_is_said_and_far_beyond_is_not_answered():
+    pool = bundled_pool(seeds=False)
+    row = pool.rows.iloc[[3]][list(FEW)]
+    assert outside(row, pool.rows, FEW) == ()
+    far = row.assign(log_hessian_trace=100.0)
+    found = {one.coordinate: one for one in outside(far, pool.rows, FEW)}
+    traces = pool.rows["log_hessian_trace"]
+    assert found["log_trace"].high == pytest.approx(traces.max())
+    assert found["log_trace"].beyond == pytest.approx((100 - traces.max()) / traces.std())
+    for verdict in verdicts_of(far, seeds=False):
+        assert not verdict.answered
+
+
+def test_a_network_is_nearest_to_itself():
+    pool = bundled_pool(seeds=False)
+    first, *others = nearest(pool.rows.iloc[[40]], pool, FEW)
+    assert (first.zoo, first.configuration) == tuple(pool.rows.loc[40, ["zoo", "configuration"]])
+    assert first.distance == 0
+    assert [one.distance for one in others] == sorted(one.distance for one in others)
+    assert first.lacked["optimizer"] == pool.labels.loc[40, "optimizer"]
+
+
+def test_a_move_gains_what_it_gained_on_the_nearest():
+    """One step of more data, from the table of the zoo itself."""
+    pool = bundled_pool(seeds=False)
+    zoo = pool.zoos["mnist1d-cnn"].configurations
+    names = [f"label_noise=0/data_fraction={share}/width=16/batch_size=64" for share in (25, 50)]
+    near = tuple(Neighbour(zoo="mnist1d-cnn", configuration=name, distance=0.1, lacked={}) for name in names)
+    verdict = verdicts_of(pool.rows.iloc[[3]][list(FEW)], seeds=False)[-1]
+    moves = {
+        one.verdict: one for one in moves_of([verdict], near, pool, {"batch_size": 128, "learning_rate": 0.1}, 1000)
+    }
+    levels = sorted(zoo["data_fraction"].unique())
+    gains = []
+    for name, share in zip(names, (25, 50), strict=True):
+        after = levels[levels.index(share) + 1]
+        error = zoo.loc[name.replace(f"data_fraction={share}", f"data_fraction={after:g}"), "test_error"]
+        gains.append(max(0, zoo.loc[name, "test_error"] - error))
+    assert moves["data"].gain == pytest.approx(np.mean(gains))
+    assert moves["data"].spread == pytest.approx(np.std(gains, ddof=1))
+    assert moves["temperature_too_low"].what == "batch size 128 → 64, or learning rate 0.1 → 0.2"
+    assert moves["temperature_too_high"].what == "batch size 128 → 256, or learning rate 0.1 → 0.05"
+    assert "1,000 examples → 2,000" in moves["data"].what
+
+
+def test_a_diagnosis_in_words():
+    pool = bundled_pool(seeds=False)
+    row = pool.rows.iloc[[3]][list(FEW)]
+    diagnosis = Diagnosis(
+        checkpoints=1,
+        parameters=5,
+        extent="quick",
+        verdicts=verdicts_of(row, seeds=False),
+        nearest=nearest(row, pool, FEW),
+        measured={"train_loss": 0.5},
+        reasons={"similarity": "a | b"},
+    )
+    text = markdown(diagnosis)
+    assert headline(diagnosis) in text
+    assert r"a \| b" in text
+    for verdict in diagnosis.verdicts:
+        assert verdict.question in text
+        assert ("A hint:" in text) == any(not one.answered for one in diagnosis.verdicts)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mdbench.diagnosing import calibration
 from mdbench.diagnosing.diagnosis import Bin, Reliability, Share, Verdict, ZooRecord
-from mdbench.diagnosing.judge import known
+from mdbench.diagnosing.judge import FAR, known
 from mdbench.diagnosing.leaving import LeftOut, Rows, learned, leave_out
 from mdbench.diagnosing.pool import ASKED, Pool, bundled_pool
 from mdbench.tables import Task, find_task
@@ -58,7 +58,8 @@ def _verdict(row: pd.DataFrame, pool: Pool, columns: Sequence[str], task: Task) 
     judge = learned(pool, task, columns, Rows.of(pool, task))
     (probabilities,) = calibration.tempered(judge.predict_proba(row), found.temperature)
     best = int(probabilities.argmax())
-    why = _why_not(task, float(probabilities[best]), found.threshold)
+    far = bool(judge.far(row)[0])
+    why = _why_not(task, float(probabilities[best]), found.threshold, far=far)
     return Verdict(
         task=task.name,
         question=task.question,
@@ -73,9 +74,11 @@ def _verdict(row: pd.DataFrame, pool: Pool, columns: Sequence[str], task: Task) 
     )
 
 
-def _why_not(task: Task, probability: float, threshold: float) -> str | None:
+def _why_not(task: Task, probability: float, threshold: float, *, far: bool) -> str | None:
     if task.name in HINTS:
         return HINTS[task.name]
+    if far:
+        return f"a number of it lies more than {FAR:g} standard deviations beyond all networks that were learned from"
     if not np.isfinite(threshold):
         return f"on zoos that were left out, no probability was right {calibration.WANTED:.0%} of the time"
     if probability < threshold:

@@ -107,7 +107,6 @@ class Layer(_Record):
     trained: Literal["under", "well", "over"] | None
     rate: float | None = Field(description="factor of the learning rate by TempBalance")
     pruned: float | None = Field(description="share to prune by AlphaPruning at 50 % in all")
-    experts: int | None = Field(description="adapters' experts by AlphaLoRA")
 
 
 class Diagnosis(_Record):

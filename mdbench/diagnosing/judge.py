@@ -35,6 +35,8 @@ TREES: Final = 100
 COMMITTEE: Final = "md_committee"
 #: Share of the pool that must have a column for it to be looked at.
 _SHARED: Final = 0.5
+#: Standard deviations of the pool by which a coordinate may lie beyond all of it: past that, nothing like it was seen.
+FAR: Final = 2.0
 #: Coordinates without which nothing is answered.
 _FEWEST: Final = 3
 
@@ -73,7 +75,7 @@ class Judge:
         found = found[self.names]
         self._middle = found.median()
         seen = found.fillna(self._middle).to_numpy()
-        self._least, self._most = seen.min(axis=0), seen.max(axis=0)
+        self._least, self._most, self._spread = seen.min(axis=0), seen.max(axis=0), seen.std(axis=0, ddof=1)
         self._trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, class_weight="balanced", random_state=42)
         self._trees.fit(seen, right, sample_weight=weights)
         self._committee: Any = committee().fresh()
@@ -89,6 +91,13 @@ class Judge:
         left = (tuple(name for name in member if name in there) for member in every)
         return [member for member in left if member]
 
+    def far(self, models: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return of which networks some coordinate lies beyond all that was learned from, by more than `FAR`; (n,)."""
+        seen = coordinates_of(models[self._columns], self.names).to_numpy()
+        beyond = np.fmax(self._least - seen, seen - self._most)  # what is missing is not beyond
+        found: NDArray[np.bool_] = (beyond > FAR * self._spread).any(axis=1)
+        return found
+
     def predict_proba(self, models: pd.DataFrame) -> Floats:
         """Return how likely each verdict is, (n, classes); see `mdbench.diagnosing.calibration` for how true that is."""
         models = models[self._columns]
@@ -98,6 +107,11 @@ class Judge:
         logarithms = np.log(np.maximum(votes, FLOOR)) + np.log(np.maximum(others, FLOOR))
         found: Floats = softmax(logarithms / 2, axis=1)
         return found
+
+    def telling(self) -> list[str]:
+        """Return the coordinates that the trees look at, those first that they lean on most (mean decrease in impurity)."""
+        order = np.argsort(-self._trees.feature_importances_, kind="stable")
+        return [self.names[place] for place in order]
 
     def _committee_says(self, models: pd.DataFrame) -> Floats:
         committee = self._committee

@@ -82,11 +82,13 @@ class LeftOut:
     rows : which.
     probabilities : (n, K), tempered.
     thresholds : (n,), by which each was answered or not.
+    far : (n,), whether it lay so far beyond all others that it was not answered.
     """
 
     rows: Rows
     probabilities: Floats
     thresholds: Floats
+    far: NDArray[np.bool_]
 
     @property
     def sure(self) -> Floats:
@@ -103,7 +105,7 @@ class LeftOut:
     @property
     def answered(self) -> NDArray[np.bool_]:
         """Whether there was an answer, (n,)."""
-        found: NDArray[np.bool_] = self.sure >= self.thresholds
+        found: NDArray[np.bool_] = (self.sure >= self.thresholds) & ~self.far
         return found
 
 
@@ -113,9 +115,10 @@ def learned(pool: Pool, task: Task, columns: Sequence[str], rows: Rows) -> Judge
     return Judge(task, columns).fit(pool.rows.iloc[rows.at], rows.right, rows.weights)
 
 
-def calibrated(probabilities: Floats, rows: Rows) -> Calibration:
-    """Return temperature and threshold, from what was said (n, K) of left-out networks; of these the clear ones count."""
-    probabilities, rows = probabilities[rows.clear], rows.some(rows.clear)
+def calibrated(probabilities: Floats, rows: Rows, far: NDArray[np.bool_]) -> Calibration:
+    """Return temperature and threshold, from what was said (n, K) of left-out networks: of clear ones that are not far."""
+    counted = rows.clear & ~far
+    probabilities, rows = probabilities[counted], rows.some(counted)
     temperature = calibration.temperature_of(probabilities, rows.right, rows.weights)
     found = calibration.tempered(probabilities, temperature)
     hit = found.argmax(axis=1) == rows.right
@@ -136,28 +139,46 @@ def leave_out(pool: Pool, task: Task, columns: Sequence[str]) -> tuple[Calibrati
         for out in combinations(groups.tolist(), size)
     }
 
-    def others_of(group: int) -> Floats:
-        found = np.zeros((len(rows.at), len(task.classes)))
+    def others_of(group: int) -> Said:
+        found = Said.nothing(len(rows.at), len(task.classes))
         for other in groups:
             if other != group:
-                there = rows.groups == other
-                found[there] = said[frozenset((group, int(other)))][there]
+                found.take(said[frozenset((group, int(other)))], rows.groups == other)
         return found
 
-    own = np.zeros((len(rows.at), len(task.classes)))
-    probabilities, thresholds = np.zeros_like(own), np.zeros(len(own))
+    own = Said.nothing(len(rows.at), len(task.classes))
+    probabilities, thresholds = np.zeros_like(own.probabilities), np.zeros(len(rows.at))
     for group in groups.tolist():
         there = rows.groups == group
-        own[there] = said[frozenset((group,))][there]
-        found = calibrated(others_of(group)[~there], rows.some(~there))
-        probabilities[there] = calibration.tempered(own[there], found.temperature)
+        own.take(said[frozenset((group,))], there)
+        others = others_of(group)
+        found = calibrated(others.probabilities[~there], rows.some(~there), others.far[~there])
+        probabilities[there] = calibration.tempered(own.probabilities[there], found.temperature)
         thresholds[there] = found.threshold
-    return calibrated(own, rows), LeftOut(rows, probabilities, thresholds)
+    return calibrated(own.probabilities, rows, own.far), LeftOut(rows, probabilities, thresholds, own.far)
 
 
-def _said(pool: Pool, task: Task, columns: Sequence[str], rows: Rows, out: NDArray[np.bool_]) -> Floats:
-    """Return what is said of some rows by a judge that learned from the others, (n, K); zeros of the others."""
-    found = np.zeros((len(out), len(task.classes)))
-    judge = learned(pool, task, columns, rows.some(~out))
-    found[out] = judge.predict_proba(pool.rows.iloc[rows.at[out]])
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What was said of networks: probabilities (n, K), not yet tempered, and which were far from all others (n,)."""
+
+    probabilities: Floats
+    far: NDArray[np.bool_]
+
+    @classmethod
+    def nothing(cls, count: int, classes: int) -> "Said":
+        """Return room for so many."""
+        return cls(np.zeros((count, classes)), np.zeros(count, dtype=np.bool_))
+
+    def take(self, other: "Said", there: NDArray[np.bool_]) -> None:
+        """Take over what was said of some."""
+        self.probabilities[there] = other.probabilities[there]
+        self.far[there] = other.far[there]
+
+
+def _said(pool: Pool, task: Task, columns: Sequence[str], rows: Rows, out: NDArray[np.bool_]) -> Said:
+    """Return what is said of some rows by a judge that learned from the others; nothing of the others."""
+    found = Said.nothing(len(out), len(task.classes))
+    judge, models = learned(pool, task, columns, rows.some(~out)), pool.rows.iloc[rows.at[out]]
+    found.probabilities[out], found.far[out] = judge.predict_proba(models), judge.far(models)
     return found

@@ -3,17 +3,43 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from mdbench.diagnosing.diagnosis import Diagnosis, Reliability, Share, Verdict
+from mdbench.diagnosing.diagnosis import Bin, Diagnosis, Reliability, Share, Verdict
 from mdbench.showing import code, escape, table
 
-#: Verdict → what it says of a network.
-WORDS: Final = {
-    "temperature_too_low": "the temperature of training is too low: batches too large, or the learning rate too small",
-    "temperature_too_high": "the temperature of training is too high: batches too small, or the learning rate too large",
-    "optimizer": "a better temperature would help more",
-    "width": "a wider network would help most",
-    "data": "more data would help most",
+#: Task → verdict → what it says of a network.
+WORDS: Final[dict[str, dict[str, str]]] = {
+    "optimizer": {
+        "temperature_too_low": "the temperature of training is too low: batches too large, or the learning rate too small",
+        "temperature_too_high": "the temperature of training is too high: batches too small, or the learning rate too large",
+    },
+    "data_vs_optimizer": {
+        "data": "more data would help more than a better temperature of training",
+        "optimizer": "a better temperature of training would help more than more data",
+    },
+    "width_vs_optimizer": {
+        "width": "a wider network would help more than a better temperature of training",
+        "optimizer": "a better temperature of training would help more than a wider network",
+    },
+    "failure_source": {
+        "temperature_too_low": "a higher temperature would help most: smaller batches, or a larger learning rate",
+        "temperature_too_high": "a lower temperature would help most: larger batches, or a smaller learning rate",
+        "width": "a wider network would help most",
+        "data": "more data would help most",
+    },
 }
+#: How to read the table of layers, and from which width of layers on it means something.
+LAYERS_SAID: Final = (
+    "Hill: exponent of the tail, the larger half of the eigenvalues; less fresh: less that of the same "
+    "layer freshly initialised, "
+    "below zero where training has made the tail heavier. Its standard error is about (α − 1) / √(n / 2) "
+    "for n eigenvalues: 20 % "
+    "from layers of 50 on the shorter side on, 10 % from 200 on. Narrower layers have no word here. Rate: what TempBalance "
+    "multiplies the learning rate by, 0.5 to 1.5 over the layers. Pruned: AlphaPruning's share of a layer, 50 % in all."
+)
+#: How far a bin's probability may be from the one in question.
+_NEAR: Final = 0.1
+#: Nearest networks that are listed.
+_LISTED: Final = 5
 #: The task whose answer says most.
 _FIRST: Final = "failure_source"
 
@@ -25,10 +51,10 @@ def headline(diagnosis: Diagnosis) -> str:
         hint = next((one for one in diagnosis.verdicts if one.task == _FIRST), diagnosis.verdicts[0])
         return (
             f"No answer: nothing is as sure as answers were that were right 95 % of the time. As a hint, "
-            f"{WORDS[hint.likeliest]} ({hint.probabilities[hint.likeliest]:.0%})."
+            f"{WORDS[hint.task][hint.likeliest]} ({hint.probabilities[hint.likeliest]:.0%})."
         )
     first = min(answered, key=lambda one: (one.task != _FIRST, -one.probabilities[one.likeliest]))
-    said = f"{WORDS[first.likeliest]} ({first.probabilities[first.likeliest]:.0%})."
+    said = f"{WORDS[first.task][first.likeliest]} ({first.probabilities[first.likeliest]:.0%})."
     return said[0].upper() + said[1:]
 
 
@@ -51,6 +77,9 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield from ("", "## Answers", "")
     for verdict in diagnosis.verdicts:
         yield from (*_answer(verdict), "")
+    yield from _moves(diagnosis)
+    yield from _stands(diagnosis)
+    yield from _layers(diagnosis)
     if diagnosis.reasons:
         yield from ("## What could not be measured", "")
         rows = [(code(family), escape(why)) for family, why in diagnosis.reasons.items()]
@@ -64,7 +93,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _answer(verdict: Verdict) -> Iterator[str]:
-    probability, found = verdict.probabilities[verdict.likeliest], verdict.reliability
+    probability = verdict.probabilities[verdict.likeliest]
     yield f"### {verdict.question}"
     yield ""
     if verdict.answered:
@@ -78,10 +107,23 @@ def _answer(verdict: Verdict) -> Iterator[str]:
         "lr",
     )
     yield ""
-    yield (
+    yield reliable(verdict)
+
+
+def reliable(verdict: Verdict) -> str:
+    """Return in a sentence how good these very columns are on zoos that were left out."""
+    found = verdict.reliability
+    return (
         f"Zoos that were left out, with these {len(verdict.coordinates)} numbers, of networks whose lack is more than noise: "
         f"answered {percent(found.answered)}; {_right(found)}. Whatever was said: right {percent(found.accuracy)}."
     )
+
+
+def bin_of(verdict: Verdict) -> Bin | None:
+    """Return the left-out networks that were about as sure as this one; None where there were none."""
+    sure = verdict.probabilities[verdict.likeliest]
+    near = min(verdict.reliability.bins, key=lambda one: abs(one.said - sure), default=None)
+    return near if near is not None and abs(near.said - sure) < _NEAR else None
 
 
 def _right(found: Reliability) -> str:
@@ -90,3 +132,57 @@ def _right(found: Reliability) -> str:
 
 def _numbers(measured: Mapping[str, float | None]) -> Sequence[tuple[str, str]]:
     return [(code(name), f"{value:.6g}") for name, value in measured.items() if value is not None]
+
+
+def _moves(diagnosis: Diagnosis) -> Iterator[str]:
+    if not diagnosis.moves:
+        return
+    rows = [
+        (
+            code(one.verdict),
+            escape(one.what),
+            "–" if one.gain is None else f"{one.gain:.1f} ± {one.spread or 0:.1f} ({one.networks})",
+        )
+        for one in diagnosis.moves
+    ]
+    yield from ("## What to do", "", table(("if", "then", "gained by the nearest, points"), rows, "llr"), "")
+    if diagnosis.experiment:
+        yield from (f"The cheapest experiment that tells: {diagnosis.experiment}", "")
+
+
+def _stands(diagnosis: Diagnosis) -> Iterator[str]:
+    yield from ("## Where it stands", "")
+    if diagnosis.outside:
+        rows = [
+            (code(one.coordinate), f"{one.value:.3g}", f"{one.low:.3g} to {one.high:.3g}", f"{one.beyond:.1f}")
+            for one in diagnosis.outside
+        ]
+        yield from (
+            table(("beyond all networks of the zoos", "value", "their range", "standard deviations"), rows, "lrrr"),
+            "",
+        )
+    else:
+        yield from ("All that was looked at lies within what the zoos have.", "")
+    near = [
+        (code(one.zoo), code(one.configuration), code(one.lacked.get(_FIRST, "none")), f"{one.distance:.2f}")
+        for one in diagnosis.nearest[:_LISTED]
+    ]
+    if near:
+        yield from (table(("nearest: zoo", "network", "lacked", "distance"), near, "lllr"), "")
+
+
+def _layers(diagnosis: Diagnosis) -> Iterator[str]:
+    if not diagnosis.layers:
+        return
+    rows = [
+        (
+            code(one.layer),
+            f"{one.rows} × {one.columns}",
+            *("–" if value is None else f"{value:.2f}" for value in (one.exponent, one.minus_fresh)),
+            one.trained or "–",
+            *("–" if value is None else f"{value:.2f}" for value in (one.rate, one.pruned)),
+        )
+        for one in diagnosis.layers
+    ]
+    header = ("layer", "matrix", "Hill", "less fresh", "trained", "rate ×", "pruned")
+    yield from ("## Layer by layer", "", table(header, rows, "lrrrlrr"), "", LAYERS_SAID, "")

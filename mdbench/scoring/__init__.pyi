@@ -16,7 +16,7 @@ from .mistakes import (
     by_margin as by_margin,
     two_axes as two_axes,
 )
-from .prescription import Prescription as Prescription, RULES as RULES, prescribe as prescribe
+from .prescription import Prescription as Prescription, RULES as RULES, prescribe as prescribe, step_gains as step_gains
 from .results import (
     CaseRecord as CaseRecord,
     Environment as Environment,

@@ -10,11 +10,27 @@ from typing import Any
 import numpy as np
 
 from mdbench import files
-from mdbench.diagnosing import Diagnosis, Verdict, markdown, verdicts_of
+from mdbench.diagnosing import (
+    Diagnosis,
+    Standing,
+    Verdict,
+    bundled_pool,
+    experiment,
+    known,
+    markdown,
+    moves_of,
+    nearest,
+    outside,
+    phase,
+    verdicts_of,
+)
 from mdbench.errors import MdbenchError
+from mdbench.tables import find_task
 from mdbench.version import __version__, package_versions
 from zoo_builder.examining.examination import Examined, examine
 from zoo_builder.examining.extent import Extent
+from zoo_builder.examining.layers import layers_of
+from zoo_builder.examining.page import page
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +41,12 @@ class Diagnosed:
     ----------
     diagnosis : all of it, typed, as ``diagnosis.json`` has it.
     examined : the networks with what was measured of them.
+    standing : where it is among the zoos' networks, a phase plot each.
     """
 
     diagnosis: Diagnosis
     examined: Examined
+    standing: tuple[Standing, ...] = ()
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -36,7 +54,7 @@ class Diagnosed:
         return {verdict.task: verdict for verdict in self.diagnosis.verdicts}
 
     def report(self, folder: str | Path) -> Path:
-        """Write ``report.md`` and ``diagnosis.json`` into a folder, and return it.
+        """Write ``report.html``, ``report.md`` and ``diagnosis.json`` into a folder, and return it.
 
         Raises
         ------
@@ -45,6 +63,7 @@ class Diagnosed:
         """
         where = Path(folder)
         contents = {
+            where / "report.html": page(self.diagnosis, self.standing).encode(),
             where / "report.md": markdown(self.diagnosis).encode(),
             where / "diagnosis.json": (self.diagnosis.model_dump_json(indent=2) + "\n").encode(),
         }
@@ -97,12 +116,19 @@ def diagnose(
     )
     several = len(examined.networks) > 1
     verdicts = verdicts_of(examined.row, seeds=several, said=lambda task: said(f"asking: {task}"))
-    row = examined.row.iloc[0]
+    row, pool = examined.row.iloc[0], bundled_pool(several)
+    columns = known(examined.row, pool.rows)
+    near = nearest(examined.row, pool, columns)
     diagnosis = Diagnosis(
         checkpoints=len(examined.networks),
         parameters=int(row["parameter_count"]),
         extent=extent,
         verdicts=verdicts,
+        outside=outside(examined.row, pool.rows, columns),
+        nearest=near,
+        moves=moves_of(verdicts, near, pool, configuration or {}, len(examined.train)),
+        experiment=experiment(verdicts),
+        layers=layers_of(examined.found.layers),
         measured={str(name): float(value) if np.isfinite(value) else None for name, value in row.items()},
         reasons=examined.reasons,
         configuration={name: float(value) for name, value in (configuration or {}).items()},
@@ -111,4 +137,5 @@ def diagnose(
         versions={"mdbench": __version__, **package_versions()},
         command=shlex.join(["mdbench", *sys.argv[1:]]) if Path(sys.argv[0]).name == "mdbench" else "",
     )
-    return Diagnosed(diagnosis, examined)
+    plots = tuple(phase(examined.row, pool, columns, find_task(verdict.task)) for verdict in verdicts)
+    return Diagnosed(diagnosis, examined, plots)

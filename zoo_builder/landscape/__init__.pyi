@@ -4,6 +4,7 @@ from . import (
     figures as figures,
     hessian as hessian,
     matrices as matrices,
+    prunability as prunability,
     registry as registry,
     spectra as spectra,
     topology as topology,

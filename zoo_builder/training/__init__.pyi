@@ -4,6 +4,7 @@ from .costs import Cost as Cost, cost as cost
 from .fitting import check_training as check_training
 from .errors import error_of as error_of
 from .graph import UnknownLayerError as UnknownLayerError, trace as trace
+from .layerwise import balanced as balanced
 from .losses import imported as imported
 from .optimizers import Descent as Descent
 from .program import Program as Program, program_of as program_of

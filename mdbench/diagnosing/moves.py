@@ -1,0 +1,106 @@
+"""What to do: the move that a verdict stands for, in a person's own terms, what it gained elsewhere, what would tell more."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from mdbench.diagnosing.diagnosis import Move, Neighbour, Verdict
+from mdbench.diagnosing.pool import Pool
+from mdbench.scoring import RULES, step_gains
+from mdbench.tables import find_task
+
+#: The task whose verdicts are moves.
+ASKED: Final = "failure_source"
+#: The rule of `RULES` by which a gain is counted: to the next value of the grid.
+_ONE: Final = RULES.index("one")
+
+
+def moves_of(
+    verdicts: Sequence[Verdict],
+    nearest: Sequence[Neighbour],
+    pool: Pool,
+    configuration: Mapping[str, float],
+    examples: int,
+) -> tuple[Move, ...]:
+    """Return the moves of the verdicts of `failure_source`, the likeliest first, with what one step gained.
+
+    Parameters
+    ----------
+    verdicts : all.
+    nearest : networks of the pool that look like this one.
+    pool : they are in.
+    configuration : what is known of the training.
+    examples : training examples.
+    """
+    found = next((verdict for verdict in verdicts if verdict.task == ASKED), None)
+    if found is None:
+        return ()
+    order = sorted(found.probabilities, key=lambda name: -found.probabilities[name])
+    return tuple(_move(name, nearest, pool, configuration, examples) for name in order)
+
+
+def _move(
+    verdict: str, nearest: Sequence[Neighbour], pool: Pool, configuration: Mapping[str, float], examples: int
+) -> Move:
+    (move,) = find_task(ASKED).verdicts[verdict]
+    gains = []
+    tables = {name: step_gains(pool.zoos[name], move)[_ONE] for name in {one.zoo for one in nearest}}
+    for one in nearest:
+        zoo = pool.zoos[one.zoo]
+        if any(turn.name == move for turn in zoo.moves):
+            gains.append(float(tables[one.zoo][zoo.configurations.index.get_loc(one.configuration)]))
+    known = len(gains) > 1
+    return Move(
+        verdict=verdict,
+        what=in_words(move, configuration, examples),
+        gain=float(np.mean(gains)) if known else None,
+        spread=float(np.std(gains, ddof=1)) if known else None,
+        networks=len(gains),
+    )
+
+
+def in_words(move: str, configuration: Mapping[str, float], examples: int) -> str:
+    """Return a move of one step, a factor of two, in a person's own terms.
+
+    The temperature of gradient noise goes with learning rate / batch size (Smith and Le, ICLR 2018): half the batch is about
+    twice the rate.
+    """
+    up = move == "temperature_up"
+    if move in ("temperature_up", "temperature_down"):
+        batch, rate = configuration.get("batch_size"), configuration.get("learning_rate")
+        first = "halve the batch size" if up else "double the batch size"
+        second = "double the learning rate" if up else "halve the learning rate"
+        if batch:
+            first = f"batch size {batch:g} → {max(1, round(batch / 2 if up else 2 * batch)):g}"
+        if rate:
+            second = f"learning rate {rate:g} → {rate * 2 if up else rate / 2:.3g}"
+        return f"{first}, or {second}"
+    if move == "data":
+        return f"more data: {examples:,} examples → {2 * examples:,}, or more augmentation"
+    return "a wider network: twice the units of every hidden layer"
+
+
+def experiment(verdicts: Sequence[Verdict]) -> str | None:
+    """Return the cheapest experiment that tells the two likeliest moves apart; None where nothing is asked."""
+    found = next((verdict for verdict in verdicts if verdict.task == ASKED), None)
+    if found is None:
+        return None
+    first, second = sorted(found.probabilities, key=lambda name: -found.probabilities[name])[:2]
+    pair = {first, second}
+    if pair == {"temperature_too_low", "temperature_too_high"}:
+        return (
+            "train once more with twice the learning rate, and once with half of it: the same cost each; the "
+            "better one says which way"
+        )
+    if "data" in pair:
+        return (
+            f"train once on half of the data, all else the same number of epochs, at half the cost: if the test "
+            f"error hardly rises, "
+            f"more data will not lower it either, and it is rather {(pair - {'data'}).pop()}"
+        )
+    rate = "twice" if "temperature_too_low" in pair else "half"
+    return (
+        f"train once more with {rate} the learning rate, at the same cost: if the test error does not fall, "
+        f"it is rather width"
+    )
