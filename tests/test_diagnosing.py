@@ -226,17 +226,16 @@ def test_a_move_gains_what_it_gained_on_the_nearest():
     """One step of more data, from the table of the zoo itself."""
     pool = bundled_pool(seeds=False)
     zoo = pool.zoos["mnist1d-cnn"].configurations
-    names = [f"label_noise=0/data_fraction={share}/width=16/batch_size=64" for share in (25, 50)]
+    levels = sorted(zoo["data_fraction"].unique())
+    names = [f"label_noise=0/data_fraction={share:g}/width=16/batch_size=64" for share in levels[2:4]]
     near = tuple(Neighbour(zoo="mnist1d-cnn", configuration=name, distance=0.1, lacked={}) for name in names)
     verdict = verdicts_of(pool.rows.iloc[[3]][list(FEW)], seeds=False)[-1]
     moves = {
         one.verdict: one for one in moves_of([verdict], near, pool, {"batch_size": 128, "learning_rate": 0.1}, 1000)
     }
-    levels = sorted(zoo["data_fraction"].unique())
     gains = []
-    for name, share in zip(names, (25, 50), strict=True):
-        after = levels[levels.index(share) + 1]
-        error = zoo.loc[name.replace(f"data_fraction={share}", f"data_fraction={after:g}"), "test_error"]
+    for name, share, after in zip(names, levels[2:4], levels[3:5], strict=True):
+        error = zoo.loc[name.replace(f"data_fraction={share:g}", f"data_fraction={after:g}"), "test_error"]
         gains.append(max(0, zoo.loc[name, "test_error"] - error))
     assert moves["data"].gain == pytest.approx(np.mean(gains))
     assert moves["data"].spread == pytest.approx(np.std(gains, ddof=1))

@@ -1,8 +1,6 @@
 """From the numbers of one network to answers, or to why there is none."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,8 +19,6 @@ HINTS: Final = {
 }
 #: Between which probabilities reliability is shown.
 EDGES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-#: Tasks that are answered at a time: trees and matrix products leave other threads alone.
-_AT_ONCE: Final = 2
 
 
 def verdicts_of(
@@ -44,12 +40,10 @@ def verdicts_of(
     """
     pool = bundled_pool(seeds) if pool is None else pool
     columns = known(row, pool.rows)
-    answer = partial(_verdict, row, pool, columns)
     found = []
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        for verdict in threads.map(answer, map(find_task, ASKED)):
-            said(verdict.task)
-            found.append(verdict)
+    for name in ASKED:
+        said(name)
+        found.append(_verdict(row, pool, columns, find_task(name)))
     return tuple(found)
 
 
