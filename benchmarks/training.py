@@ -2,9 +2,10 @@
 
     python benchmarks/training.py [--epochs 10] [--only 4]
 
-The plain side is a strong loop: PyTorch's own layers, the data as tensors in memory (no DataLoader), the fused SGD, one
-process a core and one thread a process. Steps are timed by the processor's clock, which other work on the machine hardly
-moves; stacks and the grid by the clock on the wall. Both sides train and then measure the same networks. Prints, as ratios
+The plain side is a strong loop: PyTorch's own layers, convolutions by oneDNN or by PyTorch itself, whichever is faster for
+the network (for small signals oneDNN takes up to twice as long), the data as tensors in memory (no DataLoader), the fused
+SGD, one process a core and one thread a process. Steps are timed by the processor's clock, which other work on the machine
+hardly moves; stacks and the grid by the clock on the wall. Both sides train and then measure the same networks. Prints, as ratios
 of models per second:
 
 1. one step: widths up to 16 at batch sizes 16 and 32; beside what trains on a CPU (tapes), what other devices use (stacks);
@@ -24,6 +25,7 @@ import multiprocessing
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -187,12 +189,32 @@ def at_random(shape: tuple[int, ...], examples: int = 2048) -> Dataset:
     return Dataset("random", inputs, labels, inputs[:100], labels[:100], outputs=10)
 
 
+warnings.filterwarnings("ignore", "TF32 acceleration")  # of Intel's GPUs, said where oneDNN is put off
+
+#: Kind of network → whether the plain side uses oneDNN, and the steps that tell.
+_ONEDNN: dict[tuple[str, int | None, int], bool] = {}
+_TRIAL = 10
+
+
 def one_by_one(spec: str, network: Network, steps: int | None = None) -> tuple[float, float]:
     """Train and measure one network the plain way; return its test error in %, and the seconds a step took.
 
     Of some steps, these are the processor's, and nothing is measured.
     """
     torch.set_num_threads(1)
+    kind = spec, network.width, network.batch_size
+    if kind not in _ONEDNN:
+        tried = {onednn: _one_by_one(spec, network, _TRIAL, onednn)[1] for onednn in (True, False, True, False)}
+        _ONEDNN[kind] = tried[True] <= tried[False]
+    return _one_by_one(spec, network, steps, _ONEDNN[kind])
+
+
+def _one_by_one(spec: str, network: Network, steps: int | None, onednn: bool) -> tuple[float, float]:
+    with torch.backends.mkldnn.flags(enabled=onednn):
+        return _loop(spec, network, steps)
+
+
+def _loop(spec: str, network: Network, steps: int | None) -> tuple[float, float]:
     what, dataset, subsets = loaded(spec)
     inputs, labels = torch.from_numpy(dataset.train_inputs), subsets.labels(dataset.train_targets, network.label_noise)
     rows = torch.from_numpy(subsets.examples(network.data_fraction).astype("int64"))
