@@ -147,6 +147,26 @@ def evaluate(
 
 
 @app.command()
+def check(
+    method: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
+    case: Annotated[
+        str | None,
+        typer.Option(
+            help="Case whose rows are used [default: the first that the method can answer].", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Put a method through the checks that any method must pass; exit code 1 where one fails."""
+    _there([method])
+
+    from mdbench.showing import show_checks
+    from mdbench.testing import check_method
+
+    if not show_checks(check_method(method, case)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
     b: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],

@@ -30,7 +30,7 @@ BELOW = {
     "leaderboard": {"paths"},
 }
 ABOVE = {
-    "mdbench": {"plugins", "cli", "__main__", "tasks", "schema", "splits", "zoo", ""},
+    "mdbench": {"plugins", "cli", "testing", "__main__", "tasks", "schema", "splits", "zoo", ""},
     "zoo_builder": {"report", "cli", "diagnose", "models", ""},
     "leaderboard": {"cli", ""},
 }
@@ -42,6 +42,7 @@ PUBLIC = {
         *("Case", "MdbenchError", "Result", "Task", "Zoo"),
         *("compare", "dataset_path", "diagnose", "evaluate", "load_cases", "load_result", "load_zoo"),
     },
+    "mdbench.testing": {"CHECKS", "Checked", "assert_conforms", "check_method"},
     "zoo_builder": {"load_checkpoint"},
     "zoo_builder.landscape": {"Data", "Interrupted", "Measurements", "Settings", "measure"},
 }

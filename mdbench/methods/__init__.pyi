@@ -1,5 +1,11 @@
 from . import cache as cache
 from .allowance import CORES as CORES, TIMEOUT as TIMEOUT
+from .conformance import (
+    CHECKS as CHECKS,
+    Checked as Checked,
+    assert_conforms as assert_conforms,
+    check_method as check_method,
+)
 from .imports import optional_imports as optional_imports
 from .method import (
     Method as Method,

@@ -174,37 +174,91 @@ def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) 
         The zoos lack a column that the method wants, or `solved` raised it.
     """
     columns = given_columns(method, rows)
-    train, test = rows.train.matrix(columns), rows.test.matrix(columns)
-    predicted = np.empty((len(rows.samples), len(test)), dtype=np.int8)
-    fit_seconds: list[float] = []
-    predict_seconds: list[float] = []
-    probabilities: list[np.ndarray | None] = []
-    for position, first in enumerate(rows.distinct):
-        if first < position:
-            # The same training rows, so the same named seed: everything would happen again, to the letter.
-            predicted[position] = predicted[first]
-            fit_seconds.append(fit_seconds[first])
-            predict_seconds.append(predict_seconds[first])
-            probabilities.append(probabilities[first])
-            continue
-        sample = rows.samples[position]
-        shuffle = np.random.default_rng(named_seed(rows.case.name, sample))
-        drawn = shuffle.permutation(sample)
-        seen = shuffle.permutation(len(test))
-        seed = int(shuffle.integers(2**32))
-        checked = method.track == "inductive" and position == 0
-        half = shuffle.permutation(len(test))[: (len(test) + 1) // 2] if checked else None
-        labels = rows.train.labels[drawn]
-        reply = solved(Question(rows.task, columns, train[drawn], labels, test[seen], seed, half))
+    predicted = np.empty((len(rows.samples), len(rows.test)), dtype=np.int8)
+    replies: dict[int, Reply] = {}
+    for position, seen, question in questions(method, rows):
+        replies[position] = reply = solved(question)
         predicted[position, seen] = reply.said
-        fit_seconds.append(reply.fit_seconds)
-        predict_seconds.append(reply.predict_seconds)
-        probabilities.append(None if reply.probabilities is None else reply.probabilities[np.argsort(seen)])
-    given = [one for one in probabilities if one is not None]
-    if given and len(given) < len(probabilities):
+        if reply.probabilities is not None:
+            replies[position] = replace(reply, probabilities=reply.probabilities[np.argsort(seen)])
+    # The same training rows have the same named seed: everything would happen again, to the letter.
+    by_seed = [replies[first] for first in rows.distinct]
+    given = [reply.probabilities for reply in by_seed if reply.probabilities is not None]
+    if given and len(given) < len(by_seed):
         raise MethodError("it gave probabilities after one training sample and none after another")
-    both = np.stack(given) if given else None
-    return Answer(predicted, columns, tuple(fit_seconds), tuple(predict_seconds), both)
+    return Answer(
+        predicted[rows.distinct],
+        columns,
+        tuple(reply.fit_seconds for reply in by_seed),
+        tuple(reply.predict_seconds for reply in by_seed),
+        np.stack(given) if given else None,
+    )
+
+
+def questions(method: Method, rows: CaseRows) -> Iterator[tuple[int, np.ndarray, Question]]:
+    """Yield what a method is asked in a case, one question for each training sample that is not there twice.
+
+    Yields
+    ------
+    The sample's place in ``rows.samples``; the places in ``rows.test`` of the rows asked about, in the order in which they
+    are, shape (n,); the question.
+
+    Raises
+    ------
+    MethodError
+        See `given_columns`.
+    """
+    columns = given_columns(method, rows)
+    train, test = rows.train.matrix(columns), rows.test.matrix(columns)
+    for position, first in enumerate(rows.distinct):
+        if first == position:
+            sample = rows.samples[position]
+            shuffle = np.random.default_rng(named_seed(rows.case.name, sample))
+            drawn = shuffle.permutation(sample)
+            seen = shuffle.permutation(len(test))
+            seed = int(shuffle.integers(2**32))
+            checked = method.track == "inductive" and position == 0
+            half = shuffle.permutation(len(test))[: (len(test) + 1) // 2] if checked else None
+            labels = rows.train.labels[drawn]
+            yield position, seen, Question(rows.task, columns, train[drawn], labels, test[seen], seed, half)
+
+
+class Learner:
+    """A fresh copy of a method, trained as a question says, that can be asked about any rows.
+
+    Parameters
+    ----------
+    method, question : whose copy, and what it learns from.
+
+    Raises
+    ------
+    MethodError
+        Here and in what is asked: it raised, or said something that cannot be scored.
+    """
+
+    def __init__(self, method: Method, question: Question) -> None:
+        self._method, self._question = method, question
+        with _blaming(method):
+            self._solver, _ = _trained(method, question)
+
+    def unasked(self) -> "Learner":
+        """Return a copy that has seen what this one has; one trained alike where this one cannot be copied."""
+        twin = copy.copy(self)
+        solver = _copy(self._solver)
+        if solver is None:
+            return Learner(self._method, self._question)
+        twin._solver = solver
+        return twin
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Return what it says of rows (n, columns): places in ``task.classes``, −1 where it abstains; shape (n,), int8."""
+        with _blaming(self._method):
+            return _predict(self._solver, values, self._question)
+
+    def probabilities(self, values: np.ndarray) -> np.ndarray | None:
+        """Return how sure it is, shape (n, classes), float32; None of a method without ``predict_proba``."""
+        with _blaming(self._method):
+            return _probabilities(self._solver, values, self._question)
 
 
 def solve(method: Method, question: Question) -> Reply:

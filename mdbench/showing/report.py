@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from mdbench.cases import Case, selections
-from mdbench.methods import WANTS_COLUMN, MethodError, alternatives, load_method, named_methods
+from mdbench.methods import CHECKS, WANTS_COLUMN, Checked, MethodError, alternatives, load_method, named_methods
 from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, Prescription, Result, Score
 from mdbench.tables import COLUMNS, TASKS, VISIBLE_FAMILIES, Family, zoo_names
 
@@ -412,3 +412,19 @@ def show_columns() -> None:
         out.print(f"[bold]{column.name}[/]")
         out.print(Padding(f"[dim]{escape('; '.join(facts))}[/]", (0, 0, 0, 4)))
         out.print(Padding(escape(column.meaning), (0, 0, 0, 4)))
+
+
+def show_checks(checks: Sequence[Checked]) -> bool:
+    """Print a line a check, what was wrong below it; return whether all hold."""
+    out = console()
+    for one in checks:
+        mark = "[red]✗[/]" if one.reason else "[green]✓[/]"
+        out.print(f"{mark} {one.name}{': ' if one.reason else ''}{escape(one.reason)}", soft_wrap=True)
+        if one.traceback:
+            out.print(
+                escape("\n".join(f"    {line}" for line in one.traceback.splitlines())), soft_wrap=True, style="dim"
+            )
+    left = len(CHECKS) - len(checks)
+    if left:
+        out.print(f"[dim]{left} more checks were not run[/]")
+    return not any(one.reason for one in checks)
