@@ -17,6 +17,7 @@ __all__ = [
     "dataset_path",
     "diagnose",
     "evaluate",
+    "explain",
     "load_cases",
     "load_result",
     "load_zoo",

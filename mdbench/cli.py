@@ -198,6 +198,31 @@ def compare(
 
 
 @app.command()
+def explain(
+    method: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
+    case: Annotated[str, typer.Option(help="A case, see `mdbench cases`; with --zoo, one of that zoo's own.")],
+    zoo: Zoo = None,
+    out: Annotated[Path | None, typer.Option(help="Image to write: .png, .svg or .pdf.", show_default=False)] = None,
+    samples: Samples = None,
+    shuffles: Annotated[int, typer.Option(min=2, help="Shuffles of each column after each training sample.")] = 10,
+) -> None:
+    """Say which columns decide: balanced accuracy lost where a column is shuffled among the test rows."""
+    _there([method])
+
+    from mdbench.scoring import explain as run
+    from mdbench.showing import importance, plots, say, show_explanation
+
+    if out:
+        plots.check_format(out)
+    with progress_bar("nothing is kept", units="trainings") as progress:
+        explanation = run(method, case, zoo=zoo, samples=samples, shuffles=shuffles, progress=progress)
+    show_explanation(explanation)
+    if out:
+        plots.save(importance(explanation), out)
+        say(f"wrote {out}")
+
+
+@app.command()
 def prescribe(
     methods: Methods,
     cases: Chosen = None,

@@ -40,7 +40,7 @@ OLD = {"mdbench.tasks", "mdbench.schema", "mdbench.splits", "mdbench.zoo", "zoo_
 PUBLIC = {
     "mdbench": {
         *("Case", "MdbenchError", "Result", "Task", "Zoo"),
-        *("compare", "dataset_path", "diagnose", "evaluate", "load_cases", "load_result", "load_zoo"),
+        *("compare", "dataset_path", "diagnose", "evaluate", "explain", "load_cases", "load_result", "load_zoo"),
     },
     "mdbench.testing": {"CHECKS", "Checked", "assert_conforms", "check_method"},
     "zoo_builder": {"load_checkpoint"},

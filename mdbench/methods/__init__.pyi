@@ -6,7 +6,7 @@ from .conformance import (
     assert_conforms as assert_conforms,
     check_method as check_method,
 )
-from .imports import optional_imports as optional_imports
+from .imports import beside as beside, optional_imports as optional_imports
 from .method import (
     Method as Method,
     MethodError as MethodError,
@@ -15,9 +15,17 @@ from .method import (
     as_method as as_method,
     find_method as find_method,
     load_method as load_method,
+    loaded_method as loaded_method,
     named_methods as named_methods,
 )
 from .nursery import worker_context as worker_context
 from .sandbox import Sandbox as Sandbox
-from .trial import Answer as Answer, WANTS_COLUMN as WANTS_COLUMN, given_columns as given_columns
+from .trial import (
+    Answer as Answer,
+    Learner as Learner,
+    Question as Question,
+    WANTS_COLUMN as WANTS_COLUMN,
+    given_columns as given_columns,
+    questions as questions,
+)
 from .workers import Here as Here, Order as Order, Runner as Runner, Workers as Workers

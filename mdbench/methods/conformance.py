@@ -7,7 +7,6 @@ answer; the sandbox, where each training sample has a process of its own, leaves
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from mdbench.cases import Case, load_cases, split
 from mdbench.errors import MdbenchError
 from mdbench.methods.imports import beside
-from mdbench.methods.method import Method, MethodError, as_method, find_method, load_method
+from mdbench.methods.method import Method, MethodError, loaded_method
 from mdbench.methods.trial import ROUNDING, Learner, Question, questions
 from mdbench.tables import find_zoo, load_zoo
 
@@ -97,8 +96,7 @@ def assert_conforms(method: Any, check: str, case: str | None = None) -> None:
 
 def subject_of(method: Any, case: str | None = None) -> Subject:
     """Load a method and what it is asked; see `check_method`."""
-    in_file = isinstance(method, str | Path)
-    known = load_method(find_method(str(method))) if in_file else as_method(method)
+    known = loaded_method(method)
     wanted = load_cases(case) if case else [*load_cases(CASE), *load_cases("core")]
     answered = [one for one in wanted if known.answers(one.task)]
     why = f"it answers none of the tasks {', '.join(dict.fromkeys(one.task for one in wanted))}"

@@ -210,6 +210,11 @@ def load_method(file: Path) -> Method:
     return replace(method, source_sha256=hashlib.sha256(source + imported_source(module)).hexdigest())
 
 
+def loaded_method(thing: Any) -> Method:
+    """Return a method, given its name, its file, or itself; raises as `find_method`, `load_method` and `as_method` do."""
+    return load_method(find_method(str(thing))) if isinstance(thing, str | Path) else as_method(thing)
+
+
 def read_method(file: Path, source: bytes) -> tuple[Method, ModuleType]:
     """Run the source of a method file and return the method in it, without the digest, and its module; see `load_method`."""
     module = _run(file, source)

@@ -9,6 +9,7 @@ from .evaluation import (
     evaluated as evaluated,
     pose as pose,
 )
+from .explanation import Explanation as Explanation, explain as explain
 from .mistakes import (
     NO_ANSWER as NO_ANSWER,
     axes_of as axes_of,

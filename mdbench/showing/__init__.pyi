@@ -1,4 +1,5 @@
 from . import plots as plots, report as report, tabulate as tabulate
+from .explanation import importance as importance, show_explanation as show_explanation
 from .markdown import code as code, escape as escape, table as table
 from .mistakes import show_mistakes as show_mistakes
 from .plots import COLOURS as COLOURS, MARKERS as MARKERS, STYLE as STYLE, VERDICT_COLOURS as VERDICT_COLOURS
