@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from zoo_builder.training.kernels import direct
 from zoo_builder.training.kernels.compilation import compiled
-from zoo_builder.training.kernels.layout import place, row
+from zoo_builder.training.kernels.layout import place, place_seen, row
 from zoo_builder.training.kernels.products import examples_at_once, is_cut, multiply, pieces
 from zoo_builder.training.kernels.rows import repeat
 
@@ -20,6 +21,10 @@ def forward(x: Any, y: Any, step: Any, parameters: np.ndarray, arena: np.ndarray
     out, span = y.channels, step.kernel_width * x.channels
     cut = is_cut(out, span, y.height * y.width, batch)
     rows, columns = pieces(out, span, batch, cut)
+    if direct.is_direct(step, out, span, batch, arena):
+        _begin(y, step, parameters, arena, batch, True)
+        direct.forward(x, y, step, parameters, arena, batch)
+        return
     examples, _ = examples_at_once(out, span, batch, cut)
     begun = _begin(y, step, parameters, arena, batch, cut)
     for first in range(0, out, rows):
@@ -34,7 +39,7 @@ def forward(x: Any, y: Any, step: Any, parameters: np.ndarray, arena: np.ndarray
                     if k <= 0:
                         continue
                     for i in range(top, bottom):
-                        source = (x.at + _place_seen(x, step, h, w, i) + low) * batch
+                        source = (x.at + place_seen(x, step, h, w, i) + low) * batch
                         weight = parameters[step.weight + (i * out + first) * span + low :]
                         for b in range(0, batch, examples):
                             n, keep = min(examples, batch - b), begun or i > 0
@@ -57,6 +62,9 @@ def backward(
     if step.bias >= 0:
         gradient[step.bias : step.bias + out] = 0
         _add_to_bias(y, step, arena, gradient, batch)
+    if direct.is_direct(step, out, span, batch, arena):
+        direct.backward(x, y, step, parameters, gradient, arena, batch)
+        return
     if cut:
         gradient[step.weight : step.weight + step.kernel_height * out * span] = 0
     for first in range(0, out, rows):
@@ -71,7 +79,7 @@ def backward(
                     if k <= 0:
                         continue
                     for i in range(top, bottom):
-                        there, at = _place_seen(x, step, h, w, i) + low, step.weight + (i * out + first) * span + low
+                        there, at = place_seen(x, step, h, w, i) + low, step.weight + (i * out + first) * span + low
                         source = (x.at + there) * batch
                         for b in range(0, batch, summed):
                             n, keep = min(summed, batch - b), cut or h + w + b > 0
@@ -115,7 +123,7 @@ def forward_along(
                     if k <= 0:
                         continue
                     for i in range(top, bottom):
-                        source = (x.at + _place_seen(x, step, h, w, i) + low) * batch
+                        source = (x.at + place_seen(x, step, h, w, i) + low) * batch
                         at = step.weight + (i * out + first) * span + low
                         for b in range(0, batch, examples):
                             n, keep = min(examples, batch - b), begun or i > 0
@@ -160,7 +168,7 @@ def backward_along(
                     if k <= 0:
                         continue
                     for i in range(top, bottom):
-                        there, at = _place_seen(x, step, h, w, i) + low, step.weight + (i * out + first) * span + low
+                        there, at = place_seen(x, step, h, w, i) + low, step.weight + (i * out + first) * span + low
                         source, weight = (x.at + there) * batch, product[at:]
                         for b in range(0, batch, summed):
                             n = min(summed, batch - b)
@@ -181,7 +189,7 @@ def backward_along(
 
 @compiled
 def _begin(y: Any, step: Any, parameters: np.ndarray, arena: np.ndarray, batch: int, cut: bool) -> bool:
-    """Write what products are added to, biases, or zeros where products are cut; tell whether there is any."""
+    """Write what products are added to, biases, or zeros where products are cut or are tiles; tell whether there is any."""
     n = y.channels * batch
     for h in range(y.height):
         for w in range(y.width):
@@ -201,12 +209,6 @@ def _add_to_bias(y: Any, step: Any, slopes: np.ndarray, gradient: np.ndarray, ba
             slope = row(slopes, y.slope, y, h, w, 0, n, batch)
             for o in range(y.channels):
                 gradient[step.bias + o] += slope[o * batch : (o + 1) * batch].sum()
-
-
-@compiled
-def _place_seen(x: Any, step: Any, h: int, w: int, i: int) -> int:
-    """Return where what a position sees by row i of the kernel begins; see `place`."""
-    return place(x, h * step.stride_height + i - step.padding_height, w * step.stride_width - step.padding_width)
 
 
 @compiled

@@ -71,6 +71,12 @@ def place(value: Any, h: int, w: int) -> int:
 
 
 @compiled
+def place_seen(x: Any, step: Any, h: int, w: int, i: int) -> int:
+    """Return where what a position of a convolution's output sees by row i of the kernel begins; see `place`."""
+    return place(x, h * step.stride_height + i - step.padding_height, w * step.stride_width - step.padding_width)
+
+
+@compiled
 def row(arena: np.ndarray, start: int, value: Any, h: int, w: int, first: int, n: int, batch: int) -> np.ndarray:
     """Return n numbers at a position, from channel `first` on: of a value, or of its gradient, as `start` says."""
     at = (start + place(value, h, w) + first) * batch
