@@ -91,9 +91,9 @@ def exponent(weight: Tensor, tail: Tail) -> Array:
     The spectrum of a convolution is that of all its matrices (out, in) together, one for each place of the kernel.
     What is zero within the rounding of float32 is exactly zero.
     """
-    matrices = weight.detach().cpu().double().flatten(3 if weight.dim() > 3 else 2).numpy()
-    if weight.dim() > 3:
-        matrices = np.moveaxis(matrices, 3, 1)
+    matrices = weight.detach().cpu().numpy().astype(np.float64)
+    if matrices.ndim > 3:
+        matrices = np.moveaxis(matrices.reshape(*matrices.shape[:3], -1), 3, 1)
     finite = np.isfinite(matrices)
     if not finite.all():
         matrices = np.where(finite.all(tuple(range(1, matrices.ndim)), keepdims=True), matrices, 0)
