@@ -9,16 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
-from test_optimizers import EPOCHS, check, positions, subsets_of, values
+from test_optimizers import EPOCHS, check, positions, subsets_of, tokens, values
 from test_tape import batch_of, run
 from test_training import data, spec
 from torch import nn
 from torch.nn import functional
 
+from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data
 from zoo_builder.landscape.taped import Taped
 from zoo_builder.specification.dropout import BITS, FACTORS, GOLDEN, Dropout
 from zoo_builder.specification.material import Material
+from zoo_builder.specification.models.attention import Attention, transformer
 from zoo_builder.specification.network import networks
 from zoo_builder.training import form, taped
 from zoo_builder.training.graph import UnknownLayerError
@@ -71,12 +73,17 @@ LAYERS = {
     "pools": ("pools:make", "", data((1, 8, 8))),
     "pixels": ("unet", 'norm = "group", activation = "gelu", dropout = 0.1', positions()),
     "pixels in batches": ("unet", "", positions()),
+    "next tokens by one table": ("transformer", "causal = true, tied = true, dropout = 0.1", tokens()),
+    "next tokens": ("transformer", 'causal = true, activation = "silu"', tokens()),
+    "tokens of a vector": ("transformer", "heads = 1", values((5,))),
+    "patches of a signal": ("transformer", "dropout = 0.2, patch = 8", data((1, 40))),
+    "patches of an image": ("transformer", "", data((1, 8, 8))),
 }
 
 
 def specified(name, training, epochs=EPOCHS):
     architecture, options, dataset = LAYERS[name]
-    sizes = "depth = 1\n" if architecture == "unet" else ""
+    sizes = "depth = 1\n" if architecture in ("unet", "transformer") else ""
     text = f"width = {2 if architecture == 'unet' else 8}\n{sizes}options = {{ {options} }}"
     return spec(architecture, {"batch_size": [12]}, epochs, text, training, seeds=(3,)), dataset
 
@@ -236,6 +243,87 @@ def test_gradients_of_any_network_are_those_of_autograd(case, batch):
         torch.testing.assert_close(state[name], slope, rtol=1e-8, atol=1e-10)
 
 
+def product_of(network, inputs, labels):
+    """The Hessian of the mean cross-entropy times a vector, and that vector."""
+    parameters = list(network.parameters())
+    loss = functional.cross_entropy(network(inputs), labels)
+    slopes = torch.autograd.grad(loss, parameters, create_graph=True)
+    way = [torch.randn_like(value) for value in parameters]
+    along = sum((slope * part).sum() for slope, part in zip(slopes, way, strict=True))
+    product = torch.autograd.grad(along, parameters)
+    return torch.cat([part.reshape(-1) for part in product]), torch.cat([part.reshape(-1) for part in way])
+
+
+@st.composite
+def transformers(draw, positions):
+    """Transformers with parameters at random, inputs and targets for them; `positions` says what may be causal."""
+    heads = draw(st.integers(1, 3))
+    width, batch = heads * draw(st.integers(1, 5)), draw(st.integers(2, 20))
+    chance = np.random.default_rng(draw(st.integers(0, 99)))
+    kind = draw(st.sampled_from(["ids", "vector", "signal", *(["next", "tied"] if positions else [])]))
+    options = {"causal": kind in ("next", "tied"), "tied": kind == "tied", "heads": heads}
+    shape = (2, 4 * draw(st.integers(1, 4))) if kind == "signal" else (draw(st.integers(1, 9)),)
+    vocabulary = 0 if kind in ("vector", "signal") else 5
+    inputs = chance.integers(0, 5, (batch, *shape)) if vocabulary else chance.normal(size=(batch, *shape))
+    network = transformer(shape, 5, width, draw(st.integers(1, 2)), vocabulary, **options).double()
+    torch.manual_seed(0)
+    for value in network.parameters():
+        nn.init.normal_(value, 0, 0.5)
+    return network, inputs, chance.integers(0, 5, (batch, *(shape if options["causal"] else ())))
+
+
+@given(transformers(positions=True))
+@settings(max_examples=40, deadline=None)
+def test_gradients_of_any_transformer_are_those_of_autograd(case):
+    network, inputs, labels = case
+    tape = Tape(network, inputs.shape[1:])
+    loss, state = run(tape, network, inputs, labels)
+    expected = functional.cross_entropy(network(torch.from_numpy(inputs)), torch.from_numpy(labels))
+    assert loss == pytest.approx(expected.item(), rel=1e-10)
+    slopes = torch.autograd.grad(expected, list(network.parameters()))
+    for (name, _), slope in zip(network.named_parameters(), slopes, strict=True):
+        torch.testing.assert_close(state[name], slope, rtol=1e-8, atol=1e-10)
+
+
+@given(transformers(positions=False))
+@settings(max_examples=40, deadline=None)
+def test_products_with_the_hessian_of_any_transformer_are_those_of_autograd(case):
+    network, *data_of = case
+    inputs, labels = (torch.from_numpy(some) for some in data_of)
+    expected, way = product_of(network, inputs, labels)
+    surface = Taped([network], inputs.shape[1:], DOUBLE)
+    found = surface.curvature(Data(inputs, labels))(way[None, None])[0, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_ids_that_a_table_does_not_have_are_refused():
+    network = transformer((3,), 5, 4, 1, 5)
+    surface = Taped([network], (3,), DOUBLE)
+    for inputs in (torch.tensor([[0, 5, 1]]), torch.tensor([[0, -1, 1]]), torch.zeros(1, 3)):
+        with pytest.raises(MdbenchError, match="integers from 0 to 4"):
+            surface.logits(Data(inputs, torch.zeros(1, dtype=torch.int64)))
+
+
+class Masked(nn.Module):
+    """Attention under a mask of one's own, which loops do not know."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.tokens, self.attention, self.last = nn.Embedding(5, 4), Attention(4, 2), nn.Linear(4, 3)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x):
+        return self.last(self.attention(self.tokens(x), self.mask).mean(1))
+
+
+def test_loops_know_masks_of_later_keys_alone():
+    later = torch.full((6, 6), -torch.inf).triu(1)
+    assert taped.write(Masked(later), (6,)).vocabulary == 5
+    for other in (later.T.contiguous(), torch.zeros(6, 6), later + 1):
+        with pytest.raises(UnknownLayerError):
+            taped.write(Masked(other), (6,))
+
+
 @given(any_networks(), st.integers(2, 20))
 @settings(max_examples=60, deadline=None)
 def test_products_with_the_hessian_of_any_network_are_those_of_autograd(case, batch):
@@ -245,12 +333,7 @@ def test_products_with_the_hessian_of_any_network_are_those_of_autograd(case, ba
             Taped([network], shape, DOUBLE)
         return
     inputs, labels = (torch.from_numpy(some) for some in batch_of(shape, 5, batch))
-    parameters = list(network.parameters())
-    loss = functional.cross_entropy(network(inputs), labels)
-    slopes = torch.autograd.grad(loss, parameters, create_graph=True)
-    way = [torch.randn_like(value) for value in parameters]
-    along = sum((slope * part).sum() for slope, part in zip(slopes, way, strict=True))
-    expected = torch.cat([part.reshape(-1) for part in torch.autograd.grad(along, parameters)])
+    expected, way = product_of(network, inputs, labels)
     surface = Taped([network], shape, DOUBLE)
-    found = surface.curvature(Data(inputs, labels))(torch.cat([part.reshape(-1) for part in way])[None, None])[0, 0]
+    found = surface.curvature(Data(inputs, labels))(way[None, None])[0, 0]
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)

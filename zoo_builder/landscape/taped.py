@@ -115,6 +115,11 @@ class Taped:
         return self._memories[batch, training]
 
     def _laid_out(self, data: Data) -> np.ndarray:
+        many = self._tape.vocabulary
+        if many and (data.floating or bool(((data.tensor < 0) | (data.tensor >= many)).any())):
+            raise MdbenchError(
+                f"the networks embed token ids, and the inputs are not integers from 0 to {many - 1}: give them as these"
+            )
         return data.laid_out.astype(self._kind, copy=False)
 
     def _shown(self, data: Data, points: Tensor, row: int, channels: int) -> np.ndarray:

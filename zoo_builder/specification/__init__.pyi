@@ -9,7 +9,12 @@ from .datasets import (
     load_dataset as load_dataset,
 )
 from .material import Material as Material
-from .models import Pinn as Pinn, parameter_count as parameter_count
+from .models import (
+    Attention as Attention,
+    Features as Features,
+    Pinn as Pinn,
+    parameter_count as parameter_count,
+)
 from .dropout import (
     Dropout as Dropout,
     dropouts as dropouts,

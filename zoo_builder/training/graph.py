@@ -1,15 +1,16 @@
 """An ordinary network as a list of layers, traced once by `torch.fx`."""
 
+import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from zoo_builder.specification import Dropout
+from zoo_builder.specification import Attention, Dropout, Features
 
 #: What to say where PyTorch would refuse to normalize.
 ONE_VALUE = (
@@ -18,8 +19,22 @@ ONE_VALUE = (
 )
 
 
-#: What a layer is where it is no module.
-Function = Literal["relu", "add", "flatten", "concatenate"]
+#: What a layer is where it is no module of PyTorch's. Of tokens: positions of an image flattened, a parameter added at every
+#: position, positions and channels exchanged, the mean over positions, a linear layer with a parameter of another one, and
+#: attention, of which the latter sees no later keys.
+Function = Literal[
+    "relu",
+    "add",
+    "flatten",
+    "concatenate",
+    "positions",
+    "shift",
+    "transpose",
+    "mean",
+    "shared linear",
+    "attention",
+    "causal",
+]
 
 
 class UnknownLayerError(Exception):
@@ -33,7 +48,8 @@ class Layer:
     Attributes
     ----------
     what : a module without children, or a function by its name. Functions that PyTorch also has as modules are such modules.
-    name : the module's path in the network, the begin of its parameters' names; empty for functions.
+    name : the module's path in the network, the begin of its parameters' names, or the name of a function's parameter; empty
+        for others.
     sources, target : names of values.
     relu : whether a ReLU follows that nobody looks behind (batch normalization only).
     """
@@ -58,7 +74,7 @@ class _Tracer(fx.Tracer):
     """Looks into no layer that is known here."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) is Dropout or super().is_leaf_module(m, module_qualified_name)
+        return type(m) in (Dropout, Features, Attention) or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(network: nn.Module) -> Graph:
@@ -90,13 +106,13 @@ def trace(network: nn.Module) -> Graph:
     gone = set(fused.values())
     layers = []
     for node in graph.nodes:
-        if node.op in ("placeholder", "output") or node in gone:
+        if node.op in ("placeholder", "output", "get_attr") or node in gone:
             continue
         if _changes_what_others_see(node, modules):
             raise UnknownLayerError
-        what, name = _kind(node, modules)
+        what, name = _of_tokens(node, network, modules) or _kind(node, modules)
         used = node.args[0] if what == "concatenate" else node.args
-        sources = tuple(names[one] for one in used if isinstance(one, fx.Node))
+        sources = tuple(names[one] for one in used if isinstance(one, fx.Node) and one.op != "get_attr")
         layers.append(Layer(what, name, sources, names[node], node in fused))
     return Graph(names[entrances[0]], tuple(layers), names[exit_.args[0]])
 
@@ -140,6 +156,42 @@ def _changes_what_others_see(node: fx.Node, modules: Mapping[str, nn.Module]) ->
     changed = node.all_input_nodes[0]
     own = changed.op == "call_module" and type(modules[str(changed.target)]) not in (nn.Flatten, nn.Identity, Dropout)
     return len(changed.users) > 1 or not (own or changed.target in _ADDITIONS | _RELU)
+
+
+def _of_tokens(node: fx.Node, network: nn.Module, modules: Mapping[str, nn.Module]) -> tuple[Function, str] | None:
+    """Return which layer of tokens a node is, and the name of its module or parameter; None if it is none."""
+    given = [one for one in node.args if isinstance(one, fx.Node) and one.op == "get_attr"]
+    names = [str(one.target) for one in given]
+    parameters = dict(network.named_parameters())
+    if node.op == "call_module" and type(modules[str(node.target)]) is Attention:
+        _, *rest = node.args
+        if not node.kwargs and (not rest or rest == [None]):
+            return "attention", str(node.target)
+        if not node.kwargs and rest == given and _is_causal(dict(network.named_buffers()).get(names[0])):
+            return "causal", str(node.target)
+        raise UnknownLayerError
+    if given and (len(given) > 1 or names[0] not in parameters or node.kwargs or node.args[1:] != (given[0],)):
+        raise UnknownLayerError
+    if given and node.op == "call_function" and node.target in _ADDITIONS - {operator.iadd}:
+        return "shift", names[0]
+    if given and node.op == "call_function" and node.target is functional.linear:
+        return "shared linear", names[0]
+    if given:
+        raise UnknownLayerError
+    said = node.op == "call_method" and (node.target, node.args[1:], not node.kwargs)
+    functions: dict[object, Function] = {
+        ("flatten", (2,), True): "positions",
+        ("transpose", (1, 2), True): "transpose",
+        ("mean", (1,), True): "mean",
+    }
+    return (functions[said], "") if said in functions else None
+
+
+def _is_causal(mask: Tensor | None) -> bool:
+    """Tell whether a mask (length, length) takes from every query the keys behind it, and nothing else."""
+    if mask is None or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
+        return False
+    return bool((mask.cpu() == torch.full_like(mask.cpu(), -math.inf).triu(1)).all())
 
 
 def _kind(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[nn.Module | Function, str]:
@@ -190,10 +242,14 @@ def _is_ordinary(module: nn.Module) -> bool:
         return module.output_size in (1, (1,), (1, 1))
     if kind in (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d):
         return _pools_plainly(module)
+    if kind is nn.Embedding:
+        assert isinstance(module, nn.Embedding)
+        said = (module.padding_idx, module.max_norm, module.scale_grad_by_freq, module.sparse)
+        return said == (None, None, False, False)
     if kind is nn.Softplus:
         assert isinstance(module, nn.Softplus)
         return (module.beta, module.threshold) == (1, 20)
-    return kind in (nn.Linear, nn.Identity, nn.GELU, nn.Tanh, nn.SiLU, nn.Sigmoid, Dropout)
+    return kind in (nn.Linear, nn.Identity, nn.GELU, nn.Tanh, nn.SiLU, nn.Sigmoid, Dropout, Features)
 
 
 def _pools_plainly(module: nn.Module) -> bool:

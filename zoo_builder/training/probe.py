@@ -29,7 +29,7 @@ class Answers:
     ----------
     losses : see `tried_loss`, in training and after that in evaluation mode.
     gradients : by parameter, of the former; zeros where the loss does not depend on it.
-    buffers : after it.
+    buffers : after it: those that are kept, and others that have changed.
     """
 
     losses: tuple[float, float]
@@ -66,6 +66,7 @@ class Probe:
             It does not give (examples, classes) or (examples, classes, …).
         """
         network = copied(network).to("cpu", dtype).requires_grad_()
+        before = {name: value.clone() for name, value in network.named_buffers()}
         draws = torch.Generator().manual_seed(0)
         if vocabulary:
             inputs = torch.randint(vocabulary, (_EXAMPLES, *shape), generator=draws)
@@ -83,7 +84,12 @@ class Probe:
             slopes = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
             with torch.no_grad():
                 later = tried_loss(network.eval()(inputs), labels)
-        buffers = {name: value.detach() for name, value in network.named_buffers()}
+        kept = network.state_dict()
+        buffers = {
+            name: value.detach()
+            for name, value in network.named_buffers()
+            if name in kept or not torch.equal(value, before[name])
+        }
         answers = Answers((loss.item(), later.item()), dict(zip(named, slopes, strict=True)), buffers)
         return cls(inputs, labels, dtype, answers)
 
@@ -102,7 +108,10 @@ class Probe:
             whole = sum((value.double().square().sum() for value in expected.values()), torch.zeros(())).sqrt()
             # What ought to be zero is rounded too: a hundredth of all of them counts as zero.
             same = same and all(
-                bool((some[name].double() - value.double()).norm() <= tolerance * (value.double().norm() + whole / 100))
+                name in some
+                and bool(
+                    (some[name].double() - value.double()).norm() <= tolerance * (value.double().norm() + whole / 100)
+                )
                 for name, value in expected.items()
             )
         if not same:

@@ -32,6 +32,7 @@ class Tape:
     multiplications : multiply–adds of a forward pass, an example.
     features : of what the linear layer sees that is used last: its row in `values`, and position here → feature in
         PyTorch; None without such a layer.
+    vocabulary : ids that inputs may hold, 0 where they hold numbers.
     saved : numbers that normalizations keep of a batch.
     fewest : values that the normalization with the fewest takes its statistics from, an example; None without any.
     """
@@ -58,6 +59,7 @@ class Tape:
         self.sides = writer.sides
         self.drops = dropouts(network)
         self.features = writer.features
+        self.vocabulary = writer.vocabulary
         self.multiplications = writer.multiplications
         self.saved, self.fewest = writer.saved, min(writer.counts, default=None)
         self._parameters, self._buffers, self._counters = writer.parameters, writer.buffers, writer.counters

@@ -124,10 +124,10 @@ def write(
     if dtype not in (torch.float32, torch.float64) or not _compiles():
         raise UnknownLayerError
     tape = Tape(network, shape, lasting=lasting)
-    probe = Probe.of(network, shape, dtype)
+    probe = Probe.of(network, shape, dtype, tape.vocabulary)
     if tape.sides and tape.channels == 1:
         raise UnknownLayerError  # no class at any position
-    inputs, batch = _laid_out(network, probe.inputs.numpy()), len(probe.labels)
+    inputs, batch = _laid_out(network, probe.inputs.to(dtype).numpy()), len(probe.labels)
     parameters, buffers = tape.parameters(network, inputs.dtype), tape.buffers(network, inputs.dtype)
     gradient, loss = np.zeros_like(parameters), np.empty(1, inputs.dtype)
     memory, rows = Memory(tape, batch, inputs.dtype), np.arange(batch)
@@ -156,7 +156,7 @@ def write(
 
 def knows(dataset: Dataset, network: Network) -> bool:
     """Tell whether the compiled loops know how a network is trained, whatever its layers."""
-    return network.how.loss in (None, LOSSES[dataset.kind]) and not dataset.vocabulary
+    return network.how.loss in (None, LOSSES[dataset.kind])
 
 
 @cache
@@ -199,7 +199,7 @@ class _Workshop:
         self.spec, self.dataset, self.subsets = spec, dataset, subsets
         self.module = initialised(spec, dataset, network)
         self.tape = write(self.module, dataset.shape, dtype)
-        if bool(self.tape.sides) != (dataset.kind == "positions"):
+        if bool(self.tape.sides) != (dataset.kind == "positions") or self.tape.vocabulary != dataset.vocabulary:
             raise UnknownLayerError
         if self.tape.fewest is not None and self.tape.fewest * network.batch_size < 2:
             raise MdbenchError(ONE_VALUE)

@@ -1,11 +1,14 @@
-"""A tape being written: the layers of a network, one after the other, as steps over values that lie in one arena."""
+"""A tape being written: the layers of a network, one after the other, as steps over values that lie in one arena.
+
+It is long, for every layer has a method: what it wants to see, how its parameters are laid out, and what it puts out.
+"""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor, nn
 
-from zoo_builder.specification import Dropout, dropouts
+from zoo_builder.specification import Attention, Dropout, Features, dropouts
 from zoo_builder.training import kernels
 from zoo_builder.training.graph import Layer, UnknownLayerError, trace
 
@@ -20,6 +23,10 @@ ACTIVATIONS: dict[type[nn.Module], int] = {
     nn.Softplus: kernels.SOFTPLUS,
     nn.Sigmoid: kernels.SIGMOID,
 }
+_OF_TOKENS = ("positions", "shift", "transpose", "mean", "shared linear", "attention", "causal")
+_ON_TOKENS = (nn.Linear, nn.LayerNorm)
+#: How a linear layer is a convolution.
+_ONES = dict.fromkeys(("kernel_height", "kernel_width", "stride_height", "stride_width"), 1)
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Value:
     row : in the table of values.
     axes : spatial axes that PyTorch sees: 0 of a vector, 1 of a signal, 2 of an image.
     order : of a vector: position here → feature in PyTorch.
+    tokens : whether PyTorch sees (length, channels), and not (channels, length).
     whole : the value whose memory it is, itself in most cases.
     """
 
@@ -61,6 +69,7 @@ class Value:
     needs_slope: bool
     above: int = 0
     beside: int = 0
+    tokens: bool = False
     whole: "Value" = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,11 +85,14 @@ class Writer:
     """Writes a tape, layer by layer."""
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        self._network = network
         self.parameters: list[Piece] = []
         self.buffers: list[Piece] = []
         self.counters: dict[str, int] = {}
         self.saved = self.multiplications = 0
         self.counts: list[int] = []
+        #: Ids that the input may hold, if these are what it holds.
+        self.vocabulary = 0
         #: What the last linear layer of the network sees, in the order of its modules.
         self.features: tuple[int, np.ndarray] | None = None
         self._drops = dropouts(network)
@@ -91,7 +103,8 @@ class Writer:
         self.sides = (self._logits.height, self._logits.width)[2 - self._logits.axes :]
         pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + [*self.counters]
         pieces += [f"{name}.key" for name in self._drops]
-        state = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
+        kept = {*network.state_dict(), *(f"{name}.key" for name in self._drops)}
+        state = [name for name, _ in (*network.named_parameters(), *network.named_buffers()) if name in kept]
         if sorted(pieces) != sorted(state):
             raise UnknownLayerError  # parameters that no layer uses, or that several share
 
@@ -113,9 +126,15 @@ class Writer:
         return self._named[graph.exit]
 
     def _check_logits(self) -> None:
-        last = self._steps[-1]["target"] if self._steps else None
+        last = self._values[int(self._steps[-1]["target"])] if self._steps else None
         out = self._logits
-        if last != out.row or not out.needs_slope or (out.order is not None and (np.diff(out.order) != 1).any()):
+        if (
+            last is not out.whole
+            or out.tokens
+            or out.width != last.width
+            or not out.needs_slope
+            or (out.order is not None and (np.diff(out.order) != 1).any())
+        ):
             raise UnknownLayerError
 
     def finish(self, lasting: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
@@ -182,14 +201,26 @@ class Writer:
         self._values.append(value)
         return value
 
+    def _tokens(self, length: int, channels: int, *, needs_slope: bool = True) -> Value:
+        value = self._value(1, length, channels, 1, None, needs_slope=needs_slope)
+        value.tokens = True
+        return value
+
+    def _seen_as(self, source: Value, target: Value) -> Value:
+        """Return a value that is another one, seen in another way."""
+        target.whole = source.whole
+        return target
+
     def _step(self, kind: int, source: Value, target: Value, **more: int | float) -> Value:
         self._steps.append({"kind": kind, "source": source.row, "target": target.row, "weight": -1, "bias": -1, **more})
         return target
 
     def _like(self, source: Value, *, needs_slope: bool) -> Value:
-        return self._value(
+        value = self._value(
             source.height, source.width, source.channels, source.axes, source.order, needs_slope=needs_slope
         )
+        value.tokens = source.tokens
+        return value
 
     def _write(self, layer: Layer, sources: list[Value]) -> None:
         source, what = sources[0], layer.what
@@ -201,6 +232,10 @@ class Writer:
             target = self._added(*sources)
         elif what == "concatenate":
             target = self._joined(*sources)
+        elif self._is_of_tokens(what, source):
+            target = self._of_tokens(what, layer.name, source)
+        elif source.tokens and not (type(what) in (Dropout, nn.Identity) or type(what) in ACTIVATIONS):
+            raise UnknownLayerError
         elif type(what) in _CONVOLUTIONS:
             target = self._convolved(what, layer.name, source)  # type: ignore[arg-type]
         elif type(what) in _TRANSPOSED:
@@ -229,13 +264,15 @@ class Writer:
         if not source.axes:
             return source
         features = np.arange(source.height * source.width * source.channels)
-        order = features.reshape(source.channels, source.height, source.width).transpose(1, 2, 0).reshape(-1)
+        order = features
+        if not source.tokens:
+            order = features.reshape(source.channels, source.height, source.width).transpose(1, 2, 0).reshape(-1)
         target = self._value(1, 1, len(features), 0, order, needs_slope=source.needs_slope)
         target.whole = source.whole
         return target
 
     def _added(self, one: Value, other: Value) -> Value:
-        shapes = {(value.height, value.width, value.channels, value.axes) for value in (one, other)}
+        shapes = {(value.height, value.width, value.channels, value.axes, value.tokens) for value in (one, other)}
         if len(shapes) > 1:
             raise UnknownLayerError
         if not np.array_equal(_order(one), _order(other)):
@@ -289,7 +326,7 @@ class Writer:
             target,
             weight=self._piece(self.parameters, f"{name}.weight", module.weight, order),
             bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
-            **dict.fromkeys(("kernel_height", "kernel_width", "stride_height", "stride_width"), 1),
+            **_ONES,
         )
 
     def _normalized(self, module: nn.BatchNorm1d | nn.BatchNorm2d, layer: Layer, source: Value) -> Value:
@@ -338,7 +375,16 @@ class Writer:
         if (np.diff(_order(source)) != 1).any():
             raise UnknownLayerError  # places of its mask are counted in another order
         target = self._like(source, needs_slope=source.needs_slope)
-        return self._step(kernels.DROPOUT, source, target, layer=self._drops.index(name), rate=module.rate)
+        apart = (1, source.channels) if source.tokens else (source.height * source.width, 1)
+        return self._step(
+            kernels.DROPOUT,
+            source,
+            target,
+            layer=self._drops.index(name),
+            rate=module.rate,
+            stride_height=apart[0],
+            stride_width=apart[1],
+        )
 
     def _normalized_in_groups(self, module: nn.LayerNorm | nn.GroupNorm, name: str, source: Value) -> Value:
         """Return what is normalized over groups of channels; layer normalization of vectors is that of one group."""
@@ -365,7 +411,7 @@ class Writer:
 
     def _joined(self, one: Value, other: Value) -> Value:
         places = {(value.height, value.width, value.axes) for value in (one, other)}
-        if len(places) > 1 or one.order is not None or other.order is not None:
+        if len(places) > 1 or one.tokens or other.tokens or one.order is not None or other.order is not None:
             raise UnknownLayerError
         needs_slope = one.needs_slope or other.needs_slope
         channels = one.channels + other.channels
@@ -416,6 +462,127 @@ class Writer:
             stride_height=stride[0],
             stride_width=stride[1],
         )
+
+    @staticmethod
+    def _is_of_tokens(what: object, source: Value) -> bool:
+        """Tell whether a layer makes tokens, or sees them one by one or together."""
+        if isinstance(what, str):
+            return what in _OF_TOKENS
+        return type(what) in (nn.Embedding, Features) or (source.tokens and type(what) in _ON_TOKENS)
+
+    def _of_tokens(self, what: object, name: str, source: Value) -> Value:
+        """Return what a layer of tokens, or a layer at each of them, gives."""
+        if isinstance(what, nn.Embedding):
+            return self._embedded(what, name, source)
+        if isinstance(what, Features):
+            return self._featured(what, name, source)
+        if what == "positions":
+            if source.axes == 0 or source.tokens:
+                raise UnknownLayerError
+            long = source.height * source.width
+            return self._seen_as(source, self._value(1, long, source.channels, 1, None, needs_slope=source.needs_slope))
+        if what == "transpose":
+            if source.axes != 1:
+                raise UnknownLayerError
+            target = self._seen_as(source, self._like(source, needs_slope=source.needs_slope))
+            target.tokens = not source.tokens
+            return target
+        if not source.tokens:
+            raise UnknownLayerError
+        if what == "mean":
+            target = self._value(1, 1, source.channels, 0, None, needs_slope=source.needs_slope)
+            return self._step(kernels.MEAN, source, target)
+        if what == "shift":
+            return self._shifted(name, source)
+        if what == "shared linear":
+            return self._multiplied_by_table(name, source)
+        if isinstance(what, nn.Linear):
+            return self._linear(what, name, source)
+        if isinstance(what, nn.LayerNorm):
+            return self._normalized_at_each(what, name, source)
+        return self._attended(name, source, causal=what == "causal")
+
+    def _embedded(self, module: nn.Embedding, name: str, source: Value) -> Value:
+        if source.row or source.axes or self.vocabulary:
+            raise UnknownLayerError
+        self.vocabulary = module.num_embeddings
+        weight = self._piece(self.parameters, f"{name}.weight", module.weight)
+        target = self._tokens(source.channels, module.embedding_dim)
+        return self._step(kernels.EMBEDDING, source, target, weight=weight, rows=self.vocabulary)
+
+    def _featured(self, module: Features, name: str, source: Value) -> Value:
+        if source.row or source.axes or len(module.weight) != source.channels:
+            raise UnknownLayerError
+        weight = self._piece(self.parameters, f"{name}.weight", module.weight)
+        target = self._tokens(source.channels, module.weight.shape[1])
+        return self._step(kernels.FEATURES, source, target, weight=weight, rows=source.channels)
+
+    def _shifted(self, name: str, source: Value) -> Value:
+        parameter = self._network.get_parameter(name)
+        if not source.needs_slope or parameter.shape != (source.width, source.channels) or self._has(name):
+            raise UnknownLayerError
+        weight = self._piece(self.parameters, name, parameter)
+        target = self._like(source, needs_slope=True)
+        return self._step(kernels.POSITIONS, source, target, weight=weight, rows=source.width)
+
+    def _has(self, name: str) -> bool:
+        return any(piece.name == name for piece in self.parameters)
+
+    def _multiplied_by_table(self, name: str, source: Value) -> Value:
+        """Return the output of a linear layer whose matrix is the table of the embedding."""
+        tables = [step for step in self._steps if step["kind"] == kernels.EMBEDDING]
+        parameter = self._network.get_parameter(name)
+        fits = bool(tables) and self.parameters[0].name == name and parameter.shape[1] == source.channels
+        if not fits or tables[0].get("shared"):
+            raise UnknownLayerError
+        tables[0]["shared"] = True
+        target = self._tokens(source.width, len(parameter))
+        self.features = source.row, np.arange(source.channels)
+        self.multiplications += source.width * parameter.numel()
+        return self._step(kernels.CONVOLUTION, source, target, weight=int(tables[0]["weight"]), **_ONES)
+
+    def _linear(self, module: nn.Linear, name: str, source: Value) -> Value:
+        """Return a linear layer's output at every position."""
+        if source.channels != module.in_features:
+            raise UnknownLayerError
+        self.features = source.row, np.arange(source.channels)
+        self.multiplications += source.width * module.weight.numel()
+        return self._step(
+            kernels.CONVOLUTION,
+            source,
+            self._tokens(source.width, module.out_features),
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight),
+            bias=-1 if module.bias is None else self._piece(self.parameters, f"{name}.bias", module.bias),
+            **_ONES,
+        )
+
+    def _normalized_at_each(self, module: nn.LayerNorm, name: str, source: Value) -> Value:
+        if module.normalized_shape != (source.channels,) or not source.needs_slope:
+            raise UnknownLayerError
+        kept = self._tokens(source.width, 2, needs_slope=False)
+        return self._step(
+            kernels.LAYER,
+            source,
+            self._like(source, needs_slope=True),
+            other=kept.row,
+            weight=self._piece(self.parameters, f"{name}.weight", module.weight),
+            bias=self._piece(self.parameters, f"{name}.bias", module.bias),
+            epsilon=module.eps,
+        )
+
+    def _attended(self, name: str, source: Value, *, causal: bool) -> Value:
+        module = self._network.get_submodule(name)
+        assert isinstance(module, Attention)
+        for inner in ("inner", "outer"):
+            if type(getattr(module, inner)) is not nn.Linear or self._has(f"{name}.{inner}.weight"):
+                raise UnknownLayerError
+        _, heads, size = module.split
+        seen = self._linear(module.inner, f"{name}.inner", source)
+        kept = self._tokens(source.width, heads * source.width, needs_slope=False)
+        target = self._tokens(source.width, heads * size)
+        self.multiplications += 2 * source.width * source.width * heads * size
+        attended = self._step(kernels.ATTENTION, seen, target, other=kept.row, groups=heads, causal=causal)
+        return self._linear(module.outer, f"{name}.outer", attended)
 
     @staticmethod
     def _piece(pieces: list[Piece], name: str, tensor: Tensor, order: np.ndarray | None = None) -> int:

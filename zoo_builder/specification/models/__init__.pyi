@@ -1,4 +1,4 @@
-from .attention import transformer as transformer
+from .attention import Attention as Attention, Features as Features, transformer as transformer
 from .convolutions import cnn1d as cnn1d, cnn2d as cnn2d
 from .perceptron import mlp as mlp
 from .physics import Pinn as Pinn, pinn as pinn

@@ -52,7 +52,8 @@ def _multiply(
             seen = row(arena, source_at, source, h, w, 0, n, batch)
             out = row(arena, target_at, target, h, w, 0, n, batch)
             for c in range(channels):
-                begin = key + _GOLDEN * np.uint64(c * positions + h * source.width + w + 1)
+                place = c * step.stride_height + (h * source.width + w) * step.stride_width
+                begin = key + _GOLDEN * np.uint64(place + 1)
                 some, put = seen[c * batch : (c + 1) * batch], out[c * batch : (c + 1) * batch]
                 if opens:
                     for b in range(batch):

@@ -19,9 +19,11 @@ VALUE: Final = np.dtype(
 #: `function`: which activation or pooling; kernel, stride and padding: of a convolution or pooling; `relu`: whether one
 #: follows a normalization. `weight`, `bias`: where parameters begin (−1: there are none); `mean`, `variance`: where buffers
 #: do; `saved`: where a normalization keeps its batch's statistics; `groups`: of channels that are normalized together, whose
-#: statistics are the value `other`, or how many Fourier features there are; `layer`, `rate`: of dropout, its place among the
-#: network's and what share is dropped; `along`, `order`: of a jet, whose derivatives up to an order are along coordinate i
-#: where bit i is set; `opens`, `opens_other`: whether its gradient is the first that reaches the source.
+#: statistics are the value `other`, or how many Fourier features there are, or heads of attention, whose weights are the value
+#: `other`; `causal`: whether no query sees later keys; `layer`, `rate`: of dropout, its place among the network's and what
+#: share is dropped, its strides being how far apart channels (height) and positions (width) are in its mask; `rows`: of an
+#: embedding, and whether its table is `shared` with a later step; `along`, `order`: of a jet, whose derivatives up to an order
+#: are along coordinate i where bit i is set; `opens`, `opens_other`: whether its gradient is the first that reaches the source.
 STEP: Final = np.dtype(
     [
         (name, np.int64)
@@ -49,6 +51,9 @@ STEP: Final = np.dtype(
             "order",
             "opens",
             "opens_other",
+            "causal",
+            "rows",
+            "shared",
         )
     ]
     + [("epsilon", np.float64), ("momentum", np.float64), ("rate", np.float64)]
@@ -58,6 +63,8 @@ CONVOLUTION, NORMALIZATION, RELU, ADDITION, MEAN, ACTIVATION, GROUPS, DROPOUT, P
 )
 #: Of equations, whose tapes have no second derivatives.
 COORDINATES, JET, EQUATION = range(11, 14)
+#: Of tokens.
+EMBEDDING, FEATURES, POSITIONS, LAYER, ATTENTION = range(14, 19)
 #: Activations, poolings.
 GELU, GELU_BY_TANH, TANH, SILU, SOFTPLUS, SIGMOID = range(6)
 LARGEST, AVERAGE = range(2)

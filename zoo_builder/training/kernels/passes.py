@@ -24,6 +24,7 @@ from zoo_builder.training.kernels import (
     normalization,
     pooling,
     relu,
+    tokens,
     transposed,
 )
 from zoo_builder.training.kernels.compilation import compiled
@@ -88,8 +89,10 @@ def forward(
             jet.forward(x, y, step, parameters, arena, scratch, batch)
         elif step.kind == EQUATION:
             equation.forward(x, values[step.other], y, step, parameters, arena, batch)
-        else:
+        elif step.kind == MEAN:
             mean.forward(x, y, arena, batch)
+        else:
+            tokens.forward(x, y, values[step.other], step, parameters, arena, batch)
 
 
 @compiled
@@ -135,6 +138,8 @@ def backward(
             equation.backward(x, values[step.other], y, step, gradient, arena, batch)
         elif step.kind == MEAN:
             mean.backward(x, y, step, arena, batch)
+        elif step.kind != COORDINATES:
+            tokens.backward(x, y, values[step.other], step, parameters, gradient, arena, batch)
 
 
 @compiled
@@ -175,8 +180,10 @@ def forward_along(
             transposed.forward_along(x, y, step, parameters, direction, arena, along, batch)
         elif step.kind == CONCATENATION:
             concatenation.forward(x, values[step.other], y, along, batch)
-        else:
+        elif step.kind == MEAN:
             mean.forward(x, y, along, batch)
+        else:
+            tokens.forward_along(x, y, values[step.other], step, parameters, direction, arena, along, batch)
 
 
 @compiled
@@ -220,5 +227,8 @@ def backward_along(
             transposed.backward_along(x, y, step, parameters, direction, product, arena, along, batch)
         elif step.kind == CONCATENATION:
             concatenation.backward(x, values[step.other], y, step, along, batch)
-        else:
+        elif step.kind == MEAN:
             mean.backward(x, y, step, along, batch)
+        else:
+            kept = values[step.other]
+            tokens.backward_along(x, y, kept, step, parameters, direction, product, arena, along, batch)
