@@ -253,7 +253,7 @@ class Writer:
         elif isinstance(what, Dropout):
             target = self._dropped(what, layer.name, source)
         elif type(what) in ACTIVATIONS:
-            target = self._activated(what, source)
+            target = self._activated(what, source)  # type: ignore[arg-type]
         elif type(what) is nn.Identity:
             target = source
         else:

@@ -19,11 +19,12 @@ VALUE: Final = np.dtype(
 #: `function`: which activation or pooling; kernel, stride and padding: of a convolution or pooling; `relu`: whether one
 #: follows a normalization. `weight`, `bias`: where parameters begin (−1: there are none); `mean`, `variance`: where buffers
 #: do; `saved`: where a normalization keeps its batch's statistics; `groups`: of channels that are normalized together, whose
-#: statistics are the value `other`, or how many Fourier features there are, or heads of attention, whose weights are the value
-#: `other`; `causal`: whether no query sees later keys; `layer`, `rate`: of dropout, its place among the network's and what
-#: share is dropped, its strides being how far apart channels (height) and positions (width) are in its mask; `rows`: of an
-#: embedding, and whether its table is `shared` with a later step; `along`, `order`: of a jet, whose derivatives up to an order
-#: are along coordinate i where bit i is set; `opens`, `opens_other`: whether its gradient is the first that reaches the source.
+#: statistics are the value `other`, or how many Fourier features there are, or heads of attention, whose weights are the
+#: value `other`; `causal`: whether no query sees later keys; `layer`, `rate`: of dropout, its place among the network's and
+#: what share is dropped, its strides being how far apart channels (height) and positions (width) are in its mask; `rows`: of
+#: an embedding, and whether its table is `shared` with a later step; `along`, `order`: of a jet, whose derivatives up to an
+#: order are along coordinate i where bit i is set; `opens`, `opens_other`: whether its gradient is the first that reaches the
+#: source.
 STEP: Final = np.dtype(
     [
         (name, np.int64)
