@@ -5,7 +5,7 @@ from torch import nn
 from zoo_builder.specification import Informed, Pinn
 from zoo_builder.training import kernels
 from zoo_builder.training.graph import UnknownLayerError
-from zoo_builder.training.writer import ACTIVATIONS, Value, Writer
+from zoo_builder.training.writer import ACTIVATIONS, Value, Writer, function_of
 
 
 class InformedWriter(Writer):
@@ -35,7 +35,7 @@ class InformedWriter(Writer):
             assert isinstance(layer, nn.Linear)
             jet = self._multiplied_jet(layer, f"network.hidden.{at}", jet)
             bias = self._piece(self.parameters, f"network.hidden.{at}.bias", layer.bias)
-            function = ACTIVATIONS[type(within.activation)]
+            function = function_of(within.activation)
             jet = self._step(
                 kernels.JET, jet, self._like(jet, needs_slope=True), bias=bias, function=function, **carried
             )

@@ -15,18 +15,25 @@ from zoo_builder.training.graph import Layer, UnknownLayerError, trace
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 _POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
-#: Activation → its function; a GELU may also be the one of `kernels.GELU_BY_TANH`.
-ACTIVATIONS: dict[type[nn.Module], int] = {
-    nn.GELU: kernels.GELU,
-    nn.Tanh: kernels.TANH,
-    nn.SiLU: kernels.SILU,
-    nn.Softplus: kernels.SOFTPLUS,
-    nn.Sigmoid: kernels.SIGMOID,
+#: Activation → what `kernels` calls its function.
+ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.GELU: "GELU",
+    nn.Tanh: "TANH",
+    nn.SiLU: "SILU",
+    nn.Softplus: "SOFTPLUS",
+    nn.Sigmoid: "SIGMOID",
 }
 _OF_TOKENS = ("positions", "shift", "transpose", "mean", "shared linear", "attention", "causal")
 _ON_TOKENS = (nn.Linear, nn.LayerNorm)
 #: How a linear layer is a convolution.
 _ONES = dict.fromkeys(("kernel_height", "kernel_width", "stride_height", "stride_width"), 1)
+
+
+def function_of(activation: nn.Module) -> int:
+    """Return the number that the compiled loops know an activation by."""
+    by_tanh = isinstance(activation, nn.GELU) and activation.approximate == "tanh"
+    number: int = getattr(kernels, "GELU_BY_TANH" if by_tanh else ACTIVATIONS[type(activation)])
+    return number
 
 
 @dataclass(frozen=True)
@@ -363,9 +370,7 @@ class Writer:
         return self._step(kernels.MEAN, source, target)
 
     def _activated(self, module: nn.Module, source: Value) -> Value:
-        function = ACTIVATIONS[type(module)]
-        if isinstance(module, nn.GELU) and module.approximate == "tanh":
-            function = kernels.GELU_BY_TANH
+        function = function_of(module)
         target = self._like(source, needs_slope=source.needs_slope)
         return self._step(kernels.ACTIVATION, source, target, function=function)
 
