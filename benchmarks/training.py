@@ -5,8 +5,8 @@
 The plain side is a strong loop: PyTorch's own layers, convolutions by oneDNN or by PyTorch itself, whichever is faster for
 the network (for small signals oneDNN takes up to twice as long), the data as tensors in memory (no DataLoader), the fused
 SGD, one process a core and one thread a process. Steps are timed by the processor's clock, which other work on the machine
-hardly moves; stacks and the grid by the clock on the wall. Both sides train and then measure the same networks. Prints, as ratios
-of models per second:
+hardly moves; stacks and the grid by the clock on the wall. Both sides train and then measure the same networks. Prints, as
+ratios of models per second:
 
 1. one step: widths up to 16 at batch sizes 16 and 32; beside what trains on a CPU (tapes), what other devices use (stacks);
 2. one step of every architecture, narrow and wide, at small and large batch sizes, on images and signals drawn at random;
