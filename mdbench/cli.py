@@ -176,7 +176,7 @@ def compare(
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
-    """Compare two methods: paired bootstrap of the difference of their accuracies."""
+    """Compare two methods: the difference of their accuracies over the same training samples, by Student's distribution."""
     everybody = _with_beside([a, b])
 
     from mdbench.scoring import compare as run

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+from scipy import stats
+from typer.testing import CliRunner
 
 import mdbench
+from mdbench.cli import app
 from mdbench.errors import MdbenchError
 from mdbench.scoring.comparison import compare
+from mdbench.scoring.student import paired_mean
 
 CASES = ("cifar10/optimizer/few-shot/3", "cifar10/width_vs_optimizer/few-shot/2")
 pytestmark = pytest.mark.usefixtures("toy_home")
@@ -25,7 +29,7 @@ def test_turned_round_it_is_the_negative():
     for mine, theirs in zip((*one.cases, one.overall), (*other.cases, other.overall), strict=True):
         assert mine.difference.estimate == pytest.approx(-theirs.difference.estimate)
         assert mine.difference.interval.low == pytest.approx(-theirs.difference.interval.high, abs=0.3)
-        assert mine.difference.p == theirs.difference.p
+        assert mine.difference.p == pytest.approx(theirs.difference.p)
 
 
 def test_two_copies_tie(method_file):
@@ -45,3 +49,42 @@ def test_one_method_is_not_two(method_file):
         compare("md_tree", "md_tree", CASES)
     with pytest.raises(MdbenchError, match="syntax error"):
         compare("md_tree", str(method_file("def f(:")), CASES)
+
+
+def test_interval_and_p_are_those_of_the_paired_t_test():
+    found = compare("md_tree", "validation_tree", CASES)
+    result = mdbench.evaluate(["md_tree", "validation_tree"], CASES)
+    by_seed = [[result.score(name, case).accuracy_by_seed for case in CASES] for name in ("md_tree", "validation_tree")]
+    overall = np.mean(by_seed, axis=1)
+    for one, a, b in zip(
+        (*found.cases, found.overall), (*by_seed[0], overall[0]), (*by_seed[1], overall[1]), strict=True
+    ):
+        expected = stats.ttest_rel(a, b)
+        interval = expected.confidence_interval(0.95)
+        assert one.degrees == pytest.approx(expected.df)
+        assert one.difference.p == pytest.approx(expected.pvalue)
+        assert (one.difference.interval.low, one.difference.interval.high) == pytest.approx(tuple(interval))
+
+
+def test_cases_with_other_numbers_of_samples_have_welchs_degrees():
+    draws = np.random.default_rng(0)
+    a, b = draws.normal(1, 1, 5), draws.normal(2, 3, 25)
+    difference, degrees = paired_mean([a, b])
+    expected = stats.ttest_ind(a, -b, equal_var=False)  # the mean of both is half of their sum
+    interval = expected.confidence_interval(0.95)
+    assert degrees == pytest.approx(expected.df)
+    assert difference.p == pytest.approx(expected.pvalue)
+    assert (2 * difference.interval.low, 2 * difference.interval.high) == pytest.approx(tuple(interval))
+    assert paired_mean([a, b[:1]]) is None
+    assert paired_mean([np.full(5, 2.0)]) is None
+
+
+def test_the_command_says_what_it_is_about(method_file):
+    text = "columns = ['train_error']\nclass M:\n    def fit(self, m, l): pass\n    def predict(self, m): return ['{}'] * len(m)\n"
+    constant = [method_file(text.format(f"temperature_too_{one}"), f"{one}.py") for one in ("low", "high")]
+    ran = CliRunner().invoke(app, ["compare", *map(str, constant), "--cases", CASES[0], "--workers", "0"])
+    assert ran.exit_code == 0, ran.output
+    said = " ".join(ran.output.split())
+    assert said.split("accuracy in %")[0].strip().endswith("–")  # nothing varies over training samples
+    assert "on the test rows of this grid" in said
+    assert "the board compares all pairs and corrects for their number" in said

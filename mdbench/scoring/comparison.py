@@ -12,16 +12,23 @@ from mdbench.methods import TIMEOUT, Answer
 from mdbench.scoring import stats
 from mdbench.scoring.evaluation import Asking, Posed, Progress, choose, pose
 from mdbench.scoring.results import Failure
+from mdbench.scoring.student import paired_mean
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two methods on one case, or over all of them; accuracies in %, the difference A − B in points."""
+    """Two methods on one case, or over all of them; accuracies in %, the difference A − B in points.
+
+    Attributes
+    ----------
+    degrees : degrees of freedom of Student's distribution, which interval and p are of; None where they are the bootstrap's.
+    """
 
     case: str
     a: float
     b: float
     difference: stats.Difference
+    degrees: float | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,11 @@ def compare(
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare two methods with a paired bootstrap of training samples and test grid cells.
+    """Compare two methods that learn from the same training samples.
+
+    The estimand is the difference of mean accuracies on the test rows of this grid, over training samples: interval and p are
+    of the paired differences, a training sample each, by Student's distribution (see `mdbench.scoring.student`). Where there
+    are no two training samples or nothing varies over them, they are of the paired bootstrap of test grid cells.
 
     Parameters
     ----------
@@ -81,14 +92,15 @@ def compare(
         why = next((failure.reason for failure in asking.failures), f"{a} and {b} are the same method")
         raise MdbenchError(f"there are no two methods to compare: {why}")
     first, second = (method.name for method in asking.methods)
-    pairs, compared = [], []
+    pairs, compared, both = [], [], []
     for one in posed:
         name = one.rows.case.name
         if (first, name) in answers and (second, name) in answers:
             said = answers[first, name], answers[second, name]
             right_a, right_b = (100 * float(pair(one, by).gain.mean()) for by in said)
             pairs.append(pair(one, *said))
-            compared.append(Compared(name, right_a, right_b, stats.paired_difference(pairs[-1:])))
+            compared.append(Compared(name, right_a, right_b, *_difference(pairs[-1:], [one])))
+            both.append(one)
     if not compared:
         reasons = "; ".join(failure.reason for failure in asking.failures)
         raise MdbenchError(f"there is no case that both {first} and {second} answer{': ' if reasons else ''}{reasons}")
@@ -96,6 +108,13 @@ def compare(
         "all",
         float(np.mean([one.a for one in compared])),
         float(np.mean([one.b for one in compared])),
-        stats.paired_difference(pairs),
+        *_difference(pairs, both),
     )
     return Comparison(first, second, tuple(compared), overall, (*asking.failures, *unposed))
+
+
+def _difference(pairs: list[stats.Pair], posed: Sequence[Posed]) -> tuple[stats.Difference, float | None]:
+    """Return the difference over some cases, with Student's degrees of freedom; None where it is the bootstrap's."""
+    several = all(len(set(one.rows.distinct)) > 1 for one in posed)
+    found = paired_mean([100 * pair.gain.mean(axis=1) for pair in pairs]) if several else None
+    return found or (stats.paired_difference(pairs), None)

@@ -39,9 +39,9 @@ class Difference:
     ----------
     estimate : mean of A − mean of B.
     interval : of the difference.
-    p : two-sided bootstrap p-value of "no difference": twice the smaller share of resamples on either side of zero, those
-        at zero counted on both, with one added so that it is never zero (Davison and Hinkley, Bootstrap Methods, 1997,
-        section 4.4).
+    p : two-sided p-value of "no difference". That of the bootstrap is twice the smaller share of resamples on either side
+        of zero, those at zero counted on both, with one added so that it is never zero (Davison and Hinkley, Bootstrap
+        Methods, 1997, section 4.4).
     """
 
     estimate: float

@@ -258,8 +258,10 @@ def show_comparison(comparison: Comparison) -> None:
         ("difference", "right"),
         ("95 % interval", "center"),
         ("p", "right"),
+        ("df", "right"),
     ):
-        table.add_column(escape(name), justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        wraps = name in (comparison.a, comparison.b)  # names are long, numbers below them short
+        table.add_column(escape(name), justify=justify, no_wrap=not wraps, overflow="fold")  # type: ignore[arg-type]
     for place, one in enumerate([*comparison.cases, comparison.overall]):
         if place == len(comparison.cases):
             table.add_section()
@@ -273,11 +275,13 @@ def show_comparison(comparison: Comparison) -> None:
             f"[{style}]{d.estimate:+.2f}[/]",
             f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]".replace("[", r"\["),
             f"{d.p:.3f}",
+            "–" if one.degrees is None else f"{one.degrees:.3g}",
         )
     out.print(table)
     out.print(
-        "\n[dim]accuracy in %, difference in points; paired bootstrap over training samples (seeds) and test grid cells, "
-        "which cases on one zoo share; p: two-sided, of this one comparison; "
+        "\n[dim]accuracy in %, difference in points; on the test rows of this grid, over training samples, which both "
+        "methods share: Student's interval and p of the paired differences (df: degrees of freedom); where samples do not "
+        "differ or change nothing (–), the paired bootstrap over test grid cells; p: two-sided, of this one comparison; "
         "the board compares all pairs and corrects for their number, so that it may not tell apart what is told apart here[/]"
     )
 
