@@ -15,14 +15,8 @@ from zoo_builder.training.graph import Layer, UnknownLayerError, trace
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 _POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
-#: Activation → what `kernels` calls its function.
-ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.GELU: "GELU",
-    nn.Tanh: "TANH",
-    nn.SiLU: "SILU",
-    nn.Softplus: "SOFTPLUS",
-    nn.Sigmoid: "SIGMOID",
-}
+#: Activations that the compiled loops know by a number.
+ACTIVATIONS = (nn.GELU, nn.Tanh, nn.SiLU, nn.Softplus, nn.Sigmoid)
 _OF_TOKENS = ("positions", "shift", "transpose", "mean", "shared linear", "attention", "causal")
 _ON_TOKENS = (nn.Linear, nn.LayerNorm)
 #: How a linear layer is a convolution.
@@ -31,9 +25,15 @@ _ONES = dict.fromkeys(("kernel_height", "kernel_width", "stride_height", "stride
 
 def function_of(activation: nn.Module) -> int:
     """Return the number that the compiled loops know an activation by."""
+    functions = {
+        nn.GELU: kernels.GELU,
+        nn.Tanh: kernels.TANH,
+        nn.SiLU: kernels.SILU,
+        nn.Softplus: kernels.SOFTPLUS,
+        nn.Sigmoid: kernels.SIGMOID,
+    }
     by_tanh = isinstance(activation, nn.GELU) and activation.approximate == "tanh"
-    number: int = getattr(kernels, "GELU_BY_TANH" if by_tanh else ACTIVATIONS[type(activation)])
-    return number
+    return kernels.GELU_BY_TANH if by_tanh else functions[type(activation)]
 
 
 @dataclass(frozen=True)
