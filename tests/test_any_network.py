@@ -558,7 +558,7 @@ def test_a_small_last_batch_counts_for_its_examples(size):
         ([(X[:9], Y[:9]), (X[:9, :4], Y[:9])], r"batch 1 .* shape \(4,\) each, the first one of \(5,\)"),
         ([(X[:9], Y[:9]), (X[:9], Y[:9, None])], r"batch 1 .* targets of shape \(1,\)"),
         ((X, np.array(["a"] * 60)), "must be a tensor or an array of numbers"),
-        ((X[:0], Y[:0]), "there must be one target an input"),
+        ((X[:0], Y[:0]), "there are no examples"),
         ((X[:, :4], Y), "network 0 fails on the training inputs: RuntimeError"),
         ((torch.randint(0, 9, (60, 5)), Y), "they must be floating point unless they are token ids"),
     ],

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mdbench
-from mdbench.diagnosing import Standing
+from mdbench.diagnosing import Standing, experiment
 from mdbench.diagnosing.diagnosis import Verdict, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination
@@ -46,6 +46,11 @@ def outside():
 def single():
     inputs, targets = half(60, 0)
     return (inputs, 0 * targets), half(30, 1)
+def empty():
+    inputs, targets = half(60, 0)
+    return (inputs[:0], targets[:0]), half(30, 1)
+def total(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets, reduction="sum")
 def between(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets) + outputs.std()
 """
@@ -199,6 +204,14 @@ REFUSED = {
     "no test data": (["--data", "my_module:untested"], "has no test data"),
     "one class": (["--data", "my_module:single"], "all training targets are 0"),
     "a loss that is no mean": (["--loss", "my_module:between"], "neither a mean nor a sum"),
+    "a loss that is a sum": (["--loss", "my_module:total"], "a sum over examples, .* reduction='mean'"),
+    "one seed twice": (
+        ["--weights", "seed0.pt", "seed1.pt", "seed0.safetensors"],
+        "networks 0 and 2 have the same weights",
+    ),
+    "no examples": (["--data", "my_module:empty"], "there are no examples"),
+    "a file as the report's folder": (["--out", "seed0.pt"], "seed0.pt is a file; give a folder as --out"),
+    "memory that is none": (["--memory", "lots"], "lots"),
     "no such loss": (["--loss", "cross_entrpy"], r"no loss 'cross_entrpy' \(nearest: cross_entropy\)"),
     "no such data": (["--data", "my_module:absent"], "has no attribute 'absent'"),
     "no such knowledge": (["--known", "batch=3"], "there is no 'batch'; there are epochs"),
@@ -214,7 +227,7 @@ def test_what_cannot_be_diagnosed_is_refused_in_a_sentence(run, place, changes, 
     if changes[0] in asked:
         del asked[changes[0]]
     code, _, error = run(
-        "my_module:make", *(word for pair in asked.items() for word in pair), *changes, "--out", "report"
+        "my_module:make", *(word for pair in asked.items() for word in pair), "--out", "report", *changes
     )
     assert code == 2
     assert re.search(said, error), error
@@ -234,6 +247,20 @@ def test_without_test_data_where_that_is_said(run, place):
     assert run(*asked)[0] == 0
     found = load_diagnosis((place / "report" / "diagnosis.json").read_bytes())
     assert found.measured["test_error"] is None
+
+
+def test_the_folder_is_tried_before_anything_is_measured(run, place, monkeypatch):
+    monkeypatch.setattr(diagnosis, "examine", lambda *_, **__: pytest.fail("measured first"))
+    asked = ("my_module:make", "--weights", "seed0.pt", "--data", "my_module:data", "--out")
+    code, _, error = run(*asked, "seed0.pt/report")
+    assert (code, "seed0.pt is a file" in error) == (2, True)
+
+
+def test_kept_numbers_do_not_hide_what_is_wrong_with_memory(run, place):
+    asked = ("my_module:make", "--weights", "seed0.pt", "--data", "my_module:data", "--quick")
+    assert run(*asked)[0] == 0
+    code, _, error = run(*asked, "--memory", "lots")
+    assert (code, "lots" in error) == (2, True)
 
 
 def test_interrupted_it_goes_on(place, monkeypatch):
@@ -266,6 +293,24 @@ def test_the_command_is_there():
         check=True,
     )
     assert "--thorough" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("likely", "helps"),
+    [
+        (("data", "temperature_too_low"), "a higher temperature of training"),
+        (("temperature_too_high", "data"), "a lower temperature of training"),
+        (("width", "data"), "a wider network"),
+        (("width", "temperature_too_low"), "a wider network"),
+        (("temperature_too_low", "temperature_too_high"), "which way"),
+    ],
+)
+def test_the_experiment_is_a_sentence(likely, helps):
+    shares = dict(zip(likely, (0.6, 0.4), strict=True))
+    said = experiment([ANSWER.model_copy(update={"task": "failure_source", "probabilities": shares})])
+    assert helps in said
+    assert "_" not in said
+    assert said.endswith(".")
 
 
 def test_the_page_asks_for_nothing_and_escapes_everything(place):

@@ -88,9 +88,10 @@ def diagnose(
     with needs("zoo"):
         from mdbench.diagnosing import headline
         from mdbench.showing import say
+        from zoo_builder.examining import check_folder, given, of_zoo
         from zoo_builder.examining import diagnose as run
-        from zoo_builder.examining import given, of_zoo
 
+    check_folder(out)
     extent: Any = "quick" if quick else "thorough" if thorough else "default"
     try:
         if path:

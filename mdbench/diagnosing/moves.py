@@ -14,6 +14,12 @@ from mdbench.tables import find_task
 ASKED: Final = "failure_source"
 #: The rule of `RULES` by which a gain is counted: to the next value of the grid.
 _ONE: Final = RULES.index("one")
+#: Of the other of two likely lacks: what helps.
+_HELPS: Final = {
+    "temperature_too_low": "a higher temperature of training",
+    "temperature_too_high": "a lower temperature of training",
+    "width": "a wider network",
+}
 
 
 def moves_of(
@@ -91,16 +97,15 @@ def experiment(verdicts: Sequence[Verdict]) -> str | None:
     if pair == {"temperature_too_low", "temperature_too_high"}:
         return (
             "train once more with twice the learning rate, and once with half of it: the same cost each; the "
-            "better one says which way"
+            "better one says which way."
         )
     if "data" in pair:
         return (
-            f"train once on half of the data, all else the same number of epochs, at half the cost: if the test "
-            f"error hardly rises, "
-            f"more data will not lower it either, and it is rather {(pair - {'data'}).pop()}"
+            "train once on half of the data, for as many epochs, at half the cost: if the test error hardly rises, more "
+            f"data will not lower it either, but rather {_HELPS[(pair - {'data'}).pop()]}."
         )
     rate = "twice" if "temperature_too_low" in pair else "half"
     return (
-        f"train once more with {rate} the learning rate, at the same cost: if the test error does not fall, "
-        f"it is rather width"
+        f"train once more with {rate} the learning rate, at the same cost: if the test error does not fall, a wider "
+        "network will lower it rather."
     )

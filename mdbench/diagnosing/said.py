@@ -72,7 +72,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield from ("# Diagnosis", "", f"**{headline(diagnosis)}**", "")
     yield (
         f"{diagnosis.checkpoints} network{'s' * (diagnosis.checkpoints > 1)} of {diagnosis.parameters:,} parameters, "
-        f"measured by {code(diagnosis.extent)}. {escape(diagnosis.way)}"
+        f"measured: {diagnosis.extent}."
     )
     yield from ("", "## Answers", "")
     for verdict in diagnosis.verdicts:

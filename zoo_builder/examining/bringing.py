@@ -71,7 +71,7 @@ def _filled(make: Callable[[], nn.Module], file: Path) -> nn.Module:
     except Exception as error:
         raise MdbenchError(f"the function that makes the network fails: {told(error)}") from error
     if not isinstance(network, nn.Module):
-        raise MdbenchError(f"the function that makes the network returns a {type(network).__name__}, not an nn.Module")
+        raise MdbenchError(f"the function that makes the network returns {type(network).__name__}, not an nn.Module")
     found, wanted = _state(file), network.state_dict()
     for prefix in _PREFIXES:
         if not set(found) & set(wanted) and all(name.startswith(prefix) for name in found):

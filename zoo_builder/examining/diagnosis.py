@@ -1,5 +1,6 @@
 """From networks to a diagnosis, and its report as a folder."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +32,21 @@ from zoo_builder.examining.examination import Examined, examine
 from zoo_builder.examining.extent import Extent
 from zoo_builder.examining.layers import layers_of
 from zoo_builder.examining.page import page
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that a report can be written, before anything is measured for it.
+
+    Raises
+    ------
+    MdbenchError
+        It is no folder, or cannot be written or made.
+    """
+    nearest_there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not nearest_there.is_dir():
+        raise MdbenchError(f"cannot write the report to {folder}: {nearest_there} is a file; give a folder as --out")
+    if not os.access(nearest_there, os.W_OK | os.X_OK):
+        raise MdbenchError(f"cannot write the report to {folder}: {nearest_there} cannot be written; give --out FOLDER")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +25,12 @@ from zoo_builder.landscape import (
     Interrupted,
     Measurements,
     Settings,
+    bytes_of,
     data_of,
     measure,
     models_of,
     named,
+    objective_of,
     own_outputs,
     plain_attention,
 )
@@ -117,7 +120,9 @@ def examine(
     notes = [note, held_out[1] if held_out else None]
     if training:
         notes.append(f"network {', '.join(training)} was in training mode, and was measured in evaluation mode")
-    check(networks, seen, held_out[0] if held_out else None)
+    if memory is not None:
+        bytes_of(memory)  # refused also where all was measured before
+    check(networks, loss, seen, held_out[0] if held_out else None)
     told = known(configuration or {}, len(seen))
     families = [name for name in EXTENTS[extent] if len(networks) > 1 or name not in ("connectivity", "similarity")]
     said(f"{len(networks)} network{'s' * (len(networks) > 1)}: {', '.join(families)}")
@@ -148,18 +153,24 @@ def examine(
     )
 
 
-def check(networks: Sequence[nn.Module], train: Data, test: Data | None) -> None:
+def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | None) -> None:
     """Refuse what can be measured but not diagnosed.
 
     Raises
     ------
     MdbenchError
-        Weights are not finite; a network says the same of everything; there is one class only.
+        Weights are not finite, or those of two seeds the same; a network says the same of everything; there is one class
+        only; the loss is a sum.
     """
     for at, network in enumerate(networks):
         for name, value in network.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise MdbenchError(f"network {at}: {name} holds numbers that are not finite: this network diverged")
+    for first, second in combinations(range(len(networks)), 2):
+        if _same(networks[first], networks[second]):
+            raise MdbenchError(
+                f"networks {first} and {second} have the same weights: give each seed once, or one network alone"
+            )
     classes = train.targets.dim() == 1 and not train.targets.is_floating_point()
     if classes and bool((train.targets == train.targets[0]).all()):
         raise MdbenchError(
@@ -176,6 +187,18 @@ def check(networks: Sequence[nn.Module], train: Data, test: Data | None) -> None
                 f"network {at} puts out the same whatever it is given: it has learned nothing from its inputs, or they do "
                 "not reach its outputs (dead units, a wrong scale of the inputs)"
             )
+    if isinstance(loss, str):
+        return
+    objective = objective_of(loss, outputs[0], train.spread(len(outputs[0])).targets)
+    if objective.summed:
+        raise MdbenchError(
+            "the loss is a sum over examples, and answers were learned from means: give its mean, reduction='mean'"
+        )
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]:

@@ -51,7 +51,9 @@ class Data:
 
     def __post_init__(self) -> None:
         for name, value in named(self.inputs).items():
-            if not len(value) or len(value) != len(self.targets):
+            if not len(value) and not len(self.targets):
+                raise MdbenchError(f"there are no examples: 0 inputs{name} and 0 targets")
+            if len(value) != len(self.targets):
                 raise MdbenchError(
                     f"there are {len(value)} inputs{name} and {len(self.targets)} targets; there must be one target an input"
                 )

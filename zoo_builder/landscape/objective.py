@@ -42,6 +42,10 @@ class Objective(Protocol):
     def classifies(self) -> bool:
         """Whether there is one class an example."""
 
+    @property
+    def summed(self) -> bool:
+        """Whether losses are added up, and not averaged."""
+
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the numerator of some examples, a scalar, differentiable twice and under `torch.func.vmap`."""
 
@@ -134,6 +138,11 @@ class Own:
     function: Loss
     kind: Literal["mean", "sum", "each"]
     classifies: bool = False
+
+    @property
+    def summed(self) -> bool:
+        """Whether losses are added up, and not averaged."""
+        return self.kind == "sum"
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the numerator of outputs (n, …) and targets (n, …)."""
