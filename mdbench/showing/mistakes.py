@@ -47,7 +47,11 @@ def show_mistakes(result: Result, methods: Sequence[str]) -> None:
                 _print(out, "accuracy in % by the label's margin over its standard error", _framed(found))
             surest = wrong[(wrong["method"] == method) & (wrong["case"] == case.name)].head(SHOWN)
             if len(surest):
-                _print(out, f"surest mistakes; mdbench zoo show {case.test} --config CONFIGURATION", _surest(surest))
+                _print(
+                    out,
+                    f"surest mistakes on {case.test}; mdbench zoo show FOLDER --config CONFIGURATION, where it was built",
+                    _surest(surest),
+                )
 
 
 def _margins(zoo: str, task: str) -> pd.Series | None:
