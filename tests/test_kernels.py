@@ -1,5 +1,6 @@
 """Compiled loops are kept from process to process, and never run as they were before one of their files changed."""
 
+import io
 import os
 import runpy
 import shutil
@@ -16,7 +17,7 @@ from numba.np import linalg
 
 from mdbench.errors import MdbenchError
 from zoo_builder.training import kernels
-from zoo_builder.training.kernels import cache, internals
+from zoo_builder.training.kernels import apart, cache, internals
 from zoo_builder.training.kernels.compilation import compiled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -281,3 +282,17 @@ def test_without_compiling_pytorch_computes_and_says_so():
         "PyTorch computes instead of compiled loops, which need NUMBA_DISABLE_JIT unset",
         "compiled loops need Numba to compile: unset NUMBA_DISABLE_JIT",
     ]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_who_waits_at_a_terminal_is_told_why_once(monkeypatch):
+    for stream, lines in ((_Terminal(), 1), (io.StringIO(), 0)):
+        apart._tell.cache_clear()
+        monkeypatch.setattr(sys, "stderr", stream)
+        apart._tell()
+        apart._tell()
+        assert stream.getvalue().count("\n") == lines

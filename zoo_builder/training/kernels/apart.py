@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import numba
@@ -31,6 +32,7 @@ def compiled_apart(module: str, function: str, sig: Sequence[Any]) -> bool:
     said = [_said(kind) for kind in sig]
     if _APART in os.environ or module == "__main__" or "<" in function or not sys.executable or None in said:
         return False
+    _tell()
     begin = f"import sys; from {__name__} import compile_for_another; compile_for_another(*sys.argv[1:])"
     with subprocess.Popen(
         [sys.executable, "-c", begin, module, function, json.dumps(said)],
@@ -44,6 +46,15 @@ def compiled_apart(module: str, function: str, sig: Sequence[Any]) -> bool:
         except BaseException:
             process.kill()
             raise
+
+
+@cache
+def _tell() -> None:
+    """Tell who sits at a terminal, once, why nothing else happens for a while."""
+    if sys.stderr.isatty():
+        sys.stderr.write(
+            "compiling the loops that train and measure networks, once for this machine: a minute or two\n"
+        )
 
 
 def compile_for_another(module: str, function: str, said: str) -> None:
