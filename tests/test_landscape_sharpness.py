@@ -185,7 +185,7 @@ def test_adaptive_sharpness_is_invariant_under_rescaling_that_changes_nothing(fa
     centre, start = Centre.of(surface, data), torch.ones_like(surface.points)
     adaptive = worst_rises(surface, data, centre, start, radius=0.3, scale=surface.points.abs())
     assert adaptive[1] == pytest.approx(adaptive[0], rel=1e-6)
-    if not 0.5 < factor < 2:  # the other one is not, or nothing would have been shown
+    if not 0.2 < factor < 5:  # the other one is not, or nothing would have been shown
         plain = worst_rises(surface, data, centre, start, radius=0.3)
         assert abs(plain[1] / plain[0] - 1) > 0.01
 

@@ -40,6 +40,7 @@ def compiled_apart(module: str, function: str, sig: Sequence[Any]) -> bool:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, _APART: "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,  # Ctrl-C is not for it: who asked would compile by itself, and compute other last bits
     ) as process:
         try:
             return process.wait() == 0
