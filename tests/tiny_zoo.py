@@ -216,7 +216,7 @@ def processes(session: int) -> dict[int, str]:
 
 def eventually(true: Callable[[], bool], what: str) -> None:
     """Wait until something is so; fail after minutes, which is for tests that would hang otherwise."""
-    for _ in range(12_000):
+    for _ in range(30_000):
         if true():
             return
         time.sleep(0.01)
