@@ -5,7 +5,7 @@ training samples, and whole grid cells of the test zoo, whose rows share width a
 pigeonhole bootstrap, Annals of Applied Statistics, 2007). Variance that is neither the sample's nor the cell's counts up to
 three times: there it is conservative. Where every seed has the same training rows, that dimension vanishes.
 
-Intervals are percentile intervals. A case has few training samples, usually five. The variance that they add is estimated
+Intervals are percentile intervals. A case has few training samples, 5 or 25. The variance that they add is estimated
 without bias (see `sample_weights`), but percentiles make no allowance, as Student's t would, for how few they are. Where
 the training samples are all that varies, and normally, 95 % intervals over five cover P(−1.96 < t₄ < 1.96) = 88 %; where
 they vary in leaps, less.
