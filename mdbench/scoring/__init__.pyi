@@ -1,5 +1,5 @@
 from . import stats as stats
-from .comparison import Comparison as Comparison, compare as compare, pair as pair
+from .comparison import Comparison as Comparison, compare as compare, difference as difference, pair as pair
 from .evaluation import (
     Evaluated as Evaluated,
     Posed as Posed,

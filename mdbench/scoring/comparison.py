@@ -99,7 +99,7 @@ def compare(
             said = answers[first, name], answers[second, name]
             right_a, right_b = (100 * float(pair(one, by).gain.mean()) for by in said)
             pairs.append(pair(one, *said))
-            compared.append(Compared(name, right_a, right_b, *_difference(pairs[-1:], [one])))
+            compared.append(Compared(name, right_a, right_b, *difference(pairs[-1:], [one])))
             both.append(one)
     if not compared:
         reasons = "; ".join(failure.reason for failure in asking.failures)
@@ -108,13 +108,16 @@ def compare(
         "all",
         float(np.mean([one.a for one in compared])),
         float(np.mean([one.b for one in compared])),
-        *_difference(pairs, both),
+        *difference(pairs, both),
     )
     return Comparison(first, second, tuple(compared), overall, (*asking.failures, *unposed))
 
 
-def _difference(pairs: list[stats.Pair], posed: Sequence[Posed]) -> tuple[stats.Difference, float | None]:
-    """Return the difference over some cases, with Student's degrees of freedom; None where it is the bootstrap's."""
+def difference(pairs: list[stats.Pair], posed: Sequence[Posed]) -> tuple[stats.Difference, float | None]:
+    """Return the mean difference of two methods over some cases, in points, with Student's degrees of freedom.
+
+    They are None where the interval is the bootstrap's; see `compare`.
+    """
     several = all(len(set(one.rows.distinct)) > 1 for one in posed)
     found = paired_mean([100 * pair.gain.mean(axis=1) for pair in pairs]) if several else None
     return found or (stats.paired_difference(pairs), None)

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from mdbench.cases import Case
-from mdbench.scoring import Evaluated, Posed, pair, stats
+from mdbench.scoring import Evaluated, Posed, difference, pair, stats
 from mdbench.tables import TASKS, decided
 
 
 def mean(
     found: Evaluated, cases: Iterable[str], method: str, minus: str | None = None, *, only_decided: bool = False
 ) -> stats.Difference | None:
-    """Return a mean accuracy over cases, in %, or the mean difference of two, in points, with its interval.
+    """Return a mean accuracy over cases, in %, or the mean difference of two, in points, as `mdbench compare` has it.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def mean(
     -------
     None where a method did not answer one of the cases, or there is nothing to score.
     """
-    pairs = []
+    pairs, scored = [], []
     for one in posed_of(found, cases):
         name = one.rows.case.name
         said = [found.answers.get((who, name)) for who in (method, minus) if who is not None]
@@ -36,7 +36,10 @@ def mean(
         chosen = outside_noise(one) if only_decided else np.ones(len(whole.cells), dtype=bool)
         if chosen.any():
             pairs.append(replace(whole, gain=whole.gain[:, chosen], cells=whole.cells[chosen]))
-    return stats.paired_difference(pairs) if pairs else None
+            scored.append(one)
+    if not pairs:
+        return None
+    return stats.paired_difference(pairs) if minus is None else difference(pairs, scored)[0]
 
 
 def outside_noise(one: Posed) -> np.ndarray:
