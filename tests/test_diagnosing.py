@@ -125,6 +125,12 @@ def left_out():
     return leave_out(bundled_pool(seeds=False), find_task("optimizer"), FEW)
 
 
+@pytest.fixture(scope="module")
+def answers():
+    """What is said of one network of the pool, in `FEW` columns."""
+    return verdicts_of(bundled_pool(seeds=False).rows.iloc[[3]][list(FEW)], seeds=False)
+
+
 def test_a_group_is_answered_by_who_never_saw_it(left_out):
     """Turn all labels of a group round: what is said of it stays as it is, its temperature and its threshold too."""
     pool = bundled_pool(seeds=False)
@@ -170,9 +176,8 @@ def test_what_a_network_does_not_have_is_not_asked_about():
         known(pd.DataFrame({"train_loss": [0.1]}), pool.rows)
 
 
-def test_answers_are_distributions_and_width_is_a_hint():
-    row = bundled_pool(seeds=False).rows.iloc[[3]][list(FEW)]
-    verdicts = {verdict.task: verdict for verdict in verdicts_of(row, seeds=False)}
+def test_answers_are_distributions_and_width_is_a_hint(answers):
+    verdicts = {verdict.task: verdict for verdict in answers}
     for verdict in verdicts.values():
         assert sum(verdict.probabilities.values()) == pytest.approx(1)
         assert verdict.answered == (verdict.why_not is None)
@@ -185,13 +190,12 @@ def test_answers_are_distributions_and_width_is_a_hint():
     assert not verdicts["width_vs_optimizer"].answered
 
 
-def test_a_diagnosis_comes_back_from_its_file():
-    row = bundled_pool(seeds=False).rows.iloc[[3]][list(FEW)]
+def test_a_diagnosis_comes_back_from_its_file(answers):
     diagnosis = Diagnosis(
         checkpoints=1,
         parameters=5,
         extent="quick",
-        verdicts=verdicts_of(row, seeds=False),
+        verdicts=answers,
         measured={"train_loss": 0.5, "test_loss": None},
         reasons={"similarity": "there is one network"},
     )
@@ -222,14 +226,14 @@ def test_a_network_is_nearest_to_itself():
     assert first.lacked["optimizer"] == pool.labels.loc[40, "optimizer"]
 
 
-def test_a_move_gains_what_it_gained_on_the_nearest():
+def test_a_move_gains_what_it_gained_on_the_nearest(answers):
     """One step of more data, from the table of the zoo itself."""
     pool = bundled_pool(seeds=False)
     zoo = pool.zoos["mnist1d-cnn"].configurations
     levels = sorted(zoo["data_fraction"].unique())
     names = [f"label_noise=0/data_fraction={share:g}/width=16/batch_size=64" for share in levels[2:4]]
     near = tuple(Neighbour(zoo="mnist1d-cnn", configuration=name, distance=0.1, lacked={}) for name in names)
-    verdict = verdicts_of(pool.rows.iloc[[3]][list(FEW)], seeds=False)[-1]
+    verdict = answers[-1]
     moves = {
         one.verdict: one for one in moves_of([verdict], near, pool, {"batch_size": 128, "learning_rate": 0.1}, 1000)
     }
@@ -244,14 +248,14 @@ def test_a_move_gains_what_it_gained_on_the_nearest():
     assert "1,000 examples → 2,000" in moves["data"].what
 
 
-def test_a_diagnosis_in_words():
+def test_a_diagnosis_in_words(answers):
     pool = bundled_pool(seeds=False)
     row = pool.rows.iloc[[3]][list(FEW)]
     diagnosis = Diagnosis(
         checkpoints=1,
         parameters=5,
         extent="quick",
-        verdicts=verdicts_of(row, seeds=False),
+        verdicts=answers,
         nearest=nearest(row, pool, FEW),
         measured={"train_loss": 0.5},
         reasons={"similarity": "a | b"},

@@ -90,7 +90,7 @@ def test_confidence_is_that_of_the_verdict_that_is_said():
 
 @pytest.mark.parametrize("name", ["logistic_regression", "random_forest"])
 def test_scores_on_core_are_those_of_scikit_learn(name):
-    result = mdbench.evaluate(name, "core")
+    result = mdbench.evaluate(name, "core", samples=3)
     assert not result.failures
     predictions, classes = result.predictions, {one.case.name: one.classes for one in result.cases}
     for score in result.scores:
