@@ -123,6 +123,18 @@ def remove(
 
 
 @app.command()
+def redate(
+    reason: Annotated[str, typer.Option(help="How that came; the board says so.", show_default=False)],
+    entries: Entries = ENTRIES,
+) -> None:
+    """Record that lines at the ledger's end were dated in the future by a wrong clock, and count as of now."""
+    with needs("leaderboard"):
+        from leaderboard.verifying import ledger
+    event = ledger.redate(entries / ledger.LEDGER, reason)
+    typer.echo(f"lines {event.redates} to {event.number - 1} count as of {event.date:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@app.command()
 def rescore(
     reason: Annotated[str, typer.Option(help="What has changed in the data; the board says so.", show_default=False)],
     entries: Entries = ENTRIES,

@@ -10,6 +10,7 @@ from leaderboard.entry.entry import Dataset, Entry, File, MethodFile, Timings, s
 from leaderboard.entry.exam import Exam
 from leaderboard.ranking.board import Board, CaseScore, Place, Row, SealedBoard, SealedPlace, View
 from leaderboard.sealing.sealed_score import SealedScore
+from leaderboard.verifying.head import NOTHING, Head
 from leaderboard.verifying.ledger import Event, Verdict
 from mdbench.cases.cases import load_cases
 from mdbench.scoring.results import Environment
@@ -138,7 +139,8 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
             _event(len(events) + 2, DATE, "removed", gone.slug, "it read the labels <b>by heart</b>"),
         ]
     sealed = _sealed(rows, events) if entries else []
-    return Board(DATE, exam, rows, views(exam, rows), sealed, events, known)
+    head = Head(number=len(events), sha256=_DIGEST if events else NOTHING)
+    return Board(DATE, exam, rows, views(exam, rows), sealed, events, known, head=head)
 
 
 def _event(number, date, kind, slug, reason, *, scores=None, **more) -> Event:

@@ -197,6 +197,7 @@ def test_the_same_folder_gives_the_same_board(board, made, exam):
 
 def test_a_folder_without_a_ledger_is_a_board_without_entries(entries, exam, tmp_path):
     (entries / LEDGER).unlink()
+    (entries / LEDGER).with_suffix(".head").unlink()
     found = assemble(entries, exam)
     assert (found.rows, found.events, found.entries, found.sealed) == ({}, (), {}, [])
     assert found.views

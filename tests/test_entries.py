@@ -1,6 +1,10 @@
 """The entries of the board: what the continuous integration of a pull request runs."""
 
+import hashlib
+import json
 import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,8 @@ from leaderboard.verifying.maintenance import verified
 from leaderboard.verifying.verification import Exams, Verified, scored
 
 ENTRIES = Path(__file__).resolve().parent.parent / "leaderboard" / "entries"
-FOLDERS = sorted(path for path in ENTRIES.iterdir() if path.name != LEDGER)
+HEAD = "ledger.head"
+FOLDERS = sorted(path for path in ENTRIES.iterdir() if path.name not in (LEDGER, HEAD))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,38 @@ def test_an_entry_is_what_the_ledger_says(folder, ledger, exams):
 
 def test_the_ledger_speaks_of_nothing_that_is_not_there(ledger):
     assert {event.entry for event in ledger.events} <= {folder.name for folder in FOLDERS}
+
+
+def git(*words):
+    """What git says in the repository of the entries; None where it cannot."""
+    said = subprocess.run(["git", "-C", ENTRIES, *words], capture_output=True, check=False)
+    return said.stdout if said.returncode == 0 else None
+
+
+def committed():
+    """The commits that the ledger here continues: where it left the main branch, or else the commit before."""
+    here = git("rev-parse", "HEAD")
+    base = next((said for main in ("origin/main", "main") if (said := git("merge-base", "HEAD", main))), here)
+    return [said.decode().strip() for said in (base, git("rev-parse", "HEAD~1") if base == here else None) if said]
+
+
+@pytest.mark.skipif(git("rev-parse", "--is-inside-work-tree") is None, reason="this is no clone: there is no past")
+def test_the_ledger_continues_that_of_the_main_branch():
+    now = (ENTRIES / LEDGER).read_bytes()
+    digests = ["0" * 64, *(hashlib.sha256(line).hexdigest() for line in now.splitlines())]
+    head = json.loads((ENTRIES / HEAD).read_text())
+    assert (head["number"], head["sha256"]) == (len(digests) - 1, digests[-1])
+    for commit in committed():
+        past, then = git("show", f"{commit}:./{LEDGER}"), git("show", f"{commit}:./{HEAD}")
+        assert now.startswith(past or b""), f"lines of the ledger of {commit} are not in this one: bring it back"
+        if then is not None:
+            head = json.loads(then)
+            assert digests[head["number"]] == head["sha256"]
+
+
+def test_no_line_of_the_ledger_is_dated_in_the_future():
+    dates = [datetime.fromisoformat(json.loads(line)["date"]) for line in (ENTRIES / LEDGER).read_text().splitlines()]
+    assert max(dates) <= datetime.now(UTC) + timedelta(minutes=1)
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not here: nothing was run again")

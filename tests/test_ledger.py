@@ -286,10 +286,17 @@ def test_what_is_no_ordinary_file(path, tmp_path):
 # --- what goes wrong while it is written ------------------------------------------------------------------------------
 
 
-def test_a_torn_line_is_told_and_can_be_removed_as_told(written):
+def test_a_torn_line_is_told_and_can_be_removed_as_told(path):
+    accept(path), verify(path), accept(path, "two"), supersede(path)
+    head, written = path.with_suffix(".head").read_bytes(), path
+    remove(path, "two")
     whole, events = written.read_bytes(), Ledger.read(written).events
     for cut in (1, 10, len(lines(written)[-1])):
         written.write_bytes(whole[:-cut])
+        for act in (Ledger.read, accept):  # its head speaks of it: it was recorded
+            with pytest.raises(MdbenchError, match="its tail was cut off"):
+                act(written)
+        path.with_suffix(".head").write_bytes(head)
         for act in (Ledger.read, accept):
             with pytest.raises(MdbenchError, match=r"the last line is not whole.*truncate -s") as caught:
                 act(written)
@@ -390,3 +397,117 @@ def test_killed_while_it_appends(path):
         path.write_bytes(whole)
     assert len(Ledger.read(path).events) == whole.count(b"\n") >= 20
     accept(path, "after")
+
+
+# --- its head, and its dates ------------------------------------------------------------------------------------------
+
+
+def test_a_tail_that_was_cut_is_found(written):
+    """A removed entry would be back on the board if nobody missed the line that removed it."""
+    good = lines(written)
+    assert Ledger.read(written).state("two").status == "removed"
+    said = json.loads(written.with_suffix(".head").read_text())
+    assert said == {"number": 5, "sha256": hashlib.sha256(good[-1]).hexdigest()}
+    for kept in range(5):
+        written.write_bytes(b"".join(line + b"\n" for line in good[:kept]))
+        for act in (Ledger.read, accept):
+            with pytest.raises(MdbenchError, match=r"line 5 was .*its tail was cut off.*bring back both"):
+                act(written)
+    written.unlink()
+    with pytest.raises(MdbenchError, match="its tail was cut off"):
+        Ledger.read(written)
+    # Another line in the place of the last one.
+    written.write_bytes(b"".join(line + b"\n" for line in [*good[:4], good[4].replace(b"because", b"BECAUSE")]))
+    with pytest.raises(MdbenchError, match="another line"):
+        Ledger.read(written)
+
+
+def test_a_ledger_from_before_there_were_heads_gets_one_with_its_next_line(written):
+    written.with_suffix(".head").unlink()
+    assert len(Ledger.read(written).events) == 5
+    accept(written, "three")
+    assert json.loads(written.with_suffix(".head").read_text())["number"] == 6
+
+
+def test_killed_between_a_line_and_its_head_the_next_line_mends_it(path, monkeypatch):
+    accept(path)
+    head = path.with_suffix(".head").read_bytes()
+    verify(path)
+    path.with_suffix(".head").write_bytes(head)
+    assert len(Ledger.read(path).events) == 2
+    verify(path)
+    assert json.loads(path.with_suffix(".head").read_text())["number"] == 3
+
+
+def test_as_of_a_date_the_head_is_that_of_the_date(written):
+    events = Ledger.read(written).events
+    digests = [hashlib.sha256(line).hexdigest() for line in lines(written)]
+    for number, event in enumerate(events, 1):
+        head = Ledger.read(written).until(event.date).head
+        assert (head.number, head.sha256) == (number, digests[number - 1])
+
+
+def test_events_that_belong_together_are_written_together_or_not_at_all(path):
+    accepted = {"kind": "accepted", "entry": "one", "scores": SCORES, **HOW}
+    with pytest.raises(MdbenchError, match="was never accepted"):
+        ledger.append_all(path, [accepted, {"kind": "removed", "entry": "two", **HOW}])
+    assert Ledger.read(path).events == ()
+    both = ledger.append_all(path, [accepted, {"kind": "verification", "entry": "one", "verdict": GOOD, **HOW}])
+    assert Ledger.read(path).events == both
+    assert both[1].previous == hashlib.sha256(lines(path)[0]).hexdigest()
+
+
+class Clock(datetime):
+    ahead = timedelta()
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + cls.ahead
+
+
+def test_a_line_from_the_future_has_a_way_out_that_is_recorded(path, monkeypatch):
+    accept(path)
+    with pytest.raises(MdbenchError, match=r"no line of .* is dated in the future"):
+        ledger.redate(path, "the clock was wrong")
+    monkeypatch.setattr(ledger, "datetime", Clock)
+    Clock.ahead = timedelta(days=400)
+    accept(path, "two"), verify(path, entry="two")
+    Clock.ahead = timedelta()
+    for act in (verify, remove):
+        with pytest.raises(MdbenchError, match=r"set the clock right, or.*mdbench leaderboard redate --reason"):
+            act(path)
+    old = lines(path)
+    event = ledger.redate(path, "the clock was wrong")
+    assert (event.kind, event.redates, event.reason) == ("redated", 2, "the clock was wrong")
+    assert lines(path)[:3] == old  # what was written stays
+    verify(path)
+    whole = Ledger.read(path)
+    assert [each.date for each in whole.events[1:4]] == [event.date] * 3
+    assert whole.state("two").accepted_on == whole.state("two").verified_on == event.date
+    assert whole.until(event.date).state("two").status == "on board"
+    assert whole.until(whole.events[0].date).state("two").status == "pending"
+
+
+def test_dates_cannot_be_given_to_lines_that_were_not_in_the_future(path):
+    accept(path), verify(path), verify(path)
+    rewrite(path, lambda events: events[2].update(kind="redated", redates=2) or events[2].pop("verdict"))
+    path.with_suffix(".head").unlink()
+    with pytest.raises(MdbenchError, match="it redates lines from 2 on"):
+        Ledger.read(path)
+
+
+def test_what_was_displaced_comes_back_with_the_line_that_removes_its_displacer(path):
+    accept(path), verify(path), accept(path, "two"), supersede(path)
+    accept(path, "three"), supersede(path, "two", "three")
+    with pytest.raises(MdbenchError, match="one cannot come back: two, which superseded it, was not removed"):
+        remove(path, "three", restores="one")
+    with pytest.raises(MdbenchError, match="nobody cannot come back"):
+        remove(path, "three", restores="nobody")
+    remove(path, "three", restores="two")
+    assert [Ledger.read(path).state(slug).status for slug in ("one", "two", "three")] == [
+        "superseded", "on board", "removed"
+    ]  # fmt: skip
+    remove(path, "two", restores="one")
+    assert Ledger.read(path).state("one").status == "on board"
+    with pytest.raises(MdbenchError, match="restores does not belong"):
+        verify(path, restores="two")

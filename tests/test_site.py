@@ -180,6 +180,25 @@ def test_the_table_needs_no_script(board, pages):
     assert "answers 3 of 9" in text
 
 
+def test_the_head_of_the_ledger_stands_on_every_page_and_in_the_standings(board, out, pages):
+    assert board.head.number == len(board.events)
+    for name, page in pages.items():
+        titles = {attributes.get("title") for _, attributes in page.elements}
+        assert f"SHA-256 {board.head.sha256}" in titles, name
+    assert board.head.sha256 in pages["history.html"].text
+    said = json.loads((out / STANDINGS).read_text("utf-8"))["ledger"]
+    assert said == {"number": board.head.number, "sha256": board.head.sha256}
+
+
+def test_dates_are_those_of_the_board(board, pages):
+    """An entry may say of itself that it was made long ago: in the table stands when it came on the board."""
+    row = next(iter(board.rows.values()))
+    assert f"{row.entry.created:%Y-%m-%d}" != f"{row.accepted_on:%Y-%m-%d}"
+    assert f"{row.entry.created:%Y-%m-%d}" not in pages["index.html"].text
+    assert f"{row.accepted_on:%Y-%m-%d}" in pages["index.html"].text
+    assert "What it says of itself" in pages[f"methods/{row.entry.slug}.html"].text
+
+
 def test_the_standings_are_those_of_the_board(board, out):
     found = Standings.model_validate_json((out / STANDINGS).read_bytes())
     assert [entry.slug for entry in found.entries] == list(board.rows)

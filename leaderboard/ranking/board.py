@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from leaderboard.entry import ENTRY, PUBLISHED, REQUIRED, SELECTIONS, Checked, Entry, Exam, Refused, check, read_entry
 from leaderboard.ranking.ranking import Tally, rank
-from leaderboard.verifying import LEDGER, Event, Ledger, State, Verdict
+from leaderboard.verifying import LEDGER, Event, Head, Ledger, State, Verdict
 from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.methods import CORES
@@ -62,6 +62,11 @@ class Row:
     source: str
     requirements: str | None
     history: Sequence[Event]
+
+    @property
+    def accepted_on(self) -> datetime:
+        """When it came on the board, which is for the board to say."""
+        return next(event.date for event in self.history if event.kind == "accepted")
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class Board:
     events : the whole ledger up to the date, oldest first.
     entries : slug → entry of every entry that the ledger speaks of, those no longer on the board included.
     left_out : selection that entries answer and that cannot be shown here → why.
+    head : where the ledger ended at the date.
     """
 
     as_of: datetime
@@ -150,6 +156,7 @@ class Board:
     events: Sequence[Event]
     entries: Mapping[str, Entry]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    head: Head = field(default_factory=Head)
 
 
 @contextmanager
@@ -208,6 +215,7 @@ def assemble(entries: Path, exam: Exam | None = None, as_of: datetime | None = N
         ledger.events,
         known,
         left_out,
+        ledger.head,
     )
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from leaderboard.entry import Dataset
 from leaderboard.ranking.board import Board, Place
-from leaderboard.verifying import Outcome
+from leaderboard.verifying import Head, Outcome
 from mdbench.showing import code, escape, table
 
 STANDINGS: Final = "leaderboard.json"
@@ -29,7 +29,7 @@ class Score(_Strict):
 
 
 class Listed(_Strict):
-    """An entry on the board, and its scores: case → score."""
+    """An entry on the board, and its scores: case → score. `created` is what it says of itself."""
 
     slug: str
     name: str
@@ -40,6 +40,7 @@ class Listed(_Strict):
     families: tuple[str, ...]
     method_sha256: str
     created: datetime
+    accepted_on: datetime
     verdict: Outcome
     reason: str
     verified_on: datetime
@@ -95,6 +96,7 @@ class Standings(_Strict):
     ----------
     format : of this file.
     as_of : the date that the board shows.
+    ledger : the ledger's lines up to then, and the digest of the last one.
     exam_sha256 : digest of the data that all scores are of, see `leaderboard.entry.Exam.digest`.
     dataset : these data.
     entries : those on the board.
@@ -104,6 +106,7 @@ class Standings(_Strict):
 
     format: Literal[1] = FORMAT
     as_of: datetime
+    ledger: Head
     exam_sha256: str
     dataset: Dataset
     entries: tuple[Listed, ...]
@@ -124,6 +127,7 @@ def summarised(board: Board) -> Standings:
             families=row.entry.families,
             method_sha256=row.entry.method.sha256,
             created=row.entry.created,
+            accepted_on=row.accepted_on,
             verdict=row.verdict.outcome,
             reason=row.verdict.reason,
             verified_on=row.verified_on,
@@ -168,6 +172,7 @@ def summarised(board: Board) -> Standings:
     )
     return Standings(
         as_of=board.as_of,
+        ledger=board.head,
         exam_sha256=board.exam.digest,
         dataset=board.exam.dataset,
         entries=entries,

@@ -169,7 +169,7 @@ class Pages:
             "verdict": row.verdict.outcome,
             "sign": SIGNS[row.verdict.outcome],
             "reason": row.verdict.reason,
-            "date": f"{entry.created:%Y-%m-%d}",
+            "date": f"{row.accepted_on:%Y-%m-%d}",
         }
 
     # --- Cases --------------------------------------------------------------------------------------------------------
@@ -304,6 +304,7 @@ class Pages:
         scores = self._by_entry[slug]
         return {
             "row": row,
+            "history": [event for event in self.board.events if slug in (event.entry, event.restores)],
             "standings": [(view, places[slug], len(places)) for view, places in self._places if slug in places],
             "words": TASK_WORDS,
             "lines": method_lines(scores, self._bests, self._others),

@@ -23,6 +23,7 @@ KINDS: Final = {
     "superseded": "superseded",
     "removed": "removed",
     "sealed": "scored on sealed labels",
+    "redated": "dated anew",
 }
 #: Characters that end a script, or a line of one, in texts that stand in a script.
 _UNSAFE: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}

@@ -1,4 +1,5 @@
-from . import maintenance as maintenance
+from . import ledger as ledger, maintenance as maintenance
+from .head import Head as Head
 from .ledger import (
     Event as Event,
     LEDGER as LEDGER,

@@ -239,7 +239,7 @@
       column("Sees", "sees", 160, { formatter: format.sees, sorter: "string" }),
       column("Track", "track", 98, { formatter: format.text, sorter: "string" }),
       column("Verdict", "verdict", 114, { formatter: format.verdict, sorter: "string" }),
-      column("Submitted", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
+      column("On the board since", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
       column("Authors", "authors", undefined, { formatter: format.text, sorter: "string", minWidth: 100, widthGrow: 3 }),
     ];
 
