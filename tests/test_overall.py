@@ -27,8 +27,10 @@ def test_means_are_over_shared_cases_and_say_which():
     scores = {(score.method, score.case): score for score in mdbench.evaluate(methods, CASES).scores}
     for method in methods[:2]:
         mean = np.mean([scores[method, case].accuracy for case in CASES])
-        assert re.search(rf"{method}\s+{mean:.2f}", whole)
-        assert re.search(rf"{method}\s+{scores[method, CASES[0]].accuracy:.2f}", part)
+        above = np.mean([scores[method, case].above_chance for case in CASES])
+        assert re.search(rf"{method}\s+{above:.2f}\s+{mean:.2f}", whole)
+        first = scores[method, CASES[0]]
+        assert re.search(rf"{method}\s+{first.above_chance:.2f}\s+{first.accuracy:.2f}", part)
 
 
 def test_readme_says_what_several_cases_show():

@@ -13,11 +13,11 @@ from mdbench.showing.plots import (
     SEEN_COLOURS,
     VERDICT_COLOURS,
     accuracy_against_budget,
-    accuracy_by_panel,
     levels_at,
     phase,
     phases,
     save,
+    scores_by_panel,
 )
 
 ZOO = toy.zoo()
@@ -76,7 +76,7 @@ def test_one_more_knob_has_a_row_of_panels_and_the_title_says_the_rest():
 def test_the_baseline_that_draws_stands_among_those_that_see_nothing():
     one = Difference(50.0, Interval(40.0, 60.0), 1.0)
     sees = {"random": ("landscape", "validation"), "majority": (), "validation_tree": ("landscape", "validation")}
-    figure = accuracy_by_panel({("s", "t"): dict.fromkeys(sees, one)}, sees)
+    figure = scores_by_panel({("s", "t"): dict.fromkeys(sees, one)}, sees)
     colours = {
         label.get_text(): line.get_color()
         for label, line in zip(figure.axes[0].get_yticklabels(), figure.axes[0].lines[1::2], strict=True)

@@ -53,6 +53,18 @@ def test_every_case_samples_as_published(case):
     assert rows.test.ids.tolist() == asked.index.tolist()
 
 
+@pytest.mark.parametrize("case", load_cases("levels"), ids=lambda case: case.name)
+def test_each_level_is_one_training_sample(case):
+    rows = split(case, CLEAN, NOISY)
+    (knob,) = case.knobs
+    learned = [set(rows.train.table[knob].iloc[sample]) for sample in rows.samples]
+    assert [len(levels) for levels in learned] == [1] * len(learned)
+    assert [levels.pop() for levels in learned] == sorted(set(rows.train.table[knob]))
+    assert np.sort(np.concatenate(rows.samples)).tolist() == list(range(len(rows.train)))
+    with pytest.raises(MdbenchError, match=f"{len(learned) + 1} levels wanted, but the train zoo has {len(learned)}"):
+        split(case.model_copy(update={"seeds": (len(learned),)}), CLEAN, NOISY)
+
+
 def test_the_published_sweeps_are_all_there():
     budgets = {}
     for case in load_cases("published"):

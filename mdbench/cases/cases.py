@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Range", "Sweep", "Task", "load_cases", "select", "selections"]
 
-Sample = Literal["cells", "levels", "limit", "share"]
+Sample = Literal["cells", "levels", "limit", "each", "share"]
 
 
 class _Strict(BaseModel):
@@ -110,7 +110,7 @@ class Sweep(_Strict):
     test: str
     scenario: str
     about: str
-    sample: Literal["cells", "levels", "limit"]
+    sample: Literal["cells", "levels", "limit", "each"]
     knobs: tuple[str, ...] = Field(min_length=1)
     budgets: tuple[float, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)

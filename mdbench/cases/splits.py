@@ -209,7 +209,8 @@ def draw(rows: Rows, case: Case, seed: int) -> np.ndarray:
     ----------
     rows : rows that may be drawn.
     case : says how. ``cells``: every row of `budget` random combinations of the levels of its knobs; ``levels``: every
-        row with one of `budget` random levels of its knob; ``limit``: every row whose knob is at most `budget`.
+        row with one of `budget` random levels of its knob; ``limit``: every row whose knob is at most `budget`; ``each``:
+        every row with one level of its knob, which `seed` counts from 0, in ascending order.
     seed : seed of the sample.
 
     Returns
@@ -228,11 +229,14 @@ def draw(rows: Rows, case: Case, seed: int) -> np.ndarray:
         chosen = _ordered(case.knobs[0], rows.table).to_numpy() <= case.budget
     else:
         number, count = rows.combinations(case.knobs)
-        size = int(case.budget)
+        size = seed + 1 if case.sample == "each" else int(case.budget)
         if size > count:
-            raise MdbenchError(f"case {case.name}: {size} {case.sample} wanted, but the train zoo has {count}")
-        picked = np.random.RandomState(seed).choice(range(count), size=size, replace=False)
-        chosen = np.isin(number, picked)
+            unit = "levels" if case.sample == "each" else case.sample
+            raise MdbenchError(f"case {case.name}: {size} {unit} wanted, but the train zoo has {count}")
+        if case.sample == "each":
+            chosen = number == seed
+        else:
+            chosen = np.isin(number, np.random.RandomState(seed).choice(range(count), size=size, replace=False))
     positions = np.flatnonzero(chosen)
     if not len(positions):
         none = f"has {case.knobs[0]} up to {case.budget:g}" if case.sample == "limit" else f"is drawn by seed {seed}"

@@ -22,8 +22,10 @@ from .results import (
     CaseRecord as CaseRecord,
     Environment as Environment,
     Failure as Failure,
+    IntervalRecord as IntervalRecord,
     Result as Result,
     Score as Score,
     load_result as load_result,
 )
 from .stats import Difference as Difference, Interval as Interval
+from .student import mean_interval as mean_interval, paired_mean as paired_mean

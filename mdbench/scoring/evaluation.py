@@ -396,6 +396,7 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
     found = stats.accuracies(predicted, rows.test.codes, rows.test.cells, rows.test.cell_count)
     means, balanced = found.by_seed.mean(axis=1), found.balanced_by_seed.mean(axis=1)
     several = len(rows.samples) > 1
+    verdicts = _verdicts(rows)
     scores = [
         Score(
             method=name,
@@ -405,7 +406,9 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
             accuracy_interval=IntervalRecord(**vars(found.intervals[i])),
             balanced_accuracy=balanced[i],
             balanced_accuracy_interval=IntervalRecord(**vars(found.balanced_intervals[i])),
-            rank=1 + int((means > means[i]).sum()),
+            above_chance=stats.above_chance(balanced[i], verdicts) if verdicts > 1 else None,
+            above_chance_interval=_rescaled(found.balanced_intervals[i], verdicts) if verdicts > 1 else None,
+            rank=1 + int((balanced > balanced[i]).sum()),
             accuracy_by_seed=tuple(found.by_seed[i].tolist()),
             balanced_accuracy_by_seed=tuple(found.balanced_by_seed[i].tolist()),
             fit_seconds=answer.fit_seconds,
@@ -419,6 +422,17 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
         for i, (name, answer) in enumerate(answers.items())
     ]
     return sorted(scores, key=lambda score: score.rank)
+
+
+def _verdicts(rows: CaseRows) -> int:
+    """Return how many verdicts no fewer than 5 % of the test rows have."""
+    shares = np.bincount(rows.test.codes) / len(rows.test)
+    return int((shares >= stats.RARE).sum())
+
+
+def _rescaled(interval: stats.Interval, verdicts: int) -> IntervalRecord:
+    low, high = (stats.above_chance(end, verdicts) for end in (interval.low, interval.high))
+    return IntervalRecord(low=low, high=high)
 
 
 def _accuracy_answered(said: np.ndarray, truth: np.ndarray) -> float | None:
@@ -436,6 +450,7 @@ def _case_record(rows: CaseRows) -> CaseRecord:
             SplitRecord(seed=seed, train_rows=len(sample), sha256=rows.digests[position])
             for position, (seed, sample) in enumerate(zip(rows.case.seeds, rows.samples, strict=True))
         ),
+        counted=tuple(rows.task.classes[code] for code in stats.counted(rows.test.codes)),
     )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from mdbench.errors import MdbenchError
 from mdbench.methods import Learner, Method, MethodError, Question, beside, loaded_method, questions
+from mdbench.scoring import stats
 from mdbench.scoring.evaluation import Progress, choose, pose
 from mdbench.scoring.stats import Interval
 from mdbench.scoring.student import mean_interval
@@ -141,10 +142,5 @@ def _shuffled(method: Method, question: Question, truth: np.ndarray, shuffles: i
             said = learner.predict(tables.reshape(shuffles * rows, -1)).reshape(shuffles, rows)
         else:
             said = np.stack([learner.unasked().predict(table) for table in tables])
-        after[column] = [_balanced(one, truth) for one in said]
-    return _balanced(before, truth), after
-
-
-def _balanced(said: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean over the classes that occur of their recall, in %."""
-    return 100 * float(np.mean([(said[truth == verdict] == verdict).mean() for verdict in np.unique(truth)]))
+        after[column] = [stats.balanced_accuracy(one, truth) for one in said]
+    return stats.balanced_accuracy(before, truth), after

@@ -82,6 +82,14 @@ class CaseRecord(_Strict):
     test_rows: int
     test_cells: int
     splits: tuple[SplitRecord, ...]
+    counted: tuple[str, ...] = Field(
+        (), description="verdicts that balanced accuracy is over: those that no fewer than 5 % of the test rows have"
+    )
+
+    @property
+    def rare(self) -> tuple[str, ...]:
+        """The verdicts that balanced accuracy is not over."""
+        return tuple(verdict for verdict in self.classes if self.counted and verdict not in self.counted)
 
 
 class MethodRecord(_Strict):
@@ -140,9 +148,17 @@ class Score(_Strict):
     accuracy: float = Field(description="mean over the case's seeds; an abstention is not right")
     accuracy_std: float = Field(description="sample standard deviation over seeds; 0 where there is one seed")
     accuracy_interval: IntervalRecord = Field(description="bootstrap over training samples and test grid cells")
-    balanced_accuracy: float
+    balanced_accuracy: float = Field(description="mean recall of the verdicts that are not rare, see CaseRecord")
     balanced_accuracy_interval: IntervalRecord
-    rank: int = Field(description="1 = best accuracy among the methods of this result; equal accuracies share a rank")
+    above_chance: float | None = Field(
+        None,
+        description="balanced accuracy where saying one verdict always is 0 and perfect 100; null where all rows but a few "
+        "have one verdict",
+    )
+    above_chance_interval: IntervalRecord | None = Field(None, description="that of the balanced accuracy, so rescaled")
+    rank: int = Field(
+        description="1 = best balanced accuracy among the methods of this result; equal ones share a rank"
+    )
     accuracy_by_seed: tuple[float, ...]
     balanced_accuracy_by_seed: tuple[float, ...]
     fit_seconds: tuple[float, ...] = Field(description="one a seed; seeds with the same training rows share one run")
@@ -239,6 +255,7 @@ class Result(_Strict):
                 "low": s.accuracy_interval.low,
                 "high": s.accuracy_interval.high,
                 "balanced_accuracy": s.balanced_accuracy,
+                "above_chance": s.above_chance,
                 "rank": s.rank,
                 "coverage": s.coverage,
                 "log_loss": s.probability and s.probability.log_loss,

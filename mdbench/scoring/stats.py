@@ -21,6 +21,8 @@ import numpy as np
 RESAMPLES: Final = 2000
 LEVEL: Final = 0.95
 SEED: Final = 20240721
+#: A verdict that a smaller share of the rows has is rare: its recall is no part of balanced accuracy.
+RARE: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Accuracies:
 
     Attributes
     ----------
-    by_seed, balanced_by_seed : accuracy, and the mean over the classes that occur of their recall; shape (k, seeds).
+    by_seed, balanced_by_seed : accuracy, and the mean recall of the verdicts of `counted`; shape (k, seeds).
     intervals, balanced_intervals : of their means over seeds; k each.
     """
 
@@ -129,6 +131,35 @@ class Accuracies:
     balanced_by_seed: np.ndarray
     intervals: list[Interval]
     balanced_intervals: list[Interval]
+
+
+def counted(truth: np.ndarray) -> np.ndarray:
+    """Return the verdicts whose recall is part of balanced accuracy: those that no fewer than 5 % of the rows have.
+
+    A few rows of a rare verdict would weigh as much as hundreds of another. Where this leaves fewer than two, every verdict
+    that occurs is counted.
+
+    Parameters
+    ----------
+    truth : true verdict of each row, shape (rows,).
+    """
+    verdicts, rows = np.unique(truth, return_counts=True)
+    common = verdicts[rows >= RARE * len(truth)]
+    return common if len(common) > 1 else verdicts
+
+
+def balanced_accuracy(said: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean recall of the verdicts of `counted`, in %; verdicts of shape (rows,)."""
+    return 100 * float(np.mean([(said[truth == verdict] == verdict).mean() for verdict in counted(truth)]))
+
+
+def above_chance(balanced: float, verdicts: int) -> float:
+    """Return balanced accuracy over so many verdicts, in %, on a scale where one verdict said always is 0 and perfect 100.
+
+    ``100 (b − 100/k) / (100 − 100/k)``, scikit-learn's ``balanced_accuracy_score(adjusted=True)``.
+    """
+    chance = 100 / verdicts
+    return 100 * (balanced - chance) / (100 - chance)
 
 
 def accuracies(
@@ -145,7 +176,7 @@ def accuracies(
     """
     weights = cell_weights(cell_count)
     right = 100.0 * (predicted == truth)
-    classes = [truth == verdict for verdict in np.unique(truth)]
+    classes = [truth == verdict for verdict in counted(truth)]
     recalls = np.mean([right[:, :, members].mean(axis=2) for members in classes], axis=0)
     drawn = [resampled_means(right[:, :, members], cells[members], weights) for members in classes]
     return Accuracies(

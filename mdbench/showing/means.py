@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from mdbench.cases import Case
-from mdbench.scoring import Evaluated, Posed, difference, pair, stats
-from mdbench.tables import TASKS, decided
+from mdbench.scoring import Evaluated, Posed, difference, pair, paired_mean, stats
+from mdbench.tables import TASKS, Family, decided
 
 
 def mean(
@@ -39,7 +39,7 @@ def mean(
             scored.append(one)
     if not pairs:
         return None
-    return stats.paired_difference(pairs) if minus is None else difference(pairs, scored)[0]
+    return difference(pairs, scored)[0]
 
 
 def outside_noise(one: Posed) -> np.ndarray:
@@ -95,26 +95,57 @@ def grouped(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
     return groups
 
 
+def above_chance(found: Evaluated, cases: Iterable[str], method: str) -> stats.Difference | None:
+    """Return what a method has above chance in the mean over some cases, in %, with Student's interval over samples.
+
+    Parameters
+    ----------
+    found, cases, method : see `mean`; cases where all rows but a few have one verdict are left out.
+
+    Returns
+    -------
+    None where the method did not answer one of the cases. Where training samples change nothing, the interval is a point:
+    on this grid, the score is known.
+    """
+    by_case = {score.case: score for score in found.result.scores if score.method == method}
+    if any(case not in by_case for case in cases):
+        return None
+    known = [by_case[case] for case in cases if by_case[case].above_chance is not None]
+    if not known:
+        return None
+    verdicts = {record.case.name: len(record.counted) for record in found.result.cases}
+    by_sample = [
+        np.array([stats.above_chance(one, verdicts[score.case]) for one in score.balanced_accuracy_by_seed])
+        for score in known
+    ]
+    estimate = float(np.mean([one.mean() for one in by_sample]))
+    found_mean = paired_mean(by_sample)
+    return found_mean[0] if found_mean else stats.Difference(estimate, stats.Interval(estimate, estimate), 1.0)
+
+
 def ordered(found: Evaluated, cases: Sequence[str], methods: Iterable[str]) -> list[tuple[str, stats.Difference]]:
-    """Return methods that answered all these cases, with their means, the best first."""
+    """Return methods that answered all these cases, with their mean accuracies, the best first."""
     means = {method: mean(found, cases, method) for method in methods}
     known = [(method, accuracy) for method, accuracy in means.items() if accuracy]
     return sorted(known, key=lambda one: -one[1].estimate)
 
 
 def ranks_of(found: Evaluated, cases: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
-    """Return the mean rank of each method among these, over cases that they all answered."""
-    scores = {(score.method, score.case): score.accuracy for score in found.result.scores}
+    """Return the mean rank of each method among these by balanced accuracy, over cases that they all answered."""
+    scores = {(score.method, score.case): score.balanced_accuracy for score in found.result.scores}
     table = np.array([[scores[method, case] for case in cases] for method in methods])
     ranks = 1 + (table[None] > table[:, None]).sum(axis=1)
     return dict(zip(methods, ranks.mean(axis=1).tolist(), strict=True))
 
 
-def balanced_of(found: Evaluated, cases: Sequence[str]) -> dict[str, float]:
-    """Return the mean balanced accuracy of each method, over those of these cases that it answered."""
-    return {
-        method: float(
-            np.mean([s.balanced_accuracy for s in found.result.scores if s.method == method and s.case in cases])
-        )
-        for method in {score.method for score in found.result.scores if score.case in cases}
-    }
+def sees(found: Evaluated) -> dict[str, tuple[str, ...]]:
+    """Return the families of columns that each method was given, over all cases."""
+    seen: dict[str, dict[str, None]] = {method: {} for method in methods_of(found)}
+    for score in found.result.scores:
+        seen[score.method] |= dict.fromkeys(score.families)
+    return {method: tuple(sorted(families)) for method, families in seen.items()}
+
+
+def configured(found: Evaluated) -> list[str]:
+    """Return the methods that look at the training configuration, which diagnosis presumes unknown."""
+    return [method for method, families in sees(found).items() if Family.CONFIGURATION in families]

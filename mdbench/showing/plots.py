@@ -159,14 +159,14 @@ def _draw_sweep(panel: Axes, records: Sequence[CaseRecord], result: Result, name
             panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def accuracy_by_panel(
+def scores_by_panel(
     panels: Mapping[tuple[str, str], Mapping[str, Difference]], sees: Mapping[str, Sequence[str]]
 ) -> Figure:
-    """Draw accuracies with their intervals: one panel a scenario and task, one line a method.
+    """Draw scores with their intervals: one panel a scenario and task, one line a method.
 
     Parameters
     ----------
-    panels : scenario and task → method → accuracy in % with its interval.
+    panels : scenario and task → method → what it has above chance in %, with its interval.
     sees : method → families of columns that it is given, which its colour says.
     """
     scenarios, tasks = (list(dict.fromkeys(key[place] for key in panels)) for place in (0, 1))
@@ -191,7 +191,7 @@ def accuracy_by_panel(
                 _draw_dots(panel, panels.get((scenario, task), {}), lines[task], by_kind)
                 panel.set_title(f"{task}\n{scenario}", fontsize=9)
         for panel in axes[-1]:
-            panel.set_xlabel("accuracy, %")
+            panel.set_xlabel("above chance, %")
         kinds = [kind for kind in SEEN_COLOURS if kind in {by_kind[method] for method in names}]
         handles = [Line2D([], [], color=SEEN_COLOURS[kind], marker="o", ms=4, lw=1.4, label=kind) for kind in kinds]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mdbench.cases import Case, selections
 from mdbench.methods import CHECKS, WANTS_COLUMN, Checked, MethodError, alternatives, load_method, named_methods
-from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, Prescription, Result, Score
+from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, IntervalRecord, Prescription, Result, Score
 from mdbench.tables import COLUMNS, TASKS, VISIBLE_FAMILIES, Family, zoo_names
 
 #: Above so many cases, one line a case takes the place of one table a case.
@@ -67,10 +67,20 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
         by_method = [[s for s in result.scores if s.method == method.name] for method in result.methods]
         _show_sureness(by_method, own, cases=len(result.cases))
     out.print(
-        f"[dim]accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap over "
-        f"training samples (seeds) and test grid cells ({result.bootstrap.resamples} resamples)\n"
+        "[dim]above chance in %: the mean recall of the verdicts, 0 where one is said always, 100 where all are right"
+        f"{_rare(result)}; accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap "
+        f"over training samples (seeds) and test grid cells ({result.bootstrap.resamples} resamples)\n"
         f"{len(result.scores)} scores in {result.seconds:.1f} s[/]"
     )
+
+
+def _rare(result: Result) -> str:
+    """Say how many cases have verdicts that are too rare to count, if any."""
+    cases = [record for record in result.cases if record.rare]
+    if not cases:
+        return ""
+    where = cases[0].case.name if len(cases) == 1 else f"{len(cases)} cases"
+    return f" (verdicts that under 5 % of the rows have are not counted, in {escape(where)})"
 
 
 def _case_table(record: CaseRecord, scores: Sequence[Score], own: Sequence[str]) -> Table:
@@ -84,28 +94,34 @@ def _case_table(record: CaseRecord, scores: Sequence[Score], own: Sequence[str])
     for name, justify in (
         ("#", "right"),
         ("method", "left"),
+        ("above chance", "right"),
+        ("95 % interval", "center"),
         ("accuracy", "right"),
         ("± std", "right"),
-        ("95 % interval", "center"),
-        ("balanced", "right"),
         ("95 % interval", "center"),
         ("sees", "left"),
     ):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for score in scores:
-        low, high = score.accuracy_interval.low, score.accuracy_interval.high
-        balanced = score.balanced_accuracy_interval
         table.add_row(
             str(score.rank),
             _named(score.method, own),
+            _number(score.above_chance),
+            _interval(score.above_chance_interval),
             f"{score.accuracy:.2f}",
             f"{score.accuracy_std:.2f}",
-            f"[{low:.1f}, {high:.1f}]".replace("[", r"\["),
-            f"{score.balanced_accuracy:.2f}",
-            f"[{balanced.low:.1f}, {balanced.high:.1f}]".replace("[", r"\["),
+            _interval(score.accuracy_interval),
             _sees(score.families),
         )
     return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _interval(interval: IntervalRecord | None) -> str:
+    return "–" if interval is None else rf"\[{interval.low:.1f}, {interval.high:.1f}]"
 
 
 def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases: int = 1) -> None:
@@ -179,7 +195,7 @@ def _wide_tables(result: Result, own: Sequence[str]) -> Iterator[Table]:
 
 
 def _wide_table(result: Result, own: Sequence[str], names: Sequence[str]) -> Table:
-    table = plain_table(title="accuracy in %, one line a case")
+    table = plain_table(title="above chance in %, one line a case")
     table.add_column("case", no_wrap=True)
     for name in names:
         table.add_column(_named(name, own), justify="right", overflow="fold")
@@ -187,11 +203,10 @@ def _wide_table(result: Result, own: Sequence[str], names: Sequence[str]) -> Tab
     for _, records in groupby(result.cases, key=lambda record: record.case.sweep):
         for record in records:
             cells = [scores.get((name, record.case.name)) for name in names]
-            best = max((score.accuracy for score in result.scores if score.case == record.case.name), default=0)
             table.add_row(
                 escape(record.case.name),
                 *(
-                    "–" if not c else f"[bold]{c.accuracy:.2f}[/]" if c.accuracy == best else f"{c.accuracy:.2f}"
+                    "–" if not c else f"[bold]{_number(c.above_chance)}[/]" if c.rank == 1 else _number(c.above_chance)
                     for c in cells
                 ),
             )
@@ -227,20 +242,22 @@ def _overall_table(
     table = plain_table(title=f"over {escape(about)}")
     for name, justify in (
         ("method", "left"),
+        ("above chance", "right"),
         ("accuracy", "right"),
-        ("balanced", "right"),
         ("mean rank", "right"),
         ("sees", "left"),
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    accuracies = np.array([[score.accuracy for score in line] for line in lines])
-    ranks = 1 + (accuracies[None] > accuracies[:, None]).sum(axis=1).mean(axis=1)
-    for place in np.argsort(-accuracies.mean(axis=1), kind="stable"):
+    balanced = np.array([[score.balanced_accuracy for score in line] for line in lines])
+    ranks = 1 + (balanced[None] > balanced[:, None]).sum(axis=1).mean(axis=1)
+    known = [[score.above_chance for score in line if score.above_chance is not None] for line in lines]
+    means = [float(np.mean(values)) if values else None for values in known]
+    for place in np.argsort([-np.inf if mean is None else -mean for mean in means], kind="stable"):
         line = lines[place]
         table.add_row(
             _named(line[0].method, own),
-            f"{accuracies[place].mean():.2f}",
-            f"{np.mean([score.balanced_accuracy for score in line]):.2f}",
+            _number(means[place]),
+            f"{np.mean([score.accuracy for score in line]):.2f}",
             f"{ranks[place]:.1f}",
             _sees(sorted({family for score in line for family in score.families})),
         )

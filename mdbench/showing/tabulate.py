@@ -8,7 +8,7 @@ is a time, or of the machine, except that kinds of processors may round differen
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,9 @@ from mdbench.showing import plots
 from mdbench.showing.bounds import out_of_bounds
 from mdbench.showing.markdown import code, table
 from mdbench.showing.means import (
-    balanced_of,
+    above_chance,
     comparable,
+    configured,
     grouped,
     mean,
     methods_of,
@@ -31,14 +32,23 @@ from mdbench.showing.means import (
     outside_noise,
     posed_of,
     ranks_of,
+    sees,
 )
+from mdbench.showing.others import means_of, zoos_nobody_trained_on
+from mdbench.showing.sureness import how_sure
 from mdbench.tables import COLUMNS, TASKS, Family, Zoo, decided
 
 #: How every such document begins; a file that begins otherwise is somebody else's.
 MARK: Final = "<!-- Written by `mdbench tabulate`, which replaces this file and its figure when it is run again. -->"
 #: The parts of the document where nothing is said: each a selection, a sweep, a case or a pattern.
-PARTS: Final = ("bundled", "paper", "*-to-cifar10-resnet18/*")
-HEADLINE: Final = "core"
+PARTS: Final = ("unseen", "bundled", "paper", "levels", "*-to-cifar10-resnet18/*")
+HEADLINE: Final = "sisters"
+#: What is said of a part above its tables.
+ABOUT: Final = {
+    "paper": "The seven published cases are of one pair of zoos, and say nothing of others.",
+    "levels": "Two of the seven learn from one level that is drawn; of five seeds, three draw the same. Here each level is "
+    "learned from by turns, and the mean is over all of them.",
+}
 #: Whose advantage is looked into, and over whom.
 SUBJECT: Final = "md_tree"
 RIVALS: Final = ("validation_tree", "hyperparameter_validation_tree", "majority", "barrier_rule", "md_tree_quantile")
@@ -92,7 +102,7 @@ def write(found: Evaluated, parts: Sequence[str], command: str, out: Path) -> li
     if panels:
         with tempfile.TemporaryDirectory() as scratch:
             drawn = Path(scratch, picture.name)
-            plots.save(plots.accuracy_by_panel(panels, _sees(found)), drawn)
+            plots.save(plots.scores_by_panel(panels, sees(found)), drawn)
             written = {picture: drawn.read_bytes(), **written}
     try:
         files.replace(written)
@@ -116,8 +126,10 @@ def compose(found: Evaluated, parts: Sequence[str], command: str, picture: str |
         MARK,
         "# Results",
         *_made(found, command),
-        *_headline(found, picture),
-        *_sureness(found),
+        *zoos_nobody_trained_on(found),
+        *([f"![Above chance, with intervals]({picture})"] if picture else []),
+        *_headline(found),
+        *how_sure(found, _headliners(found)),
         *_seed_noise(found),
         *(out_of_bounds(_zoos(found)) if SUBJECT in methods_of(found) else []),
         *_advantage(found, by_part),
@@ -144,20 +156,12 @@ def _by_part(cases: Sequence[Case], parts: Sequence[str]) -> dict[str, list[Case
     return {part: cases for part, cases in by_part.items() if cases}
 
 
-def _sees(found: Evaluated) -> dict[str, tuple[str, ...]]:
-    """Return the families of columns that each method was given, over all cases."""
-    sees: dict[str, dict[str, None]] = {method: {} for method in methods_of(found)}
-    for score in found.result.scores:
-        sees[score.method] |= dict.fromkeys(score.families)
-    return {method: tuple(sorted(families)) for method, families in sees.items()}
-
-
 def _panels(found: Evaluated) -> dict[tuple[str, str], dict[str, stats.Difference]]:
-    """Return scenario and task → method → mean accuracy over their cases of the headline."""
-    panels = {}
+    """Return scenario and task → method → what it has above chance: over zoos, and on each of the headline."""
+    panels = {("unseen", task): means for task, means in means_of(found).items()}
     for group, cases in grouped(_headliners(found)).items():
-        means = {method: mean(found, [case.name for case in cases], method) for method in methods_of(found)}
-        panels[group] = {method: accuracy for method, accuracy in means.items() if accuracy}
+        means = {method: above_chance(found, [case.name for case in cases], method) for method in methods_of(found)}
+        panels[group] = {method: mean for method, mean in means.items() if mean}
     return {group: means for group, means in panels.items() if means}
 
 
@@ -170,12 +174,14 @@ def _made(found: Evaluated, command: str) -> list[str]:
         + (f", revision `{revision}`" if revision else "")
         + f", Python {here.python}, {packages}.",
         table(("zoo", "configurations", "digest (SHA-256)"), zoos, "lrl"),
-        "Accuracy is in %, the mean over the training samples (seeds) of a case. An interval is to cover "
-        f"{100 * bootstrap.level:.0f} %: percentiles of {bootstrap.resamples:,} resamples of the training samples and, "
-        "independently, of the test zoo's grid cells (rows that differ in the temperature's knobs alone). Five training "
-        "samples are few: where they are most of what varies, such an interval covers 88 % rather than 95 %. Cases on one "
-        "test zoo are resampled together, and so are two methods whose difference is taken. Nothing is corrected for the "
-        "number of comparisons. In a mean every case has the same weight.",
+        f"Numbers are in %. An interval is to cover {100 * bootstrap.level:.0f} %, and is about one of two things. *Other "
+        "zoos*: Student's interval of a mean over zoos. "
+        "*This grid*: other training samples, the same test rows, which are no random sample of anything; Student's "
+        "interval of a mean over training samples. Where these change nothing, the score of this grid is known; intervals of "
+        "accuracies and of differences are then of a bootstrap of the test zoo's grid cells (rows that differ in the "
+        f"temperature's knobs alone, {bootstrap.resamples:,} resamples), the cases on one test zoo together. How often such "
+        "intervals hold what they are about was measured on these zoos: `docs/intervals.md` of mdbench. Nothing is corrected "
+        "for the number of comparisons. In a mean every case has the same weight.",
         _unposed(found.result.failures),
     ]
 
@@ -195,7 +201,7 @@ def _unposed(failures: Sequence[Failure]) -> str:
     return f"Not posed: {'; '.join(said)}." if said else ""
 
 
-def _headline(found: Evaluated, picture: str | None) -> list[str]:
+def _headline(found: Evaluated) -> list[str]:
     cases = _headliners(found)
     if not cases:
         return []
@@ -204,29 +210,13 @@ def _headline(found: Evaluated, picture: str | None) -> list[str]:
         f"## The selection `{HEADLINE}`",
         f"{len(cases)} cases: {', '.join(code(case.name) for case in cases)}."
         + (f" {missing} more of the selection could not be posed." if missing else ""),
-        "Not every method answers every task, and only means over the same cases can be compared: there is a table for each "
-        "set of tasks. *Decided* is the accuracy on those rows whose label is outside noise (below). The rank is among "
-        "the methods of a table, the mean over its cases; equal accuracies share the better one.",
+        "Intervals are about *this grid*. Not every method answers every task, and only means over the same cases can be "
+        "compared: there is a table for each set of tasks. *Decided* is the accuracy on those rows whose label is outside "
+        "noise (below). The rank is by balanced accuracy among the methods of a table, the mean over its cases; equal ones "
+        "share the better one. Methods that know the training configuration stand apart.",
     ]
-    sees = _sees(found)
-    records = {method.name: method for method in found.result.methods}
+    knowing = configured(found)
     for tasks, names, methods in comparable(found, cases):
-        ranks, balanced = ranks_of(found, names, methods), balanced_of(found, names)
-        rows = []
-        for method, accuracy in ordered(found, names, methods):
-            record = records[method]
-            rows.append(
-                (
-                    code(method),
-                    f"{accuracy.estimate:.1f}",
-                    _interval(accuracy),
-                    f"{balanced[method]:.1f}",
-                    f"{ranks[method]:.1f}",
-                    *_with_interval(mean(found, names, method, only_decided=True)),
-                    _families(sees[method]),
-                    "not trained" if record.zero_shot else record.track,
-                )
-            )
         chosen = [outside_noise(one) for one in posed_of(found, names)]
         some = sum(int(mask.sum()) for mask in chosen)
         left_out = sum(not mask.any() for mask in chosen)
@@ -236,75 +226,37 @@ def _headline(found: Evaluated, picture: str | None) -> list[str]:
             f"{len(names)} cases, {sum(map(len, chosen)):,} rows, {some:,} of them decided"
             + (f"; {left_out} cases have none decided and are left out of that mean" if left_out else "")
             + ".",
-            table(
-                ("method", "accuracy", "interval", "balanced", "rank", "decided", "interval", "sees", "track"),
-                rows,
-                "lrlrrrlll",
-            ),
         ]
-    drawn = f"![Accuracy on the selection {HEADLINE}, each case with its interval]({picture})" if picture else ""
-    return [*blocks, drawn]
+        for apart in (False, True):
+            group = [method for method in methods if (method in knowing) is apart]
+            if group:
+                blocks.append(_means_table(found, names, group))
+    return blocks
 
 
-def _sureness(found: Evaluated) -> list[str]:
-    """Tell of the methods that give probabilities what these are worth, over the same sets of cases as the headline."""
-    cases = _headliners(found)
-    scores = {(score.method, score.case): score for score in found.result.scores}
-    blocks: list[str] = []
-    for tasks, names, methods in comparable(found, cases) if cases else ():
-        rows = []
-        for method in methods:
-            given = [scores[method, name].probability for name in names]
-            known = [one for one in given if one]
-            if len(known) < len(names):
-                continue
-            errors = [one.calibration_error for one in known if one.calibration_error is not None]
-            rows.append(
-                (
-                    code(method),
-                    f"{_average(one.log_loss for one in known):.3f}",
-                    f"{_average(one.brier_score for one in known):.3f}",
-                    f"{_average(errors):.1f}" if errors else "–",
-                    f"{_average(one.risk_coverage_area for one in known):.1f}",
-                    f"{_average(one.accuracy_at_half for one in known):.1f}",
-                    f"{_average(one.coverage_at_95 for one in known):.1f}",
-                    f"{_average(scores[method, name].coverage for name in names):.1f}",
-                )
+def _means_table(found: Evaluated, cases: Sequence[str], methods: Sequence[str]) -> str:
+    """Return one line a method, the best first."""
+    families, records = sees(found), {method.name: method for method in found.result.methods}
+    ranks = ranks_of(found, cases, methods)
+    scores = {method: above_chance(found, cases, method) for method in methods}
+    rows = []
+    for method, accuracy in ordered(found, cases, methods):
+        decided_alone, record = mean(found, cases, method, only_decided=True), records[method]
+        rows.append(
+            (
+                code(method),
+                *_with_interval(scores[method]),
+                f"{accuracy.estimate:.1f}",
+                _with_interval(decided_alone)[0],
+                f"{ranks[method]:.1f}",
+                _families(families[method]),
+                "not trained" if record.zero_shot else record.track,
             )
-        every = len(tasks) == len({case.task for case in cases})
-        heads = (
-            "method",
-            "log loss",
-            "Brier score",
-            "calibration error",
-            "risk–coverage",
-            "surer half",
-            "95 % right",
-            "answered",
         )
-        if rows:
-            ranked = sorted(rows, key=lambda row: float(row[1]))
-            title = "Every task" if every else ", ".join(code(task) for task in tasks)
-            blocks += [f"### {title}, {len(names)} cases", table(heads, ranked, "lrrrrrrr")]
-    if not blocks:
-        return []
-    return [
-        "## How sure methods are",
-        "Of methods that give probabilities, means over the cases. *Log loss* is in nats; a probability below 2.2e-16 "
-        "counts as that. *Brier score*: the sum over the verdicts of squared differences, from 0 to 2. Confidence is the "
-        "probability of the verdict that is said. *Calibration error*: the difference between accuracy and confidence, in"
-        " points, over ten bins of equal width, (0, 0.1] to (0.9, 1], weighed by what is in them. *Risk–coverage*: the "
-        "error in % among the surest networks, its mean over all shares of them; equally sure ones come in random order. "
-        "*Surer half*: accuracy on it, in %. *95 % right*: the largest share of the networks, in %, on which the accuracy"
-        " is that. *Answered*: the share of the networks, in %, of which the method did not abstain. Intervals of log "
-        "loss and Brier score on each case are in `result.json`.",
-        *blocks,
-    ]
-
-
-def _average(values: Iterable[float]) -> float:
-    each = list(values)
-    return sum(each) / len(each)
+    rows.sort(key=lambda row: -float(row[1]) if row[1] != "–" else float("inf"))
+    return table(
+        ("method", "above chance", "interval", "accuracy", "decided", "rank", "sees", "track"), rows, "lrlrrrll"
+    )
 
 
 def _seed_noise(found: Evaluated) -> list[str]:
@@ -408,7 +360,7 @@ def _counts(differences: Sequence[stats.Difference | None]) -> tuple[int, int, i
 
 
 def _part(found: Evaluated, name: str, cases: Sequence[Case]) -> list[str]:
-    blocks = [f"### {code(name)}"]
+    blocks = [f"### {code(name)}", ABOUT.get(name, "")]
     groups = grouped(cases)
     for scenario, keys in groupby(groups, key=lambda key: key[0]):
         mine = [groups[key] for key in keys]
@@ -459,6 +411,10 @@ def _zoos_of(case: Case) -> str:
 
 
 def _budget(case: Case) -> str:
+    if case.sample == "each":
+        return "each level"
+    if case.sample == "share":
+        return f"{case.budget_text} % of the cells"
     if case.sample != "limit":
         return f"{case.budget_text} {case.sample if case.budget > 1 else case.sample[:-1]}"
     unit = COLUMNS[case.knobs[0]].unit
