@@ -92,6 +92,10 @@ def verify(
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_sandbox: NoSandbox = False,
+    secret: Annotated[
+        str | None,
+        typer.Option(help="Secret of an earlier verification, to repeat it; with --dry-run.", show_default=False),
+    ] = None,
 ) -> None:
     """Check entries, run their methods again, and record the verdicts."""
     with needs("leaderboard"):
@@ -107,6 +111,7 @@ def verify(
         workers=workers,
         timeout=timeout,
         sandbox=not no_sandbox,
+        secret=secret,
     )
 
 

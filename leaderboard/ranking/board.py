@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from leaderboard.entry import ENTRY, PUBLISHED, REQUIRED, SELECTIONS, Checked, Entry, Exam, Refused, check, read_entry
+from leaderboard.entry import ENTRY, PUBLISHED, REQUIRED, SELECTIONS, Checked, Entry, Exam, Refused, check, read_entry, sheet_of
 from leaderboard.ranking.ranking import Tally, rank
-from leaderboard.verifying import LEDGER, Event, Head, Ledger, State, Verdict
+from leaderboard.verifying import LEDGER, Event, Head, Ledger, State, Verdict, read_runs
 from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.methods import CORES
@@ -47,8 +47,10 @@ class Row:
     ----------
     entry : what it says of itself.
     verdict : what became of verifying it last, and when (`verified_on`).
-    scores : case → score, for the cases that it answers.
-    predicted : case → places in the task's classes, int8, shape (seeds, test rows), test rows in the zoo's order.
+    ranked : whether its method was run here. Others have scores of what was sent, and no place.
+    scores : case → score, for the cases that it answers: of the run here, or of what was sent.
+    predicted : case → places in the task's classes, int8, shape (seeds, test rows), test rows in the zoo's order; of the first
+        run, where there were several.
     source : text of the method's file.
     requirements : text of its requirements; None where it has none.
     history : events of the ledger about it, oldest first.
@@ -57,6 +59,7 @@ class Row:
     entry: Entry
     verdict: Verdict
     verified_on: datetime
+    ranked: bool
     scores: Mapping[str, CaseScore]
     predicted: Mapping[str, np.ndarray]
     source: str
@@ -203,14 +206,16 @@ def assemble(entries: Path, exam: Exam | None = None, as_of: datetime | None = N
     found = _checked(
         entries, listed, states, Exam({**dict.fromkeys(left_out, ()), **exam.selections}, exam.posed), as_of
     )
-    tallies, scores = _scores(found, exam)
+    answers = {slug: _answers(entries, one, states[slug], exam) for slug, one in found.items()}
+    scores = _scores(answers, exam)
     for slug, mine in scores.items():
-        _check_scores(slug, mine, _scored(states[slug]))
+        _check_scores(slug, mine, states[slug])
+    ranked = {slug: answers[slug] for slug in found if _is_ranked(states[slug])}
     return Board(
         as_of or (ledger.events[-1].date if ledger.events else datetime.now(UTC)),
         exam,
-        {slug: _row(one, scores[slug], states[slug]) for slug, one in found.items()},
-        _views(exam, tallies),
+        {slug: _row(one, answers[slug], scores[slug], states[slug]) for slug, one in found.items()},
+        _views(exam, _tallies(ranked, exam)),
         _sealed(ledger.events, found),
         ledger.events,
         known,
@@ -288,12 +293,34 @@ def _checked(
 
 
 def _scored(state: State) -> Event:
-    """Return the event that says what an entry's scores are."""
-    return [event for event in state.history if event.scores is not None][-1]
+    """Return the event that says on which data an entry was last scored."""
+    return [event for event in state.history if event.scores is not None or (event.verdict and event.verdict.run)][-1]
 
 
-def _check_scores(slug: str, scores: Mapping[str, CaseScore], event: Event) -> None:
-    recorded = event.scores or {}
+def _is_ranked(state: State) -> bool:
+    """Tell whether an entry's method was run here, and what it said then is known: of a verification of old, whose run is
+    not kept, only where it was what had been sent."""
+    return state.verdict is not None and (state.verdict.run is not None or state.verdict.outcome == "verified")
+
+
+def _answers(entries: Path, found: Checked, state: State, exam: Exam) -> list[Mapping[str, np.ndarray]]:
+    """Return what counts of an entry: what its method said in each run here; where it was not run, what was sent."""
+    run = state.verdict.run if state.verdict else None
+    if run is None:
+        return [found.predicted]
+    answered = exam.as_recorded(found.entry.dataset)
+    return read_runs(entries, run, sheet_of(answered, tuple(found.predicted)), more=True)
+
+
+def _check_scores(slug: str, scores: Mapping[str, CaseScore], state: State) -> None:
+    """Make sure that scores are those that the ledger has of them; of a run, unless the data have changed since."""
+    run = state.verdict.run if state.verdict else None
+    if run is None:
+        recorded = [event.scores for event in state.history if event.scores is not None][-1]
+    elif any(event.kind == "rescored" for event in state.history[state.history.index(_verification(state)) :]):
+        return
+    else:
+        recorded = run.scores
     for case, score in scores.items():
         if case not in recorded or abs(recorded[case] - score.accuracy) > _EQUAL:
             raise MdbenchError(
@@ -302,47 +329,80 @@ def _check_scores(slug: str, scores: Mapping[str, CaseScore], event: Event) -> N
             )
 
 
-def _row(found: Checked, scores: Mapping[str, CaseScore], state: State) -> Row:
+def _verification(state: State) -> Event:
+    """Return the last verification of an entry."""
+    return [event for event in state.history if event.verdict is not None][-1]
+
+
+def _row(
+    found: Checked, answers: Sequence[Mapping[str, np.ndarray]], scores: Mapping[str, CaseScore], state: State
+) -> Row:
     verdict = state.verdict or Verdict(outcome="self-reported", reason="not verified yet")
     date = state.verified_on or state.history[0].date
-    return Row(found.entry, verdict, date, scores, found.predicted, found.source, found.requirements, state.history)
+    source = found.source, found.requirements
+    return Row(found.entry, verdict, date, _is_ranked(state), scores, answers[0], *source, state.history)
 
 
 # --- Scores and places --------------------------------------------------------------------------------------------------
 
+#: Entry → what it said of each case, in each run.
+Answers = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
-def _scores(found: Mapping[str, Checked], exam: Exam) -> tuple[dict[str, Tally], dict[str, dict[str, CaseScore]]]:
-    """Score entries; the numbers are those of `mdbench.scoring.stats.accuracies`.
 
-    Returns
-    -------
-    Case → how often those who answer it are right, and slug → case → score. Samples of a case may have been added since an
-    entry was made: such an entry has its scores, but is not among those who are compared, who answer the most samples.
-    """
-    tallies: dict[str, Tally] = {}
-    scores: dict[str, dict[str, CaseScore]] = {slug: {} for slug in found}
-    alike: dict[tuple[str, int], list[str]] = {}
-    for slug, one in found.items():
-        for case, said in one.predicted.items():
-            alike.setdefault((case, len(said)), []).append(slug)
+def _alike(answers: Answers, exam: Exam) -> dict[tuple[str, int, int], list[str]]:
+    """Return who answers as many samples of a case in as many runs: case, samples and runs → entries; of a case, the most
+    samples last."""
+    found: dict[tuple[str, int, int], list[str]] = {}
+    for slug, runs in answers.items():
+        for case, said in runs[0].items():
+            found.setdefault((case, len(said), len(runs)), []).append(slug)
+    order = {case: number for number, case in enumerate(exam.posed)}
+    return dict(sorted(found.items(), key=lambda one: (order[one[0][0]], one[0][1:])))
 
-    def scored(which: tuple[str, int]) -> tuple[Tally, np.ndarray, list[Interval]]:
-        case, slugs = which[0], tuple(alike[which])
-        test = exam.posed[case].rows.test
-        said = np.stack([found[slug].predicted[case] for slug in slugs])
-        tally = Tally.of(slugs, said, test.codes, test.cells, test.cell_count, exam.posed[case].test.name)
-        right = said == test.codes
-        recalls = [right[:, :, test.codes == verdict].mean(axis=(1, 2)) for verdict in np.unique(test.codes)]
+
+def _tally(case: str, slugs: Sequence[str], answers: Answers, exam: Exam) -> Tally:
+    test = exam.posed[case].rows.test
+    said = np.stack([[run[case] for run in answers[slug]] for slug in slugs])
+    return Tally.of(slugs, said, test.codes, test.cells, test.cell_count, exam.posed[case].test.name)
+
+
+def _scores(answers: Answers, exam: Exam) -> dict[str, dict[str, CaseScore]]:
+    """Score entries, slug → case → score; the numbers are those of `mdbench.scoring.stats.accuracies`."""
+    scores: dict[str, dict[str, CaseScore]] = {slug: {} for slug in answers}
+    alike = _alike(answers, exam)
+
+    def scored(which: tuple[str, int, int]) -> tuple[Tally, np.ndarray, list[Interval]]:
+        case, slugs = which[0], alike[which]
+        codes = exam.posed[case].rows.test.codes
+        tally = _tally(case, slugs, answers, exam)
+        right = np.stack([np.mean([run[case] == codes for run in answers[slug]], axis=0) for slug in slugs])
+        recalls = [right[:, :, codes == verdict].mean(axis=(1, 2)) for verdict in np.unique(codes)]
         return tally, 100 * np.mean(recalls, axis=0), tally.intervals
 
-    order = {case: number for number, case in enumerate(exam.posed)}
-    answered = sorted(alike, key=lambda which: (order[which[0]], which[1]))  # of a case, the most samples last
-    for (case, _), (tally, balanced, intervals) in _in_threads(scored, answered).items():
-        tallies[case] = tally
+    for (case, *_), (tally, balanced, intervals) in _in_threads(scored, list(alike)).items():
         numbers = tally.accuracies.tolist(), intervals, balanced.tolist()
         for slug, *score in zip(tally.methods, *numbers, strict=True):
             scores[slug][case] = CaseScore(*score)
-    return tallies, scores
+    return scores
+
+
+def _tallies(answers: Answers, exam: Exam) -> dict[str, Tally]:
+    """Return how often entries are right, case by case. Samples of a case may have been added since an entry was made: such
+    an entry is not among those who are compared, who answer the most samples."""
+    most = {case: max(len(runs[0][case]) for runs in answers.values() if case in runs[0]) for case in exam.posed
+            if any(case in runs[0] for runs in answers.values())}  # fmt: skip
+    slugs = {
+        case: [slug for slug, runs in answers.items() if case in runs[0] and len(runs[0][case]) == count]
+        for case, count in most.items()
+    }
+
+    def of(case: str) -> Tally:
+        # One run stands for as many as others had.
+        several = max(len(answers[slug]) for slug in slugs[case])
+        runs = {slug: (list(answers[slug]) * several)[:several] for slug in slugs[case]}
+        return _tally(case, slugs[case], runs, exam)
+
+    return _in_threads(of, list(slugs))
 
 
 def _in_threads(work: Callable[[K], V], over: Sequence[K]) -> dict[K, V]:

@@ -62,13 +62,15 @@ class Tally:
         Parameters
         ----------
         methods, zoo : see the class.
-        predicted : shape (methods, seeds, rows).
+        predicted : shape (methods, runs, seeds, rows), or without the runs where there was one of each. Of several runs, the
+            mean counts.
         truth, cells : true verdict of each row, and its grid cell, numbered over the whole test zoo; shape (rows,).
         cell_count : cells of the whole test zoo.
         """
         # Whole numbers this small are exact in single precision, and so are their sums, in whatever order.
         where = (cells[:, None] == np.arange(cell_count)).astype(np.float32)
         right = (predicted == truth).astype(np.float32) @ where
+        right = right.mean(axis=1) if right.ndim > 3 else right
         return cls(tuple(methods), right, np.bincount(cells, minlength=cell_count), zoo)
 
     @cached_property

@@ -20,6 +20,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from leaderboard.entry import Sha256, Slug, plain_json
 from leaderboard.sealing import SealedScore
 from leaderboard.verifying.head import NOTHING, Head, head_file, read_head
+from leaderboard.verifying.run import Run
 from mdbench import files
 from mdbench.errors import MdbenchError
 from mdbench.errors import reason as why
@@ -49,10 +50,14 @@ class _Strict(BaseModel):
 
 
 class Verdict(_Strict):
-    """What became of verifying an entry, with the reason in one line."""
+    """What became of verifying an entry, with the reason in one line; and the run, where its method was run and can be scored.
+
+    Entries were once ``reproduced within noise`` where predictions that were sent lay near those of re-runs.
+    """
 
     outcome: Outcome
     reason: str
+    run: Run | None = None
 
 
 class Event(_Strict):

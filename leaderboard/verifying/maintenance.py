@@ -1,12 +1,12 @@
 """What maintainers do with entries: verify, score on sealed zoos, remove, score anew."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import mdbench
-from leaderboard.entry import check, read_entries, read_entry
+from leaderboard.entry import METHOD, check, read_entries, read_entry
 from leaderboard.sealing import KEY, PUBLIC, Part
 from leaderboard.verifying import ledger
 from leaderboard.verifying.ledger import LEDGER, Ledger, State
@@ -24,7 +24,7 @@ from leaderboard.verifying.verification import Exams, Verified, record, score_se
 from leaderboard.verifying.verification import verify as verify_one
 from mdbench.cli import progress_bar
 from mdbench.errors import MdbenchError
-from mdbench.methods import Runner, Sandbox, Workers
+from mdbench.methods import Sandbox, Workers
 from mdbench.showing import say
 
 _COLOURS = {"verified": "green", "reproduced within noise": "cyan", "self-reported": "yellow", "rejected": "red"}
@@ -50,6 +50,7 @@ def verify(
     workers: int,
     timeout: float,
     sandbox: bool,
+    secret: str | None = None,
 ) -> None:
     """Verify entries, show the verdicts, and write them into the ledger; exit with code 2 where one is rejected.
 
@@ -61,6 +62,7 @@ def verify(
     recorded : whether the ledger is written.
     sealed, key : labels of a sealed zoo and their key, to score the entries on it too.
     workers, timeout, sandbox : see `mdbench.scoring.evaluation.Asking`.
+    secret : of an earlier verification, which is repeated: nothing is recorded then, for it could be foreseen.
 
     Raises
     ------
@@ -68,6 +70,12 @@ def verify(
         There is no such entry, no sandbox, or the ledger cannot be read or written.
     """
     path = entries / LEDGER
+    if secret is not None and (recorded or not re.fullmatch(r"[0-9a-f]{32}", secret)):
+        raise MdbenchError(
+            "--secret: it has 32 hexadecimal digits, as the ledger says them"
+            if not recorded
+            else "--secret repeats what was recorded, and is known: say --dry-run"
+        )
     folders = _chosen(names, entries, every=every)
     strange = [folder for folder in folders if folder.resolve().parent != entries.resolve()]
     if recorded and strange:
@@ -80,7 +88,8 @@ def verify(
     stopped = "verdicts so far are in the ledger" if recorded else "nothing was written"
     with progress_bar(stopped, doing="verifying", units="entries") as progress:
         progress(0, len(folders))
-        for one in verified(folders, Ledger.read(path), rerun=rerun, workers=workers, timeout=timeout, sandbox=sandbox):
+        how: dict[str, Any] = {"workers": workers, "timeout": timeout, "sandbox": sandbox}
+        for one in verified(folders, Ledger.read(path), rerun=rerun, secret=secret, **how):
             if recorded and isinstance(one, Verified):
                 try:
                     record(path, one, known)
@@ -97,7 +106,7 @@ def verify(
             continue
         if sealed and (name in one.checked.sealed or not every):
             failed |= not _score_sealed(
-                one, path, sealed, key, recorded=recorded, workers=workers, timeout=timeout, sandbox=sandbox
+                one, path, sealed, key, recorded=recorded, **how
             )
     if failed:
         raise typer.Exit(2)
@@ -112,14 +121,15 @@ def verified(
     timeout: float,
     sandbox: bool,
     exams: Exams | None = None,
+    secret: str | None = None,
 ) -> Iterator[Verified | Unverified]:
-    """Verify entries, several at a time, each in a sandbox of its own; they come in the order in which they were given.
+    """Verify entries, several at a time; they come in the order in which they were given.
 
     Parameters
     ----------
     folders : the entries; the others are those beside each.
     history : what happened before.
-    rerun, workers, timeout, sandbox : see `verify`.
+    rerun, workers, timeout, sandbox, secret : see `verify`.
     exams : what they answer; None for the cases of this mdbench.
 
     Raises
@@ -134,23 +144,19 @@ def verified(
         # The threads are waited for last: what they wait for has ended by then, after Ctrl-C too.
         threads = ThreadPoolExecutor(several)
         stack.callback(threads.shutdown, cancel_futures=True)
-        runners: SimpleQueue[Runner | None] = SimpleQueue()
-        for _ in range(several):
-            runner: Sandbox | Workers | None = _runner(workers // several, timeout, sandbox=sandbox) if rerun else None
-            if runner is not None:
-                stack.enter_context(runner)
-            runners.put(runner)
+        runner: Sandbox | Workers | None = None
+        if rerun:
+            files = [file for folder in folders if (file := folder / METHOD).is_file() and not file.is_symlink()]
+            runner = Sandbox(max(workers, 1), timeout, files=files) if sandbox else Workers(max(workers, 1), timeout)
+            stack.enter_context(runner)
 
         def of(folder: Path) -> Verified | Unverified:
-            mine = runners.get()
             try:
-                return verify_one(folder, known[folder.parent], history, posed, mine)
+                return verify_one(folder, known[folder.parent], history, posed, runner, secret)
             except MdbenchError as error:
                 return Unverified(folder.name, str(error))
             except Exception as error:  # noqa: BLE001 - whatever one entry comes upon, the others are verified
                 return Unverified(folder.name, f"a fault of mdbench: {type(error).__name__}: {error}")
-            finally:
-                runners.put(mine)
 
         # The slow ones first, so that nobody waits for one of them at the end.
         said = {
@@ -237,10 +243,6 @@ def _rescore(path: Path, folder: Path, state: State, exams: Exams, reason: str) 
     was, now = (float(np.mean(list(said.values()))) for said in (before.scores or {}, scores))
     say(f"{folder.name}: {was:.2f} → {now:.2f}")
     return True
-
-
-def _runner(workers: int, timeout: float, *, sandbox: bool) -> Sandbox | Workers:
-    return Sandbox(max(workers, 1), timeout) if sandbox else Workers(max(workers, 1), timeout)
 
 
 def _chosen(names: Sequence[str], entries: Path, *, every: bool) -> list[Path]:

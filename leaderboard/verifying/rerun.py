@@ -1,59 +1,74 @@
-"""A method run again, and what it says compared with what was submitted, prediction by prediction."""
+"""A method run by the maintainers, on questions drawn then: what it says is what counts, and is compared with what was sent."""
 
+import hashlib
 import importlib.metadata
 import importlib.util
-import platform
+import secrets
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 from packaging.requirements import Requirement
-from scipy import stats
 
-from leaderboard.entry import METHOD, Checked, Entry, Exam, requirement_lines
+from leaderboard.entry import METHOD, Checked, Entry, Exam, requirement_lines, sheet_of
 from leaderboard.verifying.ledger import Verdict
-from mdbench.methods import Method, MethodError, Order, Runner, optional_imports
-from mdbench.scoring import Environment
+from leaderboard.verifying.run import BEYOND, Controls, Run
+from mdbench.cases import CaseRows
+from mdbench.errors import MdbenchError
+from mdbench.methods import Answer, Control, Method, MethodError, Order, Runner, depends_on_others, optional_imports
 
 #: case → what was predicted, see `leaderboard.entry.Checked`.
 Predicted = Mapping[str, np.ndarray]
 
-#: How often a method is run again whose predictions are not those submitted.
-RUNS: Final = 10
-#: Share of predictions that may differ, and points by which the submitted accuracy may be the higher one, where a method that
-#: says the same in every re-run was submitted from another environment: last bits of floating-point numbers turn a few.
-OTHERWHERE: Final = 0.005
-POINTS: Final = 0.1
-#: Of a method that is random: level of the prediction interval that the submitted accuracy has to lie in; and how far it may
-#: be from the re-runs, in shares of predictions: as far as these are from each other, and a little.
-LEVEL: Final = 0.99
+#: How often a method is run that does not repeat itself.
+RUNS: Final = 5
+#: Points that its runs may be apart, the best from the worst.
+SPREAD: Final = 1.0
+#: How many times as many of its predictions may change on a half of the rows as between any two of its runs.
 FARTHER: Final = 1.25
 
 VERIFIED: Final = "verified"
-REPRODUCED: Final = "reproduced within noise"
 
 
-def rerun(checked: Checked, exam: Exam, runner: Runner) -> Verdict:
-    """Run an entry's method again and judge the entry by what it says.
+@dataclass(frozen=True)
+class Rerun:
+    """What came of running a method.
+
+    Attributes
+    ----------
+    verdict : what the entry is worth.
+    contents : the predictions of each run, as files (`leaderboard.entry.Sheet`); none where it was not run, or rejected.
+    """
+
+    verdict: Verdict
+    contents: tuple[bytes, ...] = ()
+
+
+def rerun(checked: Checked, exam: Exam, runner: Runner, secret: str | None = None) -> Rerun:
+    """Run an entry's method, and judge the entry by what it says.
 
     Parameters
     ----------
     checked : the entry; what is run is the text that was checked.
     exam : the cases.
     runner : runs the method.
+    secret : of an earlier run, to be repeated; where there is none, one is drawn.
 
     Returns
     -------
-    ``verified`` where every prediction is the same; ``reproduced within noise`` where they differ no more than the method
-    does from itself, see `judge`; ``self-reported`` where what it requires or imports is not installed here; else
-    ``rejected``.
+    ``verified`` where the method is one that can be judged: it keeps to its track, repeats itself (or nearly, see `judge`),
+    and does what honest methods do on changed questions. ``self-reported`` where what it requires or imports is not installed
+    here; else ``rejected``.
     """
     absent = [*missing_requirements(checked.requirements), *missing_packages(checked.source)]
     if absent:
-        return Verdict(outcome="self-reported", reason=f"not run again: {', '.join(absent)} is not installed here")
+        reason = f"not run again: {', '.join(absent)} is not installed here"
+        return Rerun(Verdict(outcome="self-reported", reason=reason))
+    secret = secret or secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="mdbench-verify-") as folder:
         file = Path(folder, METHOD)
         file.write_text(checked.source, encoding="utf-8")
@@ -62,13 +77,57 @@ def rerun(checked: Checked, exam: Exam, runner: Runner) -> Verdict:
             if isinstance(method, MethodError):
                 raise method
             check_declared(checked.entry, method)
+            return _judged(checked, method, exam, runner, secret)
+        except MdbenchError as error:
+            if not isinstance(error, MethodError):
+                raise
+            return Rerun(_rejected(f"run again, {error}"))
 
-            def again() -> dict[str, np.ndarray]:
-                return _answers(checked, method, exam, runner)
 
-            return judge(checked.predicted, again, exam, elsewhere=_differences(checked.entry.environment))
-        except MethodError as error:
-            return _rejected(f"run again, {error}")
+def _judged(checked: Checked, method: Method, exam: Exam, runner: Runner, secret: str) -> Rerun:
+    run = Asked(checked, method, exam, runner, secret)
+    first, controls = run.first()
+    runs = [first]
+    if any(answer.changed for answer in first.values()):
+        runs += [run.again() for _ in range(RUNS - 1)]
+    refused = judge(runs, exam, method)
+    if refused:
+        return Rerun(_rejected(f"run again, {refused}"))
+    beyond = controls.found(trained=not method.zero_shot, allowed=BEYOND)
+    if beyond:
+        return Rerun(_rejected(f"run again, it does what no honest method does: {'; '.join(beyond)}"))
+    predicted = [_predictions(answers) for answers in runs]
+    sheet = sheet_of(exam, tuple(checked.predicted))
+    try:
+        contents = tuple(sheet.write(one) for one in predicted)
+    except MdbenchError as error:
+        return Rerun(_rejected(f"run again, {error}"))
+    scores = {case: float(np.mean([_accuracy(one[case], exam, case) for one in predicted])) for case in first}
+    spread = float(np.ptp([accuracy(one, exam) for one in predicted]))
+    wrong = difference(checked.predicted, predicted[0])
+    count = sum(said.size for said in checked.predicted.values())
+    as_sent = 100 * (1 - wrong / count)
+    made = Run(
+        secret=secret,
+        predictions=tuple(hashlib.sha256(content).hexdigest() for content in contents),
+        scores=scores,
+        spread=spread,
+        as_sent=as_sent,
+        controls=controls,
+    )
+    mine, sent = float(np.mean(list(scores.values()))), accuracy(checked.predicted, exam)
+    text = f"run here on questions drawn then: {mine:.2f} %"
+    if len(runs) > 1:
+        text += f", the mean of {RUNS} runs, {spread:.2f} points apart"
+    text += (
+        f"; all {count:,} predictions sent are the same"
+        if not wrong
+        else f"; of those sent, worth {sent:.2f} %, {as_sent:.1f} % are the same"
+    )
+    said = controls.found(trained=not method.zero_shot)
+    if said:
+        text += f"; knows these rows, it seems: {'; '.join(said)}"
+    return Rerun(Verdict(outcome=VERIFIED, reason=text, run=made), contents)
 
 
 def missing_requirements(text: str | None) -> list[str]:
@@ -112,55 +171,113 @@ def check_declared(entry: Entry, method: Method) -> None:
         raise MethodError(f"it does not answer {unsaid[0]}, which its entry does")
 
 
-def judge(
-    submitted: Predicted, again: Callable[[], Predicted], exam: Exam, *, elsewhere: Sequence[str] = ()
-) -> Verdict:
-    """Compare predictions with those of re-runs.
+@dataclass(frozen=True)
+class Asked:
+    """An entry's method, asked about its cases with a secret."""
 
-    A method that is the same in every re-run must be the same as submitted. Where it was submitted from another environment,
-    at most `OTHERWHERE` of its predictions may differ, and its accuracy may be higher by at most `POINTS`.
+    checked: Checked
+    method: Method
+    exam: Exam
+    runner: Runner
+    secret: str
 
-    A method that is random was submitted by one run more, if it was: its accuracy has to lie in the prediction interval
-    for one more that the re-runs give, of level `LEVEL` (Student's t), and it may differ from them, on average, in at most
-    `FARTHER` times as many predictions as any two of them do. The luckiest of a few hundred runs, about three standard
-    deviations above their mean, still lies in that interval.
+    def first(self) -> tuple[dict[str, Answer], Controls]:
+        """Return what it says of each case, and how it does on changed questions.
+
+        Raises
+        ------
+        MethodError
+            It fails, or looks at other columns than its entry says.
+        """
+        ones = {case: self._one(exam_rows) for case, exam_rows in self._rows.items()}
+        orders = [self._order(case, rows) for case, rows in self._rows.items()]
+        orders += [self._order(case, rows, control) for control in get_args(Control) for case, (_, rows) in ones.items()]
+        answers = self._answers(orders)
+        whole = {case: answers[case, None] for case in self._rows}
+        self._check_columns(whole)
+        right = {control: [] for control in (None, *get_args(Control))}  # type: dict[Control | None, list[float]]
+        constant = []
+        for case, (at, rows) in ones.items():
+            truth = rows.test.codes
+            right[None].append(float((whole[case].predicted[at] == truth).mean()))
+            for control in get_args(Control):
+                right[control].append(float((answers[case, control].predicted[0] == truth).mean()))
+            constant.append(float(np.bincount(truth).max() / len(truth)))
+        return whole, Controls(
+            same=100 * float(np.mean(right[None])),
+            **{control: 100 * float(np.mean(right[control])) for control in get_args(Control)},
+            constant=100 * float(np.mean(constant)),
+        )
+
+    def again(self) -> dict[str, Answer]:
+        """Ask the same once more; raises as `first`."""
+        answers = self._answers([self._order(case, rows) for case, rows in self._rows.items()])
+        return {case: answer for (case, _), answer in answers.items()}
+
+    @property
+    def _rows(self) -> dict[str, CaseRows]:
+        return {case: self.exam.posed[case].rows for case in self.checked.predicted}
+
+    def _order(self, case: str, rows: CaseRows, control: Control | None = None) -> Order:
+        return Order(self.method, rows, self.exam.posed[case].folders, self.secret, control)
+
+    def _one(self, rows: CaseRows) -> tuple[int, CaseRows]:
+        """Draw one training sample of a case: its place, and the case with it alone."""
+        draws = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{self.secret}\0{rows.case.name}".encode()).digest()))
+        at = int(draws.integers(len(rows.samples)))
+        case = rows.case.model_copy(update={"seeds": (rows.case.seeds[at],)})
+        return at, replace(rows, case=case, samples=(rows.samples[at],))
+
+    def _answers(self, orders: Sequence[Order]) -> dict[tuple[str, Control | None], Answer]:
+        found = {}
+        for order, said in self.runner.ask(orders):
+            case = order.rows.case.name
+            if isinstance(said, MethodError):
+                raise MethodError(f"it fails on {case}: {said}", said.traceback)
+            found[case, order.control] = said
+        return found
+
+    def _check_columns(self, answers: Mapping[str, Answer]) -> None:
+        columns: dict[str, set[str]] = {}
+        for case, said in answers.items():
+            columns.setdefault(self.exam.posed[case].rows.task.name, set()).update(said.columns)
+        for task, names in columns.items():
+            if names != set(self.checked.entry.columns[task]):
+                first = sorted(names ^ set(self.checked.entry.columns[task]))[0]
+                raise MethodError(f"it looks at other columns for {task} than its entry says: {first}")
+
+
+def judge(runs: Sequence[Mapping[str, Answer]], exam: Exam, method: Method) -> str:
+    """Say why a method cannot be scored by its runs; nothing where it can.
+
+    One run is enough where every prediction that was asked for once more was the same. Else there are several. Where these
+    are equal, what changed depends on the other rows. Where they are not, the method is random (threads, hardware, draws of its
+    own): they may be at most `SPREAD` points apart, and on a half of the rows no more may have changed than between two runs,
+    times `FARTHER`.
 
     Parameters
     ----------
-    submitted : the predictions.
-    again : runs the method once more.
+    runs : case → answer, of each run; all with one secret.
     exam : the cases.
-    elsewhere : in what the environment that it was submitted from differs from this one.
+    method : the method.
     """
-    first = again()
-    wrong = difference(submitted, first)
-    count = sum(said.size for said in submitted.values())
-    if not wrong:
-        return Verdict(outcome=VERIFIED, reason=f"run again, all {count:,} predictions are the same")
-    runs = [first, *(again() for _ in range(RUNS - 1))]
-    own = [difference(one, other) / count for one, other in combinations(runs, 2)]
-    accuracies = [accuracy(one, exam) for one in runs]
-    mine = accuracy(submitted, exam)
-    found = f"run again, {wrong:,} of {count:,} predictions are others ({first_difference(submitted, first, exam)})"
-    if not max(own):
-        gain = mine - accuracies[0]
-        if not elsewhere:
-            return _rejected(f"{found}, though the method says the same in every run")
-        bounds = f"another environment ({', '.join(elsewhere)}) allows {OTHERWHERE:.1%} and +{POINTS} points"
-        if wrong / count > OTHERWHERE or gain > POINTS:
-            return _rejected(f"{found}, accuracy {gain:+.2f} points; {bounds}")
-        return Verdict(outcome=REPRODUCED, reason=f"{found}, accuracy {gain:+.2f} points; {bounds}")
-    spread = float(np.std(accuracies, ddof=1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, RUNS - 1)) * spread * float(np.sqrt(1 + 1 / RUNS))
-    far = float(np.mean([difference(submitted, one) for one in runs])) / count
-    gain = mine - float(np.mean(accuracies))
-    text = (
-        f"accuracy {gain:+.2f} points from the mean of {RUNS} runs, {far:.1%} of predictions differ; one more run is "
-        f"within ±{half:.2f} points ({LEVEL:.0%}) and {FARTHER * max(own):.1%}"
-    )
-    if abs(gain) > half or far > FARTHER * max(own):
-        return _rejected(f"run again, it is not a run of this method: {text}")
-    return Verdict(outcome=REPRODUCED, reason=text)
+    again, changed = (sum(getattr(answer, name) for answer in runs[0].values()) for name in ("again", "changed"))
+    if not changed:
+        return ""
+    predicted = [_predictions(answers) for answers in runs]
+    count = sum(said.size for said in predicted[0].values())
+    own = max(difference(one, other) / count for one, other in combinations(predicted, 2))
+    if changed / again > FARTHER * own:
+        if method.track == "inductive":
+            return depends_on_others(f"{changed:,} of {again:,}")
+        return f"it does not repeat itself: {changed:,} of {again:,} predictions changed when it was asked the same again"
+    spread = float(np.ptp([accuracy(one, exam) for one in predicted]))
+    if spread > SPREAD:
+        return (
+            f"it does not repeat itself: with the same seeds, {len(runs)} runs are {spread:.2f} points apart, and {SPREAD:g} is "
+            "the most; draw from generators that are seeded, or average until it is steady"
+        )
+    return ""
 
 
 def difference(one: Predicted, other: Predicted) -> int:
@@ -185,39 +302,15 @@ def first_difference(one: Predicted, other: Predicted, exam: Exam) -> str:
 
 def accuracy(predicted: Predicted, exam: Exam) -> float:
     """Return the mean accuracy over cases, in %."""
-    return float(np.mean([100 * (said == exam.posed[case].rows.test.codes).mean() for case, said in predicted.items()]))
+    return float(np.mean([_accuracy(said, exam, case) for case, said in predicted.items()]))
 
 
-def _answers(checked: Checked, method: Method, exam: Exam, runner: Runner) -> dict[str, np.ndarray]:
-    posed = [exam.posed[case] for case in checked.predicted]
-    found = {}
-    columns: dict[str, set[str]] = {}
-    for order, said in runner.ask(Order(method, one.rows, one.folders) for one in posed):
-        case, task = order.rows.case.name, order.rows.task.name
-        if isinstance(said, MethodError):
-            raise MethodError(f"it fails on {case}: {said}", said.traceback)
-        found[case] = said.predicted
-        columns.setdefault(task, set()).update(said.columns)
-    for task, names in columns.items():
-        if names != set(checked.entry.columns[task]):
-            first = sorted(names ^ set(checked.entry.columns[task]))[0]
-            raise MethodError(f"it looks at other columns for {task} than its entry says: {first}")
-    return found
+def _accuracy(said: np.ndarray, exam: Exam, case: str) -> float:
+    return float(100 * (said == exam.posed[case].rows.test.codes).mean(axis=1).mean())
 
 
-def _differences(environment: Environment) -> list[str]:
-    """Return in what an environment differs from this one, of what may change a prediction and is in both."""
-    here = Environment.here()
-    found = [
-        f"{name} {environment.packages[name]}, here {version}"
-        for name, version in here.packages.items()
-        if environment.packages.get(name, version) != version
-    ]
-    if environment.python != here.python:
-        found.append(f"Python {environment.python}, here {here.python}")
-    if environment.platform != here.platform:
-        found.append(f"{environment.platform}, here {platform.platform()}")
-    return found
+def _predictions(answers: Mapping[str, Answer]) -> dict[str, np.ndarray]:
+    return {case: answer.predicted for case, answer in answers.items()}
 
 
 def _rejected(reason: str) -> Verdict:

@@ -12,7 +12,7 @@ import numpy as np
 import mdbench
 from leaderboard.entry import METHOD, SELECTIONS, Checked, Entry, Exam, Refused, check, check_among, line, read_entry
 from leaderboard.sealing import Part, SealedScore, answer, check_answers, score
-from leaderboard.verifying import ledger
+from leaderboard.verifying import ledger, run
 from leaderboard.verifying.ledger import Ledger, State, Verdict
 from leaderboard.verifying.rerun import first_difference, rerun
 from mdbench.errors import MdbenchError
@@ -31,19 +31,26 @@ class Verified:
     verdict : what it is worth.
     checked : what was found in its folder; None where it was refused.
     exam : what it answers; None where it was refused.
+    contents : the predictions of the runs here, as files, see `leaderboard.verifying.run`.
     """
 
     slug: str
     verdict: Verdict
     checked: Checked | None = None
     exam: Exam | None = None
+    contents: tuple[bytes, ...] = ()
 
     @property
-    def scores(self) -> dict[str, float]:
-        """Accuracy on each case, in %, computed from the predictions."""
+    def sent(self) -> dict[str, float]:
+        """Accuracy on each case, in %, of the predictions that were sent."""
         if self.checked is None or self.exam is None:
             return {}
         return scored(self.checked.predicted, self.exam)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Accuracy on each case, in %: of the run here, and where there was none, of the predictions that were sent."""
+        return self.verdict.run.scores if self.verdict.run else self.sent
 
 
 def scored(predicted: Mapping[str, np.ndarray], exam: Exam) -> dict[str, float]:
@@ -84,6 +91,7 @@ def verify(
     history: Ledger,
     exams: Exams,
     runner: Runner | None,
+    secret: str | None = None,
 ) -> Verified:
     """Check an entry, and run its method again.
 
@@ -94,6 +102,7 @@ def verify(
     history : what happened before.
     exams : the exams.
     runner : runs the method; None where it is not to be run.
+    secret : see `leaderboard.verifying.rerun.rerun`.
 
     Raises
     ------
@@ -117,7 +126,8 @@ def verify(
         return Verified(folder.name, Verdict(outcome="rejected", reason=f"{refused.kind}: {refused}"))
     if runner is None:
         return Verified(folder.name, Verdict(outcome=UNTOUCHED, reason="not run again"), checked, exam)
-    return Verified(folder.name, rerun(checked, exam, runner), checked, exam)
+    found = rerun(checked, exam, runner, secret)
+    return Verified(folder.name, found.verdict, checked, exam, found.contents)
 
 
 def _before(entry: Entry, known: Mapping[str, Entry], history: Ledger) -> dict[str, Entry]:
@@ -159,6 +169,7 @@ def record(path: Path, found: Verified, known: Mapping[str, Entry]) -> None:
             path, kind="verification", entry=found.slug, reason=found.verdict.reason, verdict=found.verdict, **said
         )
         return
+    run.keep(path.parent, found.contents)
     entry = found.checked.entry
     said = {
         "entry_sha256": found.checked.entry_sha256,
@@ -166,7 +177,7 @@ def record(path: Path, found: Verified, known: Mapping[str, Entry]) -> None:
         "dataset": found.exam.digest_of(found.checked.predicted),
     }
     if state.accepted_on is None:
-        ledger.append(path, kind="accepted", entry=entry.slug, reason="all checks passed", scores=found.scores, **said)
+        ledger.append(path, kind="accepted", entry=entry.slug, reason="all checks passed", scores=found.sent, **said)
     ledger.append(
         path, kind="verification", entry=entry.slug, reason=found.verdict.reason, verdict=found.verdict, **said
     )

@@ -22,9 +22,11 @@ from .nursery import worker_context as worker_context
 from .sandbox import Sandbox as Sandbox
 from .trial import (
     Answer as Answer,
+    Control as Control,
     Learner as Learner,
     Question as Question,
     WANTS_COLUMN as WANTS_COLUMN,
+    depends_on_others as depends_on_others,
     given_columns as given_columns,
     questions as questions,
 )

@@ -67,7 +67,7 @@ class Box:
         self._limits = limits
         self._process = subprocess.Popen(
             [
-                *confinement(limits),
+                *confinement(),
                 sys.executable,
                 "-P",
                 "-s",
@@ -83,12 +83,12 @@ class Box:
         )
         self._ready = False
 
-    def ask(self, order: dict[str, Any], train: bytes, test: bytes, *, seconds: float) -> tuple[str, bytes]:
-        """Put a question.
+    def ask(self, order: dict[str, Any], tables: Iterable[bytes] = (), *, seconds: float) -> tuple[str, bytes]:
+        """Put questions to one process.
 
         Parameters
         ----------
-        order, train, test : what `mdbench.methods.inside` reads.
+        order, tables : what `mdbench.methods.inside` reads.
         seconds : that the answer may take.
 
         Returns
@@ -106,13 +106,11 @@ class Box:
         """
         self._begin()
         try:
-            send(self._in, json.dumps(order).encode(), train, test)
-            ended, state, reply = self._receive(3, seconds)
+            send(self._in, json.dumps(order).encode(), *tables)
+            ended, reply = self._receive(2, seconds)
         except (BrokenPipeError, EOFError, ValueError) as error:
             self.close()
             raise BrokenBoxError(reason(error)) from error
-        if state != b"clean":
-            self.close()
         return ended.decode("ascii", "replace"), reply
 
     @property

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from mdbench.errors import MdbenchError
-from mdbench.methods.wire import Limits
 
 #: The only folder that can be written inside.
 WORK: Final = "/sandbox/work"
@@ -49,13 +48,8 @@ def find_bubblewrap() -> str:
     return found
 
 
-def confinement(limits: Limits) -> list[str]:
-    """Return the command line of bubblewrap, without the program to run inside.
-
-    Parameters
-    ----------
-    limits : of which the size of the working folder is set here.
-    """
+def confinement() -> list[str]:
+    """Return the command line of bubblewrap, without the program to run inside."""
     root = os.geteuid() == 0
     command = [
         find_bubblewrap(),
@@ -65,12 +59,12 @@ def confinement(limits: Limits) -> list[str]:
         "--unshare-uts",
         "--unshare-cgroup-try",
     ]
-    # Root becomes somebody else inside, for which it needs to be root; everybody else has a namespace in which to be nobody.
-    command += (
-        ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        if root
-        else ["--unshare-user", "--disable-userns", "--uid", str(limits.uid), "--gid", str(limits.uid)]
-    )
+    # Process 1 runs code of ours alone. It makes namespaces for each question, becomes somebody else in them, looks at how
+    # much memory they take, and ends them. Whoever is not root is that in a namespace of users, which has nobody else.
+    command += [] if root else ["--unshare-user", "--uid", "0", "--gid", "0"]
+    command += ["--cap-drop", "ALL"]
+    rights = ("SYS_ADMIN", "SYS_PTRACE", "KILL", *(("SETUID", "SETGID") if root else ("SETFCAP",)))
+    command += [word for name in rights for word in ("--cap-add", f"CAP_{name}")]
     command += ["--as-pid-1", "--new-session", "--hostname", "sandbox", "--clearenv", "--chdir", WORK]
     for name, value in {
         "PATH": "/usr/bin:/bin",
@@ -92,8 +86,7 @@ def confinement(limits: Limits) -> list[str]:
         command += ["--ro-bind", str(source), f"{PACKAGES}/{package}"]
     for hidden in _hidden(shown):
         command += ["--tmpfs", hidden, "--remount-ro", hidden]
-    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
-    return [*command, "--perms", "0777", "--size", str(limits.disk), "--tmpfs", WORK]
+    return [*command, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def _shown() -> list[str]:

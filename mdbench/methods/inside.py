@@ -1,8 +1,8 @@
 """The program inside the sandbox: it forks, and the child that it forks answers one question.
 
-This process runs no code of a method and reads none of the data, so that no child finds what an earlier one was told: not in
-its memory, which the child reads the question into itself, nor in its files, nor in its processes, which end with the child.
-It is process 1 of its namespace, from which nothing within can take signals away, and cannot be traced.
+This process runs no code of a method and reads none of the data. The child reads the question into its own memory, leaves
+for namespaces of its own, where it is process 1 and finds an empty folder, gives up what rights there are and what system
+calls it does not need, and only then runs the method. With it, all that it has started ends, and all that it has written.
 """
 
 import contextlib
@@ -18,15 +18,14 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from mdbench.methods.apart import close_devices, fork_apart, leave_all_others, set_dumpable
+from mdbench.methods.syscalls import refuse_system_calls
 from mdbench.methods.wire import LENGTH, Limits, receive, send
 
-_SET_DUMPABLE: Final = 4  # prctl, linux/prctl.h
-#: Numbers of system calls that Python does not know, by kind of machine.
-_SCHED_GETATTR: Final = {"x86_64": 315, "aarch64": 275}
-_IOPRIO_GET: Final = {"x86_64": 252, "aarch64": 31}
 #: Seconds between looks at how much memory is used.
 _LOOK: Final = 0.05
 #: Bytes of a text in a reply; of a traceback the end is kept.
@@ -37,34 +36,42 @@ def main() -> None:
     """Serve questions until there are no more; the arguments are limits as JSON, and modules to import beforehand."""
     limits = Limits(**json.loads(sys.argv[1]))
     work = Path.cwd()
-    _drop_root(limits.uid)
     for module in ("mdbench.methods.trial", "pyarrow", *sys.argv[2:]):
         with contextlib.suppress(Exception):  # a method that needs it will say so
             importlib.import_module(module)
-    ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+    set_dumpable(False)  # noqa: FBT003
+    close_devices()
+    _try_out(work, limits)
     address_space = _address_space() + limits.memory
     gc.freeze()  # what was imported stays: the collector need not walk it, nor the memory be copied for that
-    untouched = _state(work)
     send(1, b"ready")
     while _wait_readable(0):
         reads, writes = os.pipe()
-        child = os.fork()
+        child = fork_apart()
         if not child:
             os.close(reads)
-            _answer(writes, limits, address_space)
+            _answer(writes, work, limits, address_space)
         os.close(writes)
         ended, reply = _relay(child, reads, limits)
         os.close(reads)
-        clean = _clean(work) and _state(work) == untouched
-        send(1, ended.encode(), b"clean" if clean else b"dirty", reply)
+        send(1, ended.encode(), reply)
 
 
-def _drop_root(uid: int) -> None:
-    """Give up root, which no limit on processes binds; whoever started as somebody else stays that."""
-    if os.getuid() == 0:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+def _try_out(work: Path, limits: Limits) -> None:
+    """Do without a question what is done for each; where that cannot be, end with the reason as the last line of stderr."""
+    child = fork_apart()
+    if not child:
+        code = 1
+        try:
+            leave_all_others(work, limits)
+            refuse_system_calls()
+            code = 0
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is said
+            os.write(2, f"{error}\n".encode())
+        finally:
+            os._exit(code)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(1)
 
 
 def _address_space() -> int:
@@ -104,23 +111,15 @@ def _relay(child: int, reads: int, limits: Limits) -> tuple[str, bytes]:
         if not why and _memory() > limits.memory:
             why = "memory"
         if not events and _gone(child) and not poll.poll(0):
-            break  # it left the pipe to a process of its own
+            break
     # Some methods end by themselves a moment after their answer; what hangs on ends here.
     deadline = time.monotonic() + 1
     while not why and not _gone(child) and time.monotonic() < deadline:
         time.sleep(0.001)
-    status: int | None = None
-    # All others: a signal to -1 reaches every process of the namespace at once, those just forked included.
     with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)
-    while True:
-        try:
-            one, said = os.waitpid(-1, 0)
-        except ChildProcessError:
-            break
-        if one == child:
-            status = said
-    if why or status is None:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)  # when nobody is left of its namespace
+    if why:
         return why, b""
     if os.WIFSIGNALED(status):
         return f"signal {signal.Signals(os.WTERMSIG(status)).name}", bytes(reply)
@@ -149,7 +148,7 @@ def _memory() -> int:
         except (OSError, ValueError, StopIteration):
             return resident(process)
 
-    return sum(map(proportional, others)) + _files_without_a_name(others) + _system_v_memory()
+    return sum(map(proportional, others)) + _files_without_a_name(others)
 
 
 def _files_without_a_name(processes: list[str]) -> int:
@@ -165,64 +164,22 @@ def _files_without_a_name(processes: list[str]) -> int:
     return sum(found.values())
 
 
-def _system_v_memory() -> int:
-    """Return the bytes of System V's shared memory in this namespace, attached by anybody or not."""
-    head, *segments = Path("/proc/sysvipc/shm").read_text().splitlines()
-    place = head.split().index("rss")
-    return sum(int(segment.split()[place]) for segment in segments)
-
-
-def _state(work: Path) -> object:
-    """Return what a child can change of this process and of the working folder: it must be for the next as it was."""
-    about = work.stat()
-    attributes = ctypes.create_string_buffer(56)
-    ctypes.CDLL(None).syscall(_SCHED_GETATTR.get(os.uname().machine, -1), 0, attributes, 56, 0)
-    return (
-        [resource.getrlimit(kind) for kind in range(16)],
-        os.sched_getaffinity(0),
-        attributes.raw,  # policy, niceness, clamps
-        ctypes.CDLL(None).syscall(_IOPRIO_GET.get(os.uname().machine, -1), 1, 0),
-        (about.st_mode, about.st_uid, about.st_gid),
-        os.listxattr(work),
-    )
-
-
-def _clean(work: Path) -> bool:
-    """Empty the working folder, and tell whether nothing is left of a question, there or in System V's shared objects."""
-    try:
-        for path in work.iterdir():
-            _remove(path)
-        return all(len(path.read_text().splitlines()) <= 1 for path in Path("/proc/sysvipc").iterdir())
-    except (OSError, RecursionError):
-        return False
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-        return
-    path.chmod(0o700)  # before it is looked into: it may have been closed to its owner
-    for one in path.iterdir():
-        _remove(one)
-    path.rmdir()
-
-
 # --- In the child ------------------------------------------------------------------------------------------------------
 
 
-def _answer(writes: int, limits: Limits, address_space: int) -> None:
+def _answer(writes: int, work: Path, limits: Limits, address_space: int) -> None:
     """Read a question, close everything that leads outside but the reply's pipe, and only then run the method."""
     code = 1
     try:
-        order, train, test = receive(0, 3, limit=1 << 32)
+        (order,) = receive(0, 1, limit=1 << 32)
+        told = json.loads(order)
+        tables = receive(0, 2 * len(told["questions"]), limit=1 << 32)
+        leave_all_others(work, limits)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)
         os.closerange(3, writes)
         os.closerange(writes + 1, 1 << 20)
-        ctypes.CDLL(None).prctl(
-            _SET_DUMPABLE, 1, 0, 0, 0
-        )  # a process that may look at itself; it has nothing but its own
         for kind, limit in (
             (resource.RLIMIT_AS, address_space),
             (resource.RLIMIT_CPU, int(limits.seconds) + 1),
@@ -233,7 +190,8 @@ def _answer(writes: int, limits: Limits, address_space: int) -> None:
             (resource.RLIMIT_MSGQUEUE, 0),
         ):
             resource.setrlimit(kind, (limit, limit))
-        head, body = _reply(json.loads(order), train, test)
+        refuse_system_calls()
+        head, body = _reply(told, tables)
         with os.fdopen(writes, "wb") as file:
             file.write(LENGTH.pack(len(head)) + head + body)
         code = 0
@@ -241,16 +199,17 @@ def _answer(writes: int, limits: Limits, address_space: int) -> None:
         os._exit(code)
 
 
-def _reply(order: dict[str, Any], train: bytes, test: bytes) -> tuple[bytes, bytes]:
-    """Return what is said of a question: JSON, and the verdicts, one byte a row; then probabilities, four bytes each."""
+def _reply(told: dict[str, Any], tables: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return what is said of each question: JSON, and one after the other the verdicts, one byte a row, and probabilities,
+    four bytes each."""
     from mdbench.methods.method import MethodError, read_method
     from mdbench.methods.trial import solve
 
     try:
-        file, source = Path.cwd() / order["file"], order["source"].encode()
+        file, source = Path.cwd() / told["file"], told["source"].encode()
         file.write_bytes(source)
         method, _ = read_method(file, source)
-        if "task" not in order:
+        if not told["questions"]:
             said = {
                 "name": method.name,
                 "columns": method.columns,
@@ -258,16 +217,21 @@ def _reply(order: dict[str, Any], train: bytes, test: bytes) -> tuple[bytes, byt
                 "zero_shot": method.zero_shot,
             }
             return _json(said), b""
-        reply = solve(method, _question(order, train, test))
+        heads, bodies = [], []
+        for order, train, test in zip(told["questions"], tables[::2], tables[1::2], strict=True):
+            reply = solve(method, _question(order, train, test))
+            given = reply.probabilities
+            heads.append(
+                {
+                    "fit_seconds": reply.fit_seconds,
+                    "predict_seconds": reply.predict_seconds,
+                    "probabilities": given is not None,
+                }
+            )
+            bodies.append(reply.said.tobytes() + (b"" if given is None else given.astype("<f4").tobytes()))
     except MethodError as error:
         return _json({"error": str(error)[:_TEXT], "traceback": error.traceback[-_TEXT:]}), b""
-    given = reply.probabilities
-    head = {
-        "fit_seconds": reply.fit_seconds,
-        "predict_seconds": reply.predict_seconds,
-        "probabilities": given is not None,
-    }
-    return _json(head), reply.said.tobytes() + (b"" if given is None else given.astype("<f4").tobytes())
+    return _json({"replies": heads}), b"".join(bodies)
 
 
 def _json(said: dict[str, Any]) -> bytes:

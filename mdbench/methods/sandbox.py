@@ -13,7 +13,7 @@ earlier question told it; no true label is among that. Faults of the kernel are 
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ from mdbench.methods.confinement import find_bubblewrap
 from mdbench.methods.imports import imported_names
 from mdbench.methods.method import Method, MethodError, as_method, named_methods
 from mdbench.methods.probabilities import check_probabilities
-from mdbench.methods.trial import ABSTAINED, Answer, Question, Reply, answer, check_inductive
+from mdbench.methods.trial import ABSTAINED, Answer, Question, Reply, answer
 from mdbench.methods.wire import LENGTH, Limits
 from mdbench.methods.workers import Order
 
@@ -66,6 +66,10 @@ class _Declared(_Strict):
     columns: dict[str, list[str]] | None
     track: str
     zero_shot: bool
+
+
+class _Replies(_Strict):
+    replies: list["_Replied"]
 
 
 class _Replied(_Strict):
@@ -107,6 +111,7 @@ class Sandbox:
     count : sandboxes at work at a time.
     timeout : seconds a method may take for one case.
     limits : what it may use.
+    files : the method files, as far as they are known: what they import is loaded once, before the first question.
 
     Raises
     ------
@@ -114,7 +119,9 @@ class Sandbox:
         There is no bubblewrap.
     """
 
-    def __init__(self, count: int, timeout: float, limits: Limits | None = None) -> None:
+    def __init__(
+        self, count: int, timeout: float, limits: Limits | None = None, files: Iterable[Path] = ()
+    ) -> None:
         find_bubblewrap()
         self._timeout = timeout
         self._limits = replace(limits or Limits(), seconds=timeout)
@@ -123,6 +130,9 @@ class Sandbox:
         self._busy: set[Box] = set()
         self._lock = threading.Lock()
         self._wanted: set[str] = set()
+        for file in files:
+            with suppress(MethodError):  # which says so when it is loaded
+                self._wanted |= _Source.read(file).wanted
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +168,7 @@ class Sandbox:
         if isinstance(source, MethodError):
             return source
         try:
-            head, _ = self._question(source, {}, b"", b"", self._timeout)
+            head, *_ = self._question(source, (), (), self._timeout)
             said = SimpleNamespace(**_read(_Declared, head).model_dump(), fit=len, predict=len)
             return replace(as_method(said), prototype=None, file=source.file, source_sha256=source.sha256)
         except MethodError as error:
@@ -176,40 +186,67 @@ class Sandbox:
             raise MethodError("its file has changed since it was loaded")
         until = time.monotonic() + self._timeout
 
-        def solved(question: Question) -> Reply:
-            reply = self._solved(source, question, until)
-            if question.half is not None:
-                # Asked of another process, which has not seen the whole.
-                check_inductive(question, reply, self._solved(source, question.halved(), until))
-            return reply
+        def solved(asked: Sequence[Question]) -> list[Reply]:
+            replies, boxes = [], set()
+            for question in asked:
+                ((reply,), box) = self._solved(source, [question], until)
+                replies.append(reply)
+                boxes.add(box)
+            # Then, in another sandbox, the halves, all of one case together: they are the same rows after every sample, so
+            # that no more can be learned of the others, and score nothing.
+            halves = {at: question.halved() for at, question in enumerate(asked) if question.half is not None}
+            if halves:
+                said, _ = self._solved(source, list(halves.values()), until, elsewhere=boxes)
+                for at, half in zip(halves, said, strict=True):
+                    replies[at] = replace(replies[at], half=half)
+            return replies
 
-        return answer(order.method, order.rows, solved)
+        return answer(order.method, order.rows, solved, order.secret, order.control)
 
-    def _solved(self, source: "_Source", question: Question, until: float) -> Reply:
-        task = question.task
-        order = {"task": task.name, "moves": task.moves, "columns": question.columns, "seed": question.seed}
-        train = _stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())})
-        test = _stream(question.columns, question.test, {"row": pa.array(range(len(question.test)), pa.int32())})
-        head, body = self._question(source, order, train, test, until - time.monotonic())
-        replied, rows, classes = _read(_Replied, head), len(question.test), len(task.classes)
-        if len(body) != rows * (1 + 4 * classes * replied.probabilities):
+    def _solved(
+        self, source: "_Source", asked: Sequence[Question], until: float, elsewhere: Collection[Box] = ()
+    ) -> tuple[list[Reply], Box]:
+        """Put questions to one process; return the replies, and the sandbox that it was in, which is none of `elsewhere`."""
+        orders, tables = [], []
+        for question in asked:
+            orders.append(
+                {
+                    "task": question.task.name,
+                    "moves": question.task.moves,
+                    "columns": question.columns,
+                    "seed": question.seed,
+                }
+            )
+            tables.append(_stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())}))
+            rows = pa.array(range(len(question.test)), pa.int32())
+            tables.append(_stream(question.columns, question.test, {"row": rows}))
+        head, body, box = self._question(source, orders, tables, until - time.monotonic(), elsewhere)
+        heads = _read(_Replies, head).replies
+        shapes = [(len(question.test), len(question.task.classes)) for question in asked]
+        sizes = [
+            rows * (1 + 4 * classes * one.probabilities) for (rows, classes), one in zip(shapes, heads, strict=False)
+        ]
+        if len(heads) != len(asked) or len(body) != sum(sizes):
             raise MethodError("it replied something that is not one verdict a row")
-        said = np.frombuffer(body[:rows], dtype=np.int8)
-        if (said < ABSTAINED).any() or (said >= classes).any():
-            raise MethodError("it replied something that is not one verdict a row")
-        given = np.frombuffer(body[rows:], dtype="<f4").reshape(rows, classes) if replied.probabilities else None
-        if given is not None:
-            check_probabilities(given)
-        return Reply(said, replied.fit_seconds, replied.predict_seconds, given)
+        ends = np.cumsum([0, *sizes])
+        return [
+            _reply(one, body[start:end], rows, classes)
+            for one, start, end, (rows, classes) in zip(heads, ends[:-1], ends[1:], shapes, strict=True)
+        ], box
 
     def _question(
-        self, source: "_Source", order: dict[str, Any], train: bytes, test: bytes, seconds: float
-    ) -> tuple[bytes, bytes]:
-        """Put a question to a sandbox; one in which anything went wrong is not used again."""
-        told = {"file": source.file.name, "source": source.text, **order}
-        box = self._box(source)
+        self,
+        source: "_Source",
+        orders: Sequence[dict[str, Any]],
+        tables: Sequence[bytes],
+        seconds: float,
+        elsewhere: Collection[Box] = (),
+    ) -> tuple[bytes, bytes, Box]:
+        """Put questions to a sandbox; one in which anything went wrong is not used again."""
+        told = {"file": source.file.name, "source": source.text, "questions": orders}
+        box = self._box(source, elsewhere)
         try:
-            ended, reply = box.ask(told, train, test, seconds=max(seconds, 0))
+            ended, reply = box.ask(told, tables, seconds=max(seconds, 0))
         except TimeoutError:
             raise MethodError(f"it took longer than {self._timeout:g} s (--timeout)") from None
         except (BrokenBoxError, OSError) as error:
@@ -217,19 +254,19 @@ class Sandbox:
         finally:
             with self._lock:
                 self._busy.discard(box)
+                if not box.closed:
+                    self._idle.append(box)
         if ended != "exit 0":
-            box.close()
             raise MethodError(self._why(ended))
-        if not box.closed:
-            with self._lock:
-                self._idle.append(box)
-        return _parts(reply)
+        return *_parts(reply), box
 
-    def _box(self, source: "_Source") -> Box:
-        """Return a sandbox that has in memory what a method needs: one that is idle, or a new one."""
+    def _box(self, source: "_Source", elsewhere: Collection[Box]) -> Box:
+        """Return a sandbox that has in memory what a method needs: one that is idle and none of `elsewhere`, or a new one."""
         with self._lock:
             self._wanted |= source.wanted
-            idle = self._idle.pop() if self._idle else None
+            idle = next((one for one in self._idle if one not in elsewhere), None)
+            if idle:
+                self._idle.remove(idle)
             wanted = sorted(self._wanted)
         if idle and not source.wanted <= idle.preloaded:
             idle.close()
@@ -247,6 +284,17 @@ class Sandbox:
             "memory": f"it used more than {self._limits.memory / 2**30:g} GiB of memory",
             "size": f"it replied with more than {self._limits.reply / 2**20:g} MiB",
         }.get(kind, "it broke its sandbox")
+
+
+def _reply(head: _Replied, body: bytes, rows: int, classes: int) -> Reply:
+    """Return the reply to one question, checked: verdicts, and where there are any probabilities."""
+    said = np.frombuffer(body[:rows], dtype=np.int8)
+    if (said < ABSTAINED).any() or (said >= classes).any():
+        raise MethodError("it replied something that is not one verdict a row")
+    given = np.frombuffer(body[rows:], dtype="<f4").reshape(rows, classes) if head.probabilities else None
+    if given is not None:
+        check_probabilities(given)
+    return Reply(said, head.fit_seconds, head.predict_seconds, given)
 
 
 def _parts(reply: bytes) -> tuple[bytes, bytes]:

@@ -9,11 +9,11 @@ import hashlib
 import inspect
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,12 @@ WANTS_COLUMN: Final = "it wants column"
 ABSTAINED: Final = -1
 #: How far a probability may move where other rows are asked about: sums are rounded otherwise.
 ROUNDING: Final = 1e-3
+#: By which share of themselves values move in a control.
+MOVED: Final = 1e-6
+
+#: What is changed of a question to see what a method goes by: labels of training rows exchanged, values of test rows moved by
+#: a millionth of themselves, rows in another order.
+Control = Literal["permuted", "moved", "order"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Answer:
     fit_seconds, predict_seconds : wall time of ``fit`` and ``predict``, one value a seed.
     probabilities : of each verdict, in the order of ``task.classes``; shape (seeds, test rows, classes), float32. None of a
         method without ``predict_proba``.
+    again, changed : with a secret, how many predictions were asked for once more, and how many of them were others then.
     """
 
     predicted: np.ndarray
@@ -52,6 +59,8 @@ class Answer:
     fit_seconds: tuple[float, ...]
     predict_seconds: tuple[float, ...]
     probabilities: np.ndarray | None = None
+    again: int = 0
+    changed: int = 0
 
 
 def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
@@ -134,21 +143,24 @@ class Reply:
     said : places in ``task.classes``, `ABSTAINED` where it said None; shape (n,), int8.
     fit_seconds, predict_seconds : how long ``fit`` and ``predict`` took.
     probabilities : of each verdict, in the order of ``task.classes``; shape (n, classes), float32. None where it gives none.
+    half : what it said where the question's half was asked about; None where it was not.
     """
 
     said: np.ndarray
     fit_seconds: float
     predict_seconds: float
     probabilities: np.ndarray | None = None
+    half: "Reply | None" = None
 
 
-def ask(method: Method, rows: CaseRows) -> Answer:
+def ask(method: Method, rows: CaseRows, secret: str = "", control: Control | None = None) -> Answer:
     """Train and ask a method, once for each seed of a case, in this process.
 
     Parameters
     ----------
     method : asked as a fresh copy for every seed.
     rows : the case.
+    secret, control : see `questions`.
 
     Raises
     ------
@@ -156,17 +168,25 @@ def ask(method: Method, rows: CaseRows) -> Answer:
         The method raised, or predicted something that cannot be scored, or broke the rules of its track.
     """
     with beside(method.file):
-        return answer(method, rows, partial(solve, method))
+        return answer(method, rows, partial(map, partial(solve, method)), secret, control)
 
 
-def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) -> Answer:
+def answer(
+    method: Method,
+    rows: CaseRows,
+    solved: Callable[[Sequence[Question]], Iterable[Reply]],
+    secret: str = "",
+    control: Control | None = None,
+) -> Answer:
     """Put a case to a method, question by question.
 
     Parameters
     ----------
     method : what the method says of itself.
     rows : the case.
-    solved : has the method answer a question; raises `MethodError` where it cannot.
+    solved : has the method answer questions; raises `MethodError` where it cannot.
+    secret, control : see `questions`. Where there is a secret, whoever asks judges by `Answer.changed`; where there is none, a method whose
+        answer to a half is another one is refused here.
 
     Raises
     ------
@@ -176,11 +196,18 @@ def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) 
     columns = given_columns(method, rows)
     predicted = np.empty((len(rows.samples), len(rows.test)), dtype=np.int8)
     replies: dict[int, Reply] = {}
-    for position, seen, question in questions(method, rows):
-        replies[position] = reply = solved(question)
+    asked = list(questions(method, rows, secret, control))
+    again = changed = 0
+    for (position, seen, question), reply in zip(asked, solved([question for *_, question in asked]), strict=True):
+        if reply.half is not None:
+            if not secret:
+                check_inductive(question, reply, reply.half)
+            again += len(reply.half.said)
+            changed += int(differing(question, reply, reply.half).sum())
+        replies[position] = replace(reply, half=None)
         predicted[position, seen] = reply.said
         if reply.probabilities is not None:
-            replies[position] = replace(reply, probabilities=reply.probabilities[np.argsort(seen)])
+            replies[position] = replace(reply, probabilities=reply.probabilities[np.argsort(seen)], half=None)
     # The same training rows have the same named seed: everything would happen again, to the letter.
     by_seed = [replies[first] for first in rows.distinct]
     given = [reply.probabilities for reply in by_seed if reply.probabilities is not None]
@@ -192,11 +219,21 @@ def answer(method: Method, rows: CaseRows, solved: Callable[[Question], Reply]) 
         tuple(reply.fit_seconds for reply in by_seed),
         tuple(reply.predict_seconds for reply in by_seed),
         np.stack(given) if given else None,
+        again,
+        changed,
     )
 
 
-def questions(method: Method, rows: CaseRows) -> Iterator[tuple[int, np.ndarray, Question]]:
+def questions(
+    method: Method, rows: CaseRows, secret: str = "", control: Control | None = None
+) -> Iterator[tuple[int, np.ndarray, Question]]:
     """Yield what a method is asked in a case, one question for each training sample that is not there twice.
+
+    Without a secret, orders and seeds follow from the case's public name, and an inductive method is asked about a half of
+    the rows after the first sample. A secret, drawn when a method is judged, decides in their place, so that nothing can be
+    computed beforehand: the order of the questions too, and after which half of the rows the method is asked about once more:
+    the same half after every sample, in another order each. A transductive method is asked about all rows once more, as they
+    were: it has to repeat itself. A control asks the same questions but for what it changes, and about no half.
 
     Yields
     ------
@@ -210,17 +247,45 @@ def questions(method: Method, rows: CaseRows) -> Iterator[tuple[int, np.ndarray,
     """
     columns = given_columns(method, rows)
     train, test = rows.train.matrix(columns), rows.test.matrix(columns)
-    for position, first in enumerate(rows.distinct):
-        if first == position:
-            sample = rows.samples[position]
-            shuffle = np.random.default_rng(named_seed(rows.case.name, sample))
-            drawn = shuffle.permutation(sample)
-            seen = shuffle.permutation(len(test))
-            seed = int(shuffle.integers(2**32))
-            checked = method.track == "inductive" and position == 0
-            half = shuffle.permutation(len(test))[: (len(test) + 1) // 2] if checked else None
-            labels = rows.train.labels[drawn]
-            yield position, seen, Question(rows.task, columns, train[drawn], labels, test[seen], seed, half)
+    places = [position for position, first in enumerate(rows.distinct) if first == position]
+    whole = np.random.default_rng(named_seed(rows.case.name, np.empty(0), secret))  # of what is one for all samples
+    chosen = whole.permutation(len(test))[: (len(test) + 1) // 2]
+    for position in whole.permutation(places).tolist() if secret else places:
+        sample = rows.samples[position]
+        shuffle = np.random.default_rng(named_seed(rows.case.name, sample, secret))
+        drawn = shuffle.permutation(sample)
+        seen = shuffle.permutation(len(test))
+        seed = int(shuffle.integers(2**32))
+        labels, half = rows.train.labels[drawn], None
+        if control:
+            drawn, labels, seen, shown = _changed(control, shuffle, drawn, labels, seen, test)
+            yield position, seen, Question(rows.task, columns, train[drawn], labels, shown, seed)
+            continue
+        if secret:
+            half = np.arange(len(test))
+            if method.track == "inductive":
+                half = shuffle.permutation(np.flatnonzero(np.isin(seen, chosen)))
+        elif method.track == "inductive" and position == 0:
+            half = shuffle.permutation(len(test))[: (len(test) + 1) // 2]
+        yield position, seen, Question(rows.task, columns, train[drawn], labels, test[seen], seed, half)
+
+
+def _changed(
+    control: Control,
+    draws: np.random.Generator,
+    drawn: np.ndarray,
+    labels: np.ndarray,
+    seen: np.ndarray,
+    test: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return training rows, their labels, and test rows with their values, changed as a control says."""
+    if control == "permuted":
+        return drawn, draws.permutation(labels), seen, test[seen]
+    if control == "moved":
+        return drawn, labels, seen, test[seen] * (1 + draws.uniform(-MOVED, MOVED, (len(seen), test.shape[1])))
+    order = draws.permutation(len(drawn))
+    seen = draws.permutation(seen)
+    return drawn[order], labels[order], seen, test[seen]
 
 
 class Learner:
@@ -276,9 +341,7 @@ def solve(method: Method, question: Question) -> Reply:
             # or the class, is not seen here; in the sandbox, where the twin lives in another process, it is.
             twin, half = _trained(method, question)[0] if twin is None else twin, question.halved().test
             again = _predict(twin, half, question)
-            check_inductive(
-                question, reply, replace(reply, said=again, probabilities=_probabilities(twin, half, question))
-            )
+            reply = replace(reply, half=replace(reply, said=again, probabilities=_probabilities(twin, half, question)))
     return reply
 
 
@@ -295,16 +358,27 @@ def check_inductive(question: Question, whole: Reply, half: Reply) -> None:
     MethodError
         It does not.
     """
-    differs = half.said != whole.said[question.half]
-    what = "predictions"
-    if not differs.any() and whole.probabilities is not None and half.probabilities is not None:
-        what, apart = "probabilities", np.abs(half.probabilities - whole.probabilities[question.half])
-        differs = (apart > ROUNDING).any(axis=1)
+    differs = differing(question, whole, half)
     if differs.any():
-        raise MethodError(
-            f"its {what} depend on which other rows are asked about: {differs.sum()} of {len(differs)} changed on a shuffled "
-            'subset; a method that uses the test table as a batch declares track = "transductive"'
-        )
+        what = "predictions" if (half.said != whole.said[question.half]).any() else "probabilities"
+        raise MethodError(depends_on_others(f"{differs.sum()} of {len(differs)}", what))
+
+
+def depends_on_others(changed: str, what: str = "predictions") -> str:
+    """Say what is wrong with a method of the inductive track whose answers change with the other rows."""
+    return (
+        f"its {what} depend on which other rows are asked about: {changed} changed on a shuffled subset; a method that uses "
+        'the test table as a batch declares track = "transductive"'
+    )
+
+
+def differing(question: Question, whole: Reply, half: Reply) -> np.ndarray:
+    """Return of which rows of a question's half something else was said among all: another verdict, or where verdicts are
+    the same everywhere, other probabilities by more than rounding; shape (rows of the half,), bool."""
+    differs: np.ndarray = half.said != whole.said[question.half]
+    if not differs.any() and whole.probabilities is not None and half.probabilities is not None:
+        differs = (np.abs(half.probabilities - whole.probabilities[question.half]) > ROUNDING).any(axis=1)
+    return differs
 
 
 def _trained(method: Method, question: Question) -> tuple[Any, float]:
@@ -326,9 +400,16 @@ def _copy(solver: Any) -> Any | None:
         return None
 
 
-def named_seed(case: str, sample: np.ndarray) -> int:
-    """Return the seed of everything random about one training sample of a case: row order, and the method's own draws."""
-    return int.from_bytes(hashlib.sha256(case.encode() + b"\0" + sample.tobytes()).digest()[:8], "big")
+def named_seed(case: str, sample: np.ndarray, secret: str = "") -> int:
+    """Return the seed of everything random about one training sample of a case: row order, and the method's own draws.
+
+    Parameters
+    ----------
+    case, sample : which.
+    secret : what it follows from besides; see `questions`.
+    """
+    named = f"{secret}\0{case}" if secret else case
+    return int.from_bytes(hashlib.sha256(named.encode() + b"\0" + sample.tobytes()).digest()[:8], "big")
 
 
 def _seed_everything(seed: int) -> None:

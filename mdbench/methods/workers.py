@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 from mdbench.cases import Case, CaseRows, split
 from mdbench.methods.method import Method, MethodError, load_method
 from mdbench.methods.nursery import import_also, worker_context
-from mdbench.methods.trial import Answer, ask
+from mdbench.methods.trial import Answer, Control, ask
 from mdbench.tables import Zoo, load_zoo
 
 if TYPE_CHECKING:
@@ -27,11 +27,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Order:
-    """A method to be asked a case; `folders` are those of the case's zoos, the one asked about last."""
+    """A method to be asked a case.
+
+    Attributes
+    ----------
+    method, rows : which method, and which case.
+    folders : those of the case's zoos, the one asked about last.
+    secret, control : see `mdbench.methods.trial.questions`.
+    """
 
     method: Method
     rows: CaseRows
     folders: tuple[Path, ...]
+    secret: str = ""
+    control: Control | None = None
 
 
 class Runner(Protocol):
@@ -59,7 +68,7 @@ class Here:
         """Ask methods cases, one after the other."""
         for order in orders:
             try:
-                yield order, ask(order.method, order.rows)
+                yield order, ask(order.method, order.rows, order.secret, order.control)
             except MethodError as error:
                 yield order, error
 
@@ -102,7 +111,7 @@ class Workers:
         waiting = {
             self._pool.schedule(
                 _ask,
-                args=[order.method.file, order.rows.case.model_dump_json(), order.folders],
+                args=[order.method.file, order.rows.case.model_dump_json(), order.folders, order.secret, order.control],
                 timeout=self._timeout,
             ): order
             for order in orders
@@ -138,9 +147,11 @@ def _load(file: Path) -> Method | MethodError:
         return MethodError(str(error), error.traceback)
 
 
-def _ask(file: Path, case: str, folders: tuple[Path, ...]) -> Answer | MethodError:
+def _ask(
+    file: Path, case: str, folders: tuple[Path, ...], secret: str, control: Control | None
+) -> Answer | MethodError:
     try:
-        return ask(_method(file), _rows(case, folders))
+        return ask(_method(file), _rows(case, folders), secret, control)
     except MethodError as error:
         return MethodError(str(error), error.traceback)
 
