@@ -397,6 +397,7 @@ def of_two(entries, selections):
     folder = honest(entries, whole, name="Complete", method=source, seeds=seeds)
     (folder / "entry.json").write_text(json.dumps(read(folder) | {"selections": ["core", "paper"]}))
     append(entries, whole, "complete", "accepted")
+    append(entries, whole, "complete", "verification", verdict=VERIFIED)
     return entries
 
 

@@ -1,10 +1,46 @@
+"""What a row is worth: the run here, on questions that could not be foreseen, of a method that repeats itself."""
+
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from dishonest import case, small_exam
+from dishonest import METHOD, case, honest, small_exam
 
-from leaderboard.verifying import rerun
-from leaderboard.verifying.rerun import RUNS, judge, missing_requirements
-from mdbench.scoring.results import Environment
+from leaderboard.entry.checks import check
+from leaderboard.entry.entry import METHOD as FILE
+from leaderboard.entry.sheet import sheet_of
+from leaderboard.verifying.rerun import RUNS, judge, missing_requirements, rerun
+from leaderboard.verifying.run import Controls, keep, read_runs
+from leaderboard.verifying.verification import scored
+from mdbench.errors import MdbenchError
+from mdbench.methods.method import as_method, load_method
+from mdbench.methods.trial import Answer, questions, solve
+from mdbench.methods.workers import Here
+
+SECRET = "0123456789abcdef" * 2
+
+FRAME = """
+import numpy as np
+columns = {{task: ["train_error", "log_hessian_trace"] for task in ("optimizer", "width_vs_optimizer")}}
+
+class Hostile:
+    def fit(self, models, labels, task):
+        self.models, self.labels, self.classes = models, labels, np.array(task.classes)
+        self.task = task.name
+        self.median = models["train_error"].median()
+
+    def plain(self, models):
+        return self.classes[(models["train_error"].to_numpy() > self.median).astype(int)]
+
+    def predict(self, models):
+{predict}
+"""
+
+
+def hostile(predict: str, before: str = "") -> str:
+    return before + FRAME.format(predict="\n".join(" " * 8 + line for line in predict.strip("\n").splitlines()))
 
 
 @pytest.fixture(scope="module")
@@ -12,109 +48,221 @@ def exam(tmp_path_factory):
     return small_exam(tmp_path_factory.mktemp("exam"))
 
 
-class Machine:
-    """Answers at random: right with some probability, row by row, and how much of that is drawn anew in every run."""
+@pytest.fixture
+def entry(exam, tmp_path):
+    """Return an entry of some method, checked: what it sent is what it says of the public questions."""
 
-    def __init__(self, exam, anew: float, right: float = 0.7, seed: int = 0) -> None:
-        self.exam, self.anew = exam, anew
-        self.rng = np.random.default_rng(seed)
-        self.cases = [case("optimizer").name, case("width_vs_optimizer").name]
-        self.right = right
-        self.fixed = {name: self.draw(name) for name in self.cases}
-        self.runs = 0
+    def of(method: str):
+        return check(honest(tmp_path / "entries", exam, method=method), exam)
+
+    return of
+
+
+def test_what_counts_is_the_run_here_and_what_was_sent_is_history(exam, entry):
+    checked = entry(METHOD)
+    found = rerun(checked, exam, Here())
+    run = found.verdict.run
+    assert found.verdict.outcome == "verified"
+    assert run.scores == scored(checked.predicted, exam)  # a median knows no order
+    assert (run.as_sent, run.spread, len(found.contents)) == (100, 0, 1)
+    # The same method with predictions that somebody made up is worth the same.
+    lied = {name: 1 - said for name, said in checked.predicted.items()}
+    other = rerun(replace(checked, predicted=lied), exam, Here())
+    assert other.verdict.run.scores == run.scores
+    assert other.verdict.run.as_sent == 0
+    sent = np.mean(list(scored(lied, exam).values()))
+    assert f"of those sent, worth {sent:.2f} %, 0.0 % are the same" in other.verdict.reason
+
+
+def test_a_secret_repeats_a_verification_and_another_one_asks_otherwise(exam, entry):
+    by_place = hostile("return self.classes[np.arange(len(models)) // 2 % 2]").replace(
+        "columns =", "track = 'transductive'\ncolumns ="
+    )
+    checked = checked_as(with_source(entry(METHOD), by_place), track="transductive")
+    one, same, other = (rerun(checked, exam, Here(), secret) for secret in (SECRET, SECRET, None))
+    assert one == same
+    assert one.verdict.run.secret == SECRET != other.verdict.run.secret
+    assert one.contents != other.contents
+
+
+def with_source(checked, source: str):
+    return replace(checked, source=source)
+
+
+def checked_as(checked, **said):
+    """Return a checked entry that says something else of its method."""
+    method = checked.entry.method.model_copy(update=said)
+    return replace(checked, entry=checked.entry.model_copy(update={"method": method}))
+
+
+def test_the_public_order_does_not_help(exam, entry, tmp_path):
+    # It knows every public order of the test rows, and their labels, and looks at no value of a test row.
+    answers = {}
+    (tmp_path / "plain.py").write_text(METHOD)
+    method = load_method(tmp_path / "plain.py")
+    for name in (case("optimizer").name, case("width_vs_optimizer").name):
+        rows = exam.posed[name].rows
+        for _, seen, question in questions(method, rows):
+            key = sorted(question.train[:, 0].round(6).tolist())
+            answers[rows.task.name, str(key)] = rows.test.codes[seen].tolist()
+    knows = f"ANSWERS = {answers!r}\n"
+    looks = """
+key = str(sorted(self.models["train_error"].round(6).tolist()))
+known = ANSWERS[self.task, key]
+return self.classes[known] if len(models) == len(known) else self.plain(models)
+"""
+    text = hostile(looks, knows)
+    (tmp_path / FILE).write_text(text)
+    ((_, here),) = Here().load([tmp_path / FILE])
+    rows = exam.posed[case("optimizer").name].rows
+    for _, seen, question in questions(here, rows):
+        assert (solve(here, replace(question, half=None)).said == rows.test.codes[seen]).all()  # right on every row
+    checked = entry(METHOD)
+    found = rerun(with_source(checked, text), exam, Here())
+    assert found.verdict.outcome == "rejected"
+    assert "depend on which other rows are asked about" in found.verdict.reason
+
+
+def test_every_sample_is_checked_not_the_first_alone(exam, entry):
+    # After the first sample of a case it judges each row by itself; after the others, by its rank among all.
+    first = {}
+    for name in (case("optimizer").name, case("width_vs_optimizer").name):
+        rows = exam.posed[name].rows
+        at = rows.train.matrix(("train_error",))[rows.samples[0]][:, 0]
+        first[rows.task.name] = float(np.round(at.sum(), 6))
+    looks = """
+if abs(float(self.models["train_error"].sum()) - FIRST[self.task]) < 1e-4:
+    return self.plain(models)
+error = models["train_error"].to_numpy()
+return self.classes[(error > np.median(error)).astype(int)]
+"""
+    checked = entry(hostile(looks, f"FIRST = {first!r}\n"))  # the public check lets it pass
+    found = rerun(checked, exam, Here())
+    assert found.verdict.outcome == "rejected"
+    assert "depend on which other rows are asked about" in found.verdict.reason
+
+
+def test_a_coin_between_two_extremes_is_refused_for_its_spread(exam, entry):
+    # Its own generator, which nobody seeds: all verdicts are the first, or all the second.
+    flips = hostile(
+        "return self.classes[np.full(len(models), COINS.randrange(2))]", "import random\nCOINS = random.Random(1)\n"
+    )
+    checked = entry(METHOD)
+    found = rerun(with_source(checked, flips), exam, Here(), SECRET)
+    assert found.verdict.outcome == "rejected"
+    assert re.search(
+        r"it does not repeat itself: with the same seeds, 5 runs are \d+\.\d\d points apart", found.verdict.reason
+    )
+    # However wide it swings, nothing that was sent passes for a run of it.
+    extremes = [{name: np.full_like(said, at % 2) for name, said in checked.predicted.items()} for at in range(RUNS)]
+    assert "points apart, and 1 is the most" in judge([answered(one, changed=40) for one in extremes], exam, PLAIN)
+
+
+def answered(predicted, changed: int = 0, again: int = 100) -> dict[str, Answer]:
+    names = list(predicted)
+    return {
+        name: Answer(
+            said, ("train_error",), (), (), None, again if name == names[0] else 0, changed if name == names[0] else 0
+        )
+        for name, said in predicted.items()
+    }
+
+
+PLAIN = as_method(SimpleNamespace(fit=len, predict=len, columns=("train_error",)))
+
+
+class Machine:
+    """Draws predictions: right with some probability, row by row, a share of them anew in every run."""
+
+    def __init__(self, exam, anew: float, seed: int = 0) -> None:
+        self.exam, self.anew, self.rng = exam, anew, np.random.default_rng(seed)
+        self.fixed = {name: self.draw(name) for name in (case("optimizer").name, case("width_vs_optimizer").name)}
 
     def draw(self, name: str) -> np.ndarray:
         rows = self.exam.posed[name].rows
         truth = np.tile(rows.test.codes, (len(rows.samples), 1))
-        return np.where(self.rng.random(truth.shape) < self.right, truth, 1 - truth).astype(np.int8)
+        return np.where(self.rng.random(truth.shape) < 0.7, truth, 1 - truth).astype(np.int8)
 
-    def __call__(self):
-        self.runs += 1
+    def __call__(self) -> dict[str, np.ndarray]:
         drawn = {name: self.rng.random(fixed.shape) < self.anew for name, fixed in self.fixed.items()}
         return {name: np.where(drawn[name], self.draw(name), fixed) for name, fixed in self.fixed.items()}
 
 
-def flipped(said, count, *, towards=None):
-    """Turn some predictions over: the first, or the first that are wrong."""
-    changed = {name: one.copy() for name, one in said.items()}
-    name = next(iter(changed))
-    flat = changed[name].reshape(-1)
-    places = np.arange(len(flat)) if towards is None else np.flatnonzero(flat != np.resize(towards[name], flat.shape))
-    flat[places[:count]] = 1 - flat[places[:count]]
-    return changed
+def test_a_method_that_is_steady_enough_is_scored_by_the_mean(exam):
+    machine = Machine(exam, 0.003)
+    runs = [machine() for _ in range(RUNS)]
+    accuracies = [np.mean(list(scored(run, exam).values())) for run in runs]
+    assert 0 < np.ptp(accuracies) < 1
+    share = np.mean(
+        [np.concatenate([(a[n] != b[n]).ravel() for n in a]).mean() for a, b in zip(runs, runs[1:], strict=False)]
+    )
+    few = answered(runs[0], changed=max(1, int(1000 * share)), again=1000)
+    assert judge([few, *(answered(run) for run in runs[1:])], exam, PLAIN) == ""
+    # Where more changes on a half than from run to run, it looks at the other rows.
+    many = answered(runs[0], changed=500, again=1000)
+    assert "depend on which other rows" in judge([many, *(answered(run) for run in runs[1:])], exam, PLAIN)
 
 
-def test_the_same_predictions_are_verified_by_one_run(exam):
-    machine = Machine(exam, 0)
-    verdict = judge(machine(), machine, exam)
-    assert verdict.outcome == "verified"
-    assert machine.runs == 2
-    total = sum(one.size for one in machine.fixed.values())
-    assert f"all {total:,} predictions are the same" in verdict.reason
+def test_a_table_of_all_rows_is_known_by_its_controls_and_refused(exam, entry):
+    table = {}
+    for name in (case("optimizer").name, case("width_vs_optimizer").name):
+        rows = exam.posed[name].rows
+        for row, code in zip(rows.test.matrix(("train_error", "log_hessian_trace")), rows.test.codes, strict=True):
+            table[rows.task.name, tuple(row.tolist())] = int(code)
+    looks = """
+known = [TABLE.get((self.task, tuple(row))) for row in models.to_numpy().tolist()]
+return [self.classes[one] if one is not None else plain for one, plain in zip(known, self.plain(models))]
+"""
+    checked = entry(hostile(looks, f"TABLE = {table!r}\n"))
+    found = rerun(checked, exam, Here(), SECRET)
+    assert found.verdict.outcome == "rejected"
+    assert "it does what no honest method does: moved by a millionth, values are worth" in found.verdict.reason
+    assert (
+        "after labels that say nothing it is right in 98.0 %" in found.verdict.reason
+    )  # some rows have the same values
 
 
-def test_one_other_prediction_of_a_method_without_chance_is_refused_and_named(exam):
-    machine = Machine(exam, 0)
-    submitted = flipped(machine(), 1)
-    verdict = judge(submitted, machine, exam)
-    assert verdict.outcome == "rejected"
-    name = machine.cases[0]
-    rows = exam.posed[name].rows
-    was, now = (rows.task.classes[said[name][0, 0]] for said in (submitted, machine.fixed))
-    assert f"1 of {sum(one.size for one in submitted.values()):,} predictions are others" in verdict.reason
-    assert f"first {name}, seed {rows.case.seeds[0]}, {rows.test.ids[0]}: {was}, run again {now}" in verdict.reason
+def test_controls_of_an_honest_method_fall_and_stay(exam, entry):
+    controls = rerun(entry(METHOD), exam, Here(), SECRET).verdict.run.controls
+    assert controls.found(trained=True) == ()
+    assert controls.same == controls.order
+    assert abs(controls.same - controls.moved) < 1
+    rows = [exam.posed[name].rows.test.codes for name in (case("optimizer").name, case("width_vs_optimizer").name)]
+    assert controls.constant == pytest.approx(np.mean([100 * max(np.mean(one), 1 - np.mean(one)) for one in rows]))
 
 
-def test_another_environment_turns_a_few_but_not_to_the_submitters_advantage(exam):
-    machine = Machine(exam, 0)
-    said = machine()
-    total = sum(one.size for one in said.values())
-    few, many = int(0.005 * total), int(0.005 * total) + 1
-    truth = {name: exam.posed[name].rows.test.codes for name in said}
-    there = ["numpy 1.0, here 2.0"]
-    assert judge(flipped(said, few), machine, exam, elsewhere=there).outcome == "reproduced within noise"
-    assert judge(flipped(said, many), machine, exam, elsewhere=there).outcome == "rejected"
-    # As few, but all of them from wrong to right.
-    better = judge(flipped(said, few, towards=truth), machine, exam, elsewhere=there)
-    assert better.outcome == "rejected"
-    assert "accuracy +" in better.reason
-    # What the reason says is right: of the mean over cases.
-    gain = rerun.accuracy(flipped(said, few, towards=truth), exam) - rerun.accuracy(said, exam)
-    assert f"accuracy {gain:+.2f} points" in better.reason
+@pytest.mark.parametrize(
+    ("said", "trained", "expected"),
+    [
+        ({"permuted": 100.0}, True, "after labels that say nothing"),
+        ({"permuted": 100.0}, False, ""),  # a rule that learns nothing does not need them
+        ({"moved": 49.0}, False, "moved by a millionth"),
+        ({"order": 49.0}, True, "in another order"),
+        ({}, True, ""),
+    ],
+)
+def test_what_controls_say(said, trained, expected):
+    controls = Controls(**({"same": 100.0, "permuted": 50.0, "moved": 100.0, "order": 100.0, "constant": 55.0} | said))
+    found = controls.found(trained=trained)
+    assert ([expected] if expected else []) == [one[: len(expected)] for one in found]
 
 
-def test_a_random_method_is_reproduced(exam):
-    outcomes = []
-    for seed in range(40):
-        machine = Machine(exam, 0.3, seed=seed)
-        outcomes.append(judge(machine(), machine, exam).outcome)
-        assert machine.runs == 1 + RUNS
-    # One honest submission in a hundred falls outside an interval of 99 %, and hardly one by distance.
-    assert outcomes.count("rejected") <= 2
-    assert outcomes.count("verified") == 0
-
-
-def test_a_random_method_is_not_as_lucky_as_that(exam):
-    # A run, better by seven standard deviations between runs: that many more of its predictions are right, all in one case.
-    caught = 0
-    for seed in range(10):
-        machine = Machine(exam, 0.3, seed=seed)
-        spread = np.std([rerun.accuracy(machine(), exam) for _ in range(100)])
-        said = machine()
-        first = next(iter(said.values()))
-        truth = {name: exam.posed[name].rows.test.codes for name in said}
-        lucky = flipped(said, int(7 * spread / 100 * first.size * len(said)) + 1, towards=truth)
-        gain = rerun.accuracy(lucky, exam) - rerun.accuracy(said, exam)
-        assert gain == pytest.approx(7 * spread, rel=0.05)
-        caught += judge(lucky, machine, exam).outcome == "rejected"
-    assert caught >= 9
-
-
-def test_another_method_of_the_same_accuracy_is_not_a_run_of_a_random_one(exam):
-    machine, other = Machine(exam, 0.1, seed=1), Machine(exam, 0.1, seed=2)
-    verdict = judge(other(), machine, exam)
-    assert verdict.outcome == "rejected"
-    assert "it is not a run of this method" in verdict.reason
+def test_runs_are_kept_by_their_content_and_read_back(exam, entry, tmp_path):
+    checked = entry(METHOD)
+    found = rerun(checked, exam, Here())
+    keep(tmp_path, found.contents)
+    keep(tmp_path, found.contents)  # once more changes nothing
+    sheet = sheet_of(exam, tuple(checked.predicted))
+    (read,) = read_runs(tmp_path, found.verdict.run, sheet)
+    for name, said in read.items():
+        np.testing.assert_array_equal(said, checked.predicted[name])
+    (file,) = (tmp_path / ".runs").iterdir()
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(MdbenchError, match="is not what was written there"):
+        read_runs(tmp_path, found.verdict.run, sheet)
+    file.unlink()
+    with pytest.raises(MdbenchError, match="bring it back"):
+        read_runs(tmp_path, found.verdict.run, sheet)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +281,3 @@ def test_another_method_of_the_same_accuracy_is_not_a_run_of_a_random_one(exam):
 )
 def test_requirements_that_are_not_here(text, expected):
     assert missing_requirements(text) == expected
-
-
-def test_a_package_that_one_of_two_environments_lacks_is_no_difference_between_them():
-    here = Environment.here()
-    other = here.packages | {"numpy": "1.0", "no-package-of-this-name": "2.0"}
-    del other["scipy"]
-    assert rerun._differences(here.model_copy(update={"packages": other})) == [
-        f"numpy 1.0, here {here.packages['numpy']}"
-    ]

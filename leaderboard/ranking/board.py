@@ -14,7 +14,19 @@ from typing import Final, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from leaderboard.entry import ENTRY, PUBLISHED, REQUIRED, SELECTIONS, Checked, Entry, Exam, Refused, check, read_entry, sheet_of
+from leaderboard.entry import (
+    ENTRY,
+    PUBLISHED,
+    REQUIRED,
+    SELECTIONS,
+    Checked,
+    Entry,
+    Exam,
+    Refused,
+    check,
+    read_entry,
+    sheet_of,
+)
 from leaderboard.ranking.ranking import Tally, rank
 from leaderboard.verifying import LEDGER, Event, Head, Ledger, State, Verdict, read_runs
 from mdbench.cases import load_cases
@@ -299,7 +311,8 @@ def _scored(state: State) -> Event:
 
 def _is_ranked(state: State) -> bool:
     """Tell whether an entry's method was run here, and what it said then is known: of a verification of old, whose run is
-    not kept, only where it was what had been sent."""
+    not kept, only where it was what had been sent.
+    """
     return state.verdict is not None and (state.verdict.run is not None or state.verdict.outcome == "verified")
 
 
@@ -351,7 +364,8 @@ Answers = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
 def _alike(answers: Answers, exam: Exam) -> dict[tuple[str, int, int], list[str]]:
     """Return who answers as many samples of a case in as many runs: case, samples and runs → entries; of a case, the most
-    samples last."""
+    samples last.
+    """
     found: dict[tuple[str, int, int], list[str]] = {}
     for slug, runs in answers.items():
         for case, said in runs[0].items():
@@ -388,7 +402,8 @@ def _scores(answers: Answers, exam: Exam) -> dict[str, dict[str, CaseScore]]:
 
 def _tallies(answers: Answers, exam: Exam) -> dict[str, Tally]:
     """Return how often entries are right, case by case. Samples of a case may have been added since an entry was made: such
-    an entry is not among those who are compared, who answer the most samples."""
+    an entry is not among those who are compared, who answer the most samples.
+    """
     most = {case: max(len(runs[0][case]) for runs in answers.values() if case in runs[0]) for case in exam.posed
             if any(case in runs[0] for runs in answers.values())}  # fmt: skip
     slugs = {

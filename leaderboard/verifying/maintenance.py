@@ -105,9 +105,7 @@ def verify(
         if not isinstance(one, Verified) or not one.checked or one.verdict.outcome == "rejected":
             continue
         if sealed and (name in one.checked.sealed or not every):
-            failed |= not _score_sealed(
-                one, path, sealed, key, recorded=recorded, **how
-            )
+            failed |= not _score_sealed(one, path, sealed, key, recorded=recorded, **how)
     if failed:
         raise typer.Exit(2)
 

@@ -191,7 +191,9 @@ class Asked:
         """
         ones = {case: self._one(exam_rows) for case, exam_rows in self._rows.items()}
         orders = [self._order(case, rows) for case, rows in self._rows.items()]
-        orders += [self._order(case, rows, control) for control in get_args(Control) for case, (_, rows) in ones.items()]
+        orders += [
+            self._order(case, rows, control) for control in get_args(Control) for case, (_, rows) in ones.items()
+        ]
         answers = self._answers(orders)
         whole = {case: answers[case, None] for case in self._rows}
         self._check_columns(whole)
@@ -223,7 +225,9 @@ class Asked:
 
     def _one(self, rows: CaseRows) -> tuple[int, CaseRows]:
         """Draw one training sample of a case: its place, and the case with it alone."""
-        draws = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{self.secret}\0{rows.case.name}".encode()).digest()))
+        draws = np.random.default_rng(
+            int.from_bytes(hashlib.sha256(f"{self.secret}\0{rows.case.name}".encode()).digest())
+        )
         at = int(draws.integers(len(rows.samples)))
         case = rows.case.model_copy(update={"seeds": (rows.case.seeds[at],)})
         return at, replace(rows, case=case, samples=(rows.samples[at],))
@@ -270,7 +274,9 @@ def judge(runs: Sequence[Mapping[str, Answer]], exam: Exam, method: Method) -> s
     if changed / again > FARTHER * own:
         if method.track == "inductive":
             return depends_on_others(f"{changed:,} of {again:,}")
-        return f"it does not repeat itself: {changed:,} of {again:,} predictions changed when it was asked the same again"
+        return (
+            f"it does not repeat itself: {changed:,} of {again:,} predictions changed when it was asked the same again"
+        )
     spread = float(np.ptp([accuracy(one, exam) for one in predicted]))
     if spread > SPREAD:
         return (

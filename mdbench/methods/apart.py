@@ -21,7 +21,7 @@ _CAPABILITIES: Final = 0x20080522  # version 3, linux/capability.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def set_dumpable(dumpable: bool) -> None:  # noqa: FBT001 - prctl's own
+def set_dumpable(dumpable: bool) -> None:
     """Say whether processes of this one's user may look into it."""
     _libc.prctl(_SET_DUMPABLE, int(dumpable), 0, 0, 0)
 
@@ -86,7 +86,7 @@ def leave_all_others(work: Path, limits: Limits) -> None:
     _mount("proc", "/proc", "subset=pid", _NO_SUID | _NO_DEVICES | _NO_EXEC)
     _mount("tmpfs", str(work), f"size={limits.disk},mode=0777", _NO_SUID | _NO_DEVICES)
     os.chdir(work)
-    set_dumpable(True)  # noqa: FBT003 - it may look at itself: it has nothing but its own
+    set_dumpable(True)
     if _users() == 1:
         # Whoever started the sandbox was not root: there is one user, who becomes somebody else in a namespace of that.
         _done(_libc.unshare(_USER), "a namespace of users")
@@ -97,7 +97,7 @@ def leave_all_others(work: Path, limits: Limits) -> None:
         os.setresgid(limits.uid, limits.uid, limits.uid)
         os.setresuid(limits.uid, limits.uid, limits.uid)
     _done(_libc.capset((ctypes.c_uint32 * 2)(_CAPABILITIES, 0), (ctypes.c_uint32 * 6)()), "no rights")
-    set_dumpable(True)  # noqa: FBT003 - changing the user took it away
+    set_dumpable(True)
 
 
 def _users() -> int:

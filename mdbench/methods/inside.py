@@ -6,7 +6,6 @@ calls it does not need, and only then runs the method. With it, all that it has 
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import io
@@ -39,7 +38,7 @@ def main() -> None:
     for module in ("mdbench.methods.trial", "pyarrow", *sys.argv[2:]):
         with contextlib.suppress(Exception):  # a method that needs it will say so
             importlib.import_module(module)
-    set_dumpable(False)  # noqa: FBT003
+    set_dumpable(False)
     close_devices()
     _try_out(work, limits)
     address_space = _address_space() + limits.memory
@@ -201,7 +200,8 @@ def _answer(writes: int, work: Path, limits: Limits, address_space: int) -> None
 
 def _reply(told: dict[str, Any], tables: Sequence[bytes]) -> tuple[bytes, bytes]:
     """Return what is said of each question: JSON, and one after the other the verdicts, one byte a row, and probabilities,
-    four bytes each."""
+    four bytes each.
+    """
     from mdbench.methods.method import MethodError, read_method
     from mdbench.methods.trial import solve
 

@@ -119,9 +119,7 @@ class Sandbox:
         There is no bubblewrap.
     """
 
-    def __init__(
-        self, count: int, timeout: float, limits: Limits | None = None, files: Iterable[Path] = ()
-    ) -> None:
+    def __init__(self, count: int, timeout: float, limits: Limits | None = None, files: Iterable[Path] = ()) -> None:
         find_bubblewrap()
         self._timeout = timeout
         self._limits = replace(limits or Limits(), seconds=timeout)

@@ -21,7 +21,7 @@ class _Machine(NamedTuple):
 
 _MACHINES: Final = {"x86_64": _Machine(0xC000003E, 0), "aarch64": _Machine(0xC00000B7, 1)}
 #: System call → its numbers on x86_64 and aarch64 (asm/unistd_64.h, asm-generic/unistd.h); None where there is none.
-REFUSED: Final[dict[str, tuple[int | None, int]]] = {
+REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     # Keyrings.
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
     # Memory, semaphores and messages that are nobody's: System V, POSIX.

@@ -374,7 +374,8 @@ def depends_on_others(changed: str, what: str = "predictions") -> str:
 
 def differing(question: Question, whole: Reply, half: Reply) -> np.ndarray:
     """Return of which rows of a question's half something else was said among all: another verdict, or where verdicts are
-    the same everywhere, other probabilities by more than rounding; shape (rows of the half,), bool."""
+    the same everywhere, other probabilities by more than rounding; shape (rows of the half,), bool.
+    """
     differs: np.ndarray = half.said != whole.said[question.half]
     if not differs.any() and whole.probabilities is not None and half.probabilities is not None:
         differs = (np.abs(half.probabilities - whole.probabilities[question.half]) > ROUNDING).any(axis=1)
