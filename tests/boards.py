@@ -128,7 +128,15 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
         ]
         events += mine
         rows[entry.slug] = Row(
-            entry, verdict, mine[1].date, scores, predicted, source, "numpy>=2\n" if at % 7 == 3 else None, mine
+            entry,
+            verdict,
+            mine[1].date,
+            at % 4 != 3,
+            scores,
+            predicted,
+            source,
+            "numpy>=2\n" if at % 7 == 3 else None,
+            mine,
         )
     known = {slug: row.entry for slug, row in rows.items()}
     if entries:
@@ -184,7 +192,7 @@ def views(exam: Exam, rows) -> list[View]:
 
 
 def _places(cases: Sequence[str], rows) -> tuple[Place, ...]:
-    slugs = [slug for slug, row in rows.items() if all(case in row.scores for case in cases)]
+    slugs = [slug for slug, row in rows.items() if row.ranked and all(case in row.scores for case in cases)]
     means = {slug: float(np.mean([rows[slug].scores[case].accuracy for case in cases])) for slug in slugs}
     best = sorted(slugs, key=lambda slug: -means[slug])
     return tuple(

@@ -1,5 +1,6 @@
 """What a row is worth: the run here, on questions that could not be foreseen, of a method that repeats itself."""
 
+import itertools
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -193,9 +194,7 @@ def test_a_method_that_is_steady_enough_is_scored_by_the_mean(exam):
     runs = [machine() for _ in range(RUNS)]
     accuracies = [np.mean(list(scored(run, exam).values())) for run in runs]
     assert 0 < np.ptp(accuracies) < 1
-    share = np.mean(
-        [np.concatenate([(a[n] != b[n]).ravel() for n in a]).mean() for a, b in zip(runs, runs[1:], strict=False)]
-    )
+    share = np.mean([np.concatenate([(a[n] != b[n]).ravel() for n in a]).mean() for a, b in itertools.pairwise(runs)])
     few = answered(runs[0], changed=max(1, int(1000 * share)), again=1000)
     assert judge([few, *(answered(run) for run in runs[1:])], exam, PLAIN) == ""
     # Where more changes on a half than from run to run, it looks at the other rows.

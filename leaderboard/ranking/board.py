@@ -61,8 +61,8 @@ class Row:
     verdict : what became of verifying it last, and when (`verified_on`).
     ranked : whether its method was run here. Others have scores of what was sent, and no place.
     scores : case → score, for the cases that it answers: of the run here, or of what was sent.
-    predicted : case → places in the task's classes, int8, shape (seeds, test rows), test rows in the zoo's order; of the first
-        run, where there were several.
+    predicted : case → places in the task's classes, int8, shape (seeds, test rows), test rows in the zoo's order; of the
+        first run, where there were several.
     source : text of the method's file.
     requirements : text of its requirements; None where it has none.
     history : events of the ledger about it, oldest first.
@@ -310,8 +310,9 @@ def _scored(state: State) -> Event:
 
 
 def _is_ranked(state: State) -> bool:
-    """Tell whether an entry's method was run here, and what it said then is known: of a verification of old, whose run is
-    not kept, only where it was what had been sent.
+    """Tell whether an entry's method was run here, and what it said then is known.
+
+    Of a verification of old, whose run is not kept, it is known where it was what had been sent.
     """
     return state.verdict is not None and (state.verdict.run is not None or state.verdict.outcome == "verified")
 
@@ -363,9 +364,7 @@ Answers = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
 
 def _alike(answers: Answers, exam: Exam) -> dict[tuple[str, int, int], list[str]]:
-    """Return who answers as many samples of a case in as many runs: case, samples and runs → entries; of a case, the most
-    samples last.
-    """
+    """Return who answers as many samples of a case in as many runs: case, samples and runs → entries, in the exam's order."""
     found: dict[tuple[str, int, int], list[str]] = {}
     for slug, runs in answers.items():
         for case, said in runs[0].items():
@@ -401,14 +400,19 @@ def _scores(answers: Answers, exam: Exam) -> dict[str, dict[str, CaseScore]]:
 
 
 def _tallies(answers: Answers, exam: Exam) -> dict[str, Tally]:
-    """Return how often entries are right, case by case. Samples of a case may have been added since an entry was made: such
-    an entry is not among those who are compared, who answer the most samples.
+    """Return how often entries are right, case by case.
+
+    Samples of a case may have been added since an entry was made: such an entry is not among those who are compared, who
+    answer the most samples.
     """
-    most = {case: max(len(runs[0][case]) for runs in answers.values() if case in runs[0]) for case in exam.posed
-            if any(case in runs[0] for runs in answers.values())}  # fmt: skip
+    counts: dict[str, dict[str, int]] = {}
+    for slug, runs in answers.items():
+        for case, said in runs[0].items():
+            counts.setdefault(case, {})[slug] = len(said)
     slugs = {
-        case: [slug for slug, runs in answers.items() if case in runs[0] and len(runs[0][case]) == count]
-        for case, count in most.items()
+        case: [slug for slug, count in counts[case].items() if count == max(counts[case].values())]
+        for case in exam.posed
+        if case in counts
     }
 
     def of(case: str) -> Tally:

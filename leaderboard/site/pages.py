@@ -166,6 +166,7 @@ class Pages:
             "families": list(entry.families),
             "sees": most_seen(entry.families),
             "track": track_of(row),
+            "ranked": row.ranked,
             "verdict": row.verdict.outcome,
             "sign": SIGNS[row.verdict.outcome],
             "reason": row.verdict.reason,
@@ -178,9 +179,16 @@ class Pages:
     def _in_case(self) -> dict[str, list[Scored]]:
         """Case → its scores, best first."""
         return {
-            case: ranked((slug, row.scores[case]) for slug, row in self.board.rows.items() if case in row.scores)
+            case: ranked(self._of_case(case, in_rank=True), self._of_case(case, in_rank=False))
             for case in self.exam.posed
         }
+
+    def _of_case(self, case: str, *, in_rank: bool) -> list[tuple[str, CaseScore]]:
+        return [
+            (slug, row.scores[case])
+            for slug, row in self.board.rows.items()
+            if case in row.scores and row.ranked == in_rank
+        ]
 
     @cached_property
     def _links(self) -> dict[str, str]:
@@ -210,7 +218,7 @@ class Pages:
                     "case": posed.rows.case,
                     "rows": len(posed.rows.test),
                     "selections": [selection for selection, cases in self.exam.selections.items() if name in cases],
-                    "best": self._in_case[name][:1],
+                    "best": [one for one in self._in_case[name][:1] if one.place],
                 }
             )
         return found
@@ -240,7 +248,7 @@ class Pages:
     def _budget(self, sweep: Sequence[Posed]) -> dict[str, Any] | None:
         """Return accuracies against budget of the entries that are best on average; None where there is one budget."""
         names = [posed.rows.case.name for posed in sweep]
-        complete = [row for row in self.board.rows.values() if all(name in row.scores for name in names)]
+        complete = [row for row in self.board.rows.values() if row.ranked and all(name in row.scores for name in names)]
         if len(sweep) < 2 or not complete:
             return None
         complete.sort(key=lambda row: -sum(row.scores[name].accuracy for name in names))
@@ -289,13 +297,16 @@ class Pages:
 
     @cached_property
     def _bests(self) -> dict[str, float]:
-        return {case: scores[0].accuracy for case, scores in self._in_case.items() if scores}
+        return {case: scores[0].accuracy for case, scores in self._in_case.items() if scores and scores[0].place}
 
     @cached_property
     def _others(self) -> dict[str, tuple[str, int]]:
         """Case → its cell on the page of a method, and how many answer it."""
         return {
-            case: (f'<td class="code"><a href="../{case_page(case)}">{escape(case)}</a></td>', len(scores))
+            case: (
+                f'<td class="code"><a href="../{case_page(case)}">{escape(case)}</a></td>',
+                sum(one.place > 0 for one in scores),
+            )
             for case, scores in self._in_case.items()
         }
 
@@ -309,7 +320,7 @@ class Pages:
             "words": TASK_WORDS,
             "lines": method_lines(scores, self._bests, self._others),
             "unanswered": len(self.exam.posed) - len(scores),
-            "scale": scale_of(scores.values(), (self._bests[case] for case in scores)),
+            "scale": scale_of(scores.values(), (self._bests[case] for case in scores if case in self._bests)),
             "source": highlighted(row.source),
             "figures": self._figures.of(slug),
             "extras": ["leaderboard", *(OPTIONAL[package] for package in optional_imports(row.source))],

@@ -8,4 +8,4 @@ from .ledger import (
     State as State,
     Verdict as Verdict,
 )
-from .run import Controls as Controls, Run as Run, read_runs as read_runs
+from .run import read_runs as read_runs

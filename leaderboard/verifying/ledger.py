@@ -50,7 +50,7 @@ class _Strict(BaseModel):
 
 
 class Verdict(_Strict):
-    """What became of verifying an entry, with the reason in one line; and the run, where its method was run and can be scored.
+    """What became of verifying an entry, with the reason in one line, and the run that it is scored by, where there is one.
 
     Entries were once ``reproduced within noise`` where predictions that were sent lay near those of re-runs.
     """

@@ -1,4 +1,4 @@
-"""A method run by the maintainers, on questions drawn then: what it says is what counts, and is compared with what was sent."""
+"""A method run by the maintainers on questions drawn then: what it says counts, and is compared with what was sent."""
 
 import hashlib
 import importlib.metadata
@@ -255,9 +255,9 @@ def judge(runs: Sequence[Mapping[str, Answer]], exam: Exam, method: Method) -> s
     """Say why a method cannot be scored by its runs; nothing where it can.
 
     One run is enough where every prediction that was asked for once more was the same. Else there are several. Where these
-    are equal, what changed depends on the other rows. Where they are not, the method is random (threads, hardware, draws of its
-    own): they may be at most `SPREAD` points apart, and on a half of the rows no more may have changed than between two runs,
-    times `FARTHER`.
+    are equal, what changed depends on the other rows. Where they are not, the method is random (threads, hardware, draws of
+    its own): they may be at most `SPREAD` points apart, and on a half of the rows no more may have changed than between two
+    runs, times `FARTHER`.
 
     Parameters
     ----------
@@ -280,8 +280,8 @@ def judge(runs: Sequence[Mapping[str, Answer]], exam: Exam, method: Method) -> s
     spread = float(np.ptp([accuracy(one, exam) for one in predicted]))
     if spread > SPREAD:
         return (
-            f"it does not repeat itself: with the same seeds, {len(runs)} runs are {spread:.2f} points apart, and {SPREAD:g} is "
-            "the most; draw from generators that are seeded, or average until it is steady"
+            f"it does not repeat itself: with the same seeds, {len(runs)} runs are {spread:.2f} points apart, and {SPREAD:g} "
+            "is the most; draw from generators that are seeded, or average until it is steady"
         )
     return ""
 

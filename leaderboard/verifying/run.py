@@ -117,7 +117,7 @@ def read_runs(entries: Path, run: Run, sheet: Sheet, *, more: bool = False) -> l
     MdbenchError
         A file is missing, or is not what was written.
     """
-    found = []
+    found: list[Mapping[str, np.ndarray]] = []
     for sha256 in run.predictions:
         path = entries / FOLDER / f"{sha256}.parquet"
         try:

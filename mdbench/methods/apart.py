@@ -27,8 +27,9 @@ def set_dumpable(dumpable: bool) -> None:
 
 
 def close_devices() -> None:
-    """Have nothing be written beside the devices, which can be written to all the same: when a file was last touched
-    outlasts a question.
+    """Have nothing be written beside the devices, which can be written to all the same.
+
+    When a file was last touched outlasts a question.
 
     Raises
     ------

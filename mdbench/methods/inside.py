@@ -199,9 +199,7 @@ def _answer(writes: int, work: Path, limits: Limits, address_space: int) -> None
 
 
 def _reply(told: dict[str, Any], tables: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """Return what is said of each question: JSON, and one after the other the verdicts, one byte a row, and probabilities,
-    four bytes each.
-    """
+    """Return what is said of each question: JSON, and verdicts, one byte a row, with probabilities, four bytes each."""
     from mdbench.methods.method import MethodError, read_method
     from mdbench.methods.trial import solve
 

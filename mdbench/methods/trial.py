@@ -185,7 +185,7 @@ def answer(
     method : what the method says of itself.
     rows : the case.
     solved : has the method answer questions; raises `MethodError` where it cannot.
-    secret, control : see `questions`. Where there is a secret, whoever asks judges by `Answer.changed`; where there is none, a method whose
+    secret, control : see `questions`. With a secret, whoever asks judges by `Answer.changed`; without one, a method whose
         answer to a half is another one is refused here.
 
     Raises
@@ -373,8 +373,9 @@ def depends_on_others(changed: str, what: str = "predictions") -> str:
 
 
 def differing(question: Question, whole: Reply, half: Reply) -> np.ndarray:
-    """Return of which rows of a question's half something else was said among all: another verdict, or where verdicts are
-    the same everywhere, other probabilities by more than rounding; shape (rows of the half,), bool.
+    """Return of which rows of a question's half something else was said among all; shape (rows of the half,), bool.
+
+    Something else is another verdict, or where verdicts are the same everywhere, probabilities that are more than rounded.
     """
     differs: np.ndarray = half.said != whole.said[question.half]
     if not differs.any() and whole.probabilities is not None and half.probabilities is not None:

@@ -176,7 +176,7 @@
       },
       accuracy(cell) {
         const row = cell.getData();
-        if (row.accuracy === null) return element("span", "unplaced", `answers ${row.answered} of ${view.cases.length}`);
+        if (row.accuracy === null) return element("span", "unplaced", row.ranked ? `answers ${row.answered} of ${view.cases.length}` : "not run here");
         const numbers = element("span", "accuracy");
         numbers.append(element("b", "", one(row.accuracy)), " ", element("span", "interval", `[${one(row.low)}, ${one(row.high)}]`));
         const both = element("span", "nowrap");
