@@ -32,7 +32,7 @@ from leaderboard.verifying import LEDGER, Event, Head, Ledger, State, Verdict, r
 from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.methods import CORES
-from mdbench.scoring import Interval, pose
+from mdbench.scoring import Interval, pose, stats
 from mdbench.tables import TASKS
 
 K = TypeVar("K")
@@ -389,7 +389,7 @@ def _scores(answers: Answers, exam: Exam) -> dict[str, dict[str, CaseScore]]:
         codes = exam.posed[case].rows.test.codes
         tally = _tally(case, slugs, answers, exam)
         right = np.stack([np.mean([run[case] == codes for run in answers[slug]], axis=0) for slug in slugs])
-        recalls = [right[:, :, codes == verdict].mean(axis=(1, 2)) for verdict in np.unique(codes)]
+        recalls = [right[:, :, codes == verdict].mean(axis=(1, 2)) for verdict in stats.counted(codes)]
         return tally, 100 * np.mean(recalls, axis=0), tally.intervals
 
     for (case, *_), (tally, balanced, intervals) in _in_threads(scored, list(alike)).items():
