@@ -18,13 +18,13 @@ class LogisticRegression:
         """Fit the regression."""
         regression = Regression(max_iter=1000) if labels.nunique() > 1 else DummyClassifier()
         filled = SimpleImputer(strategy="median", keep_empty_features=True)  # what could not be measured
-        self.pipeline = make_pipeline(filled, StandardScaler(), regression).fit(models, labels)
+        self.pipeline = make_pipeline(filled, StandardScaler(), regression).fit(models.to_numpy(), labels.to_numpy())
         self.classes_ = self.pipeline.classes_
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Say the likeliest verdict."""
-        return np.asarray(self.pipeline.predict(models))
+        return np.asarray(self.pipeline.predict(models.to_numpy()))
 
     def predict_proba(self, models: pd.DataFrame) -> np.ndarray:
         """Say how likely each verdict is, those of the training sample alone."""
-        return np.asarray(self.pipeline.predict_proba(models))
+        return np.asarray(self.pipeline.predict_proba(models.to_numpy()))

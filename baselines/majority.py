@@ -11,9 +11,9 @@ class Majority:
 
     def fit(self, _models: pd.DataFrame, labels: pd.Series) -> None:
         """Count labels."""
-        self.verdict = labels.mode().iloc[0]
-        self.shares = labels.value_counts(normalize=True)
-        self.classes_ = self.shares.index
+        self.classes_, counts = np.unique(labels.to_numpy(), return_counts=True)
+        self.verdict = self.classes_[counts.argmax()]
+        self.shares = counts / counts.sum()
 
     def predict(self, models: pd.DataFrame) -> list[str]:
         """Say it again for every model."""

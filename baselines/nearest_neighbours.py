@@ -17,13 +17,13 @@ class NearestNeighbours:
         """Remember the training models."""
         neighbours = KNeighborsClassifier(n_neighbors=min(5, len(models)))
         filled = SimpleImputer(strategy="median", keep_empty_features=True)  # what could not be measured
-        self.pipeline = make_pipeline(filled, StandardScaler(), neighbours).fit(models, labels)
+        self.pipeline = make_pipeline(filled, StandardScaler(), neighbours).fit(models.to_numpy(), labels.to_numpy())
         self.classes_ = self.pipeline.classes_
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
         """Count the votes."""
-        return np.asarray(self.pipeline.predict(models))
+        return np.asarray(self.pipeline.predict(models.to_numpy()))
 
     def predict_proba(self, models: pd.DataFrame) -> np.ndarray:
         """Say which share of the votes each verdict has."""
-        return np.asarray(self.pipeline.predict_proba(models))
+        return np.asarray(self.pipeline.predict_proba(models.to_numpy()))
