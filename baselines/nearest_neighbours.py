@@ -21,8 +21,9 @@ class NearestNeighbours:
         self.classes_ = self.pipeline.classes_
 
     def predict(self, models: pd.DataFrame) -> np.ndarray:
-        """Count the votes."""
-        return np.asarray(self.pipeline.predict(models.to_numpy()))
+        """Count the votes; of verdicts with equally many, the first in the alphabet is said."""
+        said: np.ndarray = self.classes_[self.predict_proba(models).argmax(axis=1)]
+        return said
 
     def predict_proba(self, models: pd.DataFrame) -> np.ndarray:
         """Say which share of the votes each verdict has."""

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mdbench.cases import CaseRows, codes
-from mdbench.methods.forest import Forest, stand_in
+from mdbench.methods.forest import Grown, stand_in
 from mdbench.methods.imports import beside
 from mdbench.methods.interrupts import pressed
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
@@ -454,7 +454,7 @@ def _takes_values(kind: type[Any]) -> bool:
     Checking a small DataFrame takes scikit-learn about as long as growing a tree on it does.
     """
     simple = ("sklearn.tree.", "sklearn.linear_model.", "sklearn.neighbors.")
-    return kind is Forest or kind.__module__.startswith(simple)
+    return issubclass(kind, Grown) or kind.__module__.startswith(simple)
 
 
 @cache
