@@ -42,7 +42,9 @@ def _valid(settings: Mapping[str, Any]) -> bool:
     """Tell whether settings are what scikit-learn takes, for which it is the one to say so."""
     seed, numbers = settings["random_state"], [settings[name] for name in settings if name != "random_state"]
     seeded = seed is None or (type(seed) is int and 0 <= seed < 2**32)
-    return seeded and all((number is None and "max_depth" in settings) or (type(number) is int and number > 0) for number in numbers)
+    return seeded and all(
+        (number is None and "max_depth" in settings) or (type(number) is int and number > 0) for number in numbers
+    )
 
 
 class Grown:
@@ -53,7 +55,7 @@ class Grown:
         self.classes_, places = np.unique(labels, return_inverse=True)
         self._verdicts = np.array([len(self.classes_)], dtype=np.intp)
         seen, wanted = np.ascontiguousarray(values, dtype=np.float32), places.astype(np.float64)[:, None]
-        missing = np.isnan(seen).any(axis=0)
+        missing: np.ndarray = np.isnan(seen).any(axis=0)
         self._trees = self._grown(seen, wanted, missing if missing.any() else None)
         return self
 
