@@ -55,7 +55,7 @@ class Grown:
         self.classes_, places = np.unique(labels, return_inverse=True)
         self._verdicts = np.array([len(self.classes_)], dtype=np.intp)
         seen, wanted = np.ascontiguousarray(values, dtype=np.float32), places.astype(np.float64)[:, None]
-        missing: np.ndarray = np.isnan(seen).any(axis=0)
+        missing = np.asarray(np.isnan(seen).any(axis=0))
         self._trees = self._grown(seen, wanted, missing if missing.any() else None)
         return self
 
