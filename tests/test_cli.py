@@ -1,4 +1,4 @@
-"""The command line, as a user meets it: real processes, real files."""
+"""The command line, as a user meets it: real files, and real processes where it is about them."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import pytest
 import toy
 from test_modeldiagnosis import clone  # noqa: F401 - a fixture
 
+from mdbench.__main__ import main
 from mdbench.tables import COLUMNS
 
 MDBENCH = str(Path(sys.executable).with_name("mdbench"))
@@ -24,15 +25,34 @@ def run(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess
     return subprocess.run([MDBENCH, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def refused(*arguments: object) -> str:
-    """Run something that must be refused: exit code 2, one or two lines, no traceback."""
-    done = run(*arguments)
+@pytest.fixture
+def here(monkeypatch, capfd):
+    """Run ``mdbench`` in this process, which has imported what it needs."""
+
+    def run_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["mdbench", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, *capfd.readouterr())
+
+    return run_here
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the line by which something was refused: exit code 2, one or two lines, no traceback."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     lines = done.stderr.strip().splitlines()
     assert 1 <= len(lines) <= 2, done.stderr
     assert lines[0].startswith("error: ")
     return lines[0]
+
+
+@pytest.fixture
+def refused(here):
+    """Run something that must be refused, in this process; return the line that says so."""
+    return lambda *arguments: refusal(here(*arguments))
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -57,15 +77,15 @@ def test_version():
 
 
 @pytest.mark.parametrize("command", ["methods", "cases", "columns"])
-def test_lists(command):
-    done = run(command)
+def test_lists(here, command):
+    done = here(command)
     assert done.returncode == 0, done.stderr
     expected = {"methods": "barrier_rule", "cases": "cifar10/optimizer/few-shot", "columns": "log_hessian_trace"}
     assert expected[command] in done.stdout
 
 
-def test_columns_say_what_they_need():
-    said = run("columns").stdout.splitlines()
+def test_columns_say_what_they_need(here):
+    said = here("columns").stdout.splitlines()
     facts = {name: said[at + 1].strip() for at, name in enumerate(said[:-1]) if name and not name.startswith(" ")}
     assert facts["hessian_trace"] == "a number; landscape; seen by every method"
     assert facts["mode_connectivity"] == "in points; landscape; seen by every method; needs classes, two seeds"
@@ -75,7 +95,7 @@ def test_columns_say_what_they_need():
     assert facts.keys() == COLUMNS.keys()
 
 
-def test_from_a_clone_to_scores(clone, home, method_file, tmp_path):  # noqa: F811
+def test_from_a_clone_to_scores(here, clone, home, method_file, tmp_path):  # noqa: F811
     done = run("import", "modeldiagnosis", clone)
     assert done.returncode == 0, done.stderr
     assert "cifar10-resnet18-noise10: 1,690 configurations" in done.stdout
@@ -94,30 +114,30 @@ def test_from_a_clone_to_scores(clone, home, method_file, tmp_path):  # noqa: F8
     done = run("prescribe", "md_tree", "--cases", "cifar10/width_vs_optimizer/few-shot/1", "--beside", "")
     assert done.returncode == 0, done.stderr
     assert "best possible" in done.stdout
-    for arguments in (
-        ("phase", "failure_source"),
-        ("phase", "output_cka"),
-        ("budget", "--cases", "cifar10/optimizer/width-limited"),
+    for way, arguments in (
+        (run, ("phase", "failure_source")),
+        (here, ("phase", "output_cka")),
+        (here, ("budget", "--cases", "cifar10/optimizer/width-limited")),
     ):
         out = tmp_path / f"{arguments[1].strip('-')}.png"
-        done = run("plot", *arguments, "--out", out)
+        done = way("plot", *arguments, "--out", out)
         assert done.returncode == 0, done.stderr
         assert out.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_zoo_of_ones_own_at_once(home, method_file, tmp_path):
+def test_a_zoo_of_ones_own_at_once(here, refused, home, method_file, tmp_path):
     toy.own_zoo().save(tmp_path / "zoo")
     mine = method_file(GOOD, "mine.py")
     one = ("--zoo", tmp_path / "zoo", "--cases", "own/optimizer/*")
-    done = run("evaluate", mine, *one)
+    done = here("evaluate", mine, *one)
     assert done.returncode == 0, done.stderr
     assert "own/optimizer/held-out/3" in done.stdout
     assert "own/optimizer/cross-noise/2" in done.stdout
     assert re.search(r"^\d+ +mine ", done.stdout, re.MULTILINE)
-    done = run("compare", mine, "md_tree", *one)
+    done = here("compare", mine, "md_tree", *one)
     assert done.returncode == 0, done.stderr
     assert "own/optimizer/held-out/3" in done.stdout
-    done = run("prescribe", "md_tree", *one, "--beside", "")
+    done = here("prescribe", "md_tree", *one, "--beside", "")
     assert done.returncode == 0, done.stderr
     assert "best possible" in done.stdout
     assert "case 'paper' does not exist" in refused("evaluate", mine, *one[:2], "--cases", "paper")
@@ -126,22 +146,22 @@ def test_a_zoo_of_ones_own_at_once(home, method_file, tmp_path):
 
 @pytest.mark.usefixtures("toy_home")
 class TestRefusals:
-    def test_a_path_that_is_no_clone(self, tmp_path, home):
+    def test_a_path_that_is_no_clone(self, refused, tmp_path, home):
         assert "is no clone of" in refused("import", "modeldiagnosis", tmp_path)
 
-    def test_a_bad_clone_leaves_the_zoos_as_they_were(self, clone, home):  # noqa: F811
+    def test_a_bad_clone_leaves_the_zoos_as_they_were(self, refused, clone, home):  # noqa: F811
         before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
         bad = next(clone.rglob("*noise*.csv"))  # the second of the two
         bad.write_text(bad.read_text().replace("CKA", "cka", 1))
         assert "column 'CKA' is missing" in refused("import", "modeldiagnosis", clone)
         assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
-    def test_an_unknown_case(self):
+    def test_an_unknown_case(self, refused):
         assert "case 'nope' does not exist" in refused("evaluate", "md_tree", "--cases", "nope")
 
     @pytest.mark.parametrize("command", ["evaluate", "prescribe", "tabulate"])
     @pytest.mark.parametrize("cases", ["", ","])
-    def test_no_case(self, command, cases):
+    def test_no_case(self, refused, command, cases):
         assert "no case is named; there are the selections core," in refused(command, "majority", "--cases", cases)
 
     @pytest.mark.parametrize(
@@ -155,14 +175,15 @@ class TestRefusals:
             ("plot", "budget", "md_tre", "--cases", CASE),
         ],
     )
-    def test_a_misspelt_method_before_any_is_asked(self, arguments, tmp_path):
-        done = subprocess.run([MDBENCH, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+    def test_a_misspelt_method_before_any_is_asked(self, here, arguments, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        done = here(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("error: method 'md_tre' does not exist; give a file, or one of ")
         assert done.stderr.endswith(" (nearest: md_tree)\n")
         assert not list(tmp_path.glob("*.*"))  # no figure, no document
 
-    def test_a_misspelt_column(self, method_file):
+    def test_a_misspelt_column(self, refused, method_file):
         file = method_file(GOOD.replace("'train_error'", "'train_eror'"), "bad.py")
         said = refused("evaluate", file, "--cases", CASE, "--beside", "")
         assert said.endswith(
@@ -181,7 +202,7 @@ class TestRefusals:
             (GOOD.replace("[self.l]", "[float('nan')]"), "it predicted NaN for"),
         ],
     )
-    def test_a_bad_method(self, method_file, text, message):
+    def test_a_bad_method(self, refused, method_file, text, message):
         file = method_file(text, "bad.py")
         assert message in refused("evaluate", file, "--cases", CASE, "--beside", "")
 
@@ -198,12 +219,11 @@ class TestRefusals:
     def test_a_method_that_takes_too_long(self, method_file):
         file = method_file(GOOD.replace("self.l = l.mode()[0]", "import time; time.sleep(60)"), "slow.py")
         started = time.monotonic()
-        assert "longer than 1 s (--timeout)" in refused(
-            "evaluate", file, "--cases", CASE, "--beside", "", "--timeout", "1"
-        )
+        done = run("evaluate", file, "--cases", CASE, "--beside", "", "--timeout", "1")
+        assert "longer than 1 s (--timeout)" in refusal(done)
         assert time.monotonic() - started < 55
 
-    def test_an_unknown_column_to_plot(self, tmp_path):
+    def test_an_unknown_column_to_plot(self, refused, tmp_path):
         assert "column 'sharpness' does not exist" in refused("plot", "phase", "sharpness", "--out", tmp_path / "a.png")
         assert "ends in .pdf, .png, .svg" in refused("plot", "phase", "width", "--out", tmp_path / "a.gif")
         assert "there is no folder" in refused("plot", "phase", "width", "--out", tmp_path / "no" / "a.png")
@@ -211,7 +231,7 @@ class TestRefusals:
 
 
 def test_without_a_zoo_it_says_how_to_get_one(home):
-    assert "mdbench import modeldiagnosis PATH" in refused("evaluate", "md_tree", "--cases", "paper")
+    assert "mdbench import modeldiagnosis PATH" in refusal(run("evaluate", "md_tree", "--cases", "paper"))
 
 
 @pytest.mark.usefixtures("toy_home")

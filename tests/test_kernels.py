@@ -22,30 +22,18 @@ from zoo_builder.training.kernels.compilation import compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: A ReLU and a linear layer, evaluated on two examples; the loss, and whether the loop was there already.
-EVALUATE = """
+#: Means of two examples over three positions, by a loop that calls those of other files; and whether it was there already.
+MEANS = """
 import numpy as np
 from zoo_builder.training import kernels
+from zoo_builder.training.kernels.mean import forward
 
-values, steps = np.zeros(3, kernels.VALUE), np.zeros(2, kernels.STEP)
-values["at"], values["slope"], values["channels"] = [0, 3, 6], -1, [3, 3, 2]
-values["height"] = values["width"] = 1
-steps["kind"], steps["source"], steps["target"] = [kernels.RELU, kernels.CONVOLUTION], [0, 1], [1, 2]
-steps["bias"] = -1
-for name in ("kernel_height", "kernel_width", "stride_height", "stride_width"):
-    steps[name] = 1
-weight, inputs = np.array([0.1, 0.2, 0.3, -0.1, 0.5, 0.2]), np.array([[1, -2, 3], [-1, 0.5, -2]])
-room = np.zeros(0), np.zeros(16), np.zeros(0), np.zeros((6, 2))
-loss, _ = kernels.evaluate(values, steps, weight, *room, inputs, np.arange(2), np.array([0, 1]), 2)
-print(loss, bool(kernels.evaluate.stats.cache_hits))
+values = np.zeros(2, kernels.VALUE)
+values["at"], values["width"], values["channels"], values["height"] = [0, 3], [3, 1], 1, 1
+arena = np.array([1, -2, 4, 0.5, 1, 3, 0, 0])
+forward(*values, arena, 2)
+print(*arena[6:], bool(forward.stats.cache_hits))
 """
-
-
-def expected(rectified: float) -> float:
-    """The loss of `EVALUATE`, with a ReLU that puts out this number where its input is negative."""
-    inputs, weight = np.array([[1, -2, 3], [-1, 0.5, -2]]), np.array([[0.1, 0.2, 0.3], [-0.1, 0.5, 0.2]])
-    logits = np.where(inputs > 0, inputs, rectified) @ weight.T
-    return float((np.log(np.exp(logits).sum(1)) - logits[[0, 1], [0, 1]]).sum())
 
 
 #: The smallest of all loops: where it is kept, and whether it was there already.
@@ -81,16 +69,16 @@ def answer(process):
 
 
 def test_a_callee_in_another_file_that_changed_runs_as_it_is_now(copy, tmp_path):
-    callee = copy / "zoo_builder" / "training" / "kernels" / "relu.py"
+    callee = copy / "zoo_builder" / "training" / "kernels" / "rows.py"
     before = callee.read_text()
-    after = before.replace("zero = out.dtype.type(0)", "zero = out.dtype.type(7)")
+    after = before.replace("out[j] += slope[j] * part", "out[j] -= slope[j] * part")
     assert after != before
     place = tmp_path / "kept"
-    for text, rectified, compiles in ((before, 0, True), (after, 7, True), (before, 0, False)):
+    for text, sign, compiles in ((before, 1, True), (after, -1, True), (before, 1, False)):
         there = set(place.rglob("*.nbc"))
         callee.write_text(text)
-        loss, hit = answer(start(EVALUATE, copy, NUMBA_CACHE_DIR=str(place)))
-        assert float(loss) == pytest.approx(expected(rectified), rel=1e-12)
+        *means, hit = answer(start(MEANS, copy, NUMBA_CACHE_DIR=str(place)))
+        assert list(map(float, means)) == pytest.approx([2 * sign, 0.5 * sign], rel=1e-12)
         assert hit == "True"  # another process has compiled it
         assert bool(set(place.rglob("*.nbc")) - there) == compiles
 
@@ -110,13 +98,14 @@ def test_a_package_that_cannot_be_written_keeps_its_loops_with_the_user(copy, tm
     assert hit == "True"
 
 
-#: A network with layer normalization and GELU learns; a digest of its parameters.
+#: A network with layer normalization and GELU learns; a digest of its parameters, and whether all loops were there already.
 TRAIN = """
 from hashlib import sha256
 
 from zoo_builder.specification.material import Material
 from zoo_builder.specification.network import networks
 from zoo_builder.specification.spec import parse_spec
+from zoo_builder.training import kernels
 from zoo_builder.training.taped import train
 
 spec = parse_spec('''
@@ -138,18 +127,25 @@ values = [0.01]
 material = Material.of_spec(spec)
 (trained,) = train(spec, *material.first, list(networks(spec, material)))
 print(sha256(b"".join(value.numpy().tobytes() for value in trained.state.values())).hexdigest(), trained.test_loss)
+found = [loop.stats for loop in (kernels.train, kernels.logits, kernels.evaluate)]
+print(all(one.cache_hits and not one.cache_misses for one in found))
 """
 
 
-def test_what_was_just_compiled_computes_the_bits_of_what_was_there(tmp_path):
+def test_what_was_just_compiled_computes_the_bits_of_what_was_there(copy):
     """In the process that compiles it, code would be another than the one that is kept; so none runs there."""
-    digests = [answer(start(TRAIN, ROOT, NUMBA_CACHE_DIR=str(tmp_path / "kept"), NUMBA_OPT="3")) for _ in range(2)]
-    assert digests[0] == digests[1]
+    there = answer(start(TRAIN, ROOT, NUMBA_OPT="3"))
+    kept = Path(kernels.train.stats.cache_path)
+    again = copy / "zoo_builder" / "training" / "kernels" / "__pycache__" / kept.name
+    shutil.copytree(kept, again, ignore=shutil.ignore_patterns("training.train-*"))
+    assert answer(start(TRAIN, copy, NUMBA_OPT="3", NUMBA_CACHE_DIR="")) == there
+    assert there[-1] == "True"
+    assert list(again.glob("training.train-*.nbc"))  # it was compiled
 
 
 def test_who_waits_for_a_compiler_and_ends_takes_it_along(tmp_path):
     waiting = subprocess.Popen(
-        [sys.executable, "-c", EVALUATE],
+        [sys.executable, "-c", MEANS],
         env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)},
         start_new_session=True,
     )
