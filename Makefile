@@ -58,8 +58,8 @@ entries: .venv/test
 test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n auto
+	$(BIN)/python tests/loops.py & loops=$$!; $(BIN)/mypy && wait $$loops || { kill $$loops 2>&-; exit 1; }
+	$(BIN)/pytest -n auto --dist worksteal
 
 docs: .venv/test
 	$(BIN)/mkdocs build --quiet

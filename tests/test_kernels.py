@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from loops import compile_loops
 from numba import config, njit
 from numba.core import caching
 from numba.np import linalg
@@ -278,6 +280,14 @@ def test_without_compiling_pytorch_computes_and_says_so():
         "PyTorch computes instead of compiled loops, which need NUMBA_DISABLE_JIT unset",
         "compiled loops need Numba to compile: unset NUMBA_DISABLE_JIT",
     ]
+
+
+def test_all_loops_are_compiled_beforehand():
+    """`make test` compiles what tests run before they begin: a loop that is not there would be compiled by several at once."""
+    compile_loops(torch.float64)
+    loops = {name: loop for name in kernels.__all__ if hasattr(loop := getattr(kernels, name), "py_func")}
+    assert {"train", "multiply_hessian"} < loops.keys()
+    assert not [name for name, loop in loops.items() if not loop.signatures]
 
 
 class _Terminal(io.StringIO):

@@ -71,8 +71,10 @@ def test_a_relative_error_goes_through_cases_and_figures(tmp_path, monkeypatch):
     assert drawn.get_clim()[1] > 100
 
 
-def test_report_and_card_say_what_it_is(tmp_path):
+def test_report_and_card_say_what_it_is(tmp_path, monkeypatch):
     for predicted in Predicted:
+        if predicted is not Predicted.CLASSES:  # all have the same figures
+            monkeypatch.setattr(datareport.plots, "save", lambda figure, path: None)
         (tmp_path / predicted).mkdir()
         text = datareport.compose(relative(predicted), tmp_path / predicted)
         assert f"| what it is | {predicted.error} |" in text
