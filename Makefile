@@ -59,7 +59,7 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/loops.py & loops=$$!; $(BIN)/mypy && wait $$loops || { kill $$loops 2>&-; exit 1; }
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal --durations 20 --durations-min 5
 
 docs: .venv/test
 	$(BIN)/mkdocs build --quiet

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -39,6 +40,30 @@ def home(tmp_path, monkeypatch) -> Path:
     """Every test has its own, empty home."""
     monkeypatch.setenv("MDBENCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Path:
+    """A zoo of eight configurations with three seeds each, and label noise, which nobody may change."""
+    from tiny_zoo import build_here, write_spec
+
+    folder = tmp_path_factory.mktemp("built")
+    spec = write_spec(folder, label_noise=[0, 25], width=[2, 3], batch_size=[4, 8], seeds="[0, 1, 2]")
+    build_here(spec, folder / "zoo")
+    return folder / "zoo"
+
+
+@pytest.fixture(scope="session")
+def measured(built, tmp_path_factory) -> Path:
+    """The same, measured in full."""
+    from tiny_zoo import here
+
+    from zoo_builder.building.measuring import measure
+
+    folder = tmp_path_factory.mktemp("measured") / "zoo"
+    shutil.copytree(built, folder)
+    measure(folder, here)
+    return folder
 
 
 @pytest.fixture

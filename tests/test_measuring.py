@@ -41,27 +41,9 @@ SOME = ["performance", "similarity"]
 TABLES = ("zoo.json", "configurations.parquet", "checkpoints.parquet", "layers.parquet")
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    """A zoo with label noise, which nobody may change."""
-    folder = tmp_path_factory.mktemp("built")
-    spec = write_spec(folder, label_noise=[0, 25], width=[2, 3], batch_size=[4, 8], seeds="[0, 1, 2]")
-    build_here(spec, folder / "zoo")
-    return folder / "zoo"
-
-
-@pytest.fixture(scope="module")
-def measured(built, tmp_path_factory) -> Path:
-    """The same, measured in full."""
-    folder = tmp_path_factory.mktemp("measured") / "zoo"
-    shutil.copytree(built, folder)
-    measuring.measure(folder, here)
-    return folder
-
-
 @pytest.fixture
 def zoo(built, tmp_path) -> Path:
-    """The same, to be worked on."""
+    """The zoo that is built, to be worked on."""
     shutil.copytree(built, tmp_path / "zoo")
     return tmp_path / "zoo"
 
@@ -264,13 +246,12 @@ def test_measuring_goes_on_where_it_was_interrupted(built, tmp_path, monkeypatch
     assert tables(broken) == tables(whole)
 
 
-def test_how_work_is_cut_changes_nothing(built, tmp_path, monkeypatch):
-    folders = [tmp_path / "large", tmp_path / "small"]
-    for folder, stack in zip(folders, (16, 1), strict=True):
-        shutil.copytree(built, folder)
-        monkeypatch.setitem(LIMITS["cpu"], "stack", stack)
-        measuring.measure(folder, here)
-    one, other = map(load_zoo, folders)
+def test_how_work_is_cut_changes_nothing(built, measured, tmp_path, monkeypatch):
+    assert LIMITS["cpu"]["stack"] == 16
+    shutil.copytree(built, tmp_path / "small")
+    monkeypatch.setitem(LIMITS["cpu"], "stack", 1)
+    measuring.measure(tmp_path / "small", here)
+    one, other = load_zoo(measured), load_zoo(tmp_path / "small")
     for a, b in (
         (one.configurations, other.configurations),
         (one.checkpoints, other.checkpoints),
