@@ -13,6 +13,20 @@ from torch.nn import functional
 from zoo_builder.specification.dropout import Dropout, key_at, mixed, stream
 from zoo_builder.specification.network import initialisation_seed
 
+#: What was trained last: networks of one specification, with which every way of computing is compared.
+_TRAINED = {}
+
+
+def once(what, dataset, network, dtype, device, trained):
+    """Train a network, unless it was the last time that its specification was asked for; `trained` does so."""
+    zoo = (what.model_dump_json(), dataset.name, hash(dataset.train_inputs.tobytes()), dtype, device)
+    if zoo not in _TRAINED:
+        _TRAINED.clear()
+        _TRAINED[zoo] = {}
+    if network.name not in _TRAINED[zoo]:
+        _TRAINED[zoo][network.name] = trained()
+    return _TRAINED[zoo][network.name]
+
 
 def order(seed, examples, batch_size, steps):
     """The positions of the examples of every step, (steps, batch_size)."""

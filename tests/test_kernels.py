@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from loops import compile_loops
 from numba import config, njit
 from numba.core import caching
 from numba.np import linalg
@@ -284,6 +282,9 @@ def test_without_compiling_pytorch_computes_and_says_so():
 
 def test_all_loops_are_compiled_beforehand():
     """`make test` compiles what tests run before they begin: a loop that is not there would be compiled by several at once."""
+    import torch  # not above: what compiles functions of this file imports it
+    from loops import compile_loops
+
     compile_loops(torch.float64)
     loops = {name: loop for name in kernels.__all__ if hasattr(loop := getattr(kernels, name), "py_func")}
     assert {"train", "multiply_hessian"} < loops.keys()

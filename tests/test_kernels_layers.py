@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from applied import applied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
@@ -24,8 +25,7 @@ from zoo_builder.specification.models.attention import Attention, transformer
 from zoo_builder.specification.network import networks
 from zoo_builder.training import form, taped
 from zoo_builder.training.graph import UnknownLayerError
-from zoo_builder.training.kernels import dropout, functions
-from zoo_builder.training.kernels.compilation import compiled
+from zoo_builder.training.kernels import dropout
 from zoo_builder.training.tape import Tape
 
 DOUBLE, SINGLE = torch.float64, torch.float32
@@ -128,21 +128,6 @@ def test_loops_draw_the_numbers_that_modules_draw():
     assert (int(dropout._FIRST), int(dropout._SECOND)) == FACTORS
 
 
-@compiled
-def evaluated(which: int, x: np.ndarray, out: np.ndarray) -> None:
-    for i in range(len(x)):
-        if which == 0:
-            out[i] = functions.exponential(x[i])
-        elif which == 1:
-            out[i] = functions.erf(x[i])
-        elif which == 2:
-            out[i] = functions.tanh(x[i])
-        elif which == 3:
-            out[i] = functions.logarithm(x[i])
-        else:
-            out[i] = functions.sigmoid(x[i], out.dtype.type(1))
-
-
 @pytest.mark.parametrize(
     ("which", "exact", "low", "high", "relative"),
     [
@@ -158,11 +143,11 @@ def test_functions_are_within_rounding_of_scipy_s(which, exact, low, high, relat
     for dtype, tolerance in ((np.float32, 4e-7), (np.float64, 5e-16)):
         x = np.linspace(low, high, 100_001).astype(dtype)
         out = np.empty_like(x)
-        evaluated(which, x, out)
+        applied(which, x, out)
         truth = exact(x.astype(np.float64))
         size = np.maximum(np.abs(truth), np.finfo(np.float64).tiny) if relative else 1
         assert np.max(np.abs(out - truth) / size) <= tolerance
-        evaluated(which, np.array([np.nan], dtype), out)
+        applied(which, np.array([np.nan], dtype), out)
         assert np.isnan(out[0])
 
 

@@ -137,8 +137,10 @@ def check(what, dataset, train=train, dtype=torch.float64, tolerance=1e-9, loss=
         rows = subsets.examples(network.data_fraction)
         inputs, targets = dataset.train_inputs[rows], dataset.train_targets[rows]
         by = loss or loss_of(network.how, dataset)
-        alone = plain.learn(
-            lambda network=network: what.architecture.build(
+
+        def loop(network=network, inputs=inputs, targets=targets, by=by):
+            make = partial(
+                what.architecture.build,
                 dataset.shape,
                 dataset.outputs,
                 network.width,
@@ -146,14 +148,10 @@ def check(what, dataset, train=train, dtype=torch.float64, tolerance=1e-9, loss=
                 seed=plain.initialisation_seed(network.seed),
                 vocabulary=dataset.vocabulary,
                 **network.options,
-            ),
-            network,
-            inputs,
-            targets,
-            by,
-            dtype,
-            rates_of,
-        )
+            )
+            return plain.learn(make, network, inputs, targets, by, dtype, rates_of)
+
+        alone = loop() if loss else plain.once(what, dataset, network, dtype, "cpu", loop)
         worst = differences(one.state, alone)
         assert max(worst.values()) < tolerance, (network.name, worst)
         for found, some in (
