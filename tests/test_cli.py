@@ -217,11 +217,11 @@ class TestRefusals:
         assert not any("trial.py" in line for line in frames)
 
     def test_a_method_that_takes_too_long(self, method_file):
-        file = method_file(GOOD.replace("self.l = l.mode()[0]", "import time; time.sleep(60)"), "slow.py")
-        started = time.monotonic()
-        done = run("evaluate", file, "--cases", CASE, "--beside", "", "--timeout", "1")
+        file = method_file(GOOD.replace("self.l = l.mode()[0]", "import time; time.sleep(600)"), "slow.py")
+        done = run(
+            "evaluate", file, "--cases", CASE, "--beside", "", "--timeout", "1", timeout=300
+        )  # and it does not wait
         assert "longer than 1 s (--timeout)" in refusal(done)
-        assert time.monotonic() - started < 55
 
     def test_an_unknown_column_to_plot(self, refused, tmp_path):
         assert "column 'sharpness' does not exist" in refused("plot", "phase", "sharpness", "--out", tmp_path / "a.png")
