@@ -180,6 +180,41 @@ def class_numbers(labels: Tensor, what: str) -> Tensor:
     return labels.to("cpu", torch.int64)
 
 
+def position_numbers(
+    labels: Tensor, what: str, classes: int, sides: tuple[int, ...], ignored: int | None = None
+) -> Tensor:
+    """Return labels of positions, in a row an example: int64 (n, positions) on the CPU, −1 where they do not count.
+
+    Parameters
+    ----------
+    labels : integers (n, *sides).
+    what : they are, for messages.
+    classes : how many there are.
+    sides : of what the networks put out a class at.
+    ignored : label of positions that do not count; None where there is none.
+
+    Raises
+    ------
+    MdbenchError
+        They are something else, or one is no class.
+    """
+    if labels.is_floating_point() or labels.is_complex() or tuple(labels.shape[1:]) != sides:
+        raise MdbenchError(
+            f"the {what} are {labels.dtype} of shape {tuple(labels.shape)}; cross-entropy wants class numbers, integers of "
+            f"shape (n, {', '.join(map(str, sides))}), one a position of what the networks put out"
+        )
+    numbers = labels.to("cpu", torch.int64).flatten(1)
+    counts = torch.ones_like(numbers, dtype=torch.bool) if ignored is None else numbers != ignored
+    outside = counts & ((numbers < 0) | (numbers >= classes))
+    if outside.any():
+        at, position = (int(number) for number in outside.nonzero()[0])
+        raise MdbenchError(
+            f"of the {what}, example {at} has {int(numbers[at, position])} at position {position}, but the networks have "
+            f"{classes} outputs there, for classes 0 to {classes - 1}"
+        )
+    return torch.where(counts, numbers, -1)
+
+
 def check_classes(labels: Tensor, what: str, classes: int) -> None:
     """Make sure that labels (n,) are classes of networks with so many outputs.
 

@@ -77,7 +77,12 @@ class CrossEntropy:
     @property
     def plain(self) -> bool:
         """Whether it is the mean over examples of −ln p of their class, and nothing else."""
-        return self.classifies and self.of_logits and self.weight is None and not self.smoothing and not self.summed
+        return self.classifies and self.unweighted
+
+    @property
+    def unweighted(self) -> bool:
+        """Whether it is the mean of −ln p, of the class of each example or of each position that counts."""
+        return self.of_logits and self.weight is None and not self.smoothing and not self.summed
 
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the numerator of outputs (n, K, …), of targets (n, …) or probabilities (n, K, …)."""

@@ -266,11 +266,11 @@ def _ways(
     """Yield the ways of computing, the fastest first; `hard`: the networks use hard swishes or hard sigmoids."""
     on_cpu, every = torch.device(device).type == "cpu", dict(networks[0].named_parameters())
     parameters = sum(every[name].numel() for name in names)
-    small = parameters < _LARGE and data.floating and output is main_output
+    small = parameters < _LARGE and isinstance(data.inputs, Tensor) and output is main_output
     if small and _puts_out_a_tensor(networks[0], data, device):
-        if on_cpu and len(names) == len(every) and isinstance(objective, CrossEntropy) and objective.plain:
-            yield lambda: Taped(networks, data.shape, dtype)
-        if len(networks) > 1 and not (on_cpu and parameters >= _STACKED):
+        if on_cpu and len(names) == len(every) and isinstance(objective, CrossEntropy) and objective.unweighted:
+            yield lambda: Taped(networks, data.shape, dtype, objective)
+        if data.floating and len(networks) > 1 and not (on_cpu and parameters >= _STACKED):
             yield lambda: Stacked(networks, data.shape, objective=objective, names=names, device=device, dtype=dtype)
     yield from (partial(alone, products="backward"), partial(alone, products="forward"))
     if hard:

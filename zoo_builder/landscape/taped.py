@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError
-from zoo_builder.landscape.data import Data, class_numbers
+from zoo_builder.landscape.data import Data, class_numbers, position_numbers
 from zoo_builder.landscape.objective import CrossEntropy
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled, numbers
 from zoo_builder.training import Memory, UnknownLayerError, kernels, taped
@@ -42,23 +42,34 @@ def _one_thread() -> AbstractContextManager[object]:
 class Taped:
     """The loss surfaces of networks that tapes know; see `zoo_builder.landscape.surface.Surface`."""
 
-    def __init__(self, networks: Sequence[nn.Module], shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        objective: CrossEntropy | None = None,
+    ) -> None:
         """Write the tape; see `zoo_builder.landscape.open_surface`.
+
+        Parameters
+        ----------
+        networks, shape, dtype : see there.
+        objective : the loss, an unweighted one; the mean cross-entropy of a class an example if left out.
 
         Raises
         ------
         UnknownLayerError
-            The networks do something that the compiled loops do not know.
+            The networks do something that the compiled loops do not know, or have no class where the loss is of one.
         """
         if not networks:
             raise ValueError("a surface needs at least one network")
         self.module, self._shape = networks[0], shape
         self.layout = Layout(self.module)
-        self.objective = CrossEntropy()
+        self.objective = objective or CrossEntropy()
         parameters, _ = numbers(networks, lambda value: value.detach().to("cpu", dtype))
         self._tape = taped.write(self.module, shape, dtype, lasting=True)
-        if self._tape.sides:
-            raise UnknownLayerError  # its loss is not one of examples
+        if bool(self._tape.sides) == self.objective.classifies or not self.objective.unweighted:
+            raise UnknownLayerError
         self._kind = torch.empty(0, dtype=dtype).numpy().dtype
         self._places = self._tape.places({name: place.start for name, place in self.layout.slices.items()})
         self.points = self.layout.points(parameters)
@@ -68,8 +79,8 @@ class Taped:
 
     @property
     def classifies(self) -> bool:
-        """Whether the loss is one of classes, one an example: it is."""
-        return True
+        """Whether the loss is one of classes, one an example, and not one a position."""
+        return self.objective.classifies
 
     @property
     def way(self) -> str:
@@ -95,7 +106,7 @@ class Taped:
 
     def reopened(self, networks: Sequence[nn.Module]) -> Self:
         """Return the surfaces of other networks."""
-        return type(self)(networks, self._shape, self.points.dtype)
+        return type(self)(networks, self._shape, self.points.dtype, self.objective)
 
     def _vectors(self, points: Tensor) -> np.ndarray:
         """Return points (…, P) as the loops read them."""
@@ -122,10 +133,20 @@ class Taped:
             )
         return data.laid_out.astype(self._kind, copy=False)
 
-    def _shown(self, data: Data, points: Tensor, row: int, channels: int) -> np.ndarray:
+    def _labels(self, data: Data) -> np.ndarray:
+        """Return class numbers, int64 (n,), or (n, positions), −1 where none counts."""
+        if self.classifies:
+            return class_numbers(data.targets, "targets").numpy()
+        classes, sides = self._tape.channels, self._tape.sides
+        return position_numbers(data.targets, "targets", classes, sides, self.objective.ignore_index).numpy()
+
+    def _shown(self, data: Data, points: Tensor, row: int) -> np.ndarray:
+        """Return a value of the tape, (S, n, positions, channels)."""
         vectors, inputs = self._vectors(points), self._laid_out(data)
         memory = self._memory(self._batch, training=False)
-        out = np.empty((len(points), len(data), channels), self._kind)
+        value = self._tape.values[row]
+        positions, channels = int(value["height"] * value["width"]), int(value["channels"])
+        out = np.empty((len(points), len(data), positions * channels), self._kind)
         with _one_thread():
             for at, vector in enumerate(vectors):
                 for first in range(0, len(data), _PAUSE):
@@ -142,27 +163,28 @@ class Taped:
                         row,
                         out[at, first : first + _PAUSE],
                     )
-        return out
+        return out.reshape(len(points), len(data), positions, channels)
 
     def logits(self, data: Data, points: Tensor | None = None) -> Tensor:
-        """Return outputs (S, n, K)."""
-        row = int(self._tape.steps[-1]["target"])
-        channels = int(self._tape.values[row]["channels"])
-        return torch.from_numpy(self._shown(data, self.points if points is None else points, row, channels))
+        """Return outputs (S, n, K), or (S, n, K, …) of a class a position."""
+        shown = torch.from_numpy(self._shown(data, self.points if points is None else points, self._tape.exit))
+        return shown.movedim(3, 2).reshape(*shown.shape[:2], self._tape.channels, *self._tape.sides)
 
     def features(self, data: Data) -> Tensor:
         """Return what the linear layer sees that is used last, (S, n, F)."""
         if self._tape.features is None:
             raise MdbenchError(NO_LINEAR)
         row, order = self._tape.features
-        seen = self._shown(data, self.points, row, len(order))
+        seen = self._shown(data, self.points, row)
         out = np.empty_like(seen)
         out[..., order] = seen
-        return torch.from_numpy(out)
+        return torch.from_numpy(out).flatten(2)
 
     def scores(self, data: Data, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean losses and errors in %, (S, M) each, at points (S, M, P)."""
-        inputs, labels = self._laid_out(data), class_numbers(data.targets, "targets").numpy()
+        """Return mean losses and errors in %, (S, M) each, at points (S, M, P); no errors of positions."""
+        inputs, labels = self._laid_out(data), self._labels(data)
+        if not self.classifies:
+            return self._losses(inputs, labels, points)
         examples = len(data)
         every = np.arange(examples)
         memory = self._memory(self._batch, training=False)
@@ -189,15 +211,33 @@ class Taped:
                     losses[at, m], errors[at, m] = loss / examples, 100 * wrong / examples
         return torch.from_numpy(losses), torch.from_numpy(errors)
 
+    def _losses(self, inputs: np.ndarray, labels: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean losses of all positions that count, (S, M), at points (S, M, P), and NaN for their errors."""
+        memory = self._memory(self._batch, training=False)
+        losses, whole = np.zeros(points.shape[:2]), np.float64((labels >= 0).sum())
+        with _one_thread():
+            for at in range(len(points)):
+                for m, vector in enumerate(self._vectors(points[at])):
+                    for first in range(0, len(inputs), _PAUSE):
+                        losses[at, m] += kernels.evaluate_positions(
+                            self._tape.values,
+                            self._tape.steps,
+                            vector,
+                            self._buffers[at],
+                            memory.arena,
+                            memory.saved,
+                            memory.scratch,
+                            inputs[first : first + _PAUSE],
+                            labels[first : first + _PAUSE],
+                            self._batch,
+                        )
+        return torch.from_numpy(losses / whole), torch.full(points.shape[:2], torch.nan, dtype=torch.float64)
+
     def gradients(
         self, data: Data, points: Tensor, chosen: Tensor | None = None, *, training: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return mean losses (S,) and gradients (S, P), at points (S, P)."""
-        vectors, inputs, labels = (
-            self._vectors(points),
-            self._laid_out(data),
-            class_numbers(data.targets, "targets").numpy(),
-        )
+        vectors, inputs, labels = self._vectors(points), self._laid_out(data), self._labels(data)
         every = np.arange(len(data))[None] if chosen is None else chosen.numpy()
         every = np.broadcast_to(every, (len(points), every.shape[1]))
         batch = every.shape[1] if training else self._batch
@@ -229,7 +269,7 @@ class Taped:
 
         Values and gradients of all examples are kept from the first product on where memory allows it.
         """
-        inputs, labels = self._laid_out(data), class_numbers(data.targets, "targets").numpy()
+        inputs, labels = self._laid_out(data), self._labels(data)
         where, batch, tape = self._vectors(self.points), self._batch, self._tape
         memory = self._memory(batch, training=True)
         along, part = np.zeros_like(memory.arena), np.empty_like(where[0])

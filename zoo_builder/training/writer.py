@@ -542,7 +542,6 @@ class Writer:
             raise UnknownLayerError
         tables[0]["shared"] = True
         target = self._tokens(source.width, len(parameter))
-        self.features = source.row, np.arange(source.channels)
         self.multiplications += source.width * parameter.numel()
         return self._step(kernels.CONVOLUTION, source, target, weight=int(tables[0]["weight"]), **_ONES)
 

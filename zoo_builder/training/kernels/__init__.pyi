@@ -1,5 +1,10 @@
 from .derivatives import differentiate as differentiate, multiply_hessian as multiply_hessian
-from .evaluation import evaluate as evaluate, logits as logits, statistics as statistics
+from .evaluation import (
+    evaluate as evaluate,
+    evaluate_positions as evaluate_positions,
+    logits as logits,
+    statistics as statistics,
+)
 from .layout import (
     ACTIVATION as ACTIVATION,
     ADDITION as ADDITION,

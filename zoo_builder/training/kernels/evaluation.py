@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from zoo_builder.training.kernels import per_position
 from zoo_builder.training.kernels.compilation import compiled
 from zoo_builder.training.kernels.layout import gather, row
 from zoo_builder.training.kernels.passes import forward
@@ -50,6 +51,40 @@ def evaluate(
             loss += np.log(mass) + (np.float64(logits[best, b]) - np.float64(logits[labels[first + b], b]))
             wrong += best != labels[first + b]
     return loss, wrong
+
+
+@compiled
+def evaluate_positions(
+    values: np.ndarray,
+    steps: np.ndarray,
+    parameters: np.ndarray,
+    buffers: np.ndarray,
+    arena: np.ndarray,
+    saved: np.ndarray,
+    scratch: np.ndarray,
+    examples: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+) -> float:
+    """Return one network's cross-entropy in nats, in evaluation mode, summed over all positions that have a class.
+
+    Parameters
+    ----------
+    values, steps, parameters, buffers, arena, saved, scratch, examples, batch : as in `evaluate`.
+    labels : of all examples, int64 (n, positions); negative ones do not count.
+    """
+    out = values[steps[len(steps) - 1].target]
+    some = np.empty(batch, np.int64)
+    each = np.empty((2, batch), arena.dtype)
+    nothing = np.empty(0, np.uint64)
+    loss = 0.0
+    for first in range(0, len(examples), batch):
+        for b in range(batch):
+            some[b] = min(first + b, len(examples) - 1)
+        gather(examples, some, values[0], arena)
+        forward(values, steps, parameters, buffers, arena, saved, scratch, batch, False, nothing)
+        loss += per_position.value(out, labels[first : first + batch], arena, batch, each)
+    return loss
 
 
 @compiled
