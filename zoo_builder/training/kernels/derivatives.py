@@ -33,7 +33,8 @@ def differentiate(
     ----------
     values, steps, parameters, buffers, arena, saved, scratch, examples : as in `train`.
     part : (P,), to work in.
-    chosen, labels : examples, int64 (m,), and their labels, int64 (m,), or (m, positions) of which negative ones do not count.
+    chosen : examples, int64 (m,).
+    labels : theirs, int64 (m,), or (m, positions) of which negative ones do not count.
     batch : examples at a time; in training mode m, for they are one batch.
     training : whether normalization uses the batch's statistics; buffers are then changed.
     gradient : (P,), written.

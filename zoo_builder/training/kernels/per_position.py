@@ -1,6 +1,6 @@
 """Cross-entropy of a class a position, in nats: of every token or pixel that has one.
 
-Labels are int64 (m, positions), of the first m examples of a batch, positions row by row; a negative one does not count. As in
+Labels are int64 (m, positions), of the first m examples of a batch, positions row by row; negative ones do not count. As in
 `zoo_builder.training.kernels.cross_entropy`, what belongs to a position's own class is taken from the others': nothing
 cancels where the network is sure.
 """
