@@ -134,7 +134,7 @@ def _value_and_slope(y: Any, labels: np.ndarray, arena: np.ndarray, batch: int, 
         cross_entropy.own_from_others(y, labels, arena, batch)
     else:
         loss = per_position.value_and_slope(y, labels, arena, batch, whole, each)
-    return loss  # type: ignore[no-any-return]
+    return loss
 
 
 @compiled
