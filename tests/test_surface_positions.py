@@ -114,7 +114,8 @@ def test_loops_say_what_the_other_ways_say(name):
         ways.append(Stacked(networks, data.shape, objective=OF_POSITIONS, dtype=DOUBLE))
     vectors = torch.randn(2, 2, ways[0].layout.size).double()
     mine, *others = [(way.logits(data), *way.gradients(data, way.points), way.curvature(data)(vectors)) for way in ways]
-    spectra = [hessian.measure(Subject(way, data, names=["one", "two"])).networks for way in ways]
+    few = data.first(12)
+    spectra = [hessian.measure(Subject(way, few, names=["one", "two"])).networks for way in ways]
     for theirs in others:
         for one, other in zip(mine, theirs, strict=True):
             assert (one - other).norm() <= 1e-9 * other.norm()

@@ -22,8 +22,8 @@ _ARENA = 2**19
 #: Fewest and most examples in a batch.
 _FEWEST, _MOST = 16, 64
 #: Both where there is a class a position. There the work is in many small layers at every position, and loops over more
-#: examples gain more than what no longer fits the cache loses: a product took 0.5 to 0.8 times as long.
-_ARENA_OF_POSITIONS, _FEWEST_OF_POSITIONS = 2**22, 32
+#: examples gain more than what no longer fits the cache loses: a product with the Hessian took 0.6 to 0.8 times as long.
+_ARENA_OF_POSITIONS, _FEWEST_OF_POSITIONS = 2**21, 32
 #: Bytes of values and gradients that are kept between Hessian–vector products, all networks of a surface together.
 _KEPT = 2**29
 #: Examples that pass through a network before an interruption is heard.
