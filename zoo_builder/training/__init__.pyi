@@ -8,5 +8,5 @@ from .layerwise import balanced as balanced
 from .losses import imported as imported
 from .optimizers import Descent as Descent
 from .program import Program as Program, program_of as program_of
-from .tape import Memory as Memory
+from .tape import Memory as Memory, Tape as Tape
 from .trainer import form as form, step_seconds as step_seconds, train as train
