@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.data import Data, Inputs, Rows, named, of_each
-from zoo_builder.landscape.module import Composed, Output, called, main_output, normalizations, normalizing
+from zoo_builder.landscape.module import Composed, Output, called, dense, main_output, normalizations, normalizing
 from zoo_builder.landscape.objective import Objective
 from zoo_builder.landscape.product import DOUBLE, KEPT, Differences, Differentiated
 from zoo_builder.landscape.surface import GRAPH, NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
@@ -81,7 +81,7 @@ class Alone:
             raise MdbenchError(f"the network cannot be copied: {reason(error)}") from error
         for module in self._modules:
             module.requires_grad_(False)
-            _dense(module)
+            dense(module)
         self.module = self._modules[0]
         self.layout = Layout(self.module, names)
         if any(Layout(module, names).shapes != self.layout.shapes for module in self._modules):
@@ -463,13 +463,6 @@ def last_seen(network: nn.Module, run: Callable[[], Any], examples: int) -> Tens
     if not seen:
         raise MdbenchError(NO_LINEAR)
     return seen[0].reshape(examples, -1)
-
-
-def _dense(module: nn.Module) -> None:
-    """Have embeddings give gradients that are ordinary tensors."""
-    for one in module.modules():
-        if isinstance(one, nn.Embedding | nn.EmbeddingBag):
-            one.sparse = False
 
 
 def _flat(values: Sequence[Tensor]) -> Tensor:

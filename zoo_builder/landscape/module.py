@@ -25,6 +25,14 @@ _NORMALIZATIONS: Final = (nn.modules.batchnorm._NormBase,)
 _QUANTIZED: Final = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
 
+def dense(network: nn.Module) -> nn.Module:
+    """Have embeddings give gradients that are ordinary tensors, and return the network."""
+    for one in network.modules():
+        if isinstance(one, nn.Embedding | nn.EmbeddingBag):
+            one.sparse = False
+    return network
+
+
 def normalizations(network: nn.Module) -> dict[str, nn.Module]:
     """Return the layers of a network that keep running statistics of what they normalize, by path."""
     return {

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.data import Data, class_numbers, position_numbers
+from zoo_builder.landscape.module import dense
 from zoo_builder.landscape.objective import CrossEntropy
 from zoo_builder.landscape.surface import NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled, numbers
-from zoo_builder.training import Memory, Tape, UnknownLayerError, kernels, taped
+from zoo_builder.training import Memory, Tape, UnknownLayerError, copied, kernels, taped
 
 #: Numbers that an arena should not exceed, a few times what the second cache holds; batches are cut to that.
 _ARENA = 2**19
@@ -66,7 +67,7 @@ class Taped:
         """
         if not networks:
             raise ValueError("a surface needs at least one network")
-        self.module, self._shape = networks[0], shape
+        self.module, self._shape = dense(copied(networks[0])), shape
         self.layout = Layout(self.module)
         self.objective = objective or CrossEntropy()
         parameters, _ = numbers(networks, lambda value: value.detach().to("cpu", dtype))
