@@ -38,6 +38,15 @@ def stand_in(estimator: Any, *values: np.ndarray) -> Any:
     return made(**settings) if plain and _valid(settings) and known and not infinite else estimator
 
 
+def takes_values(kind: type[Any]) -> bool:
+    """Tell whether this is one of scikit-learn's own simple classifiers, which use values alone and no column names.
+
+    Checking a small DataFrame takes scikit-learn about as long as growing a tree on it does.
+    """
+    simple = ("sklearn.tree.", "sklearn.linear_model.", "sklearn.neighbors.")
+    return issubclass(kind, Grown) or kind.__module__.startswith(simple)
+
+
 def _valid(settings: Mapping[str, Any]) -> bool:
     """Tell whether settings are what scikit-learn takes, for which it is the one to say so."""
     seed, numbers = settings["random_state"], [settings[name] for name in settings if name != "random_state"]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mdbench.cases import CaseRows, codes
-from mdbench.methods.forest import Grown, stand_in
+from mdbench.methods.forest import stand_in, takes_values
 from mdbench.methods.imports import beside
 from mdbench.methods.interrupts import pressed
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
@@ -441,20 +441,11 @@ def _blaming(method: Method) -> Iterator[None]:
 
 
 def _fit(solver: Any, models: pd.DataFrame, labels: pd.Series, task: Task) -> None:
-    if _takes_values(type(solver)):
+    if takes_values(type(solver)):
         solver.fit(models.to_numpy(), labels.to_numpy())
     else:
         named = _task_parameter(type(solver).fit)
         solver.fit(models, labels, **({named: task} if named else {}))
-
-
-def _takes_values(kind: type[Any]) -> bool:
-    """Tell whether this is one of scikit-learn's own simple classifiers, which use values alone and no column names.
-
-    Checking a small DataFrame takes scikit-learn about as long as growing a tree on it does.
-    """
-    simple = ("sklearn.tree.", "sklearn.linear_model.", "sklearn.neighbors.")
-    return issubclass(kind, Grown) or kind.__module__.startswith(simple)
 
 
 @cache
@@ -467,7 +458,7 @@ def _task_parameter(fit: Callable[..., object]) -> str | None:
 
 def _predict(solver: Any, values: np.ndarray, question: Question) -> np.ndarray:
     models = pd.DataFrame(values, columns=question.header)
-    answer = solver.predict(values if _takes_values(type(solver)) else models)
+    answer = solver.predict(values if takes_values(type(solver)) else models)
     if isinstance(answer, pd.Series) and not answer.index.equals(models.index):
         # Rows are joined by their names: a Series may come back in any order, but it must name the same rows.
         if answer.index.has_duplicates or len(answer) != len(models) or not answer.index.isin(models.index).all():
@@ -500,5 +491,5 @@ def _probabilities(solver: Any, values: np.ndarray, question: Question) -> np.nd
     if not callable(give):
         return None
     models = pd.DataFrame(values, columns=question.header)
-    given = give(values if _takes_values(type(solver)) else models)
+    given = give(values if takes_values(type(solver)) else models)
     return in_order(given, getattr(solver, "classes_", None), question.task, len(values))
