@@ -61,6 +61,7 @@ def submit_method(
     """Answer the cases of the board and write an entry for it."""
     with needs("leaderboard"):
         from leaderboard.submitting import submission
+        from leaderboard.verifying import LEDGER, Ledger
     submission.command(
         method,
         name=name,
@@ -75,6 +76,7 @@ def submit_method(
         workers=workers,
         timeout=timeout,
         sandbox=not no_sandbox,
+        gone=Ledger.read(entries / LEDGER).gone if entries.is_dir() else (),
     )
 
 
@@ -89,6 +91,10 @@ def verify(
         Path | None, typer.Option(help="Labels of a sealed zoo: score entries on it.", show_default=False)
     ] = None,
     key: Annotated[Path | None, typer.Option(help="Key of these labels.", show_default=False)] = None,
+    allow_supersede: Annotated[
+        list[str] | None,
+        typer.Option(help="Entry that may take the place it asks for: its authors submitted it.", show_default=False),
+    ] = None,
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_sandbox: NoSandbox = False,
@@ -112,6 +118,7 @@ def verify(
         timeout=timeout,
         sandbox=not no_sandbox,
         secret=secret,
+        allowed=allow_supersede or [],
     )
 
 

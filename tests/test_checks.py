@@ -24,8 +24,8 @@ from dishonest import (
     write_table,
 )
 
-from leaderboard.entry.checks import Refused, check, check_among, check_names, read_entries, read_entry
-from leaderboard.entry.entry import Entry
+from leaderboard.entry.checks import Refused, check, check_among, check_names, read_entries, read_entry, resembling
+from leaderboard.entry.entry import Entry, skeleton
 from leaderboard.entry.sheet import sheet_of
 from mdbench.errors import MdbenchError
 from mdbench.scoring.evaluation import evaluated
@@ -283,6 +283,44 @@ def test_an_entry_has_one_successor(exam, folder):
     with pytest.raises(Refused, match=r"superse.*median-rule-2") as caught:
         judge(other, exam)
     assert caught.value.kind == "supersedes"
+
+
+def test_names_that_are_close_to_anothers_are_found(exam, entries):
+    """Every change of one sign, against every text of so many signs: those at a distance of one, by its definition."""
+    names = {
+        "Tree",
+        "Three",
+        "Tre",
+        "Trae",
+        "Tere",
+        "Rtee",
+        "Tree of trees",
+        "Random tree",
+        "Trees",
+        "Free tea",
+        "Threes",
+        "Forest",
+    }
+    plain = {name: skeleton(name) for name in names}
+    every = "abcdefghijklmnopqrstuvwxyz"
+
+    def neighbours(text):
+        cuts = [(text[:at], text[at:]) for at in range(len(text) + 1)]
+        for front, back in cuts:
+            yield from (front + sign + back for sign in every)
+            yield front + back[1:]
+            yield from (front + sign + back[1:] for sign in every if back)
+            yield front + back[:2][::-1] + back[2:]
+
+    mine = Entry.model_construct(name="Tree", slug="tree", supersedes=None)
+    others = {
+        str(at): Entry.model_construct(name=name, slug=str(at), supersedes=None)
+        for at, name in enumerate(sorted(names))
+    }
+    close = {other.name for other in resembling(mine, others)}
+    assert close == {name for name in names if plain[name] in set(neighbours("tree")) or "tree" in plain[name]}
+    assert {"Three", "Tre", "Trae", "Tere"} <= close
+    assert not close & {"Threes", "Free tea", "Forest"}
 
 
 def test_entries_that_supersede_each_other_end(exam, folder, entries):

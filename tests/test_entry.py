@@ -58,6 +58,9 @@ def test_a_long_name_has_room_for_its_number():
         ("corner", "comer"),
         ("vvide", "wide"),
         ("a+b", "a-b", "ab"),
+        ("MD Tree", "MD Tr3e", "MD 7ree", "MD Tre3"),
+        ("Nearest", "N3arest", "Ne4rest"),
+        ("Bagging", "8aggin6"),
     ],
 )
 def test_names_that_look_alike_have_one_skeleton(alike):
@@ -70,6 +73,15 @@ def test_names_that_look_alike_have_one_skeleton(alike):
 )
 def test_names_that_do_not_have_not(names):
     assert len({skeleton(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MD Tree (verified)", "MD Tree Ver1fied", "Self reported tree", "The official tree", "unREJECTED", "Re-pro-duced"],
+)
+def test_a_name_does_not_say_what_the_board_says(name):
+    with pytest.raises(ValueError, match="is a word of the board"):
+        check_name(name)
 
 
 @given(NAMES)

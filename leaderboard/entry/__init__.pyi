@@ -10,6 +10,7 @@ from .checks import (
     read_entries as read_entries,
     read_entry as read_entry,
     requirement_lines as requirement_lines,
+    resembling as resembling,
 )
 from .entry import (
     Dataset as Dataset,

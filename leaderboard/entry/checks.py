@@ -50,12 +50,15 @@ __all__ = [
     "line",
     "read_entries",
     "read_entry",
+    "resembling",
 ]
 
 #: File → the bytes that it may have.
 LARGEST: Final = {ENTRY: 2**20, METHOD: 2**18, REQUIREMENTS: 2**16, PREDICTIONS: 2**26}
 #: The same of a file of predictions on a sealed zoo.
 _LARGEST_SEALED: Final = 2**21
+#: Signs of a name that is looked for within others.
+_A_WORD: Final = 4
 _INVISIBLE: Final = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
@@ -198,6 +201,31 @@ def check_among(entry: Entry, entries: Mapping[str, Entry]) -> None:
                 "look-alike", f"{ENTRY}: name {entry.name!a} looks like {other.name!a} ({slug}); choose another"
             )
         raise Refused("copy", f"{METHOD} is that of {slug}, to the letter; say --supersedes {slug} where it is yours")
+
+
+def resembling(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
+    """Return the entries, of none of its line, whose name is one sign from an entry's, holds it, or is within it.
+
+    Such a name may be honest, so that it is not refused; somebody should look at it.
+    """
+    mine, own = skeleton(entry.name), {entry.slug, *line(entry, entries)}
+    return [
+        other
+        for slug, other in entries.items()
+        if slug not in own and entry.slug not in line(other, entries) and _close(mine, skeleton(other.name))
+    ]
+
+
+def _close(one: str, other: str) -> bool:
+    """Tell whether one text holds the other, or a sign was left out, put in, changed, or changed places with the next."""
+    short, long = sorted((one, other), key=len)
+    if len(short) >= _A_WORD and short in long:
+        return True
+    changed = short + " " * (len(long) - len(short))
+    first = next((at for at, (a, b) in enumerate(zip(changed, long, strict=True)) if a != b), len(long))
+    behind = long[first + 1 :]
+    swapped = short[first : first + 2][::-1] + short[first + 2 :]
+    return behind in (short[first + 1 :], short[first:]) or swapped == long[first:]
 
 
 def line(entry: Entry, entries: Mapping[str, Entry]) -> set[str]:

@@ -28,8 +28,10 @@ PREDICTION_COLUMNS: Final = ("case", "seed", "row", "predicted")
 #: What every entry answers, and what it may answer besides: selections of ``cases.toml``.
 REQUIRED: Final = "core"
 SELECTIONS: Final = (REQUIRED, "paper", "bundled")
-#: Signs that look like others: no two names may differ by these alone.
-_ALIKE: Final = str.maketrans("01i5|", "ollsl")
+#: Signs that look like others, and digits that are read as letters inside words: no two names may differ by these alone.
+_ALIKE: Final = str.maketrans("01i5|2346789", "ollslzeagtbq")
+#: Words that are the board's to say, without what a skeleton leaves out.
+_OURS: Final = ("verified", "reproduced", "self-reported", "rejected", "official")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -42,7 +44,7 @@ def check_name(name: str) -> str:
     ------
     ValueError
         It holds something else than ASCII letters, digits, spaces and ``_ - + . ( )``, or no letter: names must be told apart
-        by eye, and letters of other scripts look like these.
+        by eye, and letters of other scripts look like these. It says of itself what only the board can say.
     """
     for sign in name:
         if not re.fullmatch(r"[A-Za-z0-9 _+.()-]", sign):
@@ -52,6 +54,9 @@ def check_name(name: str) -> str:
             )
     if not re.search(r"[A-Za-z]", name) or name != name.strip():
         raise ValueError("a name has a letter, and no space at its ends")
+    for word in _OURS:
+        if skeleton(word) in skeleton(name):
+            raise ValueError(f"{word!r} is a word of the board, which says itself of what it is true")
     return name
 
 
@@ -73,7 +78,7 @@ def check_text(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def skeleton(name: str) -> str:
-    """Return what names that look alike have in common: without case, spaces and signs; 0 is o, 1 and i are l, 5 is s."""
+    """Return what names that look alike have in common: no case, spaces or signs; 0 is o, 1 and i are l, 3 is e and so on."""
     return re.sub(r"[^a-z0-9]", "", name.lower().translate(_ALIKE).replace("rn", "m").replace("vv", "w")) or name
 
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -35,6 +35,7 @@ from leaderboard.entry import (
     check_requirements,
     families_of,
     read_entries,
+    resembling,
     sealed_file,
     sheet_of,
     slug_of,
@@ -83,6 +84,7 @@ def submit(
     workers: int = CORES,
     timeout: float = TIMEOUT,
     sandbox: bool = True,
+    gone: Collection[str] = (),
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
@@ -98,6 +100,7 @@ def submit(
         where their zoos are on this machine.
     sealed : public parts of sealed zoos, to be answered too.
     workers, timeout, sandbox, progress : see `mdbench.scoring.evaluation.Asking`.
+    gone : entries that were removed from the board, which stand in nobody's way.
     say : called with what is worth knowing.
 
     Returns
@@ -120,12 +123,14 @@ def submit(
         contents[REQUIREMENTS] = _read(requirements)
         check_requirements(contents[REQUIREMENTS], str(requirements))
     chosen = _selections(selections)
-    known = read_entries(entries)
+    known = {slug: entry for slug, entry in read_entries(entries).items() if slug not in gone}
     said = {"name": name, "authors": tuple(authors), "paper": paper, "supersedes": supersedes, "selections": chosen}
     draft = _draft(entries, known, contents, said, sealed=len(sealed))
     if draft.slug in known:
         say(f"{entries / draft.slug} is this submission already: nothing was run")
         return entries / draft.slug
+    for other in resembling(draft, known):
+        say(f"look: the name {name!a} is close to {other.name!a} of {other.slug}; maintainers will be told")
     exam = Exam.of(chosen)
     with tempfile.TemporaryDirectory(prefix="mdbench-submission-") as alone:
         # What runs is what will be run when the entry is verified: the method's file, and nothing beside it.
@@ -165,6 +170,7 @@ def command(
     workers: int,
     timeout: float,
     sandbox: bool,
+    gone: Collection[str] = (),
 ) -> None:
     """Write an entry, open a pull request where that is wanted, and say what comes next."""
     try:
@@ -182,6 +188,7 @@ def command(
                 workers=workers,
                 timeout=timeout,
                 sandbox=sandbox,
+                gone=gone,
                 progress=progress,
                 say=say,
             )

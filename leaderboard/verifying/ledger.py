@@ -179,6 +179,11 @@ class Ledger:
         """Return what has become of an entry."""
         return self._states.get(slug, State("pending"))
 
+    @property
+    def gone(self) -> frozenset[str]:
+        """The entries that were removed."""
+        return frozenset(slug for slug, state in self._states.items() if state.status == "removed")
+
     @cached_property
     def _states(self) -> dict[str, State]:
         states: dict[str, State] = {}

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from leaderboard.entry import METHOD, check, read_entries, read_entry
 from leaderboard.sealing import KEY, PUBLIC, Part
 from leaderboard.verifying import ledger
 from leaderboard.verifying.ledger import LEDGER, Ledger, State
+from leaderboard.verifying.superseding import announced, displaced
 from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored
 from leaderboard.verifying.verification import verify as verify_one
 from mdbench.cli import progress_bar
@@ -51,6 +52,7 @@ def verify(
     timeout: float,
     sandbox: bool,
     secret: str | None = None,
+    allowed: Collection[str] = (),
 ) -> None:
     """Verify entries, show the verdicts, and write them into the ledger; exit with code 2 where one is rejected.
 
@@ -63,6 +65,7 @@ def verify(
     sealed, key : labels of a sealed zoo and their key, to score the entries on it too.
     workers, timeout, sandbox : see `mdbench.scoring.evaluation.Asking`.
     secret : of an earlier verification, which is repeated: nothing is recorded then, for it could be foreseen.
+    allowed : entries that may take another's place.
 
     Raises
     ------
@@ -92,12 +95,14 @@ def verify(
         for one in verified(folders, Ledger.read(path), rerun=rerun, secret=secret, **how):
             if recorded and isinstance(one, Verified):
                 try:
-                    record(path, one, known)
+                    record(path, one, known, allowed)
                 except MdbenchError as error:
                     one = Unverified(one.slug, str(error))  # noqa: PLW2901 - it is that, then
             found.append(one)
             progress(len(found), len(folders))
     _show(found)
+    for line in announced([one.slug for one in found], known, Ledger.read(path)):
+        say(f"look: {line}")
     failed = any(isinstance(one, Unverified) or one.verdict.outcome == "rejected" for one in found)
     name = Part.read(sealed.parent / PUBLIC).sealed.name if sealed else ""
     for one in found if sealed else ():
@@ -181,7 +186,7 @@ def remove(name: str, reason: str, entries: Path) -> None:
     state = Ledger.read(path).state(name)
     if state.accepted_on is None:
         raise MdbenchError(f"{name} was never on the board of {entries}")
-    last = state.history[-1]
+    last, back = state.history[-1], displaced(Ledger.read(path), name)
     ledger.append(
         path,
         kind="removed",
@@ -190,8 +195,11 @@ def remove(name: str, reason: str, entries: Path) -> None:
         reason=reason,
         mdbench=mdbench.__version__,
         dataset=last.dataset,
+        restores=back,
     )
     say(f"{name} is off the board; its files and its history are kept")
+    if back:
+        say(f"{back}, which it had displaced, is back")
 
 
 def rescore(reason: str, entries: Path) -> None:

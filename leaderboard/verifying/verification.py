@@ -1,8 +1,9 @@
 """Entries checked, run again, and what came of it written into the ledger."""
 
+import shlex
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from leaderboard.sealing import Part, SealedScore, answer, check_answers, score
 from leaderboard.verifying import ledger, run
 from leaderboard.verifying.ledger import Ledger, State, Verdict
 from leaderboard.verifying.rerun import first_difference, rerun
+from leaderboard.verifying.superseding import check_leave, places
 from mdbench.errors import MdbenchError
 from mdbench.methods import Runner
 
@@ -107,7 +109,8 @@ def verify(
     Raises
     ------
     MdbenchError
-        The entry answers cases that cannot be posed on this machine, so that nothing can be said of it.
+        Nothing can be said of it: it answers cases that cannot be posed on this machine, its files are not those that were
+        accepted, or it is of a format that a newer mdbench writes.
     """
     state = history.state(folder.name)
     try:
@@ -119,9 +122,18 @@ def verify(
         if accepted and accepted[-1].entry_sha256 != checked.entry_sha256:
             raise Refused("changed", "it has changed since it was accepted; bring back what was there, and submit anew")
     except Refused as refused:
-        if refused.kind == "dataset" and state.accepted_on is not None:
+        if state.accepted_on is not None and refused.kind == "dataset":
             raise MdbenchError(
                 f"{folder.name}: the data have changed since it was accepted; run `mdbench leaderboard rescore` first"
+            ) from refused
+        if state.accepted_on is not None:
+            raise MdbenchError(
+                f"{folder.name} cannot be checked here, and nothing was recorded: its files are not those that were accepted "
+                f"({refused}); bring them back: git checkout -- {shlex.quote(str(folder))}"
+            ) from refused
+        if refused.kind == "format":
+            raise MdbenchError(
+                f"{folder.name} cannot be checked here, and nothing was recorded: {refused}"
             ) from refused
         return Verified(folder.name, Verdict(outcome="rejected", reason=f"{refused.kind}: {refused}"))
     if runner is None:
@@ -133,16 +145,17 @@ def verify(
 def _before(entry: Entry, known: Mapping[str, Entry], history: Ledger) -> dict[str, Entry]:
     """Return the entries that an entry has to stand among: those accepted before it, and those that it supersedes.
 
-    One that is not accepted yet has to stand among all. Whatever is handed in later takes nothing from one that was accepted.
+    One that is not accepted yet has to stand among all that were not removed. Whatever is handed in later takes nothing from
+    one that was accepted.
     """
     accepted = {event.entry: event.number for event in history.events if event.kind == "accepted"}
     if entry.slug not in accepted:
-        return dict(known)
+        return {slug: one for slug, one in known.items() if history.state(slug).status != "removed"}
     mine, superseded = accepted[entry.slug], line(entry, known)
     return {slug: one for slug, one in known.items() if slug in superseded or accepted.get(slug, mine + 1) <= mine}
 
 
-def record(path: Path, found: Verified, known: Mapping[str, Entry]) -> None:
+def record(path: Path, found: Verified, known: Mapping[str, Entry], allowed: Collection[str] = ()) -> None:
     """Write what came of an entry into the ledger: its acceptance, if it is new and not rejected, and the verdict.
 
     A submission that is rejected at once leaves no trace in it: it was never on the board.
@@ -152,58 +165,37 @@ def record(path: Path, found: Verified, known: Mapping[str, Entry]) -> None:
     path : the ledger.
     found : of `verify`.
     known : all entries, see `leaderboard.entry.read_entries`; one may supersede another.
+    allowed : entries that a maintainer lets take another's place.
 
     Raises
     ------
     MdbenchError
-        It cannot be recorded.
+        It cannot be recorded, or would take a place without leave.
     """
-    state = Ledger.read(path).state(found.slug)
-    if state.accepted_on is None and found.verdict.outcome == "rejected":
-        return
-    if found.checked is None or found.exam is None:
-        # Its files are not what they were: what is recorded is about those that were accepted.
-        last = state.history[-1]
-        said = {"entry_sha256": last.entry_sha256, "mdbench": mdbench.__version__, "dataset": last.dataset}
-        ledger.append(
-            path, kind="verification", entry=found.slug, reason=found.verdict.reason, verdict=found.verdict, **said
-        )
-        return
-    run.keep(path.parent, found.contents)
-    entry = found.checked.entry
-    said = {
-        "entry_sha256": found.checked.entry_sha256,
-        "mdbench": mdbench.__version__,
-        "dataset": found.exam.digest_of(found.checked.predicted),
-    }
-    if state.accepted_on is None:
-        ledger.append(path, kind="accepted", entry=entry.slug, reason="all checks passed", scores=found.sent, **said)
-    ledger.append(
-        path, kind="verification", entry=entry.slug, reason=found.verdict.reason, verdict=found.verdict, **said
-    )
-    if entry.supersedes is not None:
-        _supersede(path, entry.supersedes, entry.slug)
-    for other in known.values():  # whichever of the two is accepted first
-        if other.supersedes == entry.slug:
-            _supersede(path, entry.slug, other.slug)
-
-
-def _supersede(path: Path, old: str, new: str) -> None:
-    """Record that one entry takes the place of another, once both have been accepted."""
     history = Ledger.read(path)
-    state = history.state(old)
-    if state.status in ("on board", "rejected") and state.accepted_on and history.state(new).status == "on board":
-        last = state.history[-1]
-        ledger.append(
-            path,
-            kind="superseded",
-            entry=old,
-            entry_sha256=last.entry_sha256,
-            reason=f"its authors submitted {new}",
-            mdbench=mdbench.__version__,
-            dataset=last.dataset,
-            by=new,
+    state = history.state(found.slug)
+    if (
+        found.checked is None
+        or found.exam is None
+        or (state.accepted_on is None and found.verdict.outcome == "rejected")
+    ):
+        return
+    entry = found.checked.entry
+    check_leave(entry, known, history, allowed)
+    run.keep(path.parent, found.contents)
+    about = {"entry": entry.slug, "entry_sha256": found.checked.entry_sha256, "mdbench": mdbench.__version__}
+    said: dict[str, Any] = about | {"dataset": found.exam.digest_of(found.checked.predicted)}
+    events = []
+    if state.accepted_on is None:
+        events.append({"kind": "accepted", "reason": "all checks passed", "scores": found.sent, **said})
+    events.append({"kind": "verification", "reason": found.verdict.reason, "verdict": found.verdict, **said})
+    for old, new in places(entry, known, history, found.verdict):
+        last = history.state(old).history[-1] if old != entry.slug else None
+        lost = (
+            said if last is None else {**said, "entry": old, "entry_sha256": last.entry_sha256, "dataset": last.dataset}
         )
+        events.append({"kind": "superseded", "reason": f"its authors submitted {new}", "by": new, **lost})
+    ledger.append_all(path, events)
 
 
 def score_sealed(found: Checked, labels: Path, key: Path, **how: Any) -> SealedScore:
