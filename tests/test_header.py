@@ -105,6 +105,29 @@ def test_a_hostile_header_is_refused(said):
     assert parsed(struct.pack("<Q", len(said)) + said.encode() + bytes(4)) is None
 
 
+TWICE = (
+    '{"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}, "a": {"dtype": "I32", "shape": [1], "data_offsets": [0, 4]}}',
+    '{"a": {"dtype": "I32", "dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}',
+)
+
+
+@pytest.mark.parametrize("said", TWICE)
+def test_a_header_that_says_a_thing_twice_is_refused(said):
+    content = struct.pack("<Q", len(said)) + said.encode() + bytes(4)
+    with pytest.raises(MdbenchError, match="stands there twice"):
+        header.read_header(lambda start, stop: bytearray(content[start:stop]), len(content), "it")
+
+
+@pytest.mark.parametrize("byte", [2, 128, 255])
+def test_a_truth_value_is_0_or_1(byte):
+    content = bytearray(save({"mask": torch.tensor([True, False, True])}))
+    assert parsed(bytes(content)) == {"mask": b"\1\0\1"}
+    content[-2] = byte
+    read = lambda start, stop: bytearray(content[start:stop])  # noqa: E731
+    with pytest.raises(MdbenchError, match="'mask' is damaged: a truth value"):
+        header.read_tensors(read, *header.read_header(read, len(content), "it"))
+
+
 def test_a_long_header_is_not_even_read():
     def read(start: int, stop: int) -> bytearray:
         assert (start, stop) == (0, 8)

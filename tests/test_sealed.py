@@ -27,8 +27,9 @@ from leaderboard.entry.refused import Refused
 from leaderboard.entry.sheet import write_table
 from leaderboard.sealing import seal as sealing
 from leaderboard.sealing.answers import Answered, answer, check_answers
+from leaderboard.sealing.rounding import rounded, step_of
 from leaderboard.sealing.seal import guessable, seal
-from leaderboard.sealing.sealed import Labels, Part, Sealed
+from leaderboard.sealing.sealed import Labels, Part, Sealed, is_public
 from leaderboard.sealing.sealed_score import score
 from mdbench import files
 from mdbench.cases.splits import split
@@ -145,8 +146,8 @@ def test_no_column_that_leads_to_a_label_is_public(shelf):
     )
     seen = {tuple(np.sort(table[name])) for name in table if name != "configuration"}
     assert not seen & {tuple(np.sort(whole[name])) for name in hidden}
-    # What is there is what was measured, whole rows together.
-    measured = whole[[column.name for column in shown]].iloc[places(shelf / "winter")]
+    # What is there is what was measured, rounded where decimals would tell a knob, whole rows together.
+    measured = rounded(whole[[column.name for column in shown]], step_of(whole)).iloc[places(shelf / "winter")]
     assert np.array_equal(table.drop(columns="configuration"), measured)
     # And every column that a method may see which uses the table as a batch, but for the configuration and the spreads.
     assert {"train_error", "log_hessian_trace", "log_hessian_trace_quantile", "output_cka"} <= {c.name for c in shown}
@@ -236,7 +237,9 @@ def test_the_digest_binds_the_labels(shelf):
 def test_answers_are_those_that_the_method_gives_where_the_labels_are_known(shelf):
     # The same cases, posed of the zoo with its labels by the ordinary way: same accuracies, and for one task same interval.
     cases = Part.read(shelf / "winter" / "public").sealed.cases
-    at_hand = {"known": (shelf, KNOWN), "winter": (shelf, HIDDEN)}
+    public = [name for name in map(str, HIDDEN.configurations) if is_public(name)]
+    table = HIDDEN.configurations.assign(**rounded(HIDDEN.configurations[public], step_of(HIDDEN.configurations)))
+    at_hand = {"known": (shelf, KNOWN), "winter": (shelf, replace(HIDDEN, configurations=table))}
     plain = evaluated([shelf / "tree.py"], cases, at_hand, cache=False).result
     expected = {one.case.split("/")[1]: one for one in plain.scores}
     answered = asked(shelf / "tree.py", shelf / "winter")

@@ -274,6 +274,23 @@ def test_a_build_that_stops_leaves_the_site_that_was_there(tmp_path, monkeypatch
     assert list(out.parent.iterdir()) == [out]
 
 
+def test_of_a_link_what_it_points_to_is_replaced(tmp_path):
+    real, link = tmp_path / "disk" / "site", tmp_path / "link"
+    build(fake_board(1), real)
+    link.symlink_to(real)
+    (real / "index.html").write_text("old")
+    build(fake_board(1), link)
+    assert link.is_symlink()
+    assert (real / "index.html").read_text() != "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "link"}
+    # One that leads to somebody's folder is refused.
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter").write_text("mine")
+    (tmp_path / "other").symlink_to(tmp_path / "home")
+    with pytest.raises(MdbenchError, match="is not a site"):
+        build(fake_board(1), tmp_path / "other")
+
+
 def test_a_new_build_replaces_the_old(tmp_path):
     build(fake_board(3), tmp_path / "site")
     build(fake_board(0), tmp_path / "site")

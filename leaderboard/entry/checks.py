@@ -38,6 +38,7 @@ from leaderboard.entry.exam import Exam
 from leaderboard.entry.refused import Refused
 from leaderboard.entry.sheet import sheet_of
 from mdbench.errors import MdbenchError, reason
+from mdbench.scoring import Environment
 from mdbench.tables import COLUMNS, check_visible
 
 __all__ = [
@@ -57,8 +58,12 @@ __all__ = [
 LARGEST: Final = {ENTRY: 2**20, METHOD: 2**18, REQUIREMENTS: 2**16, PREDICTIONS: 2**26}
 #: The same of a file of predictions on a sealed zoo.
 _LARGEST_SEALED: Final = 2**21
+#: Packages that an environment names at most.
+_PACKAGES: Final = 100
 #: Signs of a name that is looked for within others.
 _A_WORD: Final = 4
+#: Signs of the longest text that an environment holds.
+_LONGEST: Final = 200
 _INVISIBLE: Final = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
@@ -358,6 +363,7 @@ def _entry(content: bytes, folder: str) -> Entry:
         first = error.errors(include_input=False, include_url=False)[0]["loc"][:1]
         kind = str(first[0]) if first in (("name",), ("slug",)) else "schema"
         raise Refused(kind, f"{ENTRY}: {_plain(reason(error))}") from error
+    _check_environment(entry.environment)
     if entry.slug != folder:
         raise Refused("slug", f"{ENTRY}: slug {entry.slug} is not the name of its folder, {folder[:80]!a}")
     tail = re.search(r"-([1-9][0-9]{0,5})$", entry.slug)
@@ -389,6 +395,24 @@ def _check_texts(said: Any) -> None:
             texts.append(one)
     for sign in sorted(_invisible("".join(texts))):
         raise Refused("text", f"{ENTRY}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
+
+
+def _check_environment(said: Environment) -> None:
+    """Make sure that what an entry says of its machine, all of which stands on its page, is of bounded length."""
+    if len(said.packages) > _PACKAGES:
+        raise Refused(
+            "size", f"{ENTRY}: environment: {len(said.packages):,} packages; {_PACKAGES} at most can be named"
+        )
+    for text in (
+        said.mdbench,
+        said.python,
+        said.platform,
+        said.revision or "",
+        *said.packages,
+        *said.packages.values(),
+    ):
+        if len(text) > _LONGEST:
+            raise Refused("size", f"{ENTRY}: environment: {text[:40]!a}… has {len(text):,} signs, more than {_LONGEST}")
 
 
 def _invisible(text: str) -> set[str]:

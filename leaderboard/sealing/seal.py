@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 import mdbench
+from leaderboard.sealing.rounding import rounded, step_of
 from leaderboard.sealing.sealed import MODELS, SEALED, UNDECIDED, Labels, Part, Sealed, is_public
 from mdbench import files
 from mdbench.cases import SEEDS, codes, split, taking_part
@@ -57,6 +58,7 @@ def seal(zoo: str | Path, out: Path, name: str, train: str) -> Sealed:
             f"zoo {known.name} is the one whose labels may be learned from; seal one that nobody has seen"
         )
     shown = hidden.configurations[[str(column) for column in hidden.configurations if is_public(str(column))]]
+    shown = rounded(shown, step_of(hidden.configurations))
     names = np.array([secrets.token_hex(16) for _ in shown.index], dtype=object)
     order = names.argsort()
     models = shown.iloc[order].dropna(axis=1, how="all").set_axis(pd.Index(names[order], name="configuration"))

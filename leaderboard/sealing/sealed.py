@@ -9,6 +9,7 @@ What the public part leaves out, so that nobody can get the labels from it:
 - What reveals a label. The columns are those that a method may see which uses the test table as a batch.
 - The configuration family, which methods may use elsewhere. Data amount and parameter count tell a row's grid cell, and
   where a public zoo has the same grid, its labels in that cell would be an answer by heart.
+- Decimals: a share of examples tells of how many it is one (`leaderboard.sealing.rounding`).
 - Spreads over seeds. Mean and spread of two networks are the two networks, and one can be trained from a guessed seed.
 """
 

@@ -35,7 +35,7 @@ license: mit
 def build(board: Board, out: Path) -> None:
     """Write the site into a folder: whole or not at all. What a build wrote there before is replaced.
 
-    Beside the pages are ``leaderboard.json``, ``LEADERBOARD.md`` and, for a Space, ``README.md``. The same board gives the
+    Of a link, what it points to is replaced. Beside the pages are ``leaderboard.json``, ``LEADERBOARD.md`` and, for a Space, ``README.md``. The same board gives the
     same bytes.
 
     Raises
@@ -43,6 +43,8 @@ def build(board: Board, out: Path) -> None:
     MdbenchError
         The folder holds something else, or cannot be written.
     """
+    if out.is_symlink():  # what it points to is replaced, and the link stays
+        out = out.resolve()
     if out.exists() and not (out / MARKER).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise MdbenchError(f"{out} exists and is not a site of the leaderboard; move it away, or name another folder")
     with _blaming(out):

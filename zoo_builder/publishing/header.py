@@ -3,10 +3,11 @@
 It is read from wherever the file is, without the file, and believed only as far as it fits the file's size.
 """
 
+import json
 import math
 import struct
 from collections.abc import Callable, Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -93,8 +94,10 @@ def read_header(read: Read, size: int, where: str) -> tuple[dict[str, Entry], in
         raise MdbenchError(f"{where} is not a safetensors file: its header would have {length} bytes")
     begin = _LENGTH + length
     try:
-        said = _HEADER.validate_json(bytes(read(_LENGTH, begin)))
-    except ValidationError as error:
+        content = bytes(read(_LENGTH, begin))
+        said = _HEADER.validate_json(content)
+        json.loads(content, object_pairs_hook=_once)
+    except (ValidationError, ValueError, RecursionError) as error:
         raise MdbenchError(f"{where} has no safetensors header: {reason(error)}") from error
     tensors = {name: entry for name, entry in said.items() if isinstance(entry, Entry)}
     if said.keys() - tensors.keys() - {"__metadata__"}:
@@ -111,6 +114,16 @@ def read_header(read: Read, size: int, where: str) -> tuple[dict[str, Entry], in
     return tensors, begin
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object of which every key stands there once: readers differ in which of two they take."""
+    said: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in said:
+            raise ValueError(f"key {key[:80]!a} stands there twice")
+        said[key] = value
+    return said
+
+
 def read_tensors(read: Read, tensors: Mapping[str, Entry], begin: int) -> dict[str, Tensor]:
     """Read tensors, those that stand one behind the other in one go.
 
@@ -119,6 +132,11 @@ def read_tensors(read: Read, tensors: Mapping[str, Entry], begin: int) -> dict[s
     read : reads the file.
     tensors : name → entry; as from `read_header`, or some of it.
     begin : what offsets are counted from.
+
+    Raises
+    ------
+    MdbenchError
+        A truth value is neither 0 nor 1.
     """
     order = sorted(tensors, key=lambda name: tensors[name].data_offsets)
     runs: list[list[str]] = []
@@ -134,6 +152,10 @@ def read_tensors(read: Read, tensors: Mapping[str, Entry], begin: int) -> dict[s
         for name in run:
             entry = tensors[name]
             own = content[entry.data_offsets[0] - start : entry.data_offsets[1] - start]
+            if entry.kind is torch.bool and own.translate(None, b"\0\1"):
+                raise MdbenchError(
+                    f"tensor {name!r} is damaged: a truth value is one byte, 0 or 1, and another one is there"
+                )
             flat = torch.frombuffer(own, dtype=entry.kind) if own else torch.empty(0, dtype=entry.kind)
             found[name] = flat.reshape(entry.shape)
     return found
