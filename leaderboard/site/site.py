@@ -35,8 +35,8 @@ license: mit
 def build(board: Board, out: Path) -> None:
     """Write the site into a folder: whole or not at all. What a build wrote there before is replaced.
 
-    Of a link, what it points to is replaced. Beside the pages are ``leaderboard.json``, ``LEADERBOARD.md`` and, for a Space, ``README.md``. The same board gives the
-    same bytes.
+    Of a link, what it points to is replaced. Beside the pages are ``leaderboard.json``, ``LEADERBOARD.md`` and, for a Space,
+    ``README.md``. The same board gives the same bytes.
 
     Raises
     ------
