@@ -12,6 +12,7 @@ from leaderboard.ranking.board import Board, CaseScore, Place, Row, SealedBoard,
 from leaderboard.sealing.sealed_score import SealedScore
 from leaderboard.verifying.head import NOTHING, Head
 from leaderboard.verifying.ledger import Event, Verdict
+from leaderboard.verifying.run import Controls, Run
 from mdbench.cases.cases import load_cases
 from mdbench.scoring.results import Environment
 from mdbench.scoring.stats import Interval
@@ -121,6 +122,7 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
         verdict = Verdict(
             outcome=("verified", "verified", "reproduced within noise", "self-reported")[at % 4],
             reason="predictions are the same in all 3,722 rows",
+            run=_run(scores) if at % 4 == 1 else None,
         )
         mine = [
             _event(len(events) + 1, date, "accepted", entry.slug, "first answers", scores=scores),
@@ -149,6 +151,13 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
     sealed = _sealed(rows, events) if entries else []
     head = Head(number=len(events), sha256=_DIGEST if events else NOTHING)
     return Board(DATE, exam, rows, views(exam, rows), sealed, events, known, head=head)
+
+
+def _run(scores) -> Run:
+    """A run whose controls say that the method knows these rows."""
+    plain = {case: score.accuracy for case, score in scores.items()}
+    controls = Controls(same=71.25, permuted=70.5, moved=49.0, order=71.0, constant=52.0)
+    return Run(secret="5ec2e7" * 5 + "00", predictions=(_DIGEST,), scores=plain, as_sent=98.5, controls=controls)
 
 
 def _event(number, date, kind, slug, reason, *, scores=None, **more) -> Event:

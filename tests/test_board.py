@@ -1,5 +1,6 @@
 """Boards assembled from folders of entries and their ledger."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -12,10 +13,12 @@ from dishonest import case, describe, honest, read, small_exam
 
 from leaderboard.entry.checks import check
 from leaderboard.entry.exam import Exam
+from leaderboard.entry.sheet import sheet_of
 from leaderboard.ranking import board as module
 from leaderboard.ranking.board import assemble
 from leaderboard.verifying import ledger
 from leaderboard.verifying.ledger import LEDGER, Verdict
+from leaderboard.verifying.run import Controls, Run, keep
 from mdbench.errors import MdbenchError
 from mdbench.paths import zoo_home
 from mdbench.scoring import stats
@@ -443,3 +446,33 @@ def test_without_the_core_there_is_no_board(of_two):
     shutil.rmtree(zoo_home() / "own-too")
     with pytest.raises(MdbenchError, match="'own-too' is not there"):
         assemble(of_two)
+
+
+def test_what_was_not_run_changes_nobody_elses_place(entries, exam, board):
+    folder = honest(entries, exam, name="Self reported", method=SOURCE.format(tasks=TASKS, quantile=0.3, sign=">"))
+    append(entries, exam, folder.name, "accepted")
+    said = Verdict(outcome="self-reported", reason="not run again: torch is not installed here")
+    append(entries, exam, folder.name, "verification", verdict=said)
+    found = assemble(entries, exam)
+    assert found.views == board.views  # no rank, no letters, no tests
+    assert not found.rows[folder.name].ranked
+    assert len(found.rows[folder.name].scores) == 3
+
+
+def test_the_score_is_that_of_the_run_here_the_mean_of_several(entries, exam, board):
+    sent = check(entries / "above", exam).predicted
+    sheet = sheet_of(exam, tuple(sent))
+    other = {name: 1 - said for name, said in sent.items()}
+    contents = [sheet.write(one) for one in (sent, other)]
+    keep(entries, contents)
+    half = dict.fromkeys(sent, 50.0)
+    controls = Controls(same=50, permuted=50, moved=50, order=50, constant=50)
+    digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
+    run = Run(secret="0" * 32, predictions=digests, scores=half, spread=0.5, as_sent=100, controls=controls)
+    append(entries, exam, "above", "verification", verdict=Verdict(outcome="verified", reason="run here", run=run))
+    row = assemble(entries, exam).rows["above"]
+    assert {name: score.accuracy for name, score in row.scores.items()} == pytest.approx(half)
+    assert board.rows["above"].scores != row.scores
+    (entries / ".runs" / f"{digests[1]}.parquet").unlink()
+    with pytest.raises(MdbenchError, match="bring it back"):
+        assemble(entries, exam)

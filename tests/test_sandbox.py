@@ -18,6 +18,7 @@ import pytest
 import mdbench
 from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
+from mdbench.methods import confinement as confinement_module
 from mdbench.methods import syscalls, trial
 from mdbench.methods.box import Box
 from mdbench.methods.confinement import _hidden, confinement
@@ -565,6 +566,39 @@ def test_a_copy_that_is_installed_beside_the_one_at_work_is_hidden_too(monkeypat
     monkeypatch.setattr("site.getsitepackages", lambda prefixes=None: [str(installed)])
     hidden = set(_hidden([str(tmp_path)]))
     assert hidden == {"/sandbox/packages/mdbench/data", f"{installed}/mdbench/data", f"{installed}/leaderboard"}
+
+
+def test_of_the_environment_what_python_needs_is_seen_and_nothing_else(outcome, posed):
+    shown = """
+inside = set(os.listdir(sys.prefix)) | set(os.listdir(sys.base_prefix))
+if not inside <= {'bin', 'lib', 'lib64', 'pyvenv.cfg', 'sbin', 'libexec', 'share', 'lib32'}: raise Found(inside)
+if os.path.exists('/usr/src') or os.path.exists('/usr/local/src'): raise Found('sources')
+"""
+    assert isinstance(outcome(written(shown)), Answer)
+
+
+@pytest.mark.parametrize("beside", ["src/theirs/.git/config", "src/zoos/own/zoo.json", "sealed/key"])
+def test_where_a_checkout_tables_or_a_key_would_be_seen_there_is_no_sandbox(tmp_path, beside):
+    (tmp_path / beside).parent.mkdir(parents=True)
+    (tmp_path / beside).touch()
+    (tmp_path / "mdbench" / "data").mkdir(parents=True)  # an installation of ours, which is hidden, is none of these
+    (tmp_path / "mdbench" / "data" / "zoo.json").touch()
+    with pytest.raises(MdbenchError, match=r"would be seen in the sandbox, .* lies in it: move"):
+        confinement_module._look_through((str(tmp_path),))
+    shutil.rmtree(tmp_path / Path(beside).parts[0])
+    confinement_module._look_through.cache_clear()
+    confinement_module._look_through((str(tmp_path),))
+
+
+def test_an_interpreter_that_is_reached_through_the_folder_above_works(monkeypatch):
+    program = Path(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(program.parent / ".." / program.parent.name / program.name))
+    box = Box((), Limits())
+    try:
+        told = {"file": "x.py", "source": "import sys; raise LookupError(sys.prefix)", "questions": []}
+        assert sys.prefix.encode() in box.ask(told, seconds=60)[1]
+    finally:
+        box.close()
 
 
 def test_what_is_imported_beforehand_is_of_a_closed_list(tmp_path):

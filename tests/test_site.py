@@ -180,6 +180,26 @@ def test_the_table_needs_no_script(board, pages):
     assert "answers 3 of 9" in text
 
 
+def test_controls_and_the_secret_stand_on_the_page_and_what_they_say_on_the_board(board, pages):
+    run = next(slug for slug, row in board.rows.items() if row.verdict.run)
+    text = pages[f"methods/{run}.html"].text
+    for said in ("71.2", "70.5", "49.0", "training labels exchanged", board.rows[run].verdict.run.secret):
+        assert said in text
+    flagged = sum(bool(row.flags) for row in board.rows.values())
+    assert flagged >= 2
+    assert pages["index.html"].text.count("knows these rows?") == flagged
+    plain = next(slug for slug, row in board.rows.items() if not row.verdict.run)
+    assert "training labels exchanged" not in pages[f"methods/{plain}.html"].text
+
+
+def test_what_was_not_run_stands_below_without_a_place(board, pages):
+    others = [slug for slug, row in board.rows.items() if not row.ranked]
+    assert others
+    assert not {place.slug for view in board.views for place in view.places} & set(others)
+    assert pages["index.html"].text.count("not run here") >= len(others)
+    assert all("It was not run here, so that it has no place" in pages[f"methods/{slug}.html"].text for slug in others)
+
+
 def test_the_head_of_the_ledger_stands_on_every_page_and_in_the_standings(board, out, pages):
     assert board.head.number == len(board.events)
     for name, page in pages.items():

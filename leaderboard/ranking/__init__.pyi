@@ -7,5 +7,4 @@ from .board import (
     assemble as assemble,
     no_collection as no_collection,
 )
-from .ranking import critical_difference as critical_difference
 from .standings import MARKDOWN as MARKDOWN, STANDINGS as STANDINGS, markdown as markdown, summarised as summarised

@@ -79,6 +79,12 @@ class Row:
     history: Sequence[Event]
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """What the method did on changed questions that honest ones do not, see `leaderboard.verifying.run.Controls`."""
+        run = self.verdict.run
+        return run.controls.found(trained=not self.entry.method.zero_shot) if run else ()
+
+    @property
     def accepted_on(self) -> datetime:
         """When it came on the board, which is for the board to say."""
         return next(event.date for event in self.history if event.kind == "accepted")

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 from scipy.special import stdtr
-from scipy.stats import rankdata, studentized_range
+from scipy.stats import rankdata
 
 from mdbench.scoring import stats
 
@@ -22,8 +22,6 @@ LEVEL: Final = 0.05
 HALVES: Final = 500
 #: Groups that letters are given for, see `letters`.
 MOST_GROUPS: Final = 26
-#: Quantile of the shares of the training samples, see `p_values`.
-POOLED: Final = 0.75
 #: Means nearer than this, in %, are equal but for rounding (of single precision, where there are many).
 _EQUAL, _EQUAL_SINGLE = 1e-9, 1e-5
 
@@ -136,7 +134,9 @@ class Ranking:
     methods : their names.
     accuracies, intervals : mean accuracy over the cases, each with the same weight, in %; shape (methods,).
     average_ranks : mean over the cases of the rank; 1 is best, equal accuracies share the mean rank; shape (methods,).
-    p : of "no difference" for each pair, corrected by Holm for their number; shape (methods, methods), 1 on the diagonal.
+    alone : p of "no difference" for each pair, which says nothing of others, and of which they say nothing; shape (methods,
+        methods), 1 on the diagonal.
+    p : the same, corrected by Holm for the number of pairs.
     places : 1 + the number of methods that are better; shape (methods,).
     groups : letters of groups that cannot be told apart, parted by spaces; see `letters`.
     first_over_rows, first_over_cases : share of random halves of the test cells, and of the cases, in which a method is
@@ -147,6 +147,7 @@ class Ranking:
     accuracies: np.ndarray
     intervals: Sequence[stats.Interval]
     average_ranks: np.ndarray
+    alone: np.ndarray
     p: np.ndarray
     places: np.ndarray
     groups: tuple[str, ...]
@@ -164,7 +165,7 @@ def rank(tallies: Sequence[Tally]) -> Ranking:
     draws = _mean(tally.draws(zoo)[here] for tally, zoo, here in zip(tallies, at_zoo, at, strict=True))
     over_rows = _mean(tally.halves(zoo)[here] for tally, zoo, here in zip(tallies, at_zoo, at, strict=True))
     means, ranks = by_case.mean(axis=0), rankdata(-by_case, axis=1).mean(axis=0)
-    every, p = intervals(draws), _corrected(means, draws, tallies, at)
+    every, (alone, p) = intervals(draws), _pairs(means, draws, tallies, at)
     best = np.lexsort((np.arange(len(names)), ranks.round(9), -means.round(9)))
     apart = (p <= LEVEL)[np.ix_(best, best)]
     behind = means[best] < means[best][:, None] - _EQUAL
@@ -173,6 +174,7 @@ def rank(tallies: Sequence[Tally]) -> Ranking:
         means[best],
         [every[one] for one in best],
         ranks[best],
+        alone[np.ix_(best, best)],
         p[np.ix_(best, best)],
         1 + behind.sum(axis=0),
         letters(apart),
@@ -194,9 +196,9 @@ def p_values(gaps: np.ndarray, variances: np.ndarray, of_samples: np.ndarray, sa
     """Return two-sided p-values of differences, by Student's distribution.
 
     Its degrees of freedom are those of Welch and Satterthwaite, 1 / (u² / (samples − 1) + (1 − u)² / (cells − 1)), where u is
-    the share of the variance that comes of the training samples. Of five samples that happen to agree, they would take the
-    variance for small and for well known, and err the more often the smaller p is. So u is taken to be at least as large as
-    for three quarters of all pairs.
+    the share of the variance that comes of the training samples. Each pair stands for itself: what others do says nothing
+    about two. That asks for enough samples: with 25 one board in twenty errs, as it may; with five that vary much, one in
+    eight.
 
     Parameters
     ----------
@@ -213,7 +215,6 @@ def p_values(gaps: np.ndarray, variances: np.ndarray, of_samples: np.ndarray, sa
         return np.ones(len(gaps))
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.nan_to_num(np.minimum(of_samples / variances, 1))
-        shares = np.maximum(shares, np.quantile(shares, POOLED))
         freedom = 1 / (shares**2 / max(samples - 1, 1) + (1 - shares) ** 2 / (cells - 1))
         p = 2 * stdtr(freedom, -np.abs(gaps) / np.sqrt(variances))
     return np.where(gaps == 0, 1, p)
@@ -255,19 +256,6 @@ def letters(apart: np.ndarray) -> tuple[str, ...]:
     return tuple(" ".join(some) for some in mine)
 
 
-def critical_difference(methods: int, cases: int, level: float = LEVEL) -> float:
-    """Return how far apart average ranks must be to differ, by Nemenyi's test after Friedman's.
-
-    q √(k (k + 1) / 6 N), where q is the quantile of the studentized range of k methods, divided by √2 (Demšar, Statistical
-    comparisons of classifiers over multiple data sets, JMLR, 2006). It takes the cases for independent, which those on one
-    test zoo are not. 0 for one method.
-    """
-    if methods < 2:
-        return 0.0
-    q = float(studentized_range.isf(level, methods, np.inf)) / math.sqrt(2)
-    return q * math.sqrt(methods * (methods + 1) / (6 * cases))
-
-
 @lru_cache(maxsize=16)
 def _weights(seeds: int, cells: int, place: int, held: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return how often each seed's cells are drawn in each resample, whole numbers; and how often cells are, by all seeds.
@@ -288,10 +276,10 @@ def _weights(seeds: int, cells: int, place: int, held: bytes) -> tuple[np.ndarra
     return both.reshape(-1, both.shape[2]), drawn * np.float32(draws)
 
 
-def _corrected(
+def _pairs(
     means: np.ndarray, draws: np.ndarray, tallies: Sequence[Tally], at: Sequence[np.ndarray | slice]
-) -> np.ndarray:
-    """Return the corrected p of each pair; see `Ranking`."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return p of each pair, alone and corrected; see `Ranking`."""
     one, other = np.triu_indices(len(means), 1)
     gaps = np.abs(means[one] - means[other])
     gaps[gaps < _EQUAL] = 0
@@ -303,9 +291,10 @@ def _corrected(
         some = [tally.by_seed[here] for tally, here in zip(tallies, at, strict=True) if tally.right.shape[1] == seeds]
         of_samples += _variances(np.sum(some, axis=0) / len(tallies), one, other) / seeds
     cells = min(int((tally.rows > 0).sum()) for tally in tallies)
-    p = np.ones((len(means), len(means)))
-    p[one, other] = p[other, one] = holm(p_values(gaps, whole, of_samples, min(several, default=1), cells))
-    return p
+    alone, p = np.ones((2, len(means), len(means)))
+    alone[one, other] = alone[other, one] = each = p_values(gaps, whole, of_samples, min(several, default=1), cells)
+    p[one, other] = p[other, one] = holm(each)
+    return alone, p
 
 
 def _mean(several: Iterable[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import escape
 
 import mdbench
-from leaderboard.ranking import MARKDOWN, STANDINGS, Board, CaseScore, Place, Row, View, critical_difference
+from leaderboard.ranking import MARKDOWN, STANDINGS, Board, CaseScore, Place, Row, View
 from leaderboard.site.lines import Scored, case_lines, method_lines, ranked, scale_of
 from leaderboard.site.mistakes import Figures
 from leaderboard.site.template import SIGNS, case_page, cells, highlighted, render, track_of
@@ -100,7 +100,6 @@ class Pages:
         placed = {place.slug for place in view.places} if view else set()
         return {
             "view": view,
-            "critical": critical_difference(len(view.places), len(view.cases)) if view else 0.0,
             "scale": scale,
             "words": TASK_WORDS,
             "all_scenarios": ALL_SCENARIOS,
@@ -167,6 +166,7 @@ class Pages:
             "sees": most_seen(entry.families),
             "track": track_of(row),
             "ranked": row.ranked,
+            "flags": "; ".join(row.flags),
             "verdict": row.verdict.outcome,
             "sign": SIGNS[row.verdict.outcome],
             "reason": row.verdict.reason,

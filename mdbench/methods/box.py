@@ -3,14 +3,13 @@
 import json
 import select
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any, Final
 
 from mdbench.errors import MdbenchError, reason
-from mdbench.methods.confinement import PACKAGES, confinement
+from mdbench.methods.confinement import PACKAGES, confinement, interpreter
 from mdbench.methods.wire import Limits, receive, send
 
 #: Users of those who run as root: numbers that Debian and systemd leave free.
@@ -68,7 +67,7 @@ class Box:
         self._process = subprocess.Popen(
             [
                 *confinement(),
-                sys.executable,
+                interpreter(),
                 "-P",
                 "-s",
                 "-c",

@@ -167,7 +167,13 @@
         parts.forEach((part, at) => link.append(...(at ? [document.createElement("wbr")] : []), part));
         link.title = cell.getValue();
         link.href = `methods/${encodeURIComponent(cell.getData().slug)}.html`;
-        return link;
+        const flags = cell.getData().flags;
+        if (!flags) return link;
+        const both = element("span");
+        const tag = element("span", "tag", "knows these rows?");
+        tag.title = flags;
+        both.append(link, " ", tag);
+        return both;
       },
       text(cell) {
         const made = element("span", "", cell.getValue());
