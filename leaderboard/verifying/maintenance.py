@@ -20,6 +20,7 @@ from leaderboard.entry import METHOD, check, read_entries, read_entry
 from leaderboard.sealing import KEY, PUBLIC, Part
 from leaderboard.verifying import ledger
 from leaderboard.verifying.ledger import LEDGER, Ledger, State
+from leaderboard.verifying.queries import queries
 from leaderboard.verifying.superseding import announced, displaced
 from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored
 from leaderboard.verifying.verification import verify as verify_one
@@ -104,7 +105,13 @@ def verify(
     for line in announced([one.slug for one in found], known, Ledger.read(path)):
         say(f"look: {line}")
     failed = any(isinstance(one, Unverified) or one.verdict.outcome == "rejected" for one in found)
-    name = Part.read(sealed.parent / PUBLIC).sealed.name if sealed else ""
+    part = Part.read(sealed.parent / PUBLIC).sealed if sealed else None
+    name = part.name if part else ""
+    if part:
+        in_all, by_author = queries(Ledger.read(path).events, known, part.labels_sha256)
+        say(f"{name} was asked {in_all} times before" + (", by:" if by_author else ""))
+        for author, times in by_author.most_common():
+            say(f"  {author}: {times}")
     for one in found if sealed else ():
         # Every score says something about the labels: there is none for what is rejected.
         if not isinstance(one, Verified) or not one.checked or one.verdict.outcome == "rejected":
