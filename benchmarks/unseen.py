@@ -91,7 +91,7 @@ def page(found: Evaluated, name: str, ceilings: Mapping[str, float]) -> str:
             "always, 100: all right). *Other zoos*: after learning from all others, kin left out. *Of decided rows*: the "
             "same, scored on rows whose label is outside seed noise. *Inside*: after learning from four fifths of the zoo's "
             f"own cells. The means are {numbers[:, 0].mean():.1f} and {numbers[:, 1].mean():.1f}: what is between them is "
-            "lost from zoo to zoo; what is above the latter is not in these columns for this method, or is noise in the labels.",
+            "lost from zoo to zoo; what is above the latter is not in these columns for it, or is noise in the labels.",
             table(
                 (
                     "zoo",

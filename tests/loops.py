@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from zoo_builder.landscape.data import Data
+from zoo_builder.landscape.objective import CrossEntropy
 from zoo_builder.landscape.taped import Taped
 
 
@@ -18,6 +19,9 @@ def compile_loops(dtype: torch.dtype) -> None:
     surface.gradients(data, surface.points)
     surface.curvature(data)(surface.points[:, None])
     surface.renormalized(data, surface.points)
+    signal = Data(torch.randn(8, 2, 4, dtype=dtype), torch.arange(32).reshape(8, 4) % 3)
+    of_positions = Taped([nn.Conv1d(2, 3, 1).eval()], (2, 4), dtype, CrossEntropy(classifies=False))
+    of_positions.scores(signal, of_positions.points[:, None])
 
 
 if __name__ == "__main__":
