@@ -449,7 +449,7 @@ def test_without_the_core_there_is_no_board(of_two):
 
 
 def test_what_was_not_run_changes_nobody_elses_place(entries, exam, board):
-    folder = honest(entries, exam, name="Self reported", method=SOURCE.format(tasks=TASKS, quantile=0.3, sign=">"))
+    folder = honest(entries, exam, name="Not run", method=SOURCE.format(tasks=TASKS, quantile=0.3, sign=">"))
     append(entries, exam, folder.name, "accepted")
     said = Verdict(outcome="self-reported", reason="not run again: torch is not installed here")
     append(entries, exam, folder.name, "verification", verdict=said)
