@@ -4,7 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,10 +18,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import mdbench
 from mdbench.diagnosing import Standing, experiment
-from mdbench.diagnosing.diagnosis import Verdict, load_diagnosis
+from mdbench.diagnosing.diagnosis import Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination
-from zoo_builder.examining.layers import layers_of
+from zoo_builder.examining.layers import experts_of, layers_of
 from zoo_builder.examining.page import page
 from zoo_builder.landscape import Interrupted, measure
 
@@ -348,3 +351,73 @@ def test_layers_follow_the_rules_of_their_publications():
     assert found[0].pruned < found[2].pruned < found[1].pruned
     assert [one.trained for one in found] == ["well", "under", None]  # ten eigenvalues are too few for a word
     assert layers_of(pd.DataFrame({"model": []})) == ()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_it_takes_is_said_before_it_begins(place, several):
+    """The processor's time, for others use the machine too."""
+    inputs, targets = torch.randn(1500, 200), torch.arange(1500) % 5
+    inputs[torch.arange(1500), targets] += 3
+    models = []
+    for seed in range(1 + several):
+        torch.manual_seed(seed)
+        models.append(nn.Sequential(nn.Linear(200, 300), nn.Tanh(), nn.Linear(300, 5)))
+        optimizer = torch.optim.SGD(models[-1].parameters(), 0.1)
+        for _ in range(60):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(models[-1](inputs), targets).backward()
+            optimizer.step()
+    heard = []
+
+    def said(text):
+        heard.append((text, time.process_time()))
+
+    found = examination.examine(models, "cross_entropy", train=(inputs, targets), extent="quick", said=said)
+    took = time.process_time() - heard[1][1]
+    expected = found.forecast
+    assert heard[1][0] == str(expected)
+    assert re.match(r"measuring takes about .*hessian.* GB of memory", heard[1][0])
+    assert set(expected.seconds) == {"performance", "hessian", "spectra"} | ({"similarity"} if several else set())
+    assert all(seconds >= 0 for seconds in expected.seconds.values())
+    assert 1 / 4 < expected.processor / took < 4
+    assert expected.bytes > 2 * sum(value.nbytes for model in models for value in model.state_dict().values())
+
+
+def test_what_was_measured_before_takes_nothing(place):
+    models = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    first = diagnosed(models, train=train, test=test, extent="quick").examined
+    assert 0 < sum(first.forecast.seconds.values()) < 60
+    assert diagnosed(models, train=train, test=test, extent="quick").examined.forecast is None
+
+
+def test_adapters_go_where_tails_are_light():
+    """Exponents 1, 4 and 4: 1 : 32 : 32, as 4^2.5 = 32. Of 65, as many; of 13, 0.2 : 6.4 : 6.4, where the earlier is first."""
+    assert experts_of([1.0, 4.0, 4.0], 65) == [1, 32, 32]
+    assert experts_of([1.0, 4.0, 4.0], 13) == [0, 7, 6]
+    assert experts_of([2.0, 2.0, 2.0, 2.0], 20) == [5, 5, 5, 5]
+    table = pd.DataFrame(
+        {
+            "model": 0,
+            "layer": ["a", "b", "c"],
+            "matrix_rows": [100, 100, 4],
+            "matrix_columns": 100,
+            "alpha_hill": [1.0, 4.0, np.nan],
+            "alpha_hill_minus_fresh": -2.0,
+        }
+    )
+    assert [one.experts for one in layers_of(table, 33)] == [1, 32, None]
+    assert [one.experts for one in layers_of(table)] == [0, 10, None]  # 10 · 1 / 33 and 10 · 32 / 33
+
+
+def test_the_schema_is_the_published_one(place):
+    models = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    where = diagnosed(models, train=train, test=test, extent="quick").report(place / "report")
+    schema = json.loads(json_schema())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads((where / "diagnosis.json").read_text()), schema)
+    docs = Path(__file__).parent.parent / "docs" / "diagnosis.schema.json"
+    assert json.loads(docs.read_text()) == schema, (
+        "run: python -m mdbench.diagnosing.diagnosis > docs/diagnosis.schema.json"
+    )

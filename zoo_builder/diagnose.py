@@ -69,6 +69,10 @@ def diagnose(
     memory: Annotated[
         str | None, typer.Option(help="What measuring may take: '3 GB'.", show_default=False, metavar="AMOUNT")
     ] = None,
+    experts: Annotated[
+        int | None,
+        typer.Option(help="Adapters that AlphaLoRA allots over the layers, in all; five a layer if left out.", min=1),
+    ] = None,
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Run the code that the zoo's specification names.")
     ] = False,
@@ -107,6 +111,7 @@ def diagnose(
             extent=extent,
             memory=memory,
             progress=sys.stderr.isatty(),
+            experts=experts,
             said=say,
         )
         where = diagnosed.report(out)

@@ -1,5 +1,7 @@
-"""What a diagnosis says, typed: ``diagnosis.json``. Its JSON Schema is `Diagnosis.model_json_schema`."""
+"""What a diagnosis says, typed: ``diagnosis.json``. Its JSON Schema is in ``docs/diagnosis.schema.json``."""
 
+import json
+import sys
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -107,6 +109,7 @@ class Layer(_Record):
     trained: Literal["under", "well", "over"] | None
     rate: float | None = Field(description="factor of the learning rate by TempBalance")
     pruned: float | None = Field(description="share to prune by AlphaPruning at 50 % in all")
+    experts: int | None = Field(default=None, description="adapters that AlphaLoRA allots to it, of a total")
 
 
 class Diagnosis(_Record):
@@ -134,3 +137,12 @@ class Diagnosis(_Record):
 def load_diagnosis(text: str | bytes) -> Diagnosis:
     """Read ``diagnosis.json``."""
     return Diagnosis.model_validate_json(text)
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of ``diagnosis.json``, as it is written."""
+    return json.dumps(Diagnosis.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json_schema())

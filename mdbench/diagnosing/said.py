@@ -34,7 +34,9 @@ LAYERS_SAID: Final = (
     "below zero where training has made the tail heavier. Its standard error is about (α − 1) / √(n / 2) "
     "for n eigenvalues: 20 % "
     "from layers of 50 on the shorter side on, 10 % from 200 on. Narrower layers have no word here. Rate: what TempBalance "
-    "multiplies the learning rate by, 0.5 to 1.5 over the layers. Pruned: AlphaPruning's share of a layer, 50 % in all."
+    "multiplies the learning rate by, 0.5 to 1.5 over the layers. Pruned: AlphaPruning's share of a layer, 50 % in all. "
+    "Experts: how many of the adapters (LoRA experts) a layer gets by AlphaLoRA, in proportion to α to the power of 2.5; "
+    "its layers are blocks of a transformer with the mean α of their matrices, and here each matrix is one."
 )
 #: How far a bin's probability may be from the one in question.
 _NEAR: Final = 0.1
@@ -181,8 +183,9 @@ def _layers(diagnosis: Diagnosis) -> Iterator[str]:
             *("–" if value is None else f"{value:.2f}" for value in (one.exponent, one.minus_fresh)),
             one.trained or "–",
             *("–" if value is None else f"{value:.2f}" for value in (one.rate, one.pruned)),
+            "–" if one.experts is None else str(one.experts),
         )
         for one in diagnosis.layers
     ]
-    header = ("layer", "matrix", "Hill", "less fresh", "trained", "rate ×", "pruned")
-    yield from ("## Layer by layer", "", table(header, rows, "lrrrlrr"), "", LAYERS_SAID, "")
+    header = ("layer", "matrix", "Hill", "less fresh", "trained", "rate ×", "pruned", "experts")
+    yield from ("## Layer by layer", "", table(header, rows, "lrrrlrrr"), "", LAYERS_SAID, "")

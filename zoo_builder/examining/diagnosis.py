@@ -101,6 +101,7 @@ def diagnose(
     extent: Extent = "default",
     memory: int | str | None = None,
     progress: bool = False,
+    experts: int | None = None,
     said: Callable[[str], None] = lambda _: None,
 ) -> Diagnosed:
     """Say what networks lack that were trained in one way, and how much to believe it.
@@ -112,6 +113,7 @@ def diagnose(
     configuration : what is known of the training: ``epochs``, ``batch_size``, ``learning_rate``, ``momentum``,
         ``weight_decay``, ``dropout``.
     extent : how much is measured: ``quick`` (losses, the Hessian, spectra), ``default``, or ``thorough`` (all families).
+    experts : adapters that are allotted over the layers by AlphaLoRA, in all; five a layer if left out.
     said : is called with what is being done, in words.
 
     Raises
@@ -119,6 +121,8 @@ def diagnose(
     MdbenchError
         Something that was given cannot be used, or too little could be measured.
     """
+    if experts is not None and experts < 1:
+        raise MdbenchError(f"experts is {experts}; it must be at least 1")
     examined = examine(
         models,
         loss,
@@ -144,7 +148,7 @@ def diagnose(
         nearest=near,
         moves=moves_of(verdicts, near, pool, configuration or {}, len(examined.train)),
         experiment=experiment(verdicts),
-        layers=layers_of(examined.found.layers),
+        layers=layers_of(examined.found.layers, experts),
         measured={str(name): float(value) if np.isfinite(value) else None for name, value in row.items()},
         reasons=examined.reasons,
         configuration={name: float(value) for name, value in (configuration or {}).items()},

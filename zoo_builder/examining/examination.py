@@ -19,12 +19,14 @@ from mdbench.errors import MdbenchError
 from mdbench.paths import cache_home
 from mdbench.version import __version__
 from zoo_builder.examining.extent import EXTENTS, Extent
+from zoo_builder.examining.forecast import Forecast, forecast
 from zoo_builder.landscape import (
     FAMILIES,
     Data,
     Interrupted,
     Measurements,
     Settings,
+    Subject,
     bytes_of,
     data_of,
     measure,
@@ -58,6 +60,7 @@ class Examined:
     found : of each network, of all together, of each layer.
     row : all numbers as the zoos' tables have them, one row.
     notes : what is worth knowing, a sentence each.
+    forecast : what measuring was said to take before it began; None where nothing was left to measure.
     """
 
     networks: list[nn.Module]
@@ -68,6 +71,7 @@ class Examined:
     found: Measurements
     row: pd.DataFrame
     notes: tuple[str, ...]
+    forecast: Forecast | None = None
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -103,7 +107,7 @@ def examine(
     configuration : what is known of the training: ``epochs``, ``batch_size``, ``learning_rate``, ``momentum``,
         ``weight_decay``, ``dropout``, as numbers.
     extent : ``quick``, ``default`` or ``thorough``.
-    said : is called with what will be measured, before it is.
+    said : is called with what will be measured, how long it takes and how much memory, before it begins.
 
     Raises
     ------
@@ -129,6 +133,12 @@ def examine(
     shelf = _shelf(networks, seen, held_out[0] if held_out else None, loss)
     before = _kept(shelf)
     left = [name for name in families if before is None or f"{name}_reason" not in before.models]
+    expected: list[Forecast] = []
+
+    def foretold(subject: Subject) -> None:
+        expected.append(forecast(subject, left))
+        said(str(expected[0]))
+
     if left:
         try:
             found = measure(
@@ -139,6 +149,7 @@ def examine(
                 families=left,
                 memory=memory,
                 progress=progress,
+                before=foretold,
             )
         except Interrupted as stopped:
             _keep(shelf, _joined(before, stopped.found))
@@ -149,7 +160,15 @@ def examine(
     row = _row(before, networks, len(seen), told)
     said_before = tuple(one for one in notes if one and one not in before.notes)
     return Examined(
-        networks, loss, seen, held_out[0] if held_out else None, extent, before, row, (*said_before, *before.notes)
+        networks,
+        loss,
+        seen,
+        held_out[0] if held_out else None,
+        extent,
+        before,
+        row,
+        (*said_before, *before.notes),
+        expected[0] if expected else None,
     )
 
 

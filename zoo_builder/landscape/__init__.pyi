@@ -9,7 +9,7 @@ from . import (
     spectra as spectra,
     topology as topology,
 )
-from .budget import bytes_of as bytes_of
+from .budget import bytes_needed as bytes_needed, bytes_of as bytes_of
 from .data import Data as Data, named as named
 from .given import data_of as data_of, models_of as models_of
 from .measurement import (

@@ -427,6 +427,10 @@ class _Backwards:
         """Return products (S, V, P) of vectors (S, V, P), of all networks or of some."""
         return self.within(vectors, rows, slice(0, vectors.shape[2]))
 
+    def keeps(self, examples: int) -> bool:
+        """Tell, after a product, whether graphs of so many examples would be kept between products."""
+        return all(one.would_keep(examples) for one in self._known.values())
+
     def within(self, vectors: Tensor, rows: Sequence[int] | None, block: slice) -> Tensor:
         """Return products of the diagonal blocks of some neighbouring parameters, (S, V, p) of vectors (S, V, p)."""
         rows = range(len(self._surface)) if rows is None else rows

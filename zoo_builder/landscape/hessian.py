@@ -58,7 +58,7 @@ ROOM: Final = 12
 LARGE: Final = 2**20
 
 #: Vectors that a measurement holds beside its basis: probes and their images, sums in double precision, a product.
-_WORKING: Final = PROBES[0] + 6
+WORKING: Final = PROBES[0] + 6
 #: Numbers in the vectors of all layers that are multiplied together.
 _TOGETHER: Final = 2**26
 
@@ -188,12 +188,12 @@ def _layers_together(networks: int, parameters: int, itemsize: int, layers: int)
 
 def _vectors_of_one(parameters: int, itemsize: int, memory: int) -> int:
     """Return how many vectors one network's measurement holds at a time."""
-    return _room(parameters, itemsize, memory) + 1 + _WORKING
+    return _room(parameters, itemsize, memory) + 1 + WORKING
 
 
 def _room(parameters: int, itemsize: int, memory: int) -> int:
     """Return how many vectors a basis may have."""
-    return int(np.clip(memory // (parameters * itemsize) - _WORKING - 1, ROOM, STEPS[1]))
+    return int(np.clip(memory // (parameters * itemsize) - WORKING - 1, ROOM, STEPS[1]))
 
 
 def _at_once(parameters: int, itemsize: int, memory: int) -> int:
@@ -312,7 +312,7 @@ def _blocks(subject: Subject) -> list[slice]:
 
 def _traces(subject: Subject, hessians: Hessians, rows: NDArray[np.int64], krylov: Krylov) -> Traces:
     """Return traces of some of the networks: exact ones where they are cheaper than probes."""
-    exact = [_exact_traces(subject, int(row)) for row in rows]
+    exact = [exact_traces(subject, int(row)) for row in rows]
     known = [one for one in exact if one is not None]
     sums = traces(
         lambda which, vectors: hessians(rows[which], vectors),
@@ -335,7 +335,8 @@ def _traces(subject: Subject, hessians: Hessians, rows: NDArray[np.int64], krylo
     )
 
 
-def _exact_traces(subject: Subject, row: int) -> gaussnewton.BlockTraces | None:
+def exact_traces(subject: Subject, row: int) -> gaussnewton.BlockTraces | None:
+    """Return the traces of one network's Hessian exactly; None where they are not known to be, or probes are cheaper."""
     surface, data = subject.surface, subject.sample
     plain = isinstance(surface.objective, CrossEntropy) and surface.objective.plain
     every = len(surface.layout.shapes) == len(list(surface.module.parameters()))

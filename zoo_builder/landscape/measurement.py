@@ -1,6 +1,6 @@
 """Measuring networks: what is given, a gate, then family after family."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -70,6 +70,7 @@ def measure(
     settings: Settings | None = None,
     memory: int | str | None = None,
     progress: bool = False,
+    before: Callable[[Subject], None] = lambda _: None,
 ) -> Measurements:
     """Measure the loss landscape around networks.
 
@@ -94,6 +95,7 @@ def measure(
         are held then, and networks measured one after the other; what does not fit is refused before anything is measured.
         If left out, vectors take up to 1.6 GB.
     progress : whether a bar shows how far it is.
+    before : is called with what is measured, as families get it, before the first of them.
 
     Raises
     ------
@@ -141,6 +143,7 @@ def measure(
         if budget is not None and {"hessian", "topology"} & {family.name for family in wanted}:
             subject.memory = vectors_within(surface, len(subject.sample), budget)
         gate(subject)
+        before(subject)
         found: list[tuple[Family, Measured]] = []
         rest = tuple(said for said in notes if said)
         try:

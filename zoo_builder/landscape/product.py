@@ -77,7 +77,11 @@ class Differentiated:
     @property
     def keeps(self) -> bool:
         """Whether the graph of all examples is kept between products."""
-        return self._bytes * self._examples <= self.kept
+        return self.would_keep(self._examples)
+
+    def would_keep(self, examples: int) -> bool:
+        """Tell whether the graph of so many examples would be kept."""
+        return self._bytes * examples <= self.kept
 
     def _blocks(self) -> list[slice]:
         size = self._examples if self.keeps else max(1, self._recorded // self._bytes)
