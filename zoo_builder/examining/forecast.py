@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +31,7 @@ Times = NDArray[np.float64]
 #: Examples are doubled until a pass takes a quarter of so many seconds, a product with Hessians then about as many.
 _LONG: Final = 0.2
 #: Lanczos steps of a network, probes, and products of a layer: about the medians over the zoos' networks.
-_STEPS, _PROBES, _OF_A_LAYER = 18, 8, 1.5
+_STEPS, _PROBES, _OF_A_LAYER = 18, 8, 2
 #: Entries of vectors that are timed.
 _TIMED: Final = 2**20
 #: Layers whose products are timed.
@@ -86,7 +87,9 @@ def forecast(subject: Subject, families: Sequence[str]) -> Forecast:
     times = {name: _of_family(name, steps, subject) for name in families}
     whole = np.sum([*times.values(), np.zeros(2)], axis=0)
     return Forecast(
-        {name: float(found[0]) for name, found in times.items()}, float(whole[1]), begun + _bytes(subject, families)
+        {name: float(found[0]) for name, found in times.items()},
+        float(whole[1]),
+        max(_peak(), begun + _bytes(subject, families)),
     )
 
 
@@ -99,10 +102,18 @@ def _bytes(subject: Subject, families: Sequence[str]) -> int:
     return bytes_needed(surface, examples, min(subject.memory, vectors * surface.points.element_size()))
 
 
-def _resident() -> int:
+def _peak() -> int:
     """Return how many bytes the process has taken at most so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _resident() -> int:
+    """Return how many bytes the process takes now; at most so far, where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return _peak()
 
 
 def _timed(action: Callable[[], Any]) -> Times:
