@@ -21,6 +21,7 @@ from mdbench.diagnosing import Standing, experiment
 from mdbench.diagnosing.diagnosis import Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination
+from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP, densities
 from zoo_builder.examining.layers import experts_of, layers_of
 from zoo_builder.examining.page import page
 from zoo_builder.landscape import Interrupted, measure
@@ -421,3 +422,33 @@ def test_the_schema_is_the_published_one(place):
     assert json.loads(docs.read_text()) == schema, (
         "run: python -m mdbench.diagnosing.diagnosis > docs/diagnosis.schema.json"
     )
+
+
+def test_densities_are_drawn_where_eigenvalues_are():
+    """Heights are the logarithms of the densities, but for a scale; bars go from the smallest eigenvalue to the largest."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(80, 60), nn.ReLU(), nn.Linear(60, 1))
+    (found,) = densities(network)  # a single row has one eigenvalue
+    values = torch.linalg.svdvals(network[0].weight.detach().double()).square().numpy()
+    assert found.layer == "0"
+    assert (found.low, found.high) == pytest.approx((values.min(), values.max()))
+    x, y, width, height = np.array(found.bars).T
+    assert y + height == pytest.approx(np.full(len(y), BOTTOM))
+    assert (x[0], x[-1] + width[-1]) == pytest.approx((LEFT, RIGHT))
+    assert y.min() > TOP
+    assert y.max() < BOTTOM
+    bins = np.exp(np.linspace(np.log(values.min()) - 1e-8, np.log(values.max()) + 1e-8, 17))  # 2 √60 bins
+    density = np.histogram(values, bins)[0] / np.diff(bins)
+    assert np.corrcoef(height, np.log(density[density > 0]))[0, 1] > 0.9999
+    assert found.bulk
+    assert found.exponent > 1
+
+
+def test_the_page_draws_densities(place):
+    models = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    found = diagnosed(models, train=train, test=test, extent="quick")
+    text = (found.report(place / "report") / "report.html").read_text()
+    assert "Spectral densities" in text
+    assert text.count('class="bin" x=') >= 6
+    assert not re.search(r"<script|https?:|@import|url\(|<link", text)

@@ -28,6 +28,7 @@ from mdbench.diagnosing import (
 from mdbench.errors import MdbenchError
 from mdbench.tables import find_task
 from mdbench.version import __version__, package_versions
+from zoo_builder.examining.drawing import densities
 from zoo_builder.examining.examination import Examined, examine
 from zoo_builder.examining.extent import Extent
 from zoo_builder.examining.layers import layers_of
@@ -79,7 +80,7 @@ class Diagnosed:
         """
         where = Path(folder)
         contents = {
-            where / "report.html": page(self.diagnosis, self.standing).encode(),
+            where / "report.html": page(self.diagnosis, self.standing, densities(self.examined.networks[0])).encode(),
             where / "report.md": markdown(self.diagnosis).encode(),
             where / "diagnosis.json": (self.diagnosis.model_dump_json(indent=2) + "\n").encode(),
         }

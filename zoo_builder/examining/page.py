@@ -17,6 +17,7 @@ from mdbench.diagnosing import (
     reliable,
 )
 from mdbench.showing import VERDICT_COLOURS
+from zoo_builder.examining.drawing import Spectrum
 
 #: Where a plot's points are, of its 300 × 230 units.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 36.0, 290.0, 10.0, 194.0
@@ -41,14 +42,14 @@ def _environment() -> Environment:
     return environment
 
 
-def page(found: Diagnosis, standing: Sequence[Standing], images: Sequence[tuple[str, str]] = ()) -> str:
+def page(found: Diagnosis, standing: Sequence[Standing], spectra: Sequence[Spectrum] = ()) -> str:
     """Return the page.
 
     Parameters
     ----------
     found : what it is about.
     standing : the pool's phase plots with this network in them.
-    images : (title, address of data) of figures.
+    spectra : of its layers.
     """
     return (
         _environment()
@@ -60,7 +61,7 @@ def page(found: Diagnosis, standing: Sequence[Standing], images: Sequence[tuple[
             bins={verdict.task: bin_of(verdict) for verdict in found.verdicts},
             reliable={verdict.task: reliable(verdict) for verdict in found.verdicts},
             plots=[_plot(one) for one in standing],
-            images=images,
+            spectra=spectra,
             layers_said=LAYERS_SAID,
         )
     )
