@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy import ndimage
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -21,6 +22,7 @@ from mdbench.diagnosing import Standing, experiment
 from mdbench.diagnosing.diagnosis import Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination
+from zoo_builder.examining.basins import plane_of, profile
 from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP, densities
 from zoo_builder.examining.layers import experts_of, layers_of
 from zoo_builder.examining.page import page
@@ -452,3 +454,30 @@ def test_the_page_draws_densities(place):
     assert "Spectral densities" in text
     assert text.count('class="bin" x=') >= 6
     assert not re.search(r"<script|https?:|@import|url\(|<link", text)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (6, 7), (4, 3, 5)])
+def test_basins_lie_in_each_other_at_every_level(shape):
+    """However deep it is cut, pieces of the profile are as many and as large as connected components of the grid (SciPy's)."""
+    losses = np.random.default_rng(0).standard_normal(shape)
+    heights, widths = profile(losses)
+    assert np.sort(heights[widths == 1]) == pytest.approx(np.sort(losses.ravel()))
+    for level in losses.ravel():
+        labels, many = ndimage.label(losses <= level, np.ones((3,) * len(shape)))
+        pieces, found = ndimage.label(heights <= level)
+        assert found == many
+        assert np.sort(np.bincount(pieces, widths)[1:]).tolist() == np.sort(np.bincount(labels.ravel())[1:]).tolist()
+
+
+def test_the_loss_around_a_network_is_drawn(place):
+    models = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    found = diagnosed(models, train=train, test=test, extent="quick")
+    plane = plane_of(found.examined.networks[0], "cross_entropy", found.examined.train)
+    middle = plane.cells[4][4]
+    loss = found.diagnosis.measured["train_loss"]
+    log = np.log([plane.low, loss, plane.high])
+    assert middle == pytest.approx((log[1] - log[0]) / (log[2] - log[0]), abs=2e-3)
+    text = page(found.diagnosis, found.standing, plane=plane)
+    assert text.count('class="cell"') == 81
+    assert "The loss around it" in text

@@ -28,9 +28,10 @@ from mdbench.diagnosing import (
 from mdbench.errors import MdbenchError
 from mdbench.tables import find_task
 from mdbench.version import __version__, package_versions
+from zoo_builder.examining.basins import Plane, plane_of
 from zoo_builder.examining.drawing import densities
 from zoo_builder.examining.examination import Examined, examine
-from zoo_builder.examining.extent import Extent
+from zoo_builder.examining.extent import EXTENTS, Extent
 from zoo_builder.examining.layers import layers_of
 from zoo_builder.examining.page import page
 
@@ -59,11 +60,13 @@ class Diagnosed:
     diagnosis : all of it, typed, as ``diagnosis.json`` has it.
     examined : the networks with what was measured of them.
     standing : where it is among the zoos' networks, a phase plot each.
+    plane : the loss around the first network, where the family `topology` was measured.
     """
 
     diagnosis: Diagnosis
     examined: Examined
     standing: tuple[Standing, ...] = ()
+    plane: Plane | None = None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -80,7 +83,9 @@ class Diagnosed:
         """
         where = Path(folder)
         contents = {
-            where / "report.html": page(self.diagnosis, self.standing, densities(self.examined.networks[0])).encode(),
+            where / "report.html": page(
+                self.diagnosis, self.standing, densities(self.examined.networks[0]), self.plane
+            ).encode(),
             where / "report.md": markdown(self.diagnosis).encode(),
             where / "diagnosis.json": (self.diagnosis.model_dump_json(indent=2) + "\n").encode(),
         }
@@ -159,4 +164,5 @@ def diagnose(
         command=shlex.join(["mdbench", *sys.argv[1:]]) if Path(sys.argv[0]).name == "mdbench" else "",
     )
     plots = tuple(phase(examined.row, pool, columns, find_task(verdict.task)) for verdict in verdicts)
-    return Diagnosed(diagnosis, examined, plots)
+    plane = plane_of(examined.networks[0], loss, examined.train) if "topology" in EXTENTS[extent] else None
+    return Diagnosed(diagnosis, examined, plots, plane)

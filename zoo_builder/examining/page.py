@@ -17,6 +17,7 @@ from mdbench.diagnosing import (
     reliable,
 )
 from mdbench.showing import VERDICT_COLOURS
+from zoo_builder.examining.basins import Plane
 from zoo_builder.examining.drawing import Spectrum
 
 #: Where a plot's points are, of its 300 × 230 units.
@@ -42,7 +43,9 @@ def _environment() -> Environment:
     return environment
 
 
-def page(found: Diagnosis, standing: Sequence[Standing], spectra: Sequence[Spectrum] = ()) -> str:
+def page(
+    found: Diagnosis, standing: Sequence[Standing], spectra: Sequence[Spectrum] = (), plane: Plane | None = None
+) -> str:
     """Return the page.
 
     Parameters
@@ -50,6 +53,7 @@ def page(found: Diagnosis, standing: Sequence[Standing], spectra: Sequence[Spect
     found : what it is about.
     standing : the pool's phase plots with this network in them.
     spectra : of its layers.
+    plane : the loss around it; None where nobody looked.
     """
     return (
         _environment()
@@ -62,6 +66,7 @@ def page(found: Diagnosis, standing: Sequence[Standing], spectra: Sequence[Spect
             reliable={verdict.task: reliable(verdict) for verdict in found.verdicts},
             plots=[_plot(one) for one in standing],
             spectra=spectra,
+            plane=plane,
             layers_said=LAYERS_SAID,
         )
     )
