@@ -20,7 +20,8 @@ def compile_loops(dtype: torch.dtype) -> None:
     surface.curvature(data)(surface.points[:, None])
     surface.renormalized(data, surface.points)
     signal = Data(torch.randn(8, 2, 4, dtype=dtype), torch.arange(32).reshape(8, 4) % 3)
-    of_positions = Taped([nn.Conv1d(2, 3, 1).eval()], (2, 4), dtype, CrossEntropy(classifies=False))
+    classify = nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv1d(3, 3, 1)).eval()
+    of_positions = Taped([classify], (2, 4), dtype, CrossEntropy(classifies=False))
     of_positions.scores(signal, of_positions.points[:, None])
 
 
