@@ -11,7 +11,7 @@ import toy
 from markdown_it import MarkdownIt
 from scipy.stats import t as student
 from sklearn.metrics import recall_score, roc_auc_score
-from test_cli import refused, run
+from test_cli import refusal, run
 
 import mdbench
 from baselines.md_tree import TREES
@@ -314,7 +314,7 @@ def test_the_command_writes_what_was_asked_and_replaces_nothing_else(tmp_path):
     assert f"Made by `mdbench tabulate md_tree majority --cases {cases} --workers 0" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "results.md"]  # no case of core, no figure
     out.write_text("my own notes")
-    assert "was not written by this command" in refused(*arguments)
+    assert "was not written by this command" in refusal(run(*arguments))
     assert out.read_text() == "my own notes"
 
 
