@@ -5,6 +5,7 @@ settings, and joblib. What grows a tree is a compiled class: handed the same row
 same tree.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
@@ -56,7 +57,7 @@ def _valid(settings: Mapping[str, Any]) -> bool:
     )
 
 
-class Grown:
+class Grown(ABC):
     """Trees with Gini's impurity, which split from two rows on and whose leaves have one or more."""
 
     def fit(self, values: np.ndarray, labels: np.ndarray) -> Self:
@@ -68,8 +69,9 @@ class Grown:
         self._trees = self._grown(seen, wanted, missing if missing.any() else None)
         return self
 
+    @abstractmethod
     def _grown(self, seen: np.ndarray, wanted: np.ndarray, missing: np.ndarray | None) -> list[Any]:
-        raise NotImplementedError
+        """Return the trees."""
 
     def _grower(self, seen: np.ndarray, looked_at: int, depth: int, draw: np.random.RandomState) -> Callable[..., Any]:
         from sklearn.tree._criterion import Gini
