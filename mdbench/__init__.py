@@ -21,4 +21,7 @@ __all__ = [
     "load_cases",
     "load_result",
     "load_zoo",
+    "plot",
+    "prescribe",
+    "tabulate",
 ]

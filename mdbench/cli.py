@@ -172,22 +172,31 @@ def compare(
     b: Annotated[str, typer.Argument(help="Method file or name.", show_default=False)],
     cases: Chosen = None,
     zoo: Zoo = None,
+    among: Annotated[
+        str,
+        typer.Option(
+            help="Other methods, by commas: p is corrected too for all pairs among these, as on the board.",
+            metavar="NAMES",
+            show_default=False,
+        ),
+    ] = "",
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
     """Compare two methods: the difference of their accuracies over the same training samples, by Student's distribution."""
-    everybody = _with_beside([a, b])
+    everybody = _with_beside([a, b], among)
 
     from mdbench.scoring import compare as run
     from mdbench.showing import report
 
     with progress_bar() as progress:
         comparison = run(
-            everybody[0],
-            everybody[-1],
+            a,
+            b,
             _listed(cases) if cases else None,
             zoo=zoo,
+            among=[name for name in everybody if name not in (a, b)],
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
@@ -228,6 +237,13 @@ def prescribe(
     cases: Chosen = None,
     zoo: Zoo = None,
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
+    knob: Annotated[
+        str | None,
+        typer.Option(
+            help="Which knob to turn where several make the same move [default: the first that the zoo names].",
+            show_default=False,
+        ),
+    ] = None,
     workers: WorkerCount = CORES,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
@@ -235,23 +251,22 @@ def prescribe(
     """Turn diagnoses into one move on the grid and report the test accuracy gained."""
     everybody = _with_beside(methods, beside)
 
-    from mdbench.scoring import choose
     from mdbench.scoring import prescribe as run
     from mdbench.showing import report
 
-    wanted, at_hand = choose(_listed(cases) if cases else None, zoo, otherwise="core-moves")
     with progress_bar() as progress:
-        prescriptions, failures = run(
+        found = run(
             everybody,
-            wanted,
-            at_hand=at_hand,
+            _listed(cases) if cases else None,
+            zoo=zoo,
+            knob=knob,
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
             progress=progress,
         )
-    report.show_prescriptions(prescriptions, own=[Path(method).stem for method in methods])
-    _close(failures)
+    report.show_prescriptions(found, own=[Path(method).stem for method in methods])
+    _close(found.failures)
 
 
 @app.command()
@@ -278,30 +293,25 @@ def tabulate(
     no_cache: NoCache = False,
 ) -> None:
     """Write the scores of all methods on all cases as Markdown, with intervals and a figure."""
-    from mdbench.cases import load_cases
-    from mdbench.methods import named_methods
-    from mdbench.scoring import evaluated
     from mdbench.showing import say
-    from mdbench.showing import tabulate as tables
+    from mdbench.showing import tabulate as run
 
-    everybody = _there(methods or list(named_methods()))
-    parts = _listed(cases) if cases else tables.PARTS
-    wanted = [case.first(samples) for case in load_cases(parts)]
-    tables.check_replaceable(out)
     with progress_bar() as progress:
-        found = evaluated(
-            everybody,
-            wanted,
+        written = run(
+            _there(methods) if methods else None,
+            _listed(cases) if cases else None,
+            out,
+            samples=samples,
+            command=shlex.join(["mdbench", *sys.argv[1:]]),
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
             progress=progress,
         )
-    command = shlex.join(["mdbench", *sys.argv[1:]])
-    for path in tables.write(found, parts, command, out):
+    for path in written.paths:
         say(f"wrote {path}")
     # Cases that nobody asked for by name need not have their zoos here; the document says so.
-    _close([failure for failure in found.result.failures if cases or failure.method])
+    _close([failure for failure in written.result.failures if cases or failure.method])
 
 
 @importers.command("modeldiagnosis")

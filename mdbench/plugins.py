@@ -4,6 +4,7 @@ A plug-in's module is imported for the help and for its own commands, so that it
 commands, within `mdbench.extras.needs`.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import typer
@@ -33,13 +34,35 @@ class Commands(TyperGroup):
         return own or (_load(cmd_name) if cmd_name in _entry_points() else None)
 
 
-def diagnose(models: Any, loss: Any = "cross_entropy", **what: Any) -> Any:
-    """Say what networks of one's own lack, and how much to believe it: ``zoo_builder.examining.diagnose``.
+def diagnose(
+    models: Any,
+    loss: Any = "cross_entropy",
+    *,
+    train: Any,
+    test: Any = None,
+    configuration: Mapping[str, float] | None = None,
+    extent: str = "default",
+    memory: int | str | None = None,
+    progress: bool = False,
+    experts: int | None = None,
+    said: Callable[[str], None] = lambda _: None,
+) -> Any:
+    """Say what networks of one's own lack, and how much to believe it.
 
     Parameters
     ----------
-    models, loss : a PyTorch module or several seeds of it, and what they were trained with.
-    what : ``train`` and ``test`` data, ``configuration``, ``extent``, as that function has them.
+    models : a PyTorch module, or several seeds of it.
+    loss : what they were trained with: a name, such as ``cross_entropy`` or ``mse``, or a loss of PyTorch.
+    train : training data: a pair of tensors or arrays, a ``Dataset``, a ``DataLoader``, or batches.
+    test : test data, which more can be told from; None where there is none.
+    configuration : what is known of the training: ``epochs``, ``batch_size``, ``learning_rate``, ``momentum``,
+        ``weight_decay``, ``dropout``.
+    extent : how much is measured: ``quick`` (losses, the Hessian, spectra), ``default``, or ``thorough`` (all families).
+    memory : what measuring may take beside networks and data, about: bytes, or a text such as ``"3 GB"``; None for what is
+        free.
+    progress : whether to show a bar on stderr.
+    experts : adapters that are allotted over the layers by AlphaLoRA, in all; None for five a layer.
+    said : is called with what is being done, in words.
 
     Returns
     -------
@@ -48,7 +71,7 @@ def diagnose(models: Any, loss: Any = "cross_entropy", **what: Any) -> Any:
     Raises
     ------
     MdbenchError
-        Something that was given cannot be used; or the packages for it are not installed.
+        Something that was given cannot be used, or too little could be measured; or the packages for it are not installed.
     """
     import importlib.metadata
 
@@ -56,7 +79,18 @@ def diagnose(models: Any, loss: Any = "cross_entropy", **what: Any) -> Any:
         found = [entry for entry in importlib.metadata.entry_points(group=FUNCTIONS) if entry.name == "diagnose"]
         if not found:
             raise MdbenchError(f"mdbench.diagnose is not installed; {install_line('zoo')}")
-        return found[0].load()(models, loss, **what)
+        return found[0].load()(
+            models,
+            loss,
+            train=train,
+            test=test,
+            configuration=configuration,
+            extent=extent,
+            memory=memory,
+            progress=progress,
+            experts=experts,
+            said=said,
+        )
 
 
 def _entry_points() -> dict[str, Any]:

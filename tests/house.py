@@ -41,6 +41,7 @@ PUBLIC = {
     "mdbench": {
         *("Case", "MdbenchError", "Result", "Task", "Zoo"),
         *("compare", "dataset_path", "diagnose", "evaluate", "explain", "load_cases", "load_result", "load_zoo"),
+        *("plot", "prescribe", "tabulate"),
     },
     "mdbench.testing": {"CHECKS", "Checked", "assert_conforms", "check_method"},
     "zoo_builder": {"load_checkpoint"},

@@ -1,9 +1,12 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
 import mdbench
+from mdbench.cases.cases import load_cases
 from mdbench.cli import app
 from mdbench.errors import MdbenchError
 from mdbench.scoring.comparison import compare
@@ -87,4 +90,58 @@ def test_the_command_says_what_it_is_about(method_file):
     said = " ".join(ran.output.split())
     assert said.split("accuracy in %")[0].strip().endswith("–")  # nothing varies over training samples
     assert "on the test rows of this grid" in said
-    assert "the board compares all pairs and corrects for their number" in said
+    assert "corrected for nothing; the board compares all pairs and corrects for their number by Holm" in said
+    assert "--among NAMES corrects as the board does" in said
+    assert "other zoos" not in said  # one zoo is asked about
+
+
+def test_among_others_p_is_corrected_by_holm():
+    among = ["validation_tree", "majority", "barrier_rule"]  # the last does not answer both cases
+    found = compare("md_tree", "random", CASES, among=among)
+    names = ["md_tree", "random", "validation_tree", "majority"]
+    alone = {two: compare(*two, CASES).overall.difference.p for two in combinations(names, 2)}
+    order = sorted(alone, key=alone.get)
+    corrected = max(
+        alone[two] * (len(order) - place) for place, two in enumerate(order[: order.index(("md_tree", "random")) + 1])
+    )
+    assert found.corrected.methods == (*names,)
+    assert found.corrected.pairs == 6
+    assert found.corrected.p == pytest.approx(min(1, corrected))
+    assert found.overall == compare("md_tree", "random", CASES).overall
+    ran = CliRunner().invoke(
+        app, ["compare", "md_tree", "random", "--cases", ",".join(CASES), "--among", ",".join(among), "--workers", "0"]
+    )
+    said = " ".join(ran.output.split())
+    assert f"for the 6 pairs of {', '.join(names)}: p = {min(1, corrected):.3f} over all" in said or corrected < 0.001
+
+
+def test_over_several_zoos_it_is_about_other_zoos():
+    cases = ["mnist1d-cnn-to-mnist1d-mlp/optimizer/cross-architecture/20", "mnist1d-cnn/optimizer/cross-noise/5"]
+    cases += ["mnist1d-cnn/optimizer/cross-noise/20", "fashion-cnn/optimizer/cross-noise/5"]
+    found = compare("barrier_rule", "majority", cases)
+    by_zoo = {}
+    for one in found.cases:
+        (case,) = load_cases(one.case)
+        by_zoo.setdefault(case.test, []).append((one.a, one.b))
+    assert len(by_zoo) == 3
+    means = np.array([np.mean(some, axis=0) for some in by_zoo.values()])
+    expected = stats.ttest_rel(*means.T)
+    over = found.over_zoos
+    assert (over.a, over.b) == pytest.approx(tuple(means.mean(axis=0)))
+    assert (over.degrees, over.difference.p) == pytest.approx((2, expected.pvalue))
+    interval = expected.confidence_interval(0.95)
+    assert (over.difference.interval.low, over.difference.interval.high) == pytest.approx(tuple(interval))
+    frame = found.to_frame()
+    assert frame["about"].tolist() == ["this grid"] * 5 + ["other zoos"]
+    assert frame["p"].iloc[-1] == over.difference.p
+    assert "<td>other zoos</td>" in found._repr_html_()
+    assert repr(found).startswith("<Comparison: barrier_rule − majority = ")
+
+
+def test_a_method_is_not_compared_with_itself_among_others(method_file):
+    file = method_file(
+        "columns = ['train_error']\nclass M:\n    def fit(self, m, l): pass\n    def predict(self, m): return m"
+    )
+    for one in ("majority", str(file)):
+        with pytest.raises(MdbenchError, match="are the same method"):
+            compare(one, one, CASES, among=["md_tree"])

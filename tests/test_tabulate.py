@@ -19,7 +19,8 @@ from mdbench.cases.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.scoring.comparison import compare
 from mdbench.scoring.evaluation import evaluated
-from mdbench.showing import tabulate
+from mdbench.showing import document as page
+from mdbench.showing import tabulation
 from mdbench.showing.bounds import BOUNDS
 from mdbench.showing.markdown import code, table
 from mdbench.showing.means import mean, outside_noise
@@ -103,7 +104,7 @@ def test_the_means_of_the_headline_are_those_of_the_predictions(found, tmp_path)
     said = found.result.predictions
     by_sample = {keys: adjusted(rows) for keys, rows in said.groupby(["case", "method", "seed"], observed=True)}
     above = pd.Series(by_sample).groupby(level=[0, 1]).mean().unstack()
-    shown = [one.set_index("method") for one in tables(tabulate.compose(found, PARTS, "x")) if "rank" in one]
+    shown = [one.set_index("method") for one in tables(page.compose(found, PARTS, "x")) if "rank" in one]
     asked = [task for task in TASKS if any(name.split("/")[1] == task for name in core)]
     answered = [asked, asked[:3], ["optimizer"]]
     assert [set(one.index) for one in shown] == [
@@ -131,7 +132,7 @@ def test_the_means_of_the_headline_are_those_of_the_predictions(found, tmp_path)
 
 def test_every_case_is_there_and_the_best_are_bold(found, own_home, tmp_path):
     whole = accuracies(found, tmp_path)
-    text = tabulate.compose(found, PARTS, "x")
+    text = page.compose(found, PARTS, "x")
     shown = [one.set_index("method") for one in tables(text) if any("rows" in column for column in one)]
     assert sum(column != "mean" for one in shown for column in one) == len(found.posed) == len(whole)
     # What stands first in its table: the core case across architectures, on the optimizer.
@@ -153,7 +154,7 @@ def test_every_case_is_there_and_the_best_are_bold(found, own_home, tmp_path):
 
 
 def test_the_advantage_is_what_compare_says(found, own_home):
-    text = tabulate.compose(found, PARTS, "x")
+    text = page.compose(found, PARTS, "x")
     shown = next(one for one in tables(text) if "scenario" in one).set_index(["part", "scenario", "task"])
     ahead, behind = dict.fromkeys(METHODS, 0), dict.fromkeys(METHODS, 0)
     lines = shown.loc["core"].query("scenario != 'all of these'")
@@ -197,7 +198,7 @@ def test_decided_rows_are_scored_apart(found):
 
 
 def test_labels_within_seed_noise_are_counted(found):
-    shown = next(one for one in tables(tabulate.compose(found, PARTS, "x")) if "within noise" in one)
+    shown = next(one for one in tables(page.compose(found, PARTS, "x")) if "within noise" in one)
     assert len(shown) == sum(len(zoo.tasks) for zoo in ZOOS.values())
     for _, line in shown.iterrows():
         rows = ZOOS[line["zoo"]].configurations
@@ -209,7 +210,7 @@ def test_labels_within_seed_noise_are_counted(found):
 
 def test_rows_beyond_the_bounds_of_md_tree_are_counted(found, own_home):
     assert {(step.column, step.bounds) for tree in TREES.values() for step in tree} == set(BOUNDS.items())
-    shown = next(one for one in tables(tabulate.compose(found, PARTS, "x")) if "larger where too low" in one)
+    shown = next(one for one in tables(page.compose(found, PARTS, "x")) if "larger where too low" in one)
     assert len(shown) == 3 * len(ZOOS)
     for _, line in shown.iterrows():
         whole, (low, high) = ZOOS[line["zoo"]].configurations, BOUNDS[line["column"]]
@@ -220,13 +221,13 @@ def test_rows_beyond_the_bounds_of_md_tree_are_counted(found, own_home):
         area = roc_auc_score(asked["optimizer"] == "temperature_too_low", asked[line["column"]])
         assert line["larger where too low"] == f"{100 * area:.0f} %"
     others = evaluated(["majority"], load_cases(PARTS))
-    assert "out of its bounds" not in tabulate.compose(others, PARTS, "x")
+    assert "out of its bounds" not in page.compose(others, PARTS, "x")
 
 
 def test_what_cannot_be_posed_or_answered_is_said(own_home, method_file):
     text = "columns = ['train_error']\nclass M:\n    def fit(self, m, l, task):\n        self.l = l.mode()[0]\n        if task.name == 'optimizer': raise ValueError('no idea')\n    def predict(self, m): return [self.l] * len(m)\n"
     found = evaluated(["majority", str(method_file(text))], load_cases("core"))
-    document = tabulate.compose(found, ["core"], "x")
+    document = page.compose(found, ["core"], "x")
     assert "Not posed: `mnist1d-cnn-to-fashion-cnn/optimizer/cross-dataset/20` and 3 more" in document
     assert "4 more of the selection could not be posed" in document
     (failed,) = (one for one in tables(document) if "why" in one)
@@ -239,7 +240,7 @@ def test_what_cannot_be_posed_or_answered_is_said(own_home, method_file):
 def test_hostile_names_stay_names(own_home, method_file):
     cases = load_cases("core")
     hostile, plain = (
-        tabulate.compose(
+        page.compose(
             evaluated(
                 [
                     str(
@@ -310,7 +311,7 @@ def test_the_command_writes_what_was_asked_and_replaces_nothing_else(tmp_path):
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     text = out.read_text()
-    assert text.startswith(tabulate.MARK)
+    assert text.startswith(page.MARK)
     assert f"Made by `mdbench tabulate md_tree majority --cases {cases} --workers 0" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "results.md"]  # no case of core, no figure
     out.write_text("my own notes")
@@ -321,19 +322,19 @@ def test_the_command_writes_what_was_asked_and_replaces_nothing_else(tmp_path):
 def test_names_that_cannot_be_written(tmp_path):
     for out, why in (("a.txt", "ends in .md"), ("no/a.md", "there is no folder")):
         with pytest.raises(MdbenchError, match=why):
-            tabulate.check_replaceable(tmp_path / out)
+            tabulation.check_replaceable(tmp_path / out)
     (tmp_path / "a.png").write_bytes(b"a picture of mine")
     with pytest.raises(MdbenchError, match="was not written by this command"):
-        tabulate.check_replaceable(tmp_path / "a.md")
+        tabulation.check_replaceable(tmp_path / "a.md")
 
 
 def test_a_document_that_cannot_be_written_leaves_the_old_one(found, tmp_path, monkeypatch):
     out = tmp_path / "results.md"
-    tabulate.write(found, PARTS, "x", out)
+    tabulation.write(found, PARTS, "x", out)
     before = out.read_bytes(), out.with_suffix(".png").read_bytes()
     assert before[1].startswith(b"\x89PNG")
     assert b"](results.png)" in before[0]
-    tabulate.write(found, PARTS, "x", out)
+    tabulation.write(found, PARTS, "x", out)
     assert (out.read_bytes(), out.with_suffix(".png").read_bytes()) == before
 
     def full(path, content):
@@ -341,6 +342,6 @@ def test_a_document_that_cannot_be_written_leaves_the_old_one(found, tmp_path, m
 
     monkeypatch.setattr("mdbench.files.write", full)
     with pytest.raises(MdbenchError, match="No space left on device"):
-        tabulate.write(found, PARTS, "y", out)
+        tabulation.write(found, PARTS, "y", out)
     assert (out.read_bytes(), out.with_suffix(".png").read_bytes()) == before
     assert mdbench.__version__ in before[0].decode()

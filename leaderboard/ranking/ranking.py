@@ -220,15 +220,6 @@ def p_values(gaps: np.ndarray, variances: np.ndarray, of_samples: np.ndarray, sa
     return np.where(gaps == 0, 1, p)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return p-values (pairs,) corrected for their number by Holm's step-down procedure (Scand. J. Statistics, 1979)."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(stepped, 1)
-    return corrected
-
-
 def letters(apart: np.ndarray) -> tuple[str, ...]:
     """Return for each method the letters of its groups, parted by spaces: a compact letter display.
 
@@ -293,7 +284,7 @@ def _pairs(
     cells = min(int((tally.rows > 0).sum()) for tally in tallies)
     alone, p = np.ones((2, len(means), len(means)))
     alone[one, other] = alone[other, one] = each = p_values(gaps, whole, of_samples, min(several, default=1), cells)
-    p[one, other] = p[other, one] = holm(each)
+    p[one, other] = p[other, one] = stats.holm(each)
     return alone, p
 
 

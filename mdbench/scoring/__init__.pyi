@@ -2,12 +2,9 @@ from . import stats as stats
 from .comparison import Comparison as Comparison, compare as compare, difference as difference, pair as pair
 from .evaluation import (
     Evaluated as Evaluated,
-    Posed as Posed,
     Progress as Progress,
-    choose as choose,
     evaluate as evaluate,
     evaluated as evaluated,
-    pose as pose,
 )
 from .explanation import Explanation as Explanation, explain as explain
 from .mistakes import (
@@ -17,7 +14,13 @@ from .mistakes import (
     by_margin as by_margin,
     two_axes as two_axes,
 )
-from .prescription import Prescription as Prescription, RULES as RULES, prescribe as prescribe, step_gains as step_gains
+from .posing import Posed as Posed, pose as pose
+from .prescription import (
+    Prescriptions as Prescriptions,
+    RULES as RULES,
+    prescribe as prescribe,
+    step_gains as step_gains,
+)
 from .results import (
     CaseRecord as CaseRecord,
     Environment as Environment,

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from mdbench.cases import Case, CaseRows, load_cases, own_cases, select, split
+from mdbench.cases import Case, CaseRows
 from mdbench.errors import MdbenchError
 from mdbench.methods import (
     TIMEOUT,
@@ -31,6 +31,7 @@ from mdbench.methods import (
     cache as kept,
 )
 from mdbench.scoring import stats
+from mdbench.scoring.posing import AtHand, Posed, choose, pose
 from mdbench.scoring.probability import probability_record
 from mdbench.scoring.results import (
     PREDICTION_COLUMNS,
@@ -46,25 +47,10 @@ from mdbench.scoring.results import (
     SplitRecord,
     ZooRecord,
 )
-from mdbench.tables import COLUMNS, Zoo, find_zoo, load_zoo
+from mdbench.tables import COLUMNS
 
 #: Told how many answers are there, of how many.
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Posed:
-    """A case with its rows and its zoos: those learned from, and the one asked about; `folders` are those of `zoos`."""
-
-    rows: CaseRows
-    train: tuple[Zoo, ...]
-    test: Zoo
-    folders: tuple[Path, ...]
-
-    @property
-    def zoos(self) -> tuple[Zoo, ...]:
-        """All zoos of the case, the one asked about last."""
-        return (*self.train, self.test)
 
 
 @dataclass(frozen=True)
@@ -233,9 +219,17 @@ def evaluate(
 
     Parameters
     ----------
-    methods, workers, timeout, cache, sandbox, progress : see `Asking`.
-    cases, zoo : see `choose`.
-    samples : how many of a case's training samples are learned from, the first ones, for a quick look; all if None.
+    methods : one or several of: the name of a method, the path of a method file, an object or class that is a method.
+    cases : selections, tasks, sweeps, cases or patterns, as `mdbench cases` lists them; None for the selection ``core``.
+        With a zoo, of that zoo's own cases, None for all.
+    zoo : name or folder of a zoo to evaluate on, by the cases that it makes by itself.
+    samples : how many of a case's training samples are learned from, the first ones, for a quick look; None for all.
+    workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
+    timeout : seconds a method may take for one case, with workers.
+    cache : whether answers given before, by the same source to the same case, are used and new ones kept.
+    sandbox : whether methods run in isolation, without network, files, or labels but their own; nothing is then taken from
+        the cache or kept in it.
+    progress : called with the number of answers there and wanted, after every answer.
 
     Returns
     -------
@@ -256,7 +250,7 @@ def evaluate(
 def evaluated(
     methods: Any,
     wanted: Iterable[Case],
-    at_hand: "AtHand | None" = None,
+    at_hand: AtHand | None = None,
     *,
     workers: int = 0,
     timeout: float = TIMEOUT,
@@ -280,69 +274,6 @@ def evaluated(
     failures = [*asking.failures, *unposed]
     result = _result(asking.methods, posed, answers, records, environment, failures, started)
     return Evaluated(result, posed, answers)
-
-
-#: Zoos that were loaded already: name → folder and zoo.
-AtHand = Mapping[str, tuple[Path, Zoo]]
-
-
-def choose(
-    cases: str | Sequence[str] | None, zoo: str | os.PathLike[str] | None, otherwise: str = "core"
-) -> tuple[list[Case], AtHand]:
-    """Return the cases that are wanted, and the zoos that had to be loaded to know them.
-
-    Parameters
-    ----------
-    cases : see `mdbench.cases.load_cases`; with a zoo, of its own cases: names, sweeps or patterns. None for `otherwise`,
-        and with a zoo for all.
-    zoo : name or folder of a zoo to evaluate on, by the cases that it makes itself (see `mdbench.cases.own`).
-    otherwise : the cases where nothing is said.
-
-    Raises
-    ------
-    MdbenchError
-        There is no such case or zoo, or the zoo makes no cases.
-    """
-    if zoo is None:
-        return load_cases(otherwise if cases is None else cases), {}
-    folder = find_zoo(zoo).resolve()
-    loaded = load_zoo(folder, layers=False)
-    own = {case.name: case for case in own_cases(loaded)}
-    chosen = select("all" if cases is None else cases, own, {}, f"zoo {loaded.name} makes {', '.join(own)}")
-    return chosen, {loaded.name: (folder, loaded)}
-
-
-def pose(cases: Iterable[Case], at_hand: AtHand | None = None) -> tuple[list[Posed], list[Failure]]:
-    """Load the zoos of cases, those at hand excepted, and split them.
-
-    Returns
-    -------
-    The cases that can be posed, and why the others cannot.
-
-    Raises
-    ------
-    MdbenchError
-        None can.
-    """
-    zoos = dict(at_hand or {})
-    posed, failures = [], []
-
-    def zoo(name: str) -> tuple[Path, Zoo]:
-        if name not in zoos:
-            folder = find_zoo(name, of_case=True)
-            zoos[name] = folder, load_zoo(folder, layers=False)
-        return zoos[name]
-
-    for case in cases:
-        try:
-            folders, loaded = zip(*map(zoo, case.zoos), strict=True)
-            *train, test = loaded
-            posed.append(Posed(split(case, train, test), tuple(train), test, folders))
-        except MdbenchError as error:
-            failures.append(Failure(method=None, case=case.name, reason=str(error)))
-    if not posed:
-        raise MdbenchError(failures[0].reason)
-    return posed, failures
 
 
 def _result(

@@ -15,7 +15,8 @@ import pandas as pd
 from mdbench.errors import MdbenchError
 from mdbench.methods import Learner, Method, MethodError, Question, beside, loaded_method, questions
 from mdbench.scoring import stats
-from mdbench.scoring.evaluation import Progress, choose, pose
+from mdbench.scoring.evaluation import Progress
+from mdbench.scoring.posing import choose, pose
 from mdbench.scoring.stats import Interval
 from mdbench.scoring.student import mean_interval
 
@@ -89,7 +90,7 @@ def explain(
     ----------
     method : the name of a method, its file, or an object or class that is one.
     case : its name; with a zoo, one of that zoo's own cases.
-    zoo : see `mdbench.scoring.choose`.
+    zoo : name or folder of a zoo, of whose own cases one is meant.
     samples : how many training samples are learned from, the first ones; all if None.
     shuffles : how often each column is shuffled after each training sample.
     progress : called with the number of trainings that are done and wanted.

@@ -3,22 +3,25 @@
 A verdict recommends a move. The gain of a move is the test accuracy at the point it leads to minus the model's own, clipped
 at 0 (who sees a loss goes back), and beside that as it is; a model at the end of the grid gains 0. Three rules say how far
 to go: to the next grid value (``one``), to a uniform choice among the values in that direction (``random``; its expectation
-is computed, not drawn), to the best (``optimal``).
+is computed, not drawn), to the best (``optimal``). Where several knobs of a zoo make the same move, one of them is turned.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from mdbench.cases import Case
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, nearest
 from mdbench.methods import TIMEOUT, Answer, Method
 from mdbench.scoring import stats
-from mdbench.scoring.evaluation import Asking, AtHand, Posed, Progress, pose
+from mdbench.scoring.evaluation import Asking, Progress
+from mdbench.scoring.posing import Posed, choose, pose
 from mdbench.scoring.results import Failure
-from mdbench.tables import TASKS, Task, Zoo, order_along
+from mdbench.tables import TASKS, Move, Task, Zoo, order_along
 
 RULES: Final = ("one", "random", "optimal")
 #: The task that says which way to turn the temperature, where another task's verdict leaves that open.
@@ -49,20 +52,65 @@ class Gain:
 
 @dataclass(frozen=True)
 class Prescription:
-    """The gains of several diagnoses on one case."""
+    """The gains of several diagnoses on one case.
+
+    Attributes
+    ----------
+    case, test_rows : which case, and how many networks are diagnosed.
+    gains : one a diagnosis and rule.
+    knobs : move → the knob that is turned for it.
+    instead : other knobs of the zoo that make one of these moves, and are left alone.
+    """
 
     case: Case
     test_rows: int
     gains: tuple[Gain, ...]
+    knobs: dict[str, str]
+    instead: tuple[str, ...]
 
 
-def step_gains(zoo: Zoo, move: str, *, clipped: bool = True) -> np.ndarray:
+@dataclass(frozen=True, repr=False)
+class Prescriptions:
+    """The gains of several diagnoses on several cases, and what could not be answered."""
+
+    cases: tuple[Prescription, ...]
+    failures: tuple[Failure, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row a case, diagnosis and rule: ``gain``, ``std``, ``low``, ``high`` and ``unclipped``, in points."""
+        columns = ["case", "diagnosis", "rule", "gain", "std", "low", "high", "unclipped"]
+        rows = [
+            (one.case.name, g.diagnosis, g.rule, g.mean, g.std, g.interval.low, g.interval.high, g.unclipped)
+            for one in self.cases
+            for g in one.gains
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self) -> str:
+        diagnoses = dict.fromkeys(gain.diagnosis for one in self.cases for gain in one.gains)
+        failed = f", {len(self.failures)} failures" if self.failures else ""
+        return f"<Prescriptions: {len(diagnoses)} diagnoses, {len(self.cases)} cases{failed}>"
+
+    def _repr_html_(self) -> str:
+        """Return the gains as a table, for notebooks."""
+        html: str = self.to_frame().to_html(index=False, float_format="{:.2f}".format)
+        return html
+
+
+def turned_by(zoo: Zoo, move: str, knob: str | None = None) -> Move | None:
+    """Return how a zoo makes a move: by a knob, or where not by that one, by the first that it names."""
+    ways = [turn for turn in zoo.moves if turn.name == move]
+    return next((turn for turn in ways if turn.knob == knob), ways[0] if ways else None)
+
+
+def step_gains(zoo: Zoo, move: str, knob: str | None = None, *, clipped: bool = True) -> np.ndarray:
     """Return what a move gains at every grid point.
 
     Parameters
     ----------
     zoo : the grid.
-    move : name of the move; where several knobs make it, the one that gains more counts.
+    move : name of the move; 0 is gained where the zoo does not make it.
+    knob : which knob to turn where several make the move, see `turned_by`.
     clipped : whether a loss counts as 0.
 
     Returns
@@ -70,32 +118,35 @@ def step_gains(zoo: Zoo, move: str, *, clipped: bool = True) -> np.ndarray:
     Gains in points of test accuracy, one row a rule of `RULES`, shape (3, rows), the zoo's order.
     """
     accuracy = 100 - zoo.configurations["test_error"].to_numpy()
-    best = np.full((len(RULES), len(accuracy)), -np.inf)
-    for turn in (turn for turn in zoo.moves if turn.name == move):
-        line, order = order_along(zoo.configurations[zoo.knobs], turn)
-        for along in np.split(order, np.flatnonzero(np.diff(line[order])) + 1):
-            reached = accuracy[along]
-            # gain[i, j]: going from the i-th point of the line to the j-th
-            gain = reached[None, :] - reached[:, None]
-            gain = np.maximum(gain, 0) if clipped else gain
-            for place, row in enumerate(along):
-                ahead = gain[place, place + 1 :]
-                ahead = ahead[np.isfinite(ahead)]
-                if len(ahead):
-                    best[:, row] = np.maximum(best[:, row], (ahead[0], ahead.mean(), ahead.max()))
-    return np.where(np.isfinite(best), best, 0.0)
+    gains = np.zeros((len(RULES), len(accuracy)))
+    turn = turned_by(zoo, move, knob)
+    if turn is None:
+        return gains
+    line, order = order_along(zoo.configurations[zoo.knobs], turn)
+    for along in np.split(order, np.flatnonzero(np.diff(line[order])) + 1):
+        reached = accuracy[along]
+        # gain[i, j]: going from the i-th point of the line to the j-th
+        gain = reached[None, :] - reached[:, None]
+        gain = np.maximum(gain, 0) if clipped else gain
+        for place, row in enumerate(along):
+            ahead = gain[place, place + 1 :]
+            ahead = ahead[np.isfinite(ahead)]
+            if len(ahead):
+                gains[:, row] = ahead[0], ahead.mean(), ahead.max()
+    return gains
 
 
 def prescribe(
-    methods: Sequence[object],
-    cases: Sequence[Case],
+    methods: Any,
+    cases: str | Sequence[str] | None = None,
     *,
-    at_hand: AtHand | None = None,
+    zoo: str | os.PathLike[str] | None = None,
+    knob: str | None = None,
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
     progress: Progress | None = None,
-) -> tuple[list[Prescription], list[Failure]]:
+) -> Prescriptions:
     """Turn the diagnoses of methods into one move and report what it gains.
 
     Where a verdict leaves open which way the temperature should go, the method is asked the optimizer task too, trained
@@ -103,21 +154,25 @@ def prescribe(
 
     Parameters
     ----------
-    methods, workers, timeout, cache, progress : see `mdbench.scoring.evaluate`.
-    cases : cases whose verdicts are moves.
-    at_hand : zoos of these cases that were loaded already.
-
-    Returns
-    -------
-    One prescription a case, in order, and what failed.
+    methods : one or several of: the name of a method, the path of a method file, an object or class that is a method.
+    cases : cases whose verdicts are moves: selections, tasks, sweeps, cases or patterns, as `mdbench cases` lists them; None
+        for the selection ``core-moves``. With a zoo, of that zoo's own cases, None for all.
+    zoo : name or folder of a zoo to prescribe on, by the cases that it makes by itself.
+    knob : which knob to turn where several make the same move, as batch size and learning rate both set the temperature;
+        None for the first that each zoo names.
+    workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
+    timeout : seconds a method may take for one case, with workers.
+    cache : whether answers given before, by the same source to the same case, are used and new ones kept.
+    progress : called with the number of answers there and wanted, after every answer.
 
     Raises
     ------
     MdbenchError
-        No case can be posed.
+        There is no such case or zoo; no case can be posed; no zoo that is asked about makes one of the moves by the knob.
     """
+    wanted, at_hand = choose(cases, zoo, otherwise="core-moves")
     firsts, seconds = [], {}
-    for case in cases:
+    for case in wanted:
         if any(len(moves) > 1 for moves in TASKS[case.task].verdicts.values()):
             firsts.append(case.model_copy(update={"also": (RESOLVER.name,)}))
             seconds[case.name] = case.model_copy(
@@ -127,8 +182,9 @@ def prescribe(
             firsts.append(case)
     with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
         posed, unposed = pose([*firsts, *seconds.values()], at_hand)
+        _check_knob(knob, posed)
         answers = asking.answers(posed)
-        failures = [*asking.failures, *unposed]
+        failures = (*asking.failures, *unposed)
         asked = asking.methods
     by_name = {one.rows.case.name: one for one in posed}
     prescriptions = []
@@ -138,21 +194,43 @@ def prescribe(
             resolver = by_name.get(second.name) if second else None
             if second and not resolver:
                 continue
-            prescriptions.append(_prescription(by_name[case.name], resolver, asked, answers))
-    return prescriptions, failures
+            prescriptions.append(_prescription(by_name[case.name], resolver, asked, answers, knob))
+    return Prescriptions(tuple(prescriptions), failures)
+
+
+def _check_knob(knob: str | None, posed: Sequence[Posed]) -> None:
+    if knob is not None:
+        knobs = dict.fromkeys(turn.knob for one in posed for turn in _turns(one))
+        if knob not in knobs:
+            raise MdbenchError(
+                f"no move of these cases turns {knob!r}; they turn {', '.join(knobs)}{nearest(knob, knobs)}"
+            )
+
+
+def _turns(posed: Posed) -> list[Move]:
+    """Return all ways in which the zoo asked about makes the moves of the task."""
+    return [turn for turn in posed.test.moves if turn.name in posed.rows.task.moves]
 
 
 def _prescription(
-    first: Posed, second: Posed | None, methods: Sequence[Method], answers: dict[tuple[str, str], Answer]
+    first: Posed,
+    second: Posed | None,
+    methods: Sequence[Method],
+    answers: dict[tuple[str, str], Answer],
+    knob: str | None,
 ) -> Prescription:
     rows = first.rows
     task = rows.task
     places = first.test.configurations.index.get_indexer(rows.test.table.index)
-    # Gains of each move, clipped and not: (2, rules, rows).
-    moves = {
-        move: np.stack([step_gains(first.test, move, clipped=clipped)[:, places] for clipped in (True, False)])
-        for move in task.moves
+    # Gains of each way to make a move, clipped and not: (2, rules, rows).
+    every = {
+        (turn.name, turn.knob): np.stack(
+            [step_gains(first.test, turn.name, turn.knob, clipped=clipped)[:, places] for clipped in (True, False)]
+        )
+        for turn in _turns(first)
     }
+    turns = {turn.name: turn.knob for move in task.moves if (turn := turned_by(first.test, move, knob))}
+    moves = {move: every[move, by] for move, by in turns.items()}
     gains = []
     for method in methods:
         names = [one.rows.case.name for one in (first, second) if one]
@@ -160,11 +238,13 @@ def _prescription(
             predicted = answers[method.name, names[0]].predicted
             resolved = answers[method.name, names[1]].predicted if second else None
             gains += _report(method.name, _gained(task, moves, predicted, resolved), first)
-    # The best of all moves by each rule, model by model: the true verdict's own need not be it, but by the rule `optimal`.
-    gains += _report("best possible", np.max(list(moves.values()), axis=0)[:, :, None], first)
+    # The best of all moves by each rule, model by model and by whatever knob: the true verdict's own need not be it, but by
+    # the rule `optimal`.
+    gains += _report("best possible", np.max(list(every.values()), axis=0)[:, :, None], first)
     chance = np.mean([np.mean([moves[move] for move in some], axis=0) for some in task.verdicts.values()], axis=0)
     gains += _report("random", chance[:, :, None], first)
-    return Prescription(rows.case, len(rows.test), tuple(gains))
+    instead = tuple(dict.fromkeys(by for move, by in every if by not in turns.values()))
+    return Prescription(rows.case, len(rows.test), tuple(gains), turns, instead)
 
 
 def _gained(task: Task, moves: dict[str, np.ndarray], predicted: np.ndarray, resolved: np.ndarray | None) -> np.ndarray:

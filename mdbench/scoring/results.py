@@ -316,6 +316,10 @@ class Result(_Strict):
 def load_result(folder: str | os.PathLike[str]) -> Result:
     """Read a result that was saved.
 
+    Parameters
+    ----------
+    folder : where `Result.save`, or ``mdbench evaluate --out``, wrote it.
+
     Raises
     ------
     MdbenchError

@@ -225,3 +225,12 @@ def paired_difference(pairs: list[Pair], level: float = LEVEL) -> Difference:
     known = draws[np.isfinite(draws)]
     tail = min(np.sum(known <= 0), np.sum(known >= 0))
     return Difference(estimate, _intervals(draws, level)[0], min(1.0, 2 * (float(tail) + 1) / (len(known) + 1)))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Return p-values (pairs,) corrected for their number by Holm's step-down procedure (Scand. J. Statistics, 1979)."""
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected

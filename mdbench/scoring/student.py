@@ -24,6 +24,22 @@ def mean_interval(values: np.ndarray, level: float = LEVEL) -> Interval:
     return Interval(mean - half, mean + half)
 
 
+def mean_difference(differences: np.ndarray, level: float = LEVEL) -> Difference:
+    """Return the mean of independent differences with Student's interval and two-sided p of "none", n − 1 degrees of freedom.
+
+    Parameters
+    ----------
+    differences : shape (n,), at least two. Where all are the same, the interval has no length, and p is 1 of 0, else 0.
+    level : coverage that the interval aims at.
+    """
+    from scipy.special import stdtr
+
+    estimate, count = float(np.mean(differences)), len(differences)
+    error = float(np.std(differences, ddof=1)) / count**0.5
+    p = 2 * float(stdtr(count - 1, -abs(estimate) / error)) if error else float(estimate == 0)
+    return Difference(estimate, mean_interval(differences, level), p)
+
+
 def paired_mean(gains: Sequence[np.ndarray], level: float = LEVEL) -> tuple[Difference, float] | None:
     """Return a mean of paired differences with Student's interval and p, and the degrees of freedom.
 

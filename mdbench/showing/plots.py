@@ -1,5 +1,6 @@
 """Figures: accuracy against budget, and phase plots of a zoo."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any, Final
 
 import matplotlib as mpl
 
-mpl.use("agg")
+if "ipykernel" not in sys.modules:  # a notebook shows figures in a way of its own
+    mpl.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -13,13 +13,15 @@ from rich.table import Table
 
 from mdbench.cases import Case, selections
 from mdbench.methods import CHECKS, WANTS_COLUMN, Checked, MethodError, alternatives, load_method, named_methods
-from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, IntervalRecord, Prescription, Result, Score
+from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, IntervalRecord, Prescriptions, Result, Score
 from mdbench.tables import COLUMNS, TASKS, VISIBLE_FAMILIES, Family, zoo_names
 
 #: Above so many cases, one line a case takes the place of one table a case.
 DETAILED = 10
 #: Methods that stand side by side there.
 ACROSS = 5
+#: The smallest p that is shown as a number.
+P_SHOWN = 0.001
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -181,6 +183,10 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases:
     )
 
 
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= P_SHOWN else f"< {P_SHOWN:g}"
+
+
 def _sees(families: Iterable[str]) -> str:
     # That a method looks at the training configuration, which diagnosis presumes unknown, must strike the eye.
     marked = [f"[yellow]{family}[/]" if family == Family.CONFIGURATION else family for family in families]
@@ -279,7 +285,8 @@ def show_comparison(comparison: Comparison) -> None:
     ):
         wraps = name in (comparison.a, comparison.b)  # names are long, numbers below them short
         table.add_column(escape(name), justify=justify, no_wrap=not wraps, overflow="fold")  # type: ignore[arg-type]
-    for place, one in enumerate([*comparison.cases, comparison.overall]):
+    means = [comparison.overall, *([comparison.over_zoos] if comparison.over_zoos else [])]
+    for place, one in enumerate([*comparison.cases, *means]):
         if place == len(comparison.cases):
             table.add_section()
         d = one.difference
@@ -291,25 +298,41 @@ def show_comparison(comparison: Comparison) -> None:
             f"{one.b:.2f}",
             f"[{style}]{d.estimate:+.2f}[/]",
             f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]".replace("[", r"\["),
-            f"{d.p:.3f}",
+            _p(d.p),
             "–" if one.degrees is None else f"{one.degrees:.3g}",
         )
     out.print(table)
+    over_zoos = (
+        f"{comparison.over_zoos.case}: about other zoos, Student's interval and p over these, each with the same weight; "
+        if comparison.over_zoos
+        else ""
+    )
     out.print(
         "\n[dim]accuracy in %, difference in points; on the test rows of this grid, over training samples, which both "
         "methods share: Student's interval and p of the paired differences (df: degrees of freedom); where samples do not "
-        "differ or change nothing (–), the paired bootstrap over test grid cells; p: two-sided, of this one comparison; "
-        "the board compares all pairs and corrects for their number, so that it may not tell apart what is told apart here[/]"
+        f"differ or change nothing (–), the paired bootstrap over test grid cells; {over_zoos}p: two-sided, of this one "
+        "comparison, corrected for nothing; the board compares all pairs and corrects for their number by Holm, so that it "
+        "may not tell apart what is told apart here[/]"
     )
+    corrected = comparison.corrected
+    if corrected:
+        of = f"{corrected.pairs} pair{'s' * (corrected.pairs > 1)} of {', '.join(corrected.methods)}"
+        p = f"p {'' if corrected.p < P_SHOWN else '= '}{_p(corrected.p)} over all"
+        left = "" if corrected.pairs > 1 else "; no other method answers all of these cases"
+        out.print(f"corrected as the board does, for the {escape(of)}: {p}{left}")
+    else:
+        out.print("[dim]--among NAMES corrects as the board does, for all pairs among some methods[/]")
 
 
-def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str] = ()) -> None:
+def show_prescriptions(prescriptions: Prescriptions, own: Sequence[str] = ()) -> None:
     """Print what following diagnoses gains."""
     out = console()
-    for one in prescriptions:
+    for one in prescriptions.cases:
+        turned = ", ".join(dict.fromkeys(one.knobs.values()))
+        instead = f", never {', '.join(one.instead)} (--knob)" if one.instead else ""
         table = plain_table(
             title=f"{escape(one.case.name)}\n[not bold dim]One move after each diagnosis of {one.test_rows:,} models of "
-            f"{escape(one.case.test)}: test accuracy gained, in points.[/]"
+            f"{escape(one.case.test)}, by {turned}{instead}: test accuracy gained, in points.[/]"
         )
         table.add_column("diagnosis")
         for rule in RULES:
@@ -326,11 +349,12 @@ def show_prescriptions(prescriptions: Sequence[Prescription], own: Sequence[str]
             table.add_row(label, *cells)
         out.print(table)
         out.print()
-    if prescriptions:
+    if prescriptions.cases:
         out.print(
             "[dim]one: to the next grid value; random: to a uniform choice among the values in that direction (expectation); "
             "optimal: to the best of them; a loss counts as 0, unclipped: as a loss; "
-            "best possible: the best move by each rule\n"
+            "best possible: the best move by each rule, by "
+            "whatever knob\n"
             "± std over the case's seeds; interval: bootstrap over training samples (seeds) "
             "and test grid cells[/]"
         )

@@ -82,7 +82,7 @@ def load_zoo(name_or_path: str | os.PathLike[str], *, layers: bool = True) -> Zo
 
     Parameters
     ----------
-    name_or_path : see `find_zoo`.
+    name_or_path : the name of a zoo of this package or one that was imported, or a zoo's folder.
     layers : whether to read the tables of layers and trajectory too, which no case asks about.
 
     Raises

@@ -6,6 +6,7 @@ of a network, and ``trajectory.parquet``, one row a layer of a network at a step
 """
 
 import hashlib
+import html
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ from mdbench.tables.tasks import Task, offered_tasks
 _ARROW = {"number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_(), "text": pa.string()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Zoo:
     """A grid of trained networks. Two zoos with the same `digest` say the same; `==` is identity.
 
@@ -143,6 +144,22 @@ class Zoo:
             trajectory = checked_layers(f"zoo {name}: trajectory", trajectory, checkpoints, steps=True)
         whole = pd.concat([table, quantiles(table), derived], axis=1)
         return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers, predicted, trajectory)
+
+    def __repr__(self) -> str:
+        networks = "" if self.checkpoints is None else f", {len(self.checkpoints):,} networks"
+        return f"<Zoo {self.name}: {len(self.configurations):,} configurations{networks}, {' × '.join(self.knobs)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the axes of the grid as a table, for notebooks."""
+        table = pd.DataFrame(
+            {
+                "knob": self.knobs,
+                "levels": [", ".join(map(level_text, self.levels(knob))) for knob in self.knobs],
+                "turned for": [", ".join(m.name for m in self.moves if m.knob == knob) or "–" for knob in self.knobs],
+            }
+        )
+        head = html.escape(f"{self!r}: {self.title}")
+        return f"<p>{head}</p>\n{table.to_html(index=False)}"
 
     @property
     def knobs(self) -> list[str]:

@@ -1,24 +1,16 @@
 """Methods × cases as a document: what was asked, how far the answers can be told apart, and where they cannot.
 
-    RESULTS.md     the tables, in Markdown
-    RESULTS.png    the selection `core`, drawn
-
 The same command, on the same zoos, methods, packages and revision of mdbench, gives the same text to the byte: nothing in it
 is a time, or of the machine, except that kinds of processors may round differently.
 """
 
-import tempfile
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
-from mdbench import files
 from mdbench.cases import Case, load_cases
-from mdbench.errors import MdbenchError
 from mdbench.revision import own_revision
 from mdbench.scoring import Evaluated, Failure, stats
-from mdbench.showing import plots
 from mdbench.showing.bounds import out_of_bounds
 from mdbench.showing.markdown import code, table
 from mdbench.showing.means import (
@@ -54,61 +46,6 @@ SUBJECT: Final = "md_tree"
 RIVALS: Final = ("validation_tree", "hyperparameter_validation_tree", "majority", "barrier_rule", "md_tree_quantile")
 #: The rival whom everybody must beat.
 FLOOR: Final = "majority"
-
-
-def check_replaceable(out: Path) -> None:
-    """Check that a document can be written under a name, before any work is done for it.
-
-    Raises
-    ------
-    MdbenchError
-        The name does not end in ``.md``; the folder is not there; something that is no such document is in the way.
-    """
-    if out.suffix != ".md":
-        raise MdbenchError(f"{out}: the name of the document ends in .md")
-    if not out.parent.is_dir():
-        raise MdbenchError(f"{out}: there is no folder {out.parent}")
-    if out.exists() or out.with_suffix(".png").exists():
-        try:
-            ours = out.read_text(encoding="utf-8").startswith(MARK)
-        except (OSError, UnicodeDecodeError):
-            ours = False
-        if not ours:
-            raise MdbenchError(f"{out} or its figure exists and was not written by this command; choose another --out")
-
-
-def write(found: Evaluated, parts: Sequence[str], command: str, out: Path) -> list[Path]:
-    """Write the document and its figure.
-
-    Parameters
-    ----------
-    found, parts, command : see `compose`.
-    out : the document; the figure stands beside it under the same name. Both are replaced whole, the document last.
-
-    Returns
-    -------
-    What was written. There is no figure where no case of `core` was answered.
-
-    Raises
-    ------
-    MdbenchError
-        See `check_replaceable`; or a file cannot be written.
-    """
-    check_replaceable(out)
-    picture = out.with_suffix(".png")
-    panels = _panels(found)
-    text = compose(found, parts, command, picture.name if panels else None)
-    written = {out: text.encode()}
-    if panels:
-        with tempfile.TemporaryDirectory() as scratch:
-            drawn = Path(scratch, picture.name)
-            plots.save(plots.scores_by_panel(panels, sees(found)), drawn)
-            written = {picture: drawn.read_bytes(), **written}
-    try:
-        files.replace(written)
-    except OSError as error:
-        raise MdbenchError(f"cannot write {out}: {error.strerror or error}") from error
-    return list(written)
 
 
 def compose(found: Evaluated, parts: Sequence[str], command: str, picture: str | None = None) -> str:
@@ -156,7 +93,7 @@ def _by_part(cases: Sequence[Case], parts: Sequence[str]) -> dict[str, list[Case
     return {part: cases for part, cases in by_part.items() if cases}
 
 
-def _panels(found: Evaluated) -> dict[tuple[str, str], dict[str, stats.Difference]]:
+def panels_of(found: Evaluated) -> dict[tuple[str, str], dict[str, stats.Difference]]:
     """Return scenario and task → method → what it has above chance: over zoos, and on each of the headline."""
     panels = {("unseen", task): means for task, means in means_of(found).items()}
     for group, cases in grouped(_headliners(found)).items():
