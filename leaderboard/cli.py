@@ -45,8 +45,13 @@ def submit_method(
         ),
     ] = None,
     sealed: Annotated[
-        list[Path] | None, typer.Option(help="Public part of a sealed zoo, to be answered too.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="Public part of a sealed zoo to answer too [default: of all in leaderboard/sealed].",
+            show_default=False,
+        ),
     ] = None,
+    no_sealed: Annotated[bool, typer.Option("--no-sealed", help="Answer no sealed zoo.")] = False,
     entries: Entries = ENTRIES,
     pr: Annotated[
         str | None,
@@ -62,6 +67,8 @@ def submit_method(
     with needs("leaderboard"):
         from leaderboard.submitting import submission
         from leaderboard.verifying import LEDGER, Ledger
+    if sealed and no_sealed:
+        raise typer.BadParameter("give --sealed or --no-sealed, not both")
     submission.command(
         method,
         name=name,
@@ -70,7 +77,7 @@ def submit_method(
         requirements=requirements,
         supersedes=supersedes,
         selections=selections,
-        sealed=sealed or [],
+        sealed=[] if no_sealed else sealed,
         entries=entries,
         pr=pr,
         workers=workers,
@@ -168,6 +175,50 @@ def seal(
     with needs("leaderboard"):
         from leaderboard.sealing import seal as run
     run.command(zoo, out=out, name=name, train=train)
+
+
+@app.command("score-sealed")
+def score_sealed(
+    labels: Annotated[Path, typer.Option(help="Labels of a sealed zoo.", show_default=False)],
+    key: Annotated[Path, typer.Option(help="Key of these labels.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File to write lines for the ledger to.", show_default=False)],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Entries [default: all that have no score on these labels].", show_default=False),
+    ] = None,
+    public: Annotated[
+        Path | None, typer.Option(help="Its public part [default: beside the labels].", show_default=False)
+    ] = None,
+    entries: Entries = ENTRIES,
+    workers: WorkerCount = CORES,
+    timeout: Timeout = TIMEOUT,
+    no_sandbox: NoSandbox = False,
+) -> None:
+    """Score entries on a sealed zoo where its labels are; nothing here is changed, `append` takes the lines elsewhere."""
+    with needs("leaderboard"):
+        from leaderboard.verifying import maintenance
+    maintenance.score_elsewhere(
+        names or [],
+        labels=labels,
+        key=key,
+        public=public,
+        out=out,
+        entries=entries,
+        workers=workers,
+        timeout=timeout,
+        sandbox=not no_sandbox,
+    )
+
+
+@app.command()
+def append(
+    lines: Annotated[Path, typer.Argument(help="Lines that `score-sealed` wrote.", show_default=False)],
+    entries: Entries = ENTRIES,
+) -> None:
+    """Append scores on a sealed zoo, made where its labels are, to the ledger; refused where they do not continue it."""
+    with needs("leaderboard"):
+        from leaderboard.verifying import maintenance
+    maintenance.append(lines, entries)
 
 
 @app.command()

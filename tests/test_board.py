@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import toy
 from dishonest import case, describe, honest, read, small_exam
 
-from leaderboard.entry.checks import check
+from leaderboard.entry.checks import check, read_entries
 from leaderboard.entry.exam import Exam
 from leaderboard.entry.sheet import sheet_of
 from leaderboard.ranking import board as module
@@ -360,6 +361,21 @@ def test_sealed_zoos_have_rankings_of_their_own(entries, exam):
     ]
     place = found[1].places[0]
     assert (place.interval.low, place.interval.high, place.by_task) == (75, 85, {"optimizer": 80})
+
+
+def test_superseded_entries_keep_their_rows_on_sealed_zoos_and_every_score_is_counted(entries, exam):
+    for slug, accuracy in (("above", 60.0), ("below", 70.0), ("high", 50.0), ("above", 80.0)):
+        append(entries, exam, slug, "sealed", sealed=sealed(accuracy))
+    append(entries, exam, "below", "superseded", by="above")
+    append(entries, exam, "high", "removed")
+    (one,) = assemble(entries, exam).sealed
+    assert [(place.slug, place.displaced_by) for place in one.places] == [("above", None), ("below", "above")]
+    assert one.ranks == (1, 2)
+    assert one.asked == 4
+    known = read_entries(entries)
+    counts = Counter(author for slug in ("above", "below", "high", "above") for author in known[slug].authors)
+    assert one.by_author == counts
+    assert list(one.by_author.values()) == sorted(counts.values(), reverse=True)
 
 
 def test_scores_against_other_labels_are_not_ranked_together(entries, exam):

@@ -4,15 +4,14 @@ import numpy as np
 from boards import fake_entry
 
 from leaderboard.sealing.sealed_score import SealedScore
-from leaderboard.verifying import ledger
+from leaderboard.verifying import ledger, queries
 from leaderboard.verifying.ledger import Ledger
-from leaderboard.verifying.queries import queries
 
 LABELS, OTHERS = "1" * 64, "2" * 64
 ABOUT = {"entry_sha256": "a" * 64, "reason": "for a test", "mdbench": "0.1.0", "dataset": "d" * 64}
 
 
-def asked(path, slug, labels):
+def ask(path, slug, labels):
     score = SealedScore(
         zoo="winter",
         labels_sha256=labels,
@@ -33,13 +32,13 @@ def test_queries_are_counted_by_author_and_in_all_whatever_became_of_the_entry(t
         ledger.append(path, kind="accepted", entry=slug, scores={"a": 50.0}, **ABOUT)
     drawn = np.random.default_rng(0).choice(list(known), 12)
     for slug in drawn:
-        asked(path, str(slug), LABELS)
-    asked(path, "three", OTHERS)
+        ask(path, str(slug), LABELS)
+    ask(path, "three", OTHERS)
     ledger.append(path, kind="superseded", entry="one", by="two", **ABOUT)
     ledger.append(path, kind="removed", entry="two", **ABOUT)
     times = {slug: int((drawn == slug).sum()) for slug in known}
-    in_all, by_author = queries(Ledger.read(path).events, known, LABELS)
+    in_all, by_author = queries.asked(Ledger.read(path).events, known, LABELS)
     assert in_all == 12
     assert by_author == {"Ada": times["one"] + times["two"], "Grace": times["one"], "Emmy": times["three"]}
-    assert queries(Ledger.read(path).events, known, OTHERS) == (1, {"Emmy": 1})
-    assert queries((), known, LABELS) == (0, {})
+    assert queries.asked(Ledger.read(path).events, known, OTHERS) == (1, {"Emmy": 1})
+    assert queries.asked((), known, LABELS) == (0, {})

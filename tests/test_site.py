@@ -243,10 +243,30 @@ def test_the_markdown_table_is_the_headline(board, out):
     assert [row[0] for row in rows] == [str(place.place) for place in board.views[0].places]
     assert [row[1] for row in rows] == [f"`{board.rows[place.slug].entry.name}`" for place in board.views[0].places]
     assert [row[2] for row in rows] == [f"{place.accuracy:.1f}" for place in board.views[0].places]
+    # Before it, the sealed zoos.
+    assert tokens[1:3] == ["Sealed zoo winter", "Tasks: optimizer, width_vs_optimizer. Nobody but the maintainers has its labels, "
+        "which were asked 1234 times."]  # fmt: skip
+    sealed = tokens[tokens.index("95 % interval") + 1 : tokens.index("Public zoos")]
+    expected = [board.entries[place.slug].name for place in board.sealed[0].places]
+    assert sealed[1::4] == [*(f"`{name}`" for name in expected[:-1]), f"`{expected[-1]}` (superseded)"]
     space = (out / "README.md").read_text()
     assert space.startswith("---\n")
     assert "sdk: static" in space
     assert (out / ".nojekyll").is_file()
+
+
+def test_the_board_leads_with_sealed_zoos_and_says_how_often_they_were_asked(board, pages):
+    index, sealed = (" ".join(pages[name].text.split()) for name in ("index.html", "sealed.html"))
+    assert index.index("Sealed zoos whose labels nobody has") < index.index("Public zoos whose labels can be")
+    assert "Asked 1,234 times." in index
+    assert (
+        "The labels of winter were asked 1,234 times in all; by author: Ada Lovelace 1,200 , Emmy Noether 34" in sealed
+    )
+    assert "md_tree_old superseded" in sealed
+    assert "md_tree_old superseded" in index
+    bare = fake_board(3)
+    text = dict(Pages(replace(bare, sealed=[])))["index.html"]
+    assert "Public zoos" not in text
 
 
 def test_the_same_board_gives_the_same_bytes(board, out, tmp_path):

@@ -391,7 +391,11 @@ def test_sealed_zoos_are_answered_too(command, entries, exam, monkeypatch, tmp_p
         said = SimpleNamespace(name=public.name)
         return SimpleNamespace(sealed=said, content=b"answers", left_out={"optimizer": "it does not want to"})
 
+    def read(folder):
+        return SimpleNamespace(sealed=SimpleNamespace(name=folder.name), folder=folder)
+
     monkeypatch.setattr(submission, "answer", answer)
+    monkeypatch.setattr(submission, "Part", SimpleNamespace(read=read))
     result = command("--sealed", str(tmp_path / "winter"), "--sealed", str(tmp_path / "summer"))
     assert result.exit_code == 0, result.output
     assert asked == [(METHOD, tmp_path / "winter"), (METHOD, tmp_path / "summer")]

@@ -18,6 +18,7 @@ from .entry import (
     Entry as Entry,
     File as File,
     METHOD as METHOD,
+    MOST_SEALED as MOST_SEALED,
     MethodFile as MethodFile,
     PREDICTIONS as PREDICTIONS,
     PREDICTION_COLUMNS as PREDICTION_COLUMNS,

@@ -28,6 +28,8 @@ PREDICTION_COLUMNS: Final = ("case", "seed", "row", "predicted")
 #: What every entry answers, and what it may answer besides: selections of ``cases.toml``.
 REQUIRED: Final = "core"
 SELECTIONS: Final = (REQUIRED, "paper", "bundled")
+#: Sealed zoos that an entry answers at most.
+MOST_SEALED: Final = 10
 #: Signs that look like others, and digits that are read as letters inside words: no two names may differ by these alone.
 _ALIKE: Final = str.maketrans("01i5|2346789", "ollslzeagtbq")
 #: Words that are the board's to say, without what a skeleton leaves out.
@@ -168,7 +170,7 @@ class Entry(_Strict):
     method: MethodFile
     requirements: File | None = None
     predictions: File
-    sealed: dict[Slug, File] = Field(default={}, max_length=10)
+    sealed: dict[Slug, File] = Field(default={}, max_length=MOST_SEALED)
     selections: tuple[Literal[SELECTIONS], ...]  # type: ignore[valid-type]
     columns: dict[str, tuple[str, ...]]
     families: tuple[str, ...]

@@ -28,6 +28,7 @@ from leaderboard.entry import (
     sheet_of,
 )
 from leaderboard.ranking.ranking import Tally, rank
+from leaderboard.ranking.sealed_ranking import SealedBoard, sealed_rankings
 from leaderboard.verifying import LEDGER, Event, Head, Ledger, State, Verdict, read_runs
 from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
@@ -134,25 +135,6 @@ class View:
 
 
 @dataclass(frozen=True)
-class SealedPlace:
-    """An entry on a sealed zoo: mean accuracy over the tasks of its ranking, in %, and task → accuracy of all it answers."""
-
-    slug: str
-    accuracy: float
-    interval: Interval
-    by_task: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class SealedBoard:
-    """A ranking on a sealed zoo, apart from the public ones: of the entries whose mean is over the same tasks."""
-
-    name: str
-    tasks: tuple[str, ...]
-    places: tuple[SealedPlace, ...]
-
-
-@dataclass(frozen=True)
 class Board:
     """Everything that the pages show.
 
@@ -234,7 +216,7 @@ def assemble(entries: Path, exam: Exam | None = None, as_of: datetime | None = N
         exam,
         {slug: _row(one, answers[slug], scores[slug], states[slug]) for slug, one in found.items()},
         _views(exam, _tallies(ranked, exam)),
-        _sealed(ledger.events, found),
+        sealed_rankings(ledger, found, known),
         ledger.events,
         known,
         left_out,
@@ -472,29 +454,3 @@ def _places(cases: Sequence[Tally | None]) -> tuple[Place, ...]:
             strict=True,
         )
     )
-
-
-def _sealed(events: Iterable[Event], listed: Iterable[str]) -> list[SealedBoard]:
-    """Return the rankings on each sealed zoo: one for those whose mean is over the same tasks, and for the same labels."""
-    shown = set(listed)
-    # The last score of an entry is the one that counts.
-    last = {
-        (event.sealed.zoo, event.sealed.labels_sha256, event.entry): event.sealed
-        for event in events
-        if event.sealed and event.entry in shown
-    }
-    rankings: dict[tuple[str, str, tuple[str, ...]], list[SealedPlace]] = {}
-    for (zoo, labels, slug), score in last.items():
-        place = SealedPlace(slug, score.accuracy, Interval(score.low, score.high), score.by_task)
-        rankings.setdefault((zoo, labels, score.tasks), []).append(place)
-    labels_of = {zoo: {labels for name, labels, _ in rankings if name == zoo} for zoo, *_ in rankings}
-    return [
-        SealedBoard(
-            zoo if len(labels_of[zoo]) == 1 else f"{zoo} ({labels[:8]})",
-            tasks,
-            tuple(sorted(places, key=lambda place: (-place.accuracy, place.slug))),
-        )
-        for (zoo, labels, tasks), places in sorted(
-            rankings.items(), key=lambda one: (one[0][:2], -len(one[0][2]), one[0])
-        )
-    ]

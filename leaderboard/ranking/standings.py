@@ -6,7 +6,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from leaderboard.entry import Dataset
-from leaderboard.ranking.board import Board, Place
+from leaderboard.ranking.board import Board, Place, View
+from leaderboard.ranking.sealed_ranking import SealedBoard
 from leaderboard.verifying import Head, Outcome
 from mdbench.showing import code, escape, table
 
@@ -72,21 +73,25 @@ class Ranking(_Strict):
 
 
 class SealedStanding(_Strict):
-    """An entry on a sealed zoo, in %: mean over the tasks with its interval, and task → accuracy."""
+    """An entry on a sealed zoo, in %: mean over the tasks with its interval, and task → accuracy; as `SealedPlace`."""
 
     slug: str
+    rank: int
     accuracy: float
     low: float
     high: float
     by_task: dict[str, float]
+    displaced_by: str | None
 
 
 class SealedRanking(_Strict):
-    """The ranking on one sealed zoo of those whose mean is over the same tasks."""
+    """The ranking on one sealed zoo of those whose mean is over the same tasks; as `SealedBoard`."""
 
     name: str
     tasks: tuple[str, ...]
     places: tuple[SealedStanding, ...]
+    asked: int
+    by_author: dict[str, int]
 
 
 class Standings(_Strict):
@@ -160,13 +165,17 @@ def summarised(board: Board) -> Standings:
             places=tuple(
                 SealedStanding(
                     slug=place.slug,
+                    rank=rank,
                     accuracy=_short(place.accuracy),
                     low=_short(place.interval.low),
                     high=_short(place.interval.high),
                     by_task={task: _short(value) for task, value in place.by_task.items()},
+                    displaced_by=place.displaced_by,
                 )
-                for place in one.places
+                for rank, place in zip(one.ranks, one.places, strict=True)
             ),
+            asked=one.asked,
+            by_author=dict(one.by_author),
         )
         for one in board.sealed
     )
@@ -201,11 +210,38 @@ def _short(value: float) -> float:
 
 
 def markdown(board: Board) -> str:
-    """Return the headline ranking as a Markdown table."""
+    """Return the rankings on sealed zoos, where there are any, and the headline ranking, as Markdown tables."""
     lines = [f"# The mdbench leaderboard, as of {board.as_of:%Y-%m-%d}", ""]
+    for one in board.sealed:
+        lines += _sealed_table(one, board)
     if not board.views or not board.views[0].places:
-        return "\n".join([*lines, "No entries yet.", ""])
-    view = board.views[0]
+        return "\n".join([*lines, *([] if board.sealed else ["No entries yet.", ""])])
+    if board.sealed:
+        lines += ["## Public zoos", ""]
+    return "\n".join([*lines, *_headline(board.views[0], board)])
+
+
+def _sealed_table(one: SealedBoard, board: Board) -> list[str]:
+    rows = [
+        (
+            rank,
+            code(board.entries[place.slug].name) + (" (superseded)" if place.displaced_by else ""),
+            f"{place.accuracy:.1f}",
+            f"[{place.interval.low:.1f}, {place.interval.high:.1f}]",
+        )
+        for rank, place in zip(one.ranks, one.places, strict=True)
+    ]
+    return [
+        f"## Sealed zoo {one.name}",
+        "",
+        f"Tasks: {', '.join(one.tasks)}. Nobody but the maintainers has its labels, which were asked {one.asked} times.",
+        "",
+        table(("rank", "method", "accuracy, %", "95 % interval"), rows, "rlrl"),
+        "",
+    ]
+
+
+def _headline(view: View, board: Board) -> list[str]:
     rows = []
     for place in view.places:
         row = board.rows[place.slug]
@@ -225,13 +261,10 @@ def markdown(board: Board) -> str:
             )
         )
     header = ("place", "method", "accuracy, %", "95 % interval", "average rank", "group", "sees", "track", "verdict")
-    return "\n".join(
-        [
-            *lines,
-            f"Selection `{view.selection}`, tasks: {view.task}, {len(view.cases)} cases. Entries that share a letter cannot "
-            "be told apart.",
-            "",
-            table(header, rows, "rlrlrllll"),
-            "",
-        ]
-    )
+    return [
+        f"Selection `{view.selection}`, tasks: {view.task}, {len(view.cases)} cases. Entries that share a letter cannot "
+        "be told apart.",
+        "",
+        table(header, rows, "rlrlrllll"),
+        "",
+    ]

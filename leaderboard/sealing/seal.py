@@ -160,7 +160,9 @@ def command(zoo: str, *, out: Path, name: str, train: str) -> None:
     sealed = seal(zoo, out, name, train)
     columns = len(Part.read(out / PUBLIC).models.columns)
     say(f"{sealed.name}: {sealed.rows} configurations, {columns} columns; tasks {', '.join(sealed.tasks)}")
-    say(f"public: {out / PUBLIC}, to be published as it is; the digest in it binds the labels")
+    say(
+        f"public: {out / PUBLIC}, to be published as leaderboard/sealed/{name}/{PUBLIC}; the digest in it binds the labels"
+    )
     say(
         f"secret: {out / LABELS}; {out / KEY}, in another place; and {zoo} with its specification, which makes them again"
     )
@@ -169,5 +171,7 @@ def command(zoo: str, *, out: Path, name: str, train: str) -> None:
             "careful: the seeds of its networks can be found by trying, unless its data set has a seed that cannot; a zoo to "
             f'be sealed draws them: python -c "import secrets; print(secrets.randbits({BITS}))"'
         )
-    say(f"next: mdbench submit METHOD.py --sealed {out / PUBLIC}")
-    say(f"      mdbench leaderboard verify ENTRY --sealed {out / LABELS} --key {out / KEY}")
+    say("next: mdbench submit METHOD.py, which answers it")
+    say(
+        f"      mdbench leaderboard score-sealed --labels {out / LABELS} --key {out / KEY} --out LINES, and `append` LINES"
+    )

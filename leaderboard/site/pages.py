@@ -21,6 +21,8 @@ from mdbench.tables import COLUMNS, VISIBLE_FAMILIES, Family, Task
 
 #: Lines in a figure of accuracy against budget: as many as there are colours and shapes to tell them apart.
 LINES: Final = 8
+#: Entries of a sealed ranking that the board leads with.
+LEADING: Final = 10
 TASK_WORDS: Final = {"published": "the three published tasks", "all": "all tasks"}
 ALL_SCENARIOS: Final = "all scenarios"
 #: What an entry is given at most → how the board says it, the least first.
@@ -69,7 +71,7 @@ class Pages:
         yield self._page("index.html", **self._index())
         yield self._page("cases.html", tasks=self._tasks())
         yield self._page("zoos.html", zoos=cards)
-        yield self._page("sealed.html", boards=self._sealed())
+        yield self._page("sealed.html", boards=self._sealed)
         yield self._page("history.html", **self._history())
         yield self._page("submit.html", families=list(VISIBLE_FAMILIES), example=highlighted(EXAMPLE))
         for card in cards:
@@ -100,6 +102,8 @@ class Pages:
         placed = {place.slug for place in view.places} if view else set()
         return {
             "view": view,
+            "leading": self._leading(),
+            "most_leading": LEADING,
             "scale": scale,
             "words": TASK_WORDS,
             "all_scenarios": ALL_SCENARIOS,
@@ -334,17 +338,21 @@ class Pages:
 
     # --- What happened ------------------------------------------------------------------------------------------------
 
+    @cached_property
     def _sealed(self) -> list[dict[str, Any]]:
         return [
             {
-                "name": one.name,
-                "mean": one.tasks,
-                "places": [(1 + sum(o.accuracy > p.accuracy for o in one.places), p) for p in one.places],
+                "board": one,
+                "places": list(zip(one.ranks, one.places, strict=True)),
                 "tasks": list(dict.fromkeys(task for place in one.places for task in place.by_task)),
                 "scale": Scale.over(place.interval for place in one.places),
             }
             for one in self.board.sealed
         ]
+
+    def _leading(self) -> list[dict[str, Any]]:
+        """Return the first ranking on each sealed zoo: that over the most tasks."""
+        return list({one["board"].name: one for one in reversed(self._sealed)}.values())[::-1]
 
     def _history(self) -> dict[str, Any]:
         last = {

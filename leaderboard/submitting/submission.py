@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from leaderboard.entry import (
     ENTRY,
     METHOD,
+    MOST_SEALED,
     PREDICTIONS,
     REQUIRED,
     REQUIREMENTS,
@@ -40,8 +41,8 @@ from leaderboard.entry import (
     sheet_of,
     slug_of,
 )
-from leaderboard.paths import ENTRIES
-from leaderboard.sealing import answer
+from leaderboard.paths import ENTRIES, sealed_home
+from leaderboard.sealing import Part, answer, sealed_zoos
 from mdbench import files
 from mdbench.cases import load_cases
 from mdbench.cli import progress_bar
@@ -80,7 +81,7 @@ def submit(
     requirements: Path | None = None,
     supersedes: str | None = None,
     selections: Sequence[str] | None = None,
-    sealed: Sequence[Path] = (),
+    sealed: Sequence[Path] | None = None,
     workers: int = CORES,
     timeout: float = TIMEOUT,
     sandbox: bool = True,
@@ -98,7 +99,7 @@ def submit(
     entries : folder of the entries; made where it is missing.
     selections : what is answered, `leaderboard.entry.REQUIRED` in any case; None for that, and for the published cases
         where their zoos are on this machine.
-    sealed : public parts of sealed zoos, to be answered too.
+    sealed : public parts of sealed zoos, to be answered too; None for all that are in ``sealed`` beside `entries`.
     workers, timeout, sandbox, progress : see `mdbench.scoring.evaluation.Asking`.
     gone : entries that were removed from the board, which stand in nobody's way.
     say : called with what is worth knowing.
@@ -125,9 +126,12 @@ def submit(
     chosen = _selections(selections)
     known = {slug: entry for slug, entry in read_entries(entries).items() if slug not in gone}
     said = {"name": name, "authors": tuple(authors), "paper": paper, "supersedes": supersedes, "selections": chosen}
-    draft = _draft(entries, known, contents, said, sealed=len(sealed))
+    parts = _parts(sealed, entries)
+    draft = _draft(entries, known, contents, said, parts)
     if draft.slug in known:
         say(f"{entries / draft.slug} is this submission already: nothing was run")
+        for zoo in sorted(parts.keys() - draft.sealed.keys()):
+            say(f"it does not answer {zoo}; if its method can, submit it with --supersedes {draft.slug}")
         return entries / draft.slug
     for other in resembling(draft, known):
         say(f"look: the name {name!a} is close to {other.name!a} of {other.slug}; maintainers will be told")
@@ -143,8 +147,8 @@ def submit(
         if not found.answers:
             raise MdbenchError("nothing was written: the method answers none of the tasks of the board")
         on_sealed = {}
-        for folder in sealed:
-            answered = answer(file, folder, **how)
+        for part in parts.values():
+            answered = answer(file, part.folder, **how)
             if answered.content is not None:
                 on_sealed[answered.sealed.name] = answered.content
             for task, why in answered.left_out.items():
@@ -164,7 +168,7 @@ def command(
     requirements: Path | None,
     supersedes: str | None,
     selections: str | None,
-    sealed: Sequence[Path],
+    sealed: Sequence[Path] | None,
     entries: Path,
     pr: str | None,
     workers: int,
@@ -248,10 +252,38 @@ def _at_hand(selection: str) -> bool:
     return True
 
 
+def _parts(sealed: Sequence[Path] | None, entries: Path) -> dict[str, Part]:
+    """Return the sealed zoos that are to be answered, by their names.
+
+    Raises
+    ------
+    MdbenchError
+        One is damaged; two have one name; they are more than an entry answers.
+    """
+    if sealed is None:
+        found = sealed_zoos(sealed_home(entries))
+    else:
+        parts = [Part.read(folder) for folder in sealed]
+        found = {part.sealed.name: part for part in parts}
+        if len(found) < len(parts):
+            raise MdbenchError("--sealed: two of these sealed zoos have one name")
+    if len(found) > MOST_SEALED:
+        raise MdbenchError(
+            f"an entry answers at most {MOST_SEALED} sealed zoos, and there are {len(found)}; --sealed says which"
+        )
+    return found
+
+
 def _draft(
-    entries: Path, known: Mapping[str, Entry], contents: Mapping[str, bytes], said: Mapping[str, Any], *, sealed: int
+    entries: Path,
+    known: Mapping[str, Entry],
+    contents: Mapping[str, bytes],
+    said: Mapping[str, Any],
+    sealed: Mapping[str, Part],
 ) -> Entry:
     """Return the entry as far as it is known before anything is run; or the one that is there, if it is this submission.
+
+    It is where it answers no other sealed zoos: of those that are asked, a method need not answer all.
 
     Raises
     ------
@@ -281,9 +313,11 @@ def _draft(
         raise MdbenchError(f"--{detail['loc'][0]}: {detail['msg'].removeprefix('Value error, ')}") from error
 
     def given(entry: Entry) -> tuple[object, ...]:
-        return *(getattr(entry, key) for key in said), entry.method.sha256, entry.requirements, len(entry.sealed)
+        return *(getattr(entry, key) for key in said), entry.method.sha256, entry.requirements
 
-    same = next((one for one in known.values() if given(one) == (*given(draft)[:-1], sealed)), None)
+    same = next(
+        (one for one in known.values() if given(one) == given(draft) and one.sealed.keys() <= sealed.keys()), None
+    )
     if same is not None:
         return same
     if _is_there(entries / slug):

@@ -8,4 +8,5 @@ from .ledger import (
     State as State,
     Verdict as Verdict,
 )
+from .queries import asked as asked
 from .run import read_runs as read_runs

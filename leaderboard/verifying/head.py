@@ -1,5 +1,6 @@
 """The head of a ledger: its number of lines and the digest of the last, in a file beside it, so that a cut tail is found."""
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,12 @@ class Head(BaseModel):
     def content(self) -> bytes:
         """Return what the file holds."""
         return self.model_dump_json().encode() + b"\n"
+
+    def after(self, lines: bytes) -> "Head":
+        """Return where the ledger ends once whole lines have been appended to it."""
+        several = lines.split(b"\n")[:-1]
+        last = hashlib.sha256(several[-1]).hexdigest() if several else self.sha256
+        return Head(number=self.number + len(several), sha256=last)
 
 
 def head_file(ledger: Path) -> Path:

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ from mdbench.errors import reason as why
 LEDGER: Final = "ledger.jsonl"
 _LARGEST: Final = 2**28  # bytes
 #: How far a clock may be behind the ledger's last line: clocks differ, and are set right.
-_SLACK: Final = timedelta(minutes=1)
+SLACK: Final = timedelta(minutes=1)
 
 Kind = Literal["accepted", "verification", "rescored", "superseded", "removed", "sealed", "redated"]
 #: Kind of event → what it must say besides.
@@ -286,6 +286,37 @@ def append_all(path: Path, several: Sequence[Mapping[str, Any]]) -> tuple[Event,
         return ledger.append(several, datetime.now(UTC))
 
 
+def append_lines(path: Path, lines: bytes, check: Callable[[Ledger, datetime], tuple[Event, ...]]) -> tuple[Event, ...]:
+    """Append lines that were made elsewhere, byte by byte, all of them or none; see `leaderboard.verifying.relay`.
+
+    Parameters
+    ----------
+    path, lines : the ledger, and whole lines.
+    check : called with the ledger and the time, when nobody else can change it any more: what the lines say, or an error.
+    """
+    with _appending(path) as ledger:
+        events = check(ledger.ledger, datetime.now(UTC))
+        ledger.write(lines, ledger.ledger.head.after(lines))
+        return events
+
+
+def continued(ledger: Ledger, several: Sequence[Mapping[str, Any]], now: datetime) -> tuple[tuple[Event, ...], bytes]:
+    """Return the events that would come after those of a ledger, and their lines; see `append`, which writes them."""
+    events: list[Event] = []
+    lines, head, states = b"", ledger.head, dict(ledger._states)
+    for said in several:
+        event = _event([*ledger.events, *events], states, now, previous=head.sha256, **said)
+        line = line_of(event)
+        lines, head = lines + line, head.after(line)
+        events.append(event)
+    return tuple(events), lines
+
+
+def line_of(event: Event) -> bytes:
+    """Return the line that says an event."""
+    return event.model_dump_json(exclude_none=True).encode() + b"\n"
+
+
 def redate(path: Path, reason: str) -> Event:
     """Append the event that lines at the end, which a clock that was wrong dated in the future, count as of now.
 
@@ -330,13 +361,12 @@ class _Open:
 
     def append(self, several: Sequence[Mapping[str, Any]], now: datetime) -> tuple[Event, ...]:
         """Write events and the new head; see `append_all`."""
-        events: list[Event] = []
-        lines, head, states = b"", self.ledger.head, dict(self.ledger._states)
-        for said in several:
-            event = _event([*self.events, *events], states, now, previous=head.sha256, **said)
-            line = event.model_dump_json(exclude_none=True).encode()
-            lines, head = lines + line + b"\n", Head(number=event.number, sha256=hashlib.sha256(line).hexdigest())
-            events.append(event)
+        events, lines = continued(self.ledger, several, now)
+        self.write(lines, self.ledger.head.after(lines))
+        return events
+
+    def write(self, lines: bytes, head: Head) -> None:
+        """Write whole lines and the new head: both, or neither."""
         try:
             written = os.write(self.file, lines)
             if written < len(lines):
@@ -348,7 +378,6 @@ class _Open:
             if read_head(self.path) != head:
                 os.ftruncate(self.file, self.size)
             raise
-        return tuple(events)
 
 
 @contextmanager
@@ -366,7 +395,7 @@ def _appending(path: Path) -> Iterator[_Open]:
 def _event(events: Sequence[Event], states: dict[str, State], now: datetime, **said: Any) -> Event:
     """Return the event that comes after others, and bring their states up to date."""
     last = events[-1].date if events else now
-    if last - now > _SLACK and said["kind"] != "redated":
+    if last - now > SLACK and said["kind"] != "redated":
         raise MdbenchError(
             f"the ledger's last event is of {last:%Y-%m-%d %H:%M:%S} UTC, and this machine's clock says "
             f"{now:%Y-%m-%d %H:%M:%S}; set the clock right, or, where it is right, have the ledger say that the event was "

@@ -1,7 +1,8 @@
-"""What maintainers do with entries: verify, score on sealed zoos, remove, score anew."""
+"""What maintainers do with entries: verify, score on sealed zoos, here or elsewhere, remove, score anew."""
 
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,11 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 import mdbench
-from leaderboard.entry import METHOD, check, read_entries, read_entry
-from leaderboard.sealing import KEY, PUBLIC, Part
+from leaderboard.entry import METHOD, Checked, check, read_entries, read_entry
+from leaderboard.sealing import KEY, PUBLIC, Part, SealedScore, unlock
 from leaderboard.verifying import ledger
 from leaderboard.verifying.ledger import LEDGER, Ledger, State
-from leaderboard.verifying.queries import queries
+from leaderboard.verifying.relay import append as append_made
+from leaderboard.verifying.relay import check_free, event_of, tell_queries, waiting, write_lines
 from leaderboard.verifying.superseding import announced, displaced
 from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored
 from leaderboard.verifying.verification import verify as verify_one
@@ -105,21 +107,131 @@ def verify(
     for line in announced([one.slug for one in found], known, Ledger.read(path)):
         say(f"look: {line}")
     failed = any(isinstance(one, Unverified) or one.verdict.outcome == "rejected" for one in found)
-    part = Part.read(sealed.parent / PUBLIC).sealed if sealed else None
-    name = part.name if part else ""
-    if part:
-        in_all, by_author = queries(Ledger.read(path).events, known, part.labels_sha256)
-        say(f"{name} was asked {in_all} times before" + (", by:" if by_author else ""))
-        for author, times in by_author.most_common():
-            say(f"  {author}: {times}")
-    for one in found if sealed else ():
-        # Every score says something about the labels: there is none for what is rejected.
-        if not isinstance(one, Verified) or not one.checked or one.verdict.outcome == "rejected":
-            continue
-        if sealed and (name in one.checked.sealed or not every):
-            failed |= not _score_sealed(one, path, sealed, key, recorded=recorded, **how)
+    if sealed:
+        lock = Lock.of(sealed, key)
+        tell_queries(lock.part.sealed, Ledger.read(path), known)
+        for one in found:
+            # Every score says something about the labels: there is none for what is rejected.
+            if not isinstance(one, Verified) or not one.checked or one.verdict.outcome == "rejected":
+                continue
+            if lock.part.sealed.name in one.checked.sealed or not every:
+                score = lock.score(one.checked, **how)
+                said = event_of(one.slug, score, Ledger.read(path)) if score and recorded else None
+                if said:
+                    ledger.append(path, **said)
+                failed |= score is None
     if failed:
         raise typer.Exit(2)
+
+
+def score_elsewhere(
+    names: Sequence[str],
+    *,
+    labels: Path,
+    key: Path,
+    public: Path | None,
+    out: Path,
+    entries: Path,
+    workers: int,
+    timeout: float,
+    sandbox: bool,
+) -> None:
+    """Score entries on a sealed zoo where its labels are, and write the lines that the ledger of the board is to have of it.
+
+    Exit with code 2 where an entry could not be scored.
+
+    Parameters
+    ----------
+    names : the entries; none for all on the board that answered the zoo and have no score on its labels.
+    labels, key, public : of the sealed zoo; the public part is beside the labels where it is not given.
+    out : file of the lines, see `leaderboard.verifying.relay.append`.
+    entries : folder of the entries and their ledger, which are only read.
+    workers, timeout, sandbox : see `verify`.
+
+    Raises
+    ------
+    MdbenchError
+        There is no such entry, or it is not on the board; labels, key and public part do not belong together; `out` is there.
+    """
+    check_free(out)
+    lock, known, history = Lock.of(labels, key, public), read_entries(entries), Ledger.read(entries / LEDGER)
+    sealed = lock.part.sealed
+    chosen = list(names) or waiting(lock.part, known, history)
+    for slug in chosen:
+        if history.state(slug).status != "on board":
+            raise MdbenchError(f"{slug} is not on the board of {entries}, and what is not there is not scored")
+    tell_queries(sealed, history, known)
+    how: dict[str, Any] = {"workers": workers, "timeout": timeout, "sandbox": sandbox}
+    found, said = verified([entries / slug for slug in chosen], history, rerun=False, **how), []
+    failed = False
+    for one in found:
+        if not isinstance(one, Verified) or not one.checked:
+            typer.echo(f"error: {one.reason if isinstance(one, Unverified) else one.verdict.reason}", err=True)
+            failed = True
+            continue
+        score = lock.score(one.checked, **how)
+        failed |= score is None
+        event = event_of(one.slug, score, history) if score else None
+        if event:
+            said.append(event)
+        elif score:
+            say(f"{one.slug}: the ledger says so already")
+    if said:
+        events = write_lines(out, said, history)
+        say(f"wrote {out}: lines {events[0].number} to {events[-1].number} of the ledger")
+        say(f"next, where the board is: mdbench leaderboard append {shlex.quote(out.name)}")
+    else:
+        say(f"nothing to say: no line was written to {out}")
+    if failed:
+        raise typer.Exit(2)
+
+
+def append(lines: Path, entries: Path) -> None:
+    """Append lines that `score_elsewhere` wrote to the ledger, and say what they are.
+
+    Raises
+    ------
+    MdbenchError
+        As `leaderboard.verifying.relay.append`.
+    """
+    for event in append_made(entries / LEDGER, lines):
+        assert event.sealed
+        score = event.sealed
+        say(
+            f"line {event.number}: {event.entry} on {score.zoo}: {score.accuracy:.1f} % [{score.low:.1f}, {score.high:.1f}]"
+        )
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The labels of a sealed zoo, their key, and the public part that they belong to."""
+
+    labels: Path
+    key: Path
+    part: Part
+
+    @classmethod
+    def of(cls, labels: Path, key: Path | None, public: Path | None = None) -> "Lock":
+        """Find key and public part, which are beside the labels where they are not given, and open the labels.
+
+        Raises
+        ------
+        MdbenchError
+            One cannot be read, or they do not belong together.
+        """
+        part, key = Part.read(public or labels.parent / PUBLIC), key or labels.parent / KEY
+        unlock(labels, key, part)
+        return cls(labels, key, part)
+
+    def score(self, found: Checked, **how: Any) -> SealedScore | None:
+        """Score an entry, and say what came of it; None where it could not be scored."""
+        try:
+            score = score_sealed(found, self.labels, self.key, self.part.folder, **how)
+        except MdbenchError as error:
+            typer.echo(f"error: {error}", err=True)
+            return None
+        say(f"{found.entry.slug} on {score.zoo}: {score.accuracy:.1f} % [{score.low:.1f}, {score.high:.1f}]")
+        return score
 
 
 def verified(
@@ -281,32 +393,6 @@ def _chosen(names: Sequence[str], entries: Path, *, every: bool) -> list[Path]:
             f"there is no entry {absent}; in {entries} there are: {', '.join(read_entries(entries)) or 'none'}"
         )
     return folders
-
-
-def _score_sealed(found: Verified, path: Path, labels: Path, key: Path | None, *, recorded: bool, **how: Any) -> bool:
-    """Score an entry on a sealed zoo, and tell whether that could be done."""
-    assert found.checked
-    try:
-        score = score_sealed(found.checked, labels, key or labels.parent / KEY, **how)
-    except MdbenchError as error:
-        typer.echo(f"error: {error}", err=True)
-        return False
-    say(f"{found.slug} on {score.zoo}: {score.accuracy:.1f} % [{score.low:.1f}, {score.high:.1f}]")
-    state = Ledger.read(path).state(found.slug)
-    before = [event.sealed for event in state.history if event.sealed]
-    if recorded and state.accepted_on is not None and score not in before:
-        last = state.history[-1]
-        ledger.append(
-            path,
-            kind="sealed",
-            entry=found.slug,
-            entry_sha256=last.entry_sha256,
-            reason=f"scored on {score.zoo}",
-            mdbench=mdbench.__version__,
-            dataset=last.dataset,
-            sealed=score,
-        )
-    return True
 
 
 def _show(found: Sequence[Verified | Unverified]) -> None:

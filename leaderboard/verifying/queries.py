@@ -7,7 +7,7 @@ from leaderboard.entry import Entry
 from leaderboard.verifying.ledger import Event
 
 
-def queries(events: Iterable[Event], known: Mapping[str, Entry], labels_sha256: str) -> tuple[int, Counter[str]]:
+def asked(events: Iterable[Event], known: Mapping[str, Entry], labels_sha256: str) -> tuple[int, Counter[str]]:
     """Count the scores on the labels of a sealed zoo: in all, and by author.
 
     Parameters
@@ -16,5 +16,5 @@ def queries(events: Iterable[Event], known: Mapping[str, Entry], labels_sha256: 
     known : all entries.
     labels_sha256 : digest of the labels.
     """
-    asked = [event.entry for event in events if event.sealed and event.sealed.labels_sha256 == labels_sha256]
-    return len(asked), Counter(author for slug in asked if slug in known for author in set(known[slug].authors))
+    about = [event.entry for event in events if event.sealed and event.sealed.labels_sha256 == labels_sha256]
+    return len(about), Counter(author for slug in about if slug in known for author in set(known[slug].authors))

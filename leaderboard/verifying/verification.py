@@ -198,13 +198,13 @@ def record(path: Path, found: Verified, known: Mapping[str, Entry], allowed: Col
     ledger.append_all(path, events)
 
 
-def score_sealed(found: Checked, labels: Path, key: Path, **how: Any) -> SealedScore:
+def score_sealed(found: Checked, labels: Path, key: Path, public: Path, **how: Any) -> SealedScore:
     """Score an entry on a sealed zoo, after its method, run again, has said the same of it.
 
     Parameters
     ----------
     found : the entry.
-    labels, key : of the sealed zoo; its public part is the folder ``public`` beside them.
+    labels, key, public : of the sealed zoo.
     how : workers, timeout, sandbox: see `leaderboard.sealing.answer`.
 
     Raises
@@ -212,7 +212,6 @@ def score_sealed(found: Checked, labels: Path, key: Path, **how: Any) -> SealedS
     MdbenchError
         The entry has no predictions for it, or they are not those of its method.
     """
-    public = labels.parent / "public"
     part = Part.read(public)
     content = found.sealed.get(part.sealed.name)
     if content is None:
