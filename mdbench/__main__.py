@@ -1,6 +1,8 @@
 """The program ``mdbench``, and ``python -m mdbench``."""
 
+import signal
 import sys
+from types import FrameType
 
 #: Commands that run methods in workers.
 _RUNNING = (["evaluate"], ["compare"], ["prescribe"], ["plot", "budget"])
@@ -8,7 +10,22 @@ _RUNNING = (["evaluate"], ["compare"], ["prescribe"], ["plot", "budget"])
 
 def main() -> None:
     """Let the workers' imports begin where the command will want workers, then read the command line."""
-    words = sys.argv[1:]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop_once)
+    try:
+        _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        sys.exit(130)
+
+
+def _stop_once(_number: int, _frame: FrameType | None) -> None:
+    """Obey Ctrl-C once: pressed again, it would only cut the tidying short, and leave processes behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(words: list[str]) -> None:
     if any(words[: len(command)] == command for command in _RUNNING) and not {"--help", "--workers", "--sandbox"} & set(
         words
     ):

@@ -5,15 +5,16 @@ Other packages add commands of their own, see `mdbench.plugins`.
 
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mdbench.errors import MdbenchError
-from mdbench.methods import CORES, TIMEOUT
+from mdbench.methods import CORES, TIMEOUT, MethodWarning
 from mdbench.plugins import Commands
 from mdbench.version import __version__
 
@@ -116,14 +117,21 @@ def evaluate(
     mistakes: Annotated[
         bool, typer.Option("--mistakes", help="Show also what your methods confuse, where, and their surest mistakes.")
     ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print result.json in place of tables, with the peak memory of all processes together."
+        ),
+    ] = False,
 ) -> None:
     """Score methods on the standardized transfer cases, with the baselines beside them."""
     everybody = _with_beside(methods, beside)
 
+    from mdbench.scoring import PeakMemory
     from mdbench.scoring import evaluate as run
     from mdbench.showing import report, show_mistakes
 
-    with progress_bar() as progress:
+    with progress_bar() as progress, PeakMemory() if as_json else nullcontext() as memory:
         result = run(
             everybody,
             _listed(cases) if cases else None,
@@ -133,13 +141,21 @@ def evaluate(
             timeout=timeout,
             cache=not no_cache,
             sandbox=sandbox,
+            strict=True,
             progress=progress,
         )
+    if memory:
+        result = result.model_copy(update={"peak_memory": memory.bytes})
+    if out and result.scores:
+        result.save(out)
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+        _close(result.failures)
+        return
     report.show_result(result, own=_own(methods, result.methods))
     if mistakes and result.scores:
         show_mistakes(result, _own(methods, result.methods))
     if out and result.scores:
-        result.save(out)
         report.say(f"wrote {out / 'result.json'} and {out / 'predictions.parquet'}")
     # A zoo of one's own need not have what the baselines look at that nobody asked for by name.
     unasked = set(_listed([BESIDE])) - set(methods) if zoo and beside == BESIDE else set()
@@ -263,6 +279,7 @@ def prescribe(
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
+            strict=True,
             progress=progress,
         )
     report.show_prescriptions(found, own=[Path(method).stem for method in methods])
@@ -306,6 +323,7 @@ def tabulate(
             workers=workers,
             timeout=timeout,
             cache=not no_cache,
+            strict=bool(methods),
             progress=progress,
         )
     for path in written.paths:
@@ -346,7 +364,15 @@ def plot_budget(
 
     draw.check_format(out)
     with progress_bar() as progress:
-        result = run(everybody, _listed(cases), workers=workers, timeout=timeout, cache=not no_cache, progress=progress)
+        result = run(
+            everybody,
+            _listed(cases),
+            workers=workers,
+            timeout=timeout,
+            cache=not no_cache,
+            strict=True,
+            progress=progress,
+        )
     if result.scores:
         draw.save(draw.accuracy_against_budget(result), out)
         say(f"wrote {out}")
@@ -473,10 +499,34 @@ def _close(failures: "Sequence[Failure]") -> None:
         raise typer.Exit(2)
 
 
-def main() -> None:
-    """Run the command line; errors in what was given end it with one or two lines and exit code 2."""
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Say what methods are warned of as other messages are said, without a line of source."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, MethodWarning):
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            before(message, category, *where, **more)
+
+    warnings.showwarning = show
     try:
-        app()
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def main() -> None:
+    """Run the command line; errors in what was given end it with one or two lines and exit code 2.
+
+    What a method's file raised is shown with its own lines.
+    """
+    try:
+        with _warnings_in_a_line():
+            app()
     except MdbenchError as error:
         typer.echo(f"error: {error}", err=True)
+        for line in getattr(error, "traceback", "").splitlines():
+            typer.echo(f"    {line}", err=True)
         sys.exit(2)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ import toy
 from test_modeldiagnosis import clone  # noqa: F401 - a fixture
 
 from mdbench.__main__ import main
+from mdbench.scoring.memory import PeakMemory
+from mdbench.scoring.results import Result
 from mdbench.tables import COLUMNS
 
 MDBENCH = str(Path(sys.executable).with_name("mdbench"))
+CORE = "mnist1d-cnn/optimizer/cross-noise/20"
 CASE = "cifar10/optimizer/few-shot/3"
 GOOD = "class Good:\n    columns = ['train_error']\n    def fit(self, m, l): self.l = l.mode()[0]\n    def predict(self, m): return [self.l] * len(m)\n"
 
@@ -256,6 +260,105 @@ def test_ctrl_c_ends_at_once_and_keeps_what_was_answered(method_file, home):
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("stopped; answers given so far are kept")
     assert "Traceback" not in errors
+
+
+def _living(session: int) -> list[str]:
+    """Return the command lines of the processes of a session that have not ended."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, _, of = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state not in "ZX":
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted by what Linux tells of them")
+@pytest.mark.usefixtures("toy_home")
+@pytest.mark.parametrize("after", ["a moment", "the first answer"])
+def test_ctrl_c_pressed_again_leaves_no_traceback_and_no_process(method_file, home, after):
+    slow = GOOD.replace("self.l = l.mode()[0]", "import time; self.l = l.mode()[0]; time.sleep(60 * (len(l) > 60))")
+    file = method_file(slow, "slow.py")
+    cases = "cifar10/optimizer/few-shot/1,cifar10/optimizer/few-shot/24"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mdbench", "evaluate", str(file), "--cases", cases, "--beside", ""],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    if after == "a moment":  # while the workers' imports are under way
+        time.sleep(0.5)
+    else:
+        while not list(home.glob("cache/answers/*/*.npz")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    for wait in (0, 0.01, 0.05, 0.2):
+        time.sleep(wait)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    while _living(process.pid):
+        assert time.monotonic() < deadline, _living(process.pid)
+        time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_libraries_warn_once_a_method(method_file):
+    text = (
+        "from sklearn.linear_model import LogisticRegression\nimport warnings\nwarnings.warn('loading')\n"
+        "columns = ['train_error', 'output_cka']\nmethod = LogisticRegression(max_iter=2)"
+    )
+    file = method_file(text, "hasty.py")
+    cases = "cifar10/optimizer/few-shot/1,cifar10/optimizer/few-shot/3"
+    for workers in (2, 0):
+        for _ in ("asked", "from the cache"):
+            done = run("evaluate", file, "--cases", cases, "--beside", "majority", "--workers", workers)
+            assert done.returncode == 0, done.stderr
+            (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+            assert re.fullmatch(r"warning: method hasty: ConvergenceWarning: lbfgs failed .* \(in 2 cases\)", line)
+            assert done.stderr.count("ConvergenceWarning") == 1
+            assert done.stderr.count("UserWarning: loading") == 1
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_a_method_that_cannot_be_loaded_is_refused_before_any_is_asked(here, method_file, home):
+    broken = method_file(f"{GOOD}\nraise RuntimeError('not today')", "broken.py")
+    for command in (("evaluate",), ("prescribe",), ("compare", "majority")):
+        done = here(*command, broken, "--cases", CASE)
+        assert (done.returncode, done.stdout) == (2, "")
+        first, *frames = done.stderr.splitlines()
+        assert first == "error: broken.py cannot be loaded: RuntimeError: not today"
+        assert "broken.py" in frames[0]
+        assert not any("method.py" in line for line in frames)
+    assert not list(home.glob("cache/answers/*/*.npz"))
+    misspelt = method_file(GOOD.replace("train_error", "train_eror"), "t1.py")
+    said = here("evaluate", misspelt, "--cases", CASE).stderr
+    assert said.startswith("error: t1.py: column 'train_eror' does not exist;")
+    assert said.count("t1") == 1
+
+
+def test_json_has_the_result_and_the_memory_of_all_processes():
+    done = run("evaluate", "md_tree", "--json", "--no-cache")
+    assert done.returncode == 0, done.stderr
+    result = Result.model_validate_json(done.stdout)
+    assert [score.method for score in result.scores if score.rank == 1 and score.case == CORE] == ["md_tree"]
+    assert 100e6 < result.peak_memory <= 1e9
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux alone tells")
+def test_the_peak_is_of_what_children_hold_too():
+    child = "import time; held = bytearray(200_000_000); print('held', flush=True); time.sleep(60)"
+    with PeakMemory() as before:
+        pass
+    with PeakMemory() as peak, subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(0.3)
+        process.kill()
+    assert 200e6 < peak.bytes - before.bytes < 260e6
 
 
 @pytest.mark.usefixtures("toy_home")

@@ -55,6 +55,7 @@ def read(name: str, rows: CaseRows) -> Answer | None:
                 tuple(kept["fit_seconds"].tolist()),
                 tuple(kept["predict_seconds"].tolist()),
                 kept.get("probabilities"),
+                warned=tuple(kept["warned"].tolist()),
             )
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
@@ -80,6 +81,7 @@ def write(name: str, answer: Answer) -> None:
                 columns=np.array(answer.columns, dtype=str),
                 fit_seconds=np.array(answer.fit_seconds),
                 predict_seconds=np.array(answer.predict_seconds),
+                warned=np.array(answer.warned, dtype=str),
                 **given,
             )
         scratch.replace(path)

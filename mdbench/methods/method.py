@@ -89,37 +89,49 @@ class Method:
         return copy.deepcopy(self.prototype)
 
 
-def as_method(thing: Any, *, home: Mapping[str, Any] | None = None, name: str | None = None) -> Method:
+def as_method(thing: Any) -> Method:
     """Read what a method says of itself.
 
     Parameters
     ----------
     thing : the object or class.
-    home : names that stand beside it in its file; they are used where the object has no such attribute.
-    name : what to call it where it does not say.
 
     Raises
     ------
     MethodError
         It has no ``predict`` (or no ``fit``, and is not zero-shot), a wrong track, or asks for a forbidden column.
     """
+    own = getattr(thing, "__name__", type(thing).__name__)
+    try:
+        return _described(thing, {}, own)
+    except MethodError as error:
+        raise MethodError(f"method {own}: {error}") from error
+
+
+def _described(thing: Any, home: Mapping[str, Any], name: str) -> Method:
+    """Return what a method says of itself; what is wrong is said without its name.
+
+    Parameters
+    ----------
+    thing : the object or class.
+    home : names that stand beside it in its file; they are used where the object has no such attribute.
+    name : what to call it where it does not say.
+    """
 
     def says(attribute: str, otherwise: object) -> Any:
-        return getattr(thing, attribute, (home or {}).get(attribute, otherwise))
+        return getattr(thing, attribute, home.get(attribute, otherwise))
 
-    own = getattr(thing, "__name__", type(thing).__name__)
-    title = says("name", name or own)
+    title = says("name", name)
     if not isinstance(title, str) or not title.strip() or len(title) > 80 or not title.isprintable():
-        raise MethodError(f"method {own}: its name must be a printable text of at most 80 characters")
+        raise MethodError("its name must be a printable text of at most 80 characters")
     track, zero_shot = says("track", "inductive"), says("zero_shot", False)
     if track not in TRACKS:
-        raise MethodError(f"method {title}: track {track!r} does not exist; there are {' and '.join(TRACKS)}")
+        raise MethodError(f"track {track!r} does not exist; there are {' and '.join(TRACKS)}")
     if not callable(getattr(thing, "predict", None)):
-        raise MethodError(f"method {title}: it has no predict(models)")
+        raise MethodError("it has no predict(models)")
     if not zero_shot and not callable(getattr(thing, "fit", None)):
-        raise MethodError(f"method {title}: it has no fit(models, labels, task), and does not say zero_shot = True")
-    columns = _columns(title, says("columns", None), track)
-    return Method(title, columns, track, bool(zero_shot), thing)
+        raise MethodError("it has no fit(models, labels, task), and does not say zero_shot = True")
+    return Method(title, _columns(says("columns", None), track), track, bool(zero_shot), thing)
 
 
 def alternatives(column: str) -> tuple[str, ...]:
@@ -130,7 +142,7 @@ def alternatives(column: str) -> tuple[str, ...]:
     return tuple(column.split("|"))
 
 
-def _columns(title: str, declared: Any, track: Track) -> dict[str, tuple[str, ...]] | None:
+def _columns(declared: Any, track: Track) -> dict[str, tuple[str, ...]] | None:
     if declared is None:
         return None
     by_task = declared if isinstance(declared, Mapping) else dict.fromkeys(TASKS, declared)
@@ -138,15 +150,13 @@ def _columns(title: str, declared: Any, track: Track) -> dict[str, tuple[str, ..
     for task, names in by_task.items():
         listed = isinstance(names, list | tuple) and all(isinstance(column, str) for column in names)
         if not listed or not isinstance(task, str):
-            raise MethodError(
-                f"method {title}: columns must be a list of column names, or a mapping task → such a list"
-            )
+            raise MethodError("columns must be a list of column names, or a mapping task → such a list")
         try:
             every = [one for column in names for one in alternatives(column.removesuffix("|"))]
             check_visible(every, transductive=track == "transductive")
             columns[find_task(task).name] = tuple(dict.fromkeys(names))
         except MdbenchError as error:
-            raise MethodError(f"method {title}: {error}") from error
+            raise MethodError(str(error)) from error
     return columns
 
 
@@ -219,7 +229,7 @@ def read_method(file: Path, source: bytes) -> tuple[Method, ModuleType]:
     """Run the source of a method file and return the method in it, without the digest, and its module; see `load_method`."""
     module = _run(file, source)
     try:
-        method = as_method(_find_in(module), home=vars(module), name=file.stem)
+        method = _described(_find_in(module), vars(module), file.stem)
     except MethodError as error:
         raise MethodError(f"{file.name}: {error}") from error
     return replace(method, file=file), module

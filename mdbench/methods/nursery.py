@@ -6,10 +6,11 @@ still reads its command line and its tables: half of a short evaluation's time. 
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context, resource_tracker
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -60,7 +61,8 @@ def worker_context(preloaded: Sequence[str] = PRELOADED, files: Iterable[str | P
     context.set_forkserver_preload(list(preloaded))
     os.environ[_ALSO] = ",".join(sorted(_libraries(files)))
     try:
-        with _without_current_folder():
+        resource_tracker.ensure_running()  # it lifts what is held back
+        with _without_current_folder(), _ctrl_c_held_back():
             forkserver.ensure_running()
     finally:
         del os.environ[_ALSO]
@@ -83,6 +85,16 @@ def _libraries(files: Iterable[str | Path]) -> set[str]:
         with suppress(OSError):
             found |= installed_imports(file.read_bytes())
     return found
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Keep Ctrl-C from a process that starts meanwhile, for good, and from this one until it has started."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

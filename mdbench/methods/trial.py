@@ -24,6 +24,7 @@ from mdbench.methods.imports import beside
 from mdbench.methods.interrupts import pressed
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
 from mdbench.methods.probabilities import in_order
+from mdbench.methods.warned import kept_back
 from mdbench.tables import COLUMNS, Family, Task
 
 #: How the reason begins where a zoo lacks what a method looks at.
@@ -53,6 +54,7 @@ class Answer:
     probabilities : of each verdict, in the order of ``task.classes``; shape (seeds, test rows, classes), float32. None of a
         method without ``predict_proba``.
     again, changed : with a secret, how many predictions were asked for once more, and how many of them were others then.
+    warned : what was warned of meanwhile, a line each, where the method ran outside of the sandbox.
     """
 
     predicted: np.ndarray
@@ -62,6 +64,7 @@ class Answer:
     probabilities: np.ndarray | None = None
     again: int = 0
     changed: int = 0
+    warned: tuple[str, ...] = ()
 
 
 def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
@@ -168,8 +171,9 @@ def ask(method: Method, rows: CaseRows, secret: str = "", control: Control | Non
     MethodError
         The method raised, or predicted something that cannot be scored, or broke the rules of its track.
     """
-    with beside(method.file):
-        return answer(method, rows, partial(map, partial(solve, method)), secret, control)
+    with beside(method.file), kept_back() as warned:
+        found = answer(method, rows, partial(map, partial(solve, method)), secret, control)
+    return replace(found, warned=tuple(warned))
 
 
 def answer(

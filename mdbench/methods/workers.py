@@ -17,6 +17,7 @@ from mdbench.cases import Case, CaseRows, split
 from mdbench.methods.method import Method, MethodError, load_method
 from mdbench.methods.nursery import import_also, worker_context
 from mdbench.methods.trial import Answer, Control, ask
+from mdbench.methods.warned import kept_back
 from mdbench.tables import Zoo, load_zoo
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def _ask(
 
 @cache
 def _method(file: Path) -> Method:
-    return load_method(file)
+    with kept_back():  # it was loaded before, and what it warns of said then
+        return load_method(file)
 
 
 @cache

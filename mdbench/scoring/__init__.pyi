@@ -7,6 +7,7 @@ from .evaluation import (
     evaluated as evaluated,
 )
 from .explanation import Explanation as Explanation, explain as explain
+from .memory import PeakMemory as PeakMemory
 from .mistakes import (
     NO_ANSWER as NO_ANSWER,
     axes_of as axes_of,

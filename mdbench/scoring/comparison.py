@@ -148,12 +148,13 @@ def compare(
         A method cannot be loaded, or there is no case that both answer.
     """
     wanted, at_hand = choose(cases, zoo)
-    with Asking([a, b, *among], workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
+    if _same(a, b):
+        raise MdbenchError(f"there are no two methods to compare: {a} and {b} are the same method")
+    with Asking(
+        [a, b, *among], workers=workers, timeout=timeout, cache=cache, strict=True, progress=progress
+    ) as asking:
         posed, unposed = pose(wanted, at_hand)
         answers = asking.answers(posed)
-    unloaded = next((failure.reason for failure in asking.failures if failure.case is None), None)
-    if unloaded or _same(a, b):
-        raise MdbenchError(f"there are no two methods to compare: {unloaded or f'{a} and {b} are the same method'}")
     first, second, *others = (method.name for method in asking.methods)
     both = [one for one in posed if all((name, one.rows.case.name) in answers for name in (first, second))]
     if not both:

@@ -26,6 +26,7 @@ from mdbench.methods import (
     Workers,
     as_method,
     find_method,
+    say_once,
 )
 from mdbench.methods import (
     cache as kept,
@@ -80,6 +81,7 @@ class Asking:
     cache : whether answers given before, by the same source to the same case, are used and new ones kept.
     sandbox : whether methods run in isolation, see `mdbench.methods.sandbox`; nothing is then taken from the cache or
         kept in it.
+    strict : whether a method that cannot be loaded ends everything, before any is asked; otherwise it is a failure.
     progress : called with the number of answers there and wanted, after every answer.
 
     Attributes
@@ -101,11 +103,12 @@ class Asking:
         timeout: float = TIMEOUT,
         cache: bool = True,
         sandbox: bool = False,
+        strict: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.methods: list[Method] = []
         self.failures: list[Failure] = []
-        self._cache, self._progress = cache and not sandbox, progress
+        self._cache, self._progress, self._strict = cache and not sandbox, progress, strict
         self._things: list[Path | Method] = []
         several = list(methods) if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
         if not several:
@@ -114,6 +117,8 @@ class Asking:
             try:
                 found = find_method(str(thing)) if isinstance(thing, str | Path) else as_method(thing)
             except MethodError as error:
+                if strict:
+                    raise
                 self.failures.append(Failure(method=str(thing), case=None, reason=str(error)))
             else:
                 if found not in self._things:
@@ -140,7 +145,7 @@ class Asking:
         self._running.__exit__(*error)
 
     def answers(self, posed: Sequence[Posed]) -> dict[tuple[str, str], Answer]:
-        """Load the methods and ask each the cases whose task it answers.
+        """Load the methods and ask each the cases whose task it answers; warn once a method of what it was warned of.
 
         Returns
         -------
@@ -149,12 +154,14 @@ class Asking:
         Raises
         ------
         MdbenchError
-            Two methods share a name.
+            Two methods share a name; or one cannot be loaded, and all have to be.
         """
         loaded = dict(self._runner.load([thing for thing in self._things if isinstance(thing, Path)]))
         for thing in self._things:
             method = loaded[thing] if isinstance(thing, Path) else thing
             if isinstance(method, MethodError):
+                if self._strict:
+                    raise method
                 name = thing.stem if isinstance(thing, Path) else thing.name
                 self.failures.append(Failure(method=name, case=None, reason=str(method), traceback=method.traceback))
             else:
@@ -196,6 +203,8 @@ class Asking:
                     kept.write(kept_as, answer)
             done += 1
             self._tell(done, wanted)
+        for name in names:
+            say_once(name, (answer.warned for (method, _), answer in answers.items() if method == name))
         return answers
 
     def _tell(self, done: int, wanted: int) -> None:
@@ -213,6 +222,7 @@ def evaluate(
     timeout: float = TIMEOUT,
     cache: bool = True,
     sandbox: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Score methods on cases.
@@ -229,6 +239,7 @@ def evaluate(
     cache : whether answers given before, by the same source to the same case, are used and new ones kept.
     sandbox : whether methods run in isolation, without network, files, or labels but their own; nothing is then taken from
         the cache or kept in it.
+    strict : whether a method that cannot be loaded ends everything, before any is asked; otherwise it is a failure.
     progress : called with the number of answers there and wanted, after every answer.
 
     Returns
@@ -243,7 +254,15 @@ def evaluate(
     wanted, at_hand = choose(cases, zoo)
     wanted = [case.first(samples) for case in wanted]
     return evaluated(
-        methods, wanted, at_hand, workers=workers, timeout=timeout, cache=cache, sandbox=sandbox, progress=progress
+        methods,
+        wanted,
+        at_hand,
+        workers=workers,
+        timeout=timeout,
+        cache=cache,
+        sandbox=sandbox,
+        strict=strict,
+        progress=progress,
     ).result
 
 
@@ -256,17 +275,20 @@ def evaluated(
     timeout: float = TIMEOUT,
     cache: bool = True,
     sandbox: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Evaluated:
     """Score methods on cases, and keep what the scores are made of; see `evaluate`.
 
     Parameters
     ----------
-    methods, workers, timeout, cache, sandbox, progress : see `Asking`.
+    methods, workers, timeout, cache, sandbox, strict, progress : see `Asking`.
     wanted, at_hand : see `pose`.
     """
     started = time.perf_counter()
-    with Asking(methods, workers=workers, timeout=timeout, cache=cache, sandbox=sandbox, progress=progress) as asking:
+    with Asking(
+        methods, workers=workers, timeout=timeout, cache=cache, sandbox=sandbox, strict=strict, progress=progress
+    ) as asking:
         posed, unposed = pose(wanted, at_hand)
         # While the workers start: what the result says beside the scores.
         records, environment = tuple(_case_record(case.rows) for case in posed), Environment.here()

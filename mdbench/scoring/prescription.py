@@ -145,6 +145,7 @@ def prescribe(
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Prescriptions:
     """Turn the diagnoses of methods into one move and report what it gains.
@@ -163,6 +164,7 @@ def prescribe(
     workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
     timeout : seconds a method may take for one case, with workers.
     cache : whether answers given before, by the same source to the same case, are used and new ones kept.
+    strict : whether a method that cannot be loaded ends everything, before any is asked; otherwise it is a failure.
     progress : called with the number of answers there and wanted, after every answer.
 
     Raises
@@ -180,7 +182,7 @@ def prescribe(
             )
         else:
             firsts.append(case)
-    with Asking(methods, workers=workers, timeout=timeout, cache=cache, progress=progress) as asking:
+    with Asking(methods, workers=workers, timeout=timeout, cache=cache, strict=strict, progress=progress) as asking:
         posed, unposed = pose([*firsts, *seconds.values()], at_hand)
         _check_knob(knob, posed)
         answers = asking.answers(posed)

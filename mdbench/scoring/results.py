@@ -202,6 +202,9 @@ class Result(_Strict):
     methods: tuple[MethodRecord, ...]
     scores: tuple[Score, ...]
     failures: tuple[Failure, ...]
+    peak_memory: int | None = Field(
+        None, description="bytes that all processes held together at most; null where nobody looked (--json)"
+    )
     #: Makes the table of predictions: millions of rows, that few ask for.
     _predictions: Callable[[], pa.Table] | None = PrivateAttr(default=None)
 

@@ -381,7 +381,7 @@ def show_failures(failures: Sequence[Failure]) -> None:
         subject = ", ".join(
             text for text in (f"method {method}" if method else "", f"case {where}" if where else "") if text
         )
-        said = reason.removeprefix(f"case {cases[0]}: ") if cases else reason
+        said = reason.removeprefix(f"case {cases[0]}: ") if cases else reason.removeprefix(f"{method}.py: ")
         out.print(f"[red]error:[/] {escape(subject)}: {escape(said)}", soft_wrap=True)
         if traceback:
             out.print(escape("\n".join(f"    {line}" for line in traceback.splitlines())), soft_wrap=True, style="dim")

@@ -45,6 +45,7 @@ def tabulate(
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Tabulated:
     """Score methods on cases and write the scores as Markdown, with intervals and a figure.
@@ -61,6 +62,7 @@ def tabulate(
     workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
     timeout : seconds a method may take for one case, with workers.
     cache : whether answers given before, by the same source to the same case, are used and new ones kept.
+    strict : whether a method that cannot be loaded ends everything, before any is asked; otherwise it is a failure.
     progress : called with the number of answers there and wanted, after every answer.
 
     Raises
@@ -74,7 +76,9 @@ def tabulate(
     parts = PARTS if cases is None else (cases,) if isinstance(cases, str) else tuple(cases)
     wanted = [case.first(samples) for case in load_cases(parts)]
     check_replaceable(path)
-    found = evaluated(everybody, wanted, workers=workers, timeout=timeout, cache=cache, progress=progress)
+    found = evaluated(
+        everybody, wanted, workers=workers, timeout=timeout, cache=cache, strict=strict, progress=progress
+    )
     made_by = command or f"mdbench.tabulate({methods!r}, {cases!r}, {str(out)!r}, samples={samples!r})"
     return Tabulated(tuple(write(found, parts, made_by, path)), found.result)
 
