@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mdbench.errors import MdbenchError
-from mdbench.methods import CORES, TIMEOUT, MethodWarning
+from mdbench.methods import CORES, TIMEOUT, WORKERS, MethodWarning
 from mdbench.plugins import Commands
 from mdbench.version import __version__
 
@@ -110,7 +110,7 @@ def evaluate(
     out: Out = None,
     beside: Beside = BESIDE,
     samples: Samples = None,
-    workers: WorkerCount = CORES,
+    workers: WorkerCount = WORKERS,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
     sandbox: InSandbox = False,
@@ -196,7 +196,7 @@ def compare(
             show_default=False,
         ),
     ] = "",
-    workers: WorkerCount = CORES,
+    workers: WorkerCount = WORKERS,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
@@ -260,7 +260,7 @@ def prescribe(
             show_default=False,
         ),
     ] = None,
-    workers: WorkerCount = CORES,
+    workers: WorkerCount = WORKERS,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
@@ -351,7 +351,7 @@ def plot_budget(
     cases: Cases = ["mnist1d-cnn/*"],
     out: Annotated[Path, typer.Option(help="Image to write: .png, .svg or .pdf.")] = Path("budget.png"),
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
-    workers: WorkerCount = CORES,
+    workers: WorkerCount = WORKERS,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
