@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported by the command that needs it, when it runs.
 
+All commands are in one file, for they share their options.
 Other packages add commands of their own, see `mdbench.plugins`.
 """
 

@@ -46,6 +46,32 @@ CITATION: Final = """\
   booktitle = {International Conference on Machine Learning},
   year      = {2024}
 }"""
+#: Columns of the table of cases → what they say.
+CASES: Final = {
+    "case": "its name: zoos, task, scenario, budget",
+    "sweep": "the name without the budget: cases that differ in budget alone share it",
+    "core": "whether it is of the selection `core`",
+    "task": "the question's name, and the column of `configurations` that holds the true verdict",
+    "question": "the question in words",
+    "classes": "list of the verdicts",
+    "train_zoos": "list of the zoos that are learned from",
+    "test_zoo": "the zoo that is asked about",
+    "scenario": "how learning and asking differ",
+    "training_rows": "how the rows to learn from are drawn, in words",
+    "budget": "how many are, in the unit that `training_rows` names",
+    "seeds": "list of the seeds, one a training sample",
+}
+#: Columns of the table of splits → what they say.
+SPLITS: Final = {
+    "case": "the case's name",
+    "seed": "which training sample",
+    "train_zoo": "the zoo that is learned from; where there are several, each has a row",
+    "test_zoo": "the zoo that is asked about",
+    "train_split": "what `datasets` calls the first",
+    "test_split": "what `datasets` calls the second",
+    "train": "list of the configurations to learn from, names in `configurations` of `train_zoo`",
+    "test": "list of the configurations to diagnose, names in `configurations` of `test_zoo`; the same for all seeds",
+}
 #: What tells a card of ours from any other README.
 _MARKS: Final = (f"pretty_name: {NAME}", f"- {TAGS[0]}")
 #: What a folder has for a card until it is a dataset; nothing in it can be loaded.
@@ -229,6 +255,8 @@ def card(
         first=split_name(zoos[0].name),
         tables=table(("config", "splits", "one row is"), [(f"`{c.name}`", _codes(c.parts), c.about) for c in configs]),
         asked=any(config.name == "splits" for config in configs),
+        case_columns=columns_said(CASES),
+        split_columns=columns_said(SPLITS),
         networks=networks,
         checkpoint=json.dumps("" if first is None else first.index[0], ensure_ascii=False),
         labels=_balance(zoos),
@@ -240,6 +268,11 @@ def card(
         makers=[(zoo.name, _plain(zoo.provenance.made_by)) for zoo in zoos],
         citation=CITATION,
     )
+
+
+def columns_said(columns: Mapping[str, str]) -> str:
+    """Return what the columns of a table say, as Markdown."""
+    return table(("column", "what it says"), [(f"`{name}`", said) for name, said in columns.items()])
 
 
 def _zoos(zoos: Iterable[Zoo]) -> str:
