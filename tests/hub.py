@@ -112,7 +112,7 @@ class User:
 
 @dataclass(frozen=True)
 class Seen:
-    """A request and what became of it; status 0: the connection was cut."""
+    """A request and what became of it; status 0: the connection was cut. Which host it was sent to, and with which token."""
 
     method: str
     path: str
@@ -120,6 +120,8 @@ class Seen:
     received: int
     sent: int
     status: int
+    host: str = ""
+    token: str | None = None
 
 
 @dataclass
@@ -211,7 +213,16 @@ class Hub:
         if cut:
             content = content[: len(content) // 2]
         self.seen.append(
-            Seen(request.method, path, request.headers.get("range"), len(body), len(content), response.status_code)
+            Seen(
+                request.method,
+                path,
+                request.headers.get("range"),
+                len(body),
+                len(content),
+                response.status_code,
+                request.headers.get("host", "").partition(":")[0],
+                request.headers.get("authorization"),
+            )
         )
         if response.status_code and (content or not cut):
             headers = response.raw_headers

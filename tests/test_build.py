@@ -467,3 +467,23 @@ def test_the_last_of_some_workers_ends():
     assert makespan([5, 4, 3, 3, 3], 2) == 10  # 5 + 3, 4 + 3 + 3
     assert makespan([5, 4, 3], 1) == 12
     assert makespan([5, 4, 3], 9) == 5
+
+
+def test_of_a_link_what_it_points_to_is_built_or_it_is_refused(tmp_path):
+    spec = write_spec(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    links = {name: tmp_path / f"to-{name}" for name in ("empty", "other", "file", "nothing")}
+    for name, link in links.items():
+        link.symlink_to(tmp_path / name)
+    for name, why in (("other", "is not empty"), ("file", "File exists"), ("nothing", "File exists")):
+        with pytest.raises(MdbenchError, match=why):
+            build_here(spec, links[name])
+    built = build_here(spec, links["empty"])
+    assert (tmp_path / "empty" / "zoo.json").is_file()
+    assert load_zoo(tmp_path / "empty").digest == built.digest
+    assert all(link.is_symlink() for link in links.values())
+    assert [path.read_text() for path in (tmp_path / "other" / "mine", tmp_path / "file")] == ["mine"] * 2
+    assert not (tmp_path / "nothing").exists()

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from huggingface_hub import HfApi, constants
 from publication import published
 from safetensors import deserialize, safe_open
 from safetensors.torch import load_file, save
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from tiny_zoo import build_here, contents, everything, write_spec
 
 import zoo_builder
@@ -286,6 +287,67 @@ def test_an_answer_that_is_wrong_is_refused(repository, monkeypatch, answer, sai
     monkeypatch.setattr(hubs, "ranged", answered(answer))
     with pytest.raises(MdbenchError, match=said):
         load_checkpoint(REPO, NAME)
+
+
+def test_who_asks_is_said_to_the_hub_and_to_no_other_host(repository, folder, tmp_path, monkeypatch):
+    """Networks are on another host, to which the Hub leads; tables may be."""
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    files = repository.repositories[REPO].commits[repository.repositories[REPO].find("main")].files
+    files["data/tiny/checkpoints.parquet"] = replace(files["data/tiny/checkpoints.parquet"], large=True)
+    table = files["data/tiny/checkpoints.parquet"]
+    repository.repositories[REPO].objects[table.sha256] = table.content
+    assert_is(load_checkpoint(REPO, NAME), folder)
+    fetch(REPO, tmp_path / "all")
+    hosts = {host: {one.token for one in repository.seen if one.host == host} for host in ("127.0.0.1", "localhost")}
+    assert hosts == {"127.0.0.1": {"Bearer hf_reader"}, "localhost": {None}}
+    assert {one.path.rsplit("/", 1)[1] for one in repository.seen if one.host == "localhost"} >= {table.sha256}
+
+
+def test_lengths_have_to_fit(repository, monkeypatch, tmp_path):
+    there = repository.repositories[REPO]
+    real = hubs.ranged
+
+    def longer(request, content, headers):
+        return real(request, content + b"more", headers)
+
+    monkeypatch.setattr(hubs, "ranged", longer)
+    with pytest.raises(MdbenchError, match=r"index\.json has \d+ bytes where it comes from, and \d+ in the"):
+        load_checkpoint(REPO, NAME)
+    monkeypatch.setattr(hubs, "ranged", lambda r, c, h: longer(r, c, h) if r.headers.get("range") else real(r, c, h))
+    with pytest.raises(MdbenchError, match=r"safetensors has \d+ bytes where it comes from, and \d+ in the"):
+        load_checkpoint(REPO, NAME)
+    monkeypatch.setattr(hubs, "ranged", real)
+    # An index that speaks of more than there is.
+    files = there.commits[there.find("main")].files
+    path = "checkpoints/tiny/index.json"
+    said = json.loads(files[path].content)
+    said["shards"][0]["bytes"] += 7
+    there.add("refs/heads/main", hubs.Commit("more", files | {path: hubs.Blob(json.dumps(said).encode())}))
+    with pytest.raises(MdbenchError, match=r"has .* bytes there, 7 fewer than it should"):
+        fetch(REPO, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("what", "said"), [("api", "the list of its files has more than 262144"), ("index", "index")])
+def test_an_answer_without_an_end_is_cut(repository, monkeypatch, what, said):
+    sent: list[int] = []
+    real = hubs.Hub.__call__
+
+    def pieces():
+        for _ in range(5_000):
+            sent.append(2**16)
+            yield b" " * 2**16
+
+    async def endless(self, scope, receive, send):
+        if f"/{what}" in scope["path"]:
+            await StreamingResponse(pieces())(scope, receive, send)
+        else:
+            await real(self, scope, receive, send)
+
+    monkeypatch.setattr(hubs.Hub, "__call__", endless)
+    monkeypatch.setattr(places, "_LARGEST_LISTING", 2**18)
+    with pytest.raises(MdbenchError, match=said):
+        load_checkpoint(REPO, NAME)
+    assert sum(sent) < 2**26
 
 
 def test_a_longer_answer_is_cut(repository, folder, monkeypatch):

@@ -3,19 +3,25 @@
 What is read there is a file of a few megabytes as a whole, or a part of a large one, and nothing else.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
+from mdbench import files
 from mdbench.errors import MdbenchError, reason
+from mdbench.paths import cache_home
 from zoo_builder.publishing.shards import INDEX, shard_path
 
 _CHUNK: Final = 2**22  # bytes
 #: Bytes of the largest file that is read as a whole.
 LARGEST: Final = 2**30
+#: The same of the list of a repository's files.
+_LARGEST_LISTING: Final = 2**26
 _REPOSITORY: Final = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")
 _AN_INDEX: Final = re.compile(re.escape(shard_path("ZOO", INDEX)).replace("ZOO", "([a-z0-9][a-z0-9._-]{0,79})"))
 #: Patience with a server, in attempts: after failures it is waited for 1, 2 and 4 seconds.
@@ -89,47 +95,54 @@ class Repository:
     """
 
     def __init__(self, name: str, revision: str | None = None) -> None:
-        from huggingface_hub import HfApi
+        from huggingface_hub import constants
 
         self.name = self._repository = name
+        url = f"{constants.ENDPOINT}/api/datasets/{name}" + (
+            f"/revision/{quote(revision, safe='')}" if revision else ""
+        )
         with self._asking(f"revision {revision}" if revision else "the repository"):
-            info = HfApi().dataset_info(name, revision=revision, files_metadata=True)
-        if not re.fullmatch(r"[0-9a-f]{40}", info.sha or ""):
+            with self._answer(f"{url}?blobs=true") as answer:
+                content = b""
+                for piece in answer.iter_bytes():
+                    content += piece
+                    if len(content) > _LARGEST_LISTING:
+                        raise MdbenchError(f"{name}: the list of its files has more than {_LARGEST_LISTING} bytes")
+            said = json.loads(content)
+            commit, self._sizes = said.get("sha"), {one["rfilename"]: one.get("size") or 0 for one in said["siblings"]}
+        if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise MdbenchError(f"{name}: the Hub does not say which commit {revision or 'the newest'} is")
-        self.commit = str(info.sha)
-        self._sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
+        self.commit = commit
 
     def zoos(self) -> list[str]:
         """Return the names of the zoos whose networks are there."""
         return _zoos(self._sizes)
 
     def file(self, path: str) -> Path:
-        """Download a file, unless it was before, and return where it is."""
-        from huggingface_hub import hf_hub_download
-
-        _check_size(self.name, path, self._sizes.get(path, 0))
+        """Download a file, unless it was before, and return where it is: a folder of the cache for every commit."""
+        size = self._size(path)
+        _check_size(self.name, path, size)
+        to = cache_home() / "hub" / self._repository.replace("/", "--") / self.commit / path
         with self._asking(path):
-            return Path(hf_hub_download(self._repository, path, repo_type="dataset", revision=self.commit))
+            if not (to.is_file() and to.stat().st_size == size):
+                to.parent.mkdir(parents=True, exist_ok=True)
+                files.replace({to: b"".join(self.read(path, 0, size))})
+        return to
 
     def read(self, path: str, start: int, stop: int) -> Iterator[bytes]:
         """Yield what is in a file from a position to before another; the rest is not transferred."""
-        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub import hf_hub_url
 
-        client: Any = import_module("huggingface_hub.utils")  # which does not say what it exports
-
+        size, left = self._size(path), stop - start
+        if stop > size:
+            raise MdbenchError(f"{self.name}: {path} has {size} bytes there, {stop - size} fewer than it should")
+        if not left:
+            return
         url = hf_hub_url(self._repository, path, repo_type="dataset", revision=self.commit)
-        # What is compressed on the way has no positions.
-        headers = {**client.build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        # The client retries what a server refuses for the moment; once an answer has begun, it must not begin again.
-        patience: dict[str, Any] = {
-            "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            "max_retries": _RETRIES,
-            "retry_on_exceptions": (),
-        }
-        with self._asking(path), client.http_stream_backoff("GET", url, headers=headers, **patience) as answer:
-            client.hf_raise_for_status(answer)
+        ranged = {} if left == size else {"Range": f"bytes={start}-{stop - 1}"}
+        with self._asking(path), self._answer(url, **ranged) as answer:
             # A server, or a proxy before it, may ignore ranges: what comes before ours is then dropped as it arrives.
-            position, left = _first_byte(answer, start, f"{self.name}: {path}"), stop - start
+            position = _first_byte(answer, start, size, f"{self.name}: {path}")
             for piece in answer.iter_bytes():
                 own = piece[max(0, start - position) :][:left]
                 position, left = position + len(piece), left - len(own)
@@ -138,6 +151,31 @@ class Repository:
                 if not left:
                     return
             raise MdbenchError(f"{self.name}: {path} ends {left} bytes too early; the same again may help")
+
+    def _size(self, path: str) -> int:
+        """Return how many bytes a file has, by the list of the repository's files."""
+        if path not in self._sizes:
+            raise MdbenchError(f"{self.name} has no file {path}")
+        return self._sizes[path]
+
+    @staticmethod
+    @contextmanager
+    def _answer(url: str, **headers: str) -> Iterator[Any]:
+        """Ask for something, and give the answer as it arrives. Who asks is said to the Hub alone, and to no other host."""
+        from huggingface_hub import constants
+
+        client: Any = import_module("huggingface_hub.utils")  # which does not say what it exports
+        # What is compressed on the way has no positions, and no bound.
+        headers = {**client.build_hf_headers(), **headers, "Accept-Encoding": "identity"}
+        # The client retries what a server refuses for the moment; once an answer has begun, it must not begin again.
+        patience: dict[str, Any] = {
+            "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            "max_retries": _RETRIES,
+            "retry_on_exceptions": (),
+        }
+        with client.http_stream_backoff("GET", url, headers=headers, **patience) as answer:
+            client.hf_raise_for_status(answer)
+            yield answer
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -193,16 +231,31 @@ def _zoos(paths: Iterable[str]) -> list[str]:
     return sorted(found[1] for path in paths if (found := _AN_INDEX.fullmatch(path)))
 
 
-def _first_byte(answer: Any, start: int, where: str) -> int:
-    """Return the position of an answer's first byte."""
+def _first_byte(answer: Any, start: int, size: int, where: str) -> int:
+    """Return the position of an answer's first byte.
+
+    Parameters
+    ----------
+    answer, where : the answer, and of what.
+    start : the position that was asked for.
+    size : bytes of the whole file, as the list of files has it.
+    """
     if answer.headers.get("content-encoding", "identity") != "identity":
         raise MdbenchError(f"{where} comes compressed, although that was declined; a proxy on the way may do that")
     if answer.status_code != 206:
-        return 0
-    said = re.match(r"bytes (\d{1,20})-", answer.headers.get("content-range", ""))
-    if not said or int(said[1]) != start:
-        raise MdbenchError(f"{where}: bytes from {start} on were asked for, others came; the same again may help")
-    return start
+        whole = answer.headers.get("content-length", str(size))
+        first = 0
+    else:
+        said = re.match(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20}|\*)$", answer.headers.get("content-range", ""))
+        if not said or int(said[1]) != start:
+            raise MdbenchError(f"{where}: bytes from {start} on were asked for, others came; the same again may help")
+        whole = str(size) if said[2] == "*" else said[2]
+        first = start
+    if whole != str(size):
+        raise MdbenchError(
+            f"{where} has {whole[:20]} bytes where it comes from, and {size} in the repository's list of files"
+        )
+    return first
 
 
 def _check_size(name: str, path: str, size: int) -> None:
