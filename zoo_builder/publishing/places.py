@@ -109,7 +109,10 @@ class Repository:
                     if len(content) > _LARGEST_LISTING:
                         raise MdbenchError(f"{name}: the list of its files has more than {_LARGEST_LISTING} bytes")
             said = json.loads(content)
-            commit, self._sizes = said.get("sha"), {one["rfilename"]: one.get("size") or 0 for one in said["siblings"]}
+            commit, self._sizes = (
+                said.get("sha"),
+                {one["rfilename"]: int(one.get("size") or 0) for one in said["siblings"]},
+            )
         if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise MdbenchError(f"{name}: the Hub does not say which commit {revision or 'the newest'} is")
         self.commit = commit
