@@ -8,7 +8,8 @@ import numpy as np
 
 from leaderboard.entry.entry import Dataset, Entry, File, MethodFile, Timings, slug_of
 from leaderboard.entry.exam import Exam
-from leaderboard.ranking.board import Board, CaseScore, Place, Row, View
+from leaderboard.ranking.board import Board, Row
+from leaderboard.ranking.places import CaseScore, Place, View
 from leaderboard.ranking.sealed_ranking import SealedBoard, SealedPlace
 from leaderboard.sealing.sealed_score import SealedScore
 from leaderboard.verifying.head import NOTHING, Head
@@ -118,7 +119,7 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
             predicted[case] = np.where(right, truth, wrong).astype(np.int8)
             accuracy = 100 * right.mean()
             spread = drawn.uniform(2, 5)
-            scores[case] = CaseScore(accuracy, Interval(accuracy - spread, accuracy + spread), accuracy - 1)
+            scores[case] = CaseScore(accuracy, Interval(accuracy - spread, accuracy + spread), accuracy, accuracy - 1)
         date = DATE - timedelta(days=20) + timedelta(minutes=at)
         verdict = Verdict(
             outcome=("verified", "verified", "reproduced within noise", "self-reported")[at % 4],
@@ -204,12 +205,12 @@ def views(exam: Exam, rows) -> list[View]:
 
 def _places(cases: Sequence[str], rows) -> tuple[Place, ...]:
     slugs = [slug for slug, row in rows.items() if row.ranked and all(case in row.scores for case in cases)]
-    means = {slug: float(np.mean([rows[slug].scores[case].accuracy for case in cases])) for slug in slugs}
+    means = {slug: float(np.mean([rows[slug].scores[case].score for case in cases])) for slug in slugs}
     best = sorted(slugs, key=lambda slug: -means[slug])
     return tuple(
         Place(
             slug=slug,
-            accuracy=means[slug],
+            score=means[slug],
             interval=Interval(means[slug] - 2.4, means[slug] + 2.1),
             average_rank=at + 1.5,
             place=1 + 3 * (at // 3),

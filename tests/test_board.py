@@ -129,11 +129,19 @@ def test_scores_are_those_that_evaluating_shows(board, made, exam):
         assert list(row.scores) == [name for name, one in exam.posed.items() if one.rows.task.name in row.entry.columns]
         for name, score in row.scores.items():
             test = exam.posed[name].rows.test
-            expected = stats.accuracies(row.predicted[name][None], test.codes, test.cells, test.cell_count)
+            several = exam.posed[name].rows.several
+            expected = stats.accuracies(
+                row.predicted[name][None], test.codes, test.cells, test.cell_count, several=several
+            )
+            balanced = expected.balanced_by_seed.mean()
             assert score.accuracy == pytest.approx(expected.by_seed.mean(), abs=1e-9)
-            assert score.balanced_accuracy == pytest.approx(expected.balanced_by_seed.mean(), abs=1e-9)
-            assert score.interval.low == pytest.approx(expected.intervals[0].low, abs=2e-5)
-            assert score.interval.high == pytest.approx(expected.intervals[0].high, abs=2e-5)
+            assert score.balanced_accuracy == pytest.approx(balanced, abs=1e-9)
+            verdicts = len(stats.counted(test.codes))
+            assert score.score == pytest.approx(stats.above_chance(balanced, verdicts), abs=1e-9)
+            ends = expected.balanced_intervals[0]
+            for mine, end in ((score.interval.low, ends.low), (score.interval.high, ends.high)):
+                if 0 < end < 100:
+                    assert mine == pytest.approx(stats.above_chance(end, verdicts))
         assert len(row.scores) == (2 if slug == "two-tasks" else 3)
 
 
@@ -160,12 +168,7 @@ def test_places_are_among_those_who_answer_every_case(board, exam):
         expected = {}
         for slug, row in board.rows.items():
             if set(view.cases) <= set(row.scores):
-                pairs = []
-                for name in view.cases:
-                    one = exam.posed[name]
-                    right = (row.predicted[name] == one.rows.test.codes).astype(float)
-                    pairs.append(stats.Pair(right, one.rows.test.cells, one.rows.test.cell_count, one.test.name))
-                expected[slug] = stats.paired_difference(pairs)
+                expected[slug] = np.mean([row.scores[name].score for name in view.cases])
         places = {place.slug: place for place in view.places}
         assert (
             places.keys()
@@ -175,10 +178,9 @@ def test_places_are_among_those_who_answer_every_case(board, exam):
             - ({"two-tasks"} if view.task == "data_vs_optimizer" else set())
         )
         for slug, place in places.items():
-            assert place.accuracy == pytest.approx(expected[slug].estimate, abs=1e-9)
-            assert place.interval.low == pytest.approx(expected[slug].interval.low, abs=2e-5)
-            assert place.interval.high == pytest.approx(expected[slug].interval.high, abs=2e-5)
-        shown = [place.accuracy for place in view.places]
+            assert place.score == pytest.approx(expected[slug], abs=1e-9)
+            assert place.interval.low <= place.score <= place.interval.high
+        shown = [place.score for place in view.places]
         assert shown == sorted(shown, reverse=True)
         assert view.places[0].place == 1
         assert all(place.groups for place in view.places)

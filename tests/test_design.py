@@ -214,7 +214,7 @@ def test_the_walk_has_the_figures_of_the_board():
     *most, last = (f"{100 * share:.1f}" for share in (said_of_it == rows.test.codes).mean(axis=1))
     score = entry.scores[name]
     (place,) = (place for place in view.places if place.slug == "md-tree")
-    mean = f"{place.accuracy:.1f} % [{place.interval.low:.1f}, {place.interval.high:.1f}]"
+    mean = f"{place.score:.1f} % [{place.interval.low:.1f}, {place.interval.high:.1f}]"
     asked = {case: board.exam.posed[case].rows.test for case in entry.predicted}
     wrong = {
         case: (entry.predicted[case] != test.codes)[:, test.ids == POINT].sum()
@@ -225,7 +225,7 @@ def test_the_walk_has_the_figures_of_the_board():
     assert wrong.pop(name) == 0
     assert (len(wrong), sum(wrong.values())) == (2, 9)
     assert {len(sample) for sample in rows.samples} == {120}
-    assert view.places.index(place) == 3
+    assert view.places.index(place) == 0
     assert [event.number for event in entry.history] == [13, 14]
     for said in (
         f"{len(rows.train)} rows without label noise",
@@ -233,10 +233,12 @@ def test_the_walk_has_the_figures_of_the_board():
         f"int8 {said_of_it.shape}",
         f"{', '.join(most)} and {last} % over the first five seeds",
         f"The mean is {score.accuracy:.1f} %",
-        f"[{score.interval.low:.1f}, {score.interval.high:.1f}]",
+        f"the verdicts' own shares {score.balanced_accuracy:.1f} %",
+        f"has {score.score:.1f} %",
+        f"is [{score.interval.low:.1f}, {score.interval.high:.1f}]",
         f"{sum(one.size for one in entry.predicted.values()):,} predictions",
         f"poses the {len(board.exam.posed)} cases",
         f"for the {sum(name in one.scores for one in board.rows.values())} entries that answer the case",
-        f"{mean}: a `Place`, the fourth of {len(view.places)}, in the groups {place.groups[0]} and {place.groups[2]}",
+        f"{mean} above chance: a `Place`, the first of {len(view.places)}, in the group {place.groups}",
     ):
         assert said in walk()

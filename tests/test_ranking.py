@@ -6,80 +6,85 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, ttest_ind_from_stats, ttest_rel
-from scipy.stats import t as student
+from scipy.stats import binom, ttest_1samp, ttest_rel
 
 from leaderboard.ranking import ranking
-from leaderboard.ranking.ranking import Tally, letters, p_values, rank
+from leaderboard.ranking.ranking import Tally, letters, rank
 from mdbench.scoring import stats
 
 CELLS = 40
 
 
-def tally(right, names=None, cells=None, count=None, zoo="zoo"):
-    """Return a tally of boolean (methods, seeds, rows); without cells, two rows in each."""
+def tally(right, names=None, cells=None, count=None, zoo="zoo", several=True, unseen=False):
+    """Return a tally of boolean (methods, seeds, rows); without cells, four rows in each, of two verdicts by turns."""
     right = np.asarray(right)
-    cells = np.arange(right.shape[2]) // 2 if cells is None else cells
+    truth = np.arange(right.shape[2]) % 2
+    cells = np.arange(right.shape[2]) // 4 if cells is None else cells
     names = names or [f"m{number}" for number in range(len(right))]
-    truth = np.ones(right.shape[2], dtype=np.int8)
-    return Tally.of(names, right.astype(np.int8), truth, cells, count or cells.max() + 1, zoo)
+    said = np.where(right, truth, 1 - truth)
+    return Tally.of(names, said, truth, cells, count or cells.max() + 1, zoo, several=several, unseen=unseen)
 
 
-def guesses(rng, methods=4, seeds=5, rows=2 * CELLS, skill=0.6, unsteady=0.0):
+def guesses(rng, methods=4, seeds=5, rows=4 * CELLS, skill=0.6, unsteady=0.0):
     """Return answers right as often as `skill`, which is another in each cell, and for each method in each seed."""
-    cell = rng.normal(0, 0.1, rows // 2).repeat(2)
+    cell = rng.normal(0, 0.1, rows // 4).repeat(4)
     return rng.random((methods, seeds, rows)) < skill + cell + unsteady * rng.normal(size=(methods, seeds, 1))
 
 
-# --- The numbers are those of mdbench.scoring.stats -----------------------------------------------------------------------------
+# --- The numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_means_and_intervals_are_those_that_evaluating_and_tabulating_show():
+def test_scores_are_adjusted_balanced_accuracy_and_intervals_students():
     rng = np.random.default_rng(1)
-    zoos, rows = ("b", "a", "b", "c"), (60, 80, 90, 50)
-    asked = [
-        (guesses(rng, rows=count, seeds=seeds), rng.integers(0, 35, count), zoo)  # some cells of 40 hold no rows
-        for zoo, count, seeds in zip(zoos, rows, (5, 5, 3, 1), strict=True)
-    ]
-    tallies = [tally(right, cells=cells, count=40, zoo=zoo) for right, cells, zoo in asked]
-    found = rank(tallies)
+    asked = [guesses(rng, rows=rows, unsteady=0.1) for rows in (60, 80, 52)]
+    found = rank([tally(right, count=40) for right in asked])
+    by_case = [[2 * (r[:, :, ::2].mean(axis=2) + r[:, :, 1::2].mean(axis=2)) / 2 - 1] for r in asked]
+    by_sample = np.mean(by_case, axis=0)[0]
     for place, name in enumerate(found.methods):
-        number = int(name[1:])
-        pairs = [stats.Pair(right[number].astype(float), cells, 40, zoo) for right, cells, zoo in asked]
-        expected = stats.paired_difference(pairs)
-        assert found.accuracies[place] == pytest.approx(expected.estimate, abs=1e-9)
-        assert found.intervals[place].low == pytest.approx(expected.interval.low, abs=2e-5)  # single precision
-        assert found.intervals[place].high == pytest.approx(expected.interval.high, abs=2e-5)
-    for (right, cells, _), one in zip(asked, tallies, strict=True):
-        expected = stats.accuracies(right, np.ones(right.shape[2]), cells, 40)
-        assert one.by_seed == pytest.approx(expected.by_seed, abs=1e-9)
-        assert one.accuracies == pytest.approx(expected.by_seed.mean(axis=1), abs=1e-9)
-        for mine, theirs in zip(one.intervals, expected.intervals, strict=True):
-            assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=2e-5)
+        mine = 100 * by_sample[int(name[1:])]
+        assert found.scores[place] == pytest.approx(mine.mean())
+        interval = ttest_1samp(mine, 0).confidence_interval()
+        assert (found.intervals[place].low, found.intervals[place].high) == pytest.approx(tuple(interval))
+    assert list(found.scores) == sorted(found.scores, reverse=True)
 
 
-def test_a_resample_without_rows_is_left_out():
-    right = np.array([[[True, False, True]]])
-    found = rank([tally(right, cells=np.array([0, 0, 1]), count=6)])
-    pair = stats.Pair(right[0].astype(float), np.array([0, 0, 1]), 6, "zoo")
-    expected = stats.paired_difference([pair]).interval
-    assert (found.intervals[0].low, found.intervals[0].high) == pytest.approx((expected.low, expected.high), abs=2e-5)
+def test_of_unseen_zoos_each_has_the_same_weight_and_is_a_draw():
+    rng = np.random.default_rng(1)
+    right = [guesses(rng, methods=2, skill=one) for one in (0.6, 0.7, 0.8, 0.9)]
+    zoos = "abbc"
+    found = rank([tally(one, zoo=zoo, unseen=True) for one, zoo in zip(right, zoos, strict=True)])
+    by_case = [200 * one.mean(axis=(1, 2)) - 100 for one in right]
+    by_zoo = np.stack([by_case[0], (by_case[1] + by_case[2]) / 2, by_case[3]], axis=1)
+    for place, name in enumerate(found.methods):
+        mine = by_zoo[int(name[1:])]
+        assert found.scores[place] == pytest.approx(mine.mean())
+        low, high = ttest_1samp(mine, 0).confidence_interval()
+        assert (found.intervals[place].low, found.intervals[place].high) == pytest.approx((low, min(high, 100)))
+    assert found.p[0, 1] == pytest.approx(ttest_rel(*by_zoo).pvalue)
+
+
+def test_where_nobody_can_be_above_chance_there_is_no_tally():
+    truth = np.array([0] * 97 + [1] * 3)
+    assert Tally.of(["m0"], np.zeros((1, 5, 100)), truth, np.arange(100), 100, "zoo") is None
 
 
 # --- Ranks --------------------------------------------------------------------------------------------------------------
 
 
 def counted(*cases, rows=10):
-    """Return tallies where methods are right on these numbers of rows, one tally a case."""
-    return [tally([[np.arange(rows) < one] for one in case], cells=np.arange(rows)) for case in cases]
+    """Return tallies where methods are right on these numbers of pairs of rows, one tally a case."""
+    return [
+        tally([[np.arange(2 * rows) // 2 < one] for one in case], cells=np.arange(2 * rows) // 2, several=False)
+        for case in cases
+    ]
 
 
-def test_equal_accuracies_share_the_mean_rank():
+def test_equal_scores_share_the_mean_rank():
     found = rank(counted((9, 5, 5, 1), (7, 7, 7, 2), (3, 8, 1, 0)))
     ranks = dict(zip(found.methods, found.average_ranks, strict=True))
     assert ranks == pytest.approx({"m0": (1 + 2 + 2) / 3, "m1": (2.5 + 2 + 1) / 3, "m2": (2.5 + 2 + 3) / 3, "m3": 4})
     assert found.methods == ("m1", "m0", "m2", "m3")
-    assert found.accuracies.tolist() == pytest.approx([200 / 3, 190 / 3, 130 / 3, 10])
+    assert found.scores.tolist() == pytest.approx([100 / 3, 80 / 3, -40 / 3, -80])
 
 
 def test_equal_means_stand_in_the_order_of_their_ranks_then_of_their_names():
@@ -108,43 +113,35 @@ def test_the_order_in_which_methods_and_cases_are_given_is_of_no_account():
     assert one.methods == two.methods
     assert one.groups == two.groups
     assert one.places.tolist() == two.places.tolist()
-    for name in ("accuracies", "average_ranks", "p", "first_over_rows"):
+    for name in ("scores", "average_ranks", "p", "first_over_rows"):
         assert getattr(one, name) == pytest.approx(getattr(two, name), abs=1e-9)
     assert [vars(interval) for interval in one.intervals] == [
         pytest.approx(vars(interval), abs=1e-9) for interval in two.intervals
     ]
 
 
-@pytest.mark.parametrize(("seeds", "rows"), [(1, 40), (5, 2), (1, 2)])
+@pytest.mark.parametrize(("seeds", "rows"), [(1, 80), (5, 4), (1, 4)])
 def test_little_to_go_by(seeds, rows):
     # One method, one case; one seed; one cell, from which nothing follows for others.
     right = np.ones((2, seeds, rows), dtype=bool)
-    right[1, :, ::2] = False
+    right[1, :, 1::4] = right[1, :, 2::4] = False
     alone, both = rank([tally(right[:1])]), rank([tally(right)])
     assert (alone.methods, alone.places.tolist(), alone.groups) == (("m0",), [1], ("a",))
     assert (alone.first_over_rows.tolist(), alone.first_over_cases.tolist()) == ([1], [1])
-    assert both.accuracies.tolist() == [100, 50]
+    assert both.scores.tolist() == [100, 0]
     assert both.places.tolist() == [1, 2]
-    assert both.groups == (("a", "a") if rows == 2 else ("a", "b"))
+    assert both.groups == (("a", "a") if rows == 4 else ("a", "b"))
 
 
 # --- Who is told apart --------------------------------------------------------------------------------------------------
-
-
-@given(st.floats(0.01, 20), st.floats(0.01, 10), st.floats(0.01, 10), st.integers(2, 12), st.integers(2, 80))
-def test_one_pair_is_tested_as_by_welch(gap, of_samples, of_cells, samples, cells):
-    (p,) = p_values(np.array([gap]), np.array([of_samples + of_cells]), np.array([of_samples]), samples, cells)
-    spread = np.sqrt(of_samples * samples), np.sqrt(of_cells * cells)
-    expected = ttest_ind_from_stats(gap, spread[0], samples, 0, spread[1], cells, equal_var=False).pvalue
-    assert p == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_others_do_says_nothing_of_two():
     # Ten that say the same of everything after each sample, as junk does, beside seven that differ.
     rng = np.random.default_rng(0)
     names = [f"m{at}" for at in range(17)]
-    real = rng.random((7, 25, 2 * CELLS)) < np.linspace(0.55, 0.8, 7)[:, None, None]
-    junk = np.broadcast_to(rng.random((10, 25, 1)) < 0.5, (10, 25, 2 * CELLS))
+    real = rng.random((7, 25, 4 * CELLS)) < np.linspace(0.55, 0.8, 7)[:, None, None]
+    junk = np.broadcast_to(rng.random((10, 25, 1)) < 0.5, (10, 25, 4 * CELLS))
     few, many = rank([tally(real, names[:7])]), rank([tally(np.concatenate([real, junk]), names)])
     at = [many.methods.index(name) for name in few.methods]
     np.testing.assert_allclose(many.alone[np.ix_(at, at)], few.alone, rtol=1e-6)
@@ -152,34 +149,25 @@ def test_what_others_do_says_nothing_of_two():
     assert ((many.p[np.ix_(at, at)] <= 0.05) & (few.p <= 0.05)).any()
 
 
-def test_no_gap_no_variance_and_a_single_cell():
-    zero, one = np.zeros(1), np.ones(1)
-    assert p_values(zero, zero, zero, 5, 50) == [1]
-    assert p_values(one, zero, zero, 5, 50) == [0]
-    assert p_values(one, zero, zero, 5, 1) == [1]
-    assert p_values(2 * one, one, zero, 1, 50) == pytest.approx(2 * student.sf(2, 49))
-    assert p_values(one[:0], one[:0], one[:0], 5, 50).shape == (0,)
-
-
 def test_where_rows_alone_vary_the_pair_is_tested_as_by_students_paired_test():
-    # 400 cells of a row each and one seed; the variance is that of 2,000 resamples, good to 3 %.
     row = np.arange(400)
     right = np.stack([row < 280, (row >= 60) & (row < 318)])[:, None]  # 60 rows for one alone, 38 for the other
     found = rank([tally(right, cells=np.arange(400))])
     expected = ttest_rel(right[0, 0].astype(float), right[1, 0].astype(float)).pvalue
     assert 0.001 < expected < 0.2
-    assert found.p[0, 1] == pytest.approx(expected, rel=0.2)
+    assert found.p[0, 1] == pytest.approx(
+        expected, rel=1e-3
+    )  # the verdicts are as many, and right as often but for one row
 
 
 def test_where_seeds_alone_vary_the_pair_is_tested_as_by_students_paired_test_of_five():
-    # Every cell says the same: how many of its ten rows are right.
+    # Every cell says the same: how many of its ten rows of each verdict are right.
     counts = np.array([[6, 8, 7, 9, 7], [5, 6, 6, 7, 6]])
-    right = np.tile(np.arange(10) < counts[:, :, None], (1, 1, 30))
-    found = rank([tally(right, cells=np.repeat(np.arange(30), 10))])
+    right = np.tile(np.arange(20) // 2 < counts[:, :, None], (1, 1, 30))
+    found = rank([tally(right, cells=np.repeat(np.arange(30), 20))])
     expected = ttest_rel(*counts).pvalue
     assert 0.001 < expected < 0.05
-    assert found.p[0, 1] == pytest.approx(expected, rel=0.15)
-    assert found.p[0, 1] > 0.9 * expected
+    assert found.p[0, 1] == pytest.approx(expected)
 
 
 def test_a_case_asked_twice_is_no_more_evidence():
@@ -202,7 +190,7 @@ def test_two_copies_of_a_method_tie():
     here = [found.methods.index(name) for name in ("m3", "m7", "m8")]
     assert here == list(range(here[0], here[0] + 3))
     for values in (
-        found.accuracies,
+        found.scores,
         found.average_ranks,
         found.places,
         found.groups,
@@ -216,7 +204,7 @@ def test_two_copies_of_a_method_tie():
 
 def test_copies_share_the_first_place():
     right = np.zeros((4, 5, 60), dtype=bool)
-    right[:3, :, :50] = True
+    right[:3, :, :48] = True
     found = rank([tally(right), tally(right)])
     assert found.first_over_rows.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
     assert found.first_over_cases.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
@@ -256,12 +244,12 @@ def test_against_shuffled_labels_every_method_is_random():
     by_chance = rank([shuffled])
     assert (by_chance.p > 0.05).all()
     assert set(by_chance.groups) == {"a"}
-    assert by_chance.accuracies == pytest.approx(np.full(8, 50), abs=12)
+    assert by_chance.scores == pytest.approx(np.zeros(8), abs=24)
 
 
 def test_a_better_method_is_first_and_told_apart():
-    rng = np.random.default_rng(3)
-    answers = [guesses(rng, methods=10, unsteady=0.02) for _ in range(3)]
+    rng = np.random.default_rng(4)
+    answers = [guesses(rng, methods=10, seeds=25, unsteady=0.02) for _ in range(3)]
     for right in answers:
         right[4] |= rng.random(right[4].shape) < 0.8
     found = rank([tally(right, zoo=zoo) for right, zoo in zip(answers, "abc", strict=True)])
@@ -274,7 +262,9 @@ def test_a_better_method_is_first_and_told_apart():
 def test_many_methods_can_be_told_apart():
     # 30 methods are 435 pairs: more than 2,000 resamples could tell apart by counting them.
     rng = np.random.default_rng(3)
-    right = np.concatenate([guesses(rng, methods=15, skill=one, rows=240) for one in (0.3, 0.8)])
+    right = np.concatenate(
+        [guesses(rng, methods=15, skill=one, rows=240, unsteady=0.02, seeds=25) for one in (0.3, 0.8)]
+    )
     found = rank([tally(right)])
     assert (found.p[:15, 15:] <= 0.05).all()
     assert set(found.groups[:15]).isdisjoint(found.groups[15:])
@@ -285,7 +275,7 @@ def test_places_count_the_better_ones():
     right = np.concatenate([guesses(rng, methods=2, skill=one, unsteady=0.05) for one in np.linspace(0.3, 0.8, 6)])
     found = rank([tally(right)])
     for one, place in enumerate(found.places):
-        assert place == 1 + sum(found.accuracies > found.accuracies[one])
+        assert place == 1 + sum(found.scores > found.scores[one])
     assert (found.p == found.p.T).all()
     assert (found.p.diagonal() == 1).all()
 
@@ -379,22 +369,23 @@ def test_letters_go_on_after_z():
 
 def test_who_leads_in_every_cell_leads_in_every_half():
     right = np.zeros((2, 1, 40), dtype=bool)
-    right[0], right[1, :, ::2] = True, True
+    right[0], right[1, :, ::4], right[1, :, 1::4] = True, True, True
     found = rank([tally(right)])
     assert found.first_over_rows.tolist() == [1, 0]
 
 
 def test_who_leads_by_one_cell_leads_where_it_is_drawn():
     # Two of twelve cells decide, for one method each: a half of six holds both or neither (a draw) in 5 + 5 of 22 cases.
-    right = np.zeros((2, 3, 12), dtype=bool)
-    right[0, :, 0] = right[1, :, 1] = True
-    found = rank([tally(right, cells=np.arange(12), count=20)])
+    right = np.zeros((2, 3, 24), dtype=bool)
+    cells = np.arange(24) // 2
+    right[0, :, :2] = right[1, :, 2:4] = True
+    found = rank([tally(right, cells=cells, count=20)])
     assert found.first_over_rows == pytest.approx([0.5, 0.5], abs=4 * 0.5 / np.sqrt(ranking.HALVES))
-    right[0, :, 2] = True  # alone with two of three: behind in those halves that hold the other's cell alone, 3 in 22
+    right[0, :, 4:6] = True  # alone with two of three: behind in those halves that hold the other's cell alone, 3 in 22
     drawn = [set(some) for some in combinations(range(12), 6)]
     leads = [(len(some & {0, 2}), len(some & {1})) for some in drawn]
     expected = np.mean([(a > b) + (a == b) / 2 for a, b in leads])
-    found = rank([tally(right, cells=np.arange(12), count=20)])
+    found = rank([tally(right, cells=cells, count=20)])
     assert found.first_over_rows[0] == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(ranking.HALVES))
 
 
@@ -410,12 +401,12 @@ def test_who_leads_in_some_cases_leads_in_halves_of_them():
 
 def test_cases_in_the_same_cells_are_halved_alike():
     rng = np.random.default_rng(7)
-    one, two = (tally(guesses(rng, rows=2 * CELLS), zoo="zoo") for _ in range(2))
+    one, two = (tally(guesses(rng, rows=4 * CELLS), zoo="zoo") for _ in range(2))
     where = one.halves(0)[:, 0], two.halves(0)[:, 0]
-    flat = tally(np.arange(2 * CELLS)[None, None] < 2 * 13, zoo="zoo").halves(
+    flat = tally(np.arange(4 * CELLS)[None, None] < 4 * 13, zoo="zoo").halves(
         0
     )  # the first 13 cells: which half it was
     assert where[0].shape == where[1].shape
     assert flat.std() > 0
-    assert (tally(np.arange(2 * CELLS)[None, None] < 2 * 13, zoo="other").halves(0) == flat).all()
-    assert not (tally(np.arange(2 * CELLS)[None, None] < 2 * 13, zoo="zoo").halves(1) == flat).all()
+    assert (tally(np.arange(4 * CELLS)[None, None] < 4 * 13, zoo="other").halves(0) == flat).all()
+    assert not (tally(np.arange(4 * CELLS)[None, None] < 4 * 13, zoo="zoo").halves(1) == flat).all()

@@ -174,7 +174,7 @@ def test_the_table_needs_no_script(board, pages):
     """What stands in the page before any script runs: the headline, its places, and who has none."""
     text = " ".join(pages["index.html"].text.split())
     for place in board.views[0].places:
-        interval = f"{place.accuracy:.1f} [{place.interval.low:.1f}, {place.interval.high:.1f}]"
+        interval = f"{place.score:.1f} [{place.interval.low:.1f}, {place.interval.high:.1f}]"
         assert f"{board.rows[place.slug].entry.name} " in text
         assert interval in text
     assert "answers 3 of 9" in text
@@ -242,7 +242,7 @@ def test_the_markdown_table_is_the_headline(board, out):
     rows = [cells[at : at + 9] for at in range(0, len(cells), 9)]
     assert [row[0] for row in rows] == [str(place.place) for place in board.views[0].places]
     assert [row[1] for row in rows] == [f"`{board.rows[place.slug].entry.name}`" for place in board.views[0].places]
-    assert [row[2] for row in rows] == [f"{place.accuracy:.1f}" for place in board.views[0].places]
+    assert [row[2] for row in rows] == [f"{place.score:.1f}" for place in board.views[0].places]
     # Before it, the sealed zoos.
     assert tokens[1:3] == ["Sealed zoo winter", "Tasks: optimizer, width_vs_optimizer. Nobody but the maintainers has its labels, "
         "which were asked 1234 times."]  # fmt: skip

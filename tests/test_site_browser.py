@@ -138,8 +138,8 @@ def test_the_board_is_in_the_order_of_its_places(browser, address, board):
     assert cells(browser, "name")[: len(placed)] == placed
     assert cells(browser, "order")[: len(placed)] == [str(place.place) for place in view.places]
     first = view.places[0]
-    said = f"{first.accuracy:.1f} [{first.interval.low:.1f}, {first.interval.high:.1f}]"
-    assert cells(browser, "accuracy")[0] == said
+    said = f"{first.score:.1f} [{first.interval.low:.1f}, {first.interval.high:.1f}]"
+    assert cells(browser, "score")[0] == said
     unplaced = cells(browser, "name")[len(placed) :]
     assert sorted(unplaced) == sorted(without_place(board, view))
     said = {
@@ -148,7 +148,7 @@ def test_the_board_is_in_the_order_of_its_places(browser, address, board):
         else "not run here"
         for row in board.rows.values()
     }
-    assert cells(browser, "accuracy")[len(placed) :] == [said[name] for name in unplaced]
+    assert cells(browser, "score")[len(placed) :] == [said[name] for name in unplaced]
     assert {"answers 3 of 9", "not run here"} == {said[name] for name in unplaced}
     assert set(cells(browser, "order")[len(placed) :]) == {"–"}
 
@@ -156,13 +156,13 @@ def test_the_board_is_in_the_order_of_its_places(browser, address, board):
 def test_columns_sort_by_mouse_both_ways_and_entries_without_a_place_stay_below(browser, address, board):
     show(browser, address)
     placed, unplaced = names(board, ranking(board).places), sorted(without_place(board, ranking(board)))
-    header(browser, "accuracy").click()
+    header(browser, "score").click()
     assert cells(browser, "name")[: len(placed)] == placed
-    assert header(browser, "accuracy").get_attribute("aria-sort") == "descending"
-    header(browser, "accuracy").click()
+    assert header(browser, "score").get_attribute("aria-sort") == "descending"
+    header(browser, "score").click()
     assert cells(browser, "name")[: len(placed)] == placed[::-1]
     assert sorted(cells(browser, "name")[len(placed) :]) == unplaced
-    assert header(browser, "accuracy").get_attribute("aria-sort") == "ascending"
+    assert header(browser, "score").get_attribute("aria-sort") == "ascending"
     header(browser, "date").click()
     assert cells(browser, "date") == sorted(cells(browser, "date"), reverse=True)
 
@@ -238,14 +238,14 @@ def test_another_ranking_has_other_numbers(browser, address, board):
     show(browser, address)
     Select(browser.find_element(By.NAME, "task")).select_by_value("failure_source")
     view = ranking(board, "failure_source")
-    assert until(browser, lambda: "answers 0 of 3" in (found := cells(browser, "accuracy")) and found)[0].startswith(
-        f"{view.places[0].accuracy:.1f}"
+    assert until(browser, lambda: "answers 0 of 3" in (found := cells(browser, "score")) and found)[0].startswith(
+        f"{view.places[0].score:.1f}"
     )
     assert cells(browser, "name")[: len(view.places)] == names(board, view.places)
     Select(browser.find_element(By.NAME, "selection")).select_by_value("bundled")
     # That selection asks one task; what it has is shown instead.
     (first, *_) = (v for v in board.views if v.selection == "bundled")
-    until(browser, lambda: cells(browser, "accuracy")[0].startswith(f"{first.places[0].accuracy:.1f}"))
+    until(browser, lambda: cells(browser, "score")[0].startswith(f"{first.places[0].score:.1f}"))
     assert "mean over 2 cases" in browser.find_element(By.ID, "said").text
 
 
@@ -390,7 +390,7 @@ def test_it_can_be_read_without_javascript(browser, address, board):
     assert len(lines) == len(board.rows)
     for line, place in zip(lines, placed, strict=False):
         assert line.startswith(f"{place.place} {board.rows[place.slug].entry.name}")
-        assert f"{place.accuracy:.1f} [{place.interval.low:.1f}, {place.interval.high:.1f}]" in line
+        assert f"{place.score:.1f} [{place.interval.low:.1f}, {place.interval.high:.1f}]" in line
     assert not browser.find_element(By.ID, "controls").is_displayed(), "what does nothing is not shown"
 
 

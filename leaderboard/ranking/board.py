@@ -2,21 +2,19 @@
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from leaderboard.entry import (
     ENTRY,
-    PUBLISHED,
     REQUIRED,
     SELECTIONS,
     Checked,
@@ -27,29 +25,16 @@ from leaderboard.entry import (
     read_entry,
     sheet_of,
 )
-from leaderboard.ranking.ranking import Tally, rank
+from leaderboard.ranking.places import CaseScore, View, scores_of, tallies_of, views_of
 from leaderboard.ranking.sealed_ranking import SealedBoard, sealed_rankings
 from leaderboard.verifying import LEDGER, Event, Head, Ledger, State, Verdict, read_runs
 from mdbench.cases import load_cases
 from mdbench.errors import MdbenchError
 from mdbench.methods import CORES
-from mdbench.scoring import Interval, pose, stats
-from mdbench.tables import TASKS
-
-K = TypeVar("K")
-V = TypeVar("V")
+from mdbench.scoring import pose
 
 #: Recorded scores are those of the predictions to so many points: what differs more was not scored on these data.
 _EQUAL: Final = 1e-9
-
-
-@dataclass(frozen=True)
-class CaseScore:
-    """How an entry did on one case, in %."""
-
-    accuracy: float
-    interval: Interval
-    balanced_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -92,49 +77,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place of an entry among those that answer every case of a view.
-
-    Attributes
-    ----------
-    slug : the entry.
-    accuracy : mean over the cases, in %, with its `interval`.
-    average_rank : mean over the cases of the rank among these entries; 1 is best, equal accuracies share the mean rank.
-    place : 1 + the number of entries whose accuracy is higher; whether more than chance made it so, the groups say.
-    groups : letters of the groups of entries that cannot be told apart, parted by spaces; two that share a letter cannot.
-    first_over_rows, first_over_cases : share of random halves of the test cells, and of the cases, in which it is first.
-    """
-
-    slug: str
-    accuracy: float
-    interval: Interval
-    average_rank: float
-    place: int
-    groups: str
-    first_over_rows: float
-    first_over_cases: float
-
-
-@dataclass(frozen=True)
-class View:
-    """A ranking over some of the cases.
-
-    Attributes
-    ----------
-    selection : selection of cases.
-    task, scenario : what is looked at; ``all``, and for tasks also ``published``: the three of the paper.
-    cases : names of its cases.
-    places : best first; entries that do not answer all of them have no place.
-    """
-
-    selection: str
-    task: str
-    scenario: str
-    cases: tuple[str, ...]
-    places: tuple[Place, ...]
-
-
-@dataclass(frozen=True)
 class Board:
     """Everything that the pages show.
 
@@ -143,7 +85,8 @@ class Board:
     as_of : the date that it shows.
     exam : the cases.
     rows : slug → entry, for the entries on the board: accepted, not superseded, removed or rejected.
-    views : rankings, the headline (selection core, task published, scenario all) first.
+    views : rankings, the headline first: of the selection core what nobody trained on, where it has such cases,
+        and the published tasks.
     sealed : rankings on sealed zoos.
     events : the whole ledger up to the date, oldest first.
     entries : slug → entry of every entry that the ledger speaks of, those no longer on the board included.
@@ -207,7 +150,7 @@ def assemble(entries: Path, exam: Exam | None = None, as_of: datetime | None = N
         entries, listed, states, Exam({**dict.fromkeys(left_out, ()), **exam.selections}, exam.posed), as_of
     )
     answers = {slug: _answers(entries, one, states[slug], exam) for slug, one in found.items()}
-    scores = _scores(answers, exam)
+    scores = scores_of(answers, exam)
     for slug, mine in scores.items():
         _check_scores(slug, mine, states[slug])
     ranked = {slug: answers[slug] for slug in found if _is_ranked(states[slug])}
@@ -215,7 +158,7 @@ def assemble(entries: Path, exam: Exam | None = None, as_of: datetime | None = N
         as_of or (ledger.events[-1].date if ledger.events else datetime.now(UTC)),
         exam,
         {slug: _row(one, answers[slug], scores[slug], states[slug]) for slug, one in found.items()},
-        _views(exam, _tallies(ranked, exam)),
+        views_of(exam, tallies_of(ranked, exam)),
         sealed_rankings(ledger, found, known),
         ledger.events,
         known,
@@ -343,114 +286,3 @@ def _row(
     date = state.verified_on or state.history[0].date
     source = found.source, found.requirements
     return Row(found.entry, verdict, date, _is_ranked(state), scores, answers[0], *source, state.history)
-
-
-# --- Scores and places --------------------------------------------------------------------------------------------------
-
-#: Entry → what it said of each case, in each run.
-Answers = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
-
-
-def _alike(answers: Answers, exam: Exam) -> dict[tuple[str, int, int], list[str]]:
-    """Return who answers as many samples of a case in as many runs: case, samples and runs → entries, in the exam's order."""
-    found: dict[tuple[str, int, int], list[str]] = {}
-    for slug, runs in answers.items():
-        for case, said in runs[0].items():
-            found.setdefault((case, len(said), len(runs)), []).append(slug)
-    order = {case: number for number, case in enumerate(exam.posed)}
-    return dict(sorted(found.items(), key=lambda one: (order[one[0][0]], one[0][1:])))
-
-
-def _tally(case: str, slugs: Sequence[str], answers: Answers, exam: Exam) -> Tally:
-    test = exam.posed[case].rows.test
-    said = np.stack([[run[case] for run in answers[slug]] for slug in slugs])
-    return Tally.of(slugs, said, test.codes, test.cells, test.cell_count, exam.posed[case].test.name)
-
-
-def _scores(answers: Answers, exam: Exam) -> dict[str, dict[str, CaseScore]]:
-    """Score entries, slug → case → score; the numbers are those of `mdbench.scoring.stats.accuracies`."""
-    scores: dict[str, dict[str, CaseScore]] = {slug: {} for slug in answers}
-    alike = _alike(answers, exam)
-
-    def scored(which: tuple[str, int, int]) -> tuple[Tally, np.ndarray, list[Interval]]:
-        case, slugs = which[0], alike[which]
-        codes = exam.posed[case].rows.test.codes
-        tally = _tally(case, slugs, answers, exam)
-        right = np.stack([np.mean([run[case] == codes for run in answers[slug]], axis=0) for slug in slugs])
-        recalls = [right[:, :, codes == verdict].mean(axis=(1, 2)) for verdict in stats.counted(codes)]
-        return tally, 100 * np.mean(recalls, axis=0), tally.intervals
-
-    for (case, *_), (tally, balanced, intervals) in _in_threads(scored, list(alike)).items():
-        numbers = tally.accuracies.tolist(), intervals, balanced.tolist()
-        for slug, *score in zip(tally.methods, *numbers, strict=True):
-            scores[slug][case] = CaseScore(*score)
-    return scores
-
-
-def _tallies(answers: Answers, exam: Exam) -> dict[str, Tally]:
-    """Return how often entries are right, case by case.
-
-    Samples of a case may have been added since an entry was made: such an entry is not among those who are compared, who
-    answer the most samples.
-    """
-    counts: dict[str, dict[str, int]] = {}
-    for slug, runs in answers.items():
-        for case, said in runs[0].items():
-            counts.setdefault(case, {})[slug] = len(said)
-    slugs = {
-        case: [slug for slug, count in counts[case].items() if count == max(counts[case].values())]
-        for case in exam.posed
-        if case in counts
-    }
-
-    def of(case: str) -> Tally:
-        # One run stands for as many as others had.
-        several = max(len(answers[slug]) for slug in slugs[case])
-        runs = {slug: (list(answers[slug]) * several)[:several] for slug in slugs[case]}
-        return _tally(case, slugs[case], runs, exam)
-
-    return _in_threads(of, list(slugs))
-
-
-def _in_threads(work: Callable[[K], V], over: Sequence[K]) -> dict[K, V]:
-    """Do some work over several things, several at a time; NumPy's matrix products, which have threads of their own, wait."""
-    with threadpool_limits(1), ThreadPoolExecutor(CORES) as pool:
-        return dict(zip(over, pool.map(work, over), strict=True))
-
-
-def _views(exam: Exam, tallies: Mapping[str, Tally]) -> list[View]:
-    """Return rankings over every part of every selection that has cases, the headline first."""
-    asked = []
-    for selection, names in exam.selections.items():
-        cases = [exam.posed[name].rows.case for name in names]
-        tasks = [task for task in TASKS if any(case.task == task for case in cases)]
-        for task, several in {"published": PUBLISHED, "all": tasks, **{task: (task,) for task in tasks}}.items():
-            for scenario in ("all", *dict.fromkeys(case.scenario for case in cases)):
-                some = tuple(case.name for case in cases if case.task in several and scenario in ("all", case.scenario))
-                if some:
-                    asked.append((selection, task, scenario, some))
-    different = list(dict.fromkeys(some for *_, some in asked))
-    places = _in_threads(lambda some: _places([tallies.get(case) for case in some]), different)
-    return [View(selection, task, scenario, some, places[some]) for selection, task, scenario, some in asked]
-
-
-def _places(cases: Sequence[Tally | None]) -> tuple[Place, ...]:
-    """Return the places over some cases, where anybody answers all of them."""
-    tallies = [tally for tally in cases if tally]
-    if len(tallies) < len(cases) or not set.intersection(*(set(tally.methods) for tally in tallies)):
-        return ()
-    found = rank(tallies)
-    return tuple(
-        Place(slug, accuracy, interval, average_rank, place, groups, over_rows, over_cases)
-        for slug, accuracy, interval, average_rank, place, groups, over_rows, over_cases in zip(
-            found.methods,
-            found.accuracies.tolist(),
-            found.intervals,
-            found.average_ranks.tolist(),
-            found.places.tolist(),
-            found.groups,
-            found.first_over_rows.tolist(),
-            found.first_over_cases.tolist(),
-            strict=True,
-        )
-    )

@@ -1,25 +1,24 @@
 """Ranking: who is ahead over some cases, and who cannot be told apart. Functions of arrays; reads no files.
 
-Means and their intervals are those of `mdbench.scoring.stats`, from the same draws. A p-value that counts 2,000 resamples is
-never below 0.001, and Holm's correction for the pairs of eleven methods and more asks for less than that: nobody could be
-told apart. So pairs are tested by the variance of these draws and Student's distribution, see `p_values`.
+Means, their intervals and the tests of pairs are those of `mdbench.scoring.student`. Where all cases ask about zoos
+that nobody trained on, each zoo has the same weight, and intervals are about other zoos. Otherwise each case has, and they
+are about these grids.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
-from scipy.special import stdtr
 from scipy.stats import rankdata
 
-from mdbench.scoring import stats
+from mdbench.scoring import Interval, Means, mean_of, over_zoos, stats
 
 LEVEL: Final = 0.05
 #: Random halves of cells and of cases.
 HALVES: Final = 500
+#: What the halves are drawn with.
+SEED: Final = 20240721
 #: Groups that letters are given for, see `letters`.
 MOST_GROUPS: Final = 26
 #: Means nearer than this, in %, are equal but for rounding (of single precision, where there are many).
@@ -28,21 +27,25 @@ _EQUAL, _EQUAL_SINGLE = 1e-9, 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """How often methods were right on one case.
+    """What methods have above chance on one case.
 
     Attributes
     ----------
     methods : their names; each occurs once.
-    right : right answers in each grid cell of the test zoo; shape (methods, seeds, cells), whole numbers.
-    rows : rows in each cell; shape (cells,).
-    zoo : name of the test zoo: cases on one test zoo are resampled together.
+    means : what each has above chance, in %.
+    right : mean over training samples of the right answers in each cell of the test zoo, by true verdict; shape (methods,
+        verdicts, cells).
+    rows : rows of these verdicts in each cell; shape (verdicts, cells).
+    zoo : name of the test zoo.
+    unseen : whether nobody trained on it.
     """
 
     methods: tuple[str, ...]
+    means: Means
     right: np.ndarray
     rows: np.ndarray
     zoo: str
-    _draws: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    unseen: bool = False
     _halves: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -54,39 +57,35 @@ class Tally:
         cells: np.ndarray,
         cell_count: int,
         zoo: str,
-    ) -> "Tally":
+        *,
+        several: bool = True,
+        unseen: bool = False,
+    ) -> "Tally | None":
         """Count what methods got right.
 
         Parameters
         ----------
-        methods, zoo : see the class.
+        methods, zoo, unseen : see the class.
         predicted : shape (methods, runs, seeds, rows), or without the runs where there was one of each. Of several runs, the
             mean counts.
         truth, cells : true verdict of each row, and its grid cell, numbered over the whole test zoo; shape (rows,).
         cell_count : cells of the whole test zoo.
+        several : whether training samples differ.
+
+        Returns
+        -------
+        None where all rows but a few have one verdict: nobody is above chance there.
         """
-        # Whole numbers this small are exact in single precision, and so are their sums, in whatever order.
+        share = np.asarray(predicted == truth, dtype=float)
+        share = share.mean(axis=1) if share.ndim > 3 else share
+        means = stats.means_above_chance(share, truth, cells, cell_count, zoo=zoo, several=several)
+        if means is None:
+            return None
         where = (cells[:, None] == np.arange(cell_count)).astype(np.float32)
-        right = (predicted == truth).astype(np.float32) @ where
-        right = right.mean(axis=1) if right.ndim > 3 else right
-        return cls(tuple(methods), right, np.bincount(cells, minlength=cell_count), zoo)
-
-    @cached_property
-    def by_seed(self) -> np.ndarray:
-        """Accuracies in %; shape (methods, seeds)."""
-        shares: np.ndarray = 100 * self.right.sum(axis=2, dtype=float) / self.rows.sum()
-        return shares
-
-    @cached_property
-    def accuracies(self) -> np.ndarray:
-        """Means of these over seeds; shape (methods,). Methods with as many right answers have the same to the last bit."""
-        shares: np.ndarray = 100 * self.right.sum(axis=(1, 2), dtype=float) / (self.rows.sum() * self.right.shape[1])
-        return shares
-
-    @property
-    def intervals(self) -> list[stats.Interval]:
-        """The interval of each accuracy, that of `mdbench.scoring.stats.accuracies`."""
-        return intervals(self.draws(0))
+        each = [truth == verdict for verdict in stats.counted(truth)]
+        seeds = share.mean(axis=1, dtype=np.float32)
+        right = np.stack([seeds[:, one] @ where[one] for one in each], axis=1)
+        return cls(tuple(methods), means, right, np.stack([where[one].sum(axis=0) for one in each]), zoo, unseen)
 
     def at(self, methods: tuple[str, ...]) -> np.ndarray | slice:
         """Return where some of the methods stand: an index."""
@@ -95,33 +94,24 @@ class Tally:
         place = {method: number for number, method in enumerate(self.methods)}
         return np.array([place[method] for method in methods])
 
-    def draws(self, place: int) -> np.ndarray:
-        """Return accuracies in every resample, in %; shape (methods, resamples), single precision.
-
-        Parameters
-        ----------
-        place : of the test zoo among those that are resampled, see `mdbench.scoring.stats.paired_difference`.
-        """
-        if place not in self._draws:
-            k, seeds, cells = self.right.shape
-            held = np.flatnonzero(self.rows)  # the other cells, half of them where noise is what differs, add nothing
-            weights, counts = _weights(seeds, cells, place, held.tobytes())
-            sums = self.right[:, :, held].reshape(k, -1) @ weights
-            with np.errstate(divide="ignore", invalid="ignore"):  # NaN where a resample holds no rows
-                self._draws[place] = sums * (100 / (self.rows[held] @ counts)).astype(np.float32)
-        return self._draws[place]
-
     def halves(self, place: int) -> np.ndarray:
-        """Return accuracies over random halves of the cells that hold rows, in %; shape (methods, halves).
+        """Return what methods have above chance over random halves of the cells that hold rows, in %.
 
-        `place` is that of `draws`. Cases whose rows stand in the same cells have the same halves.
+        Cases whose rows stand in the same cells have the same halves. `place` is that of the test zoo among those whose
+        halves are drawn.
+
+        Returns
+        -------
+        Shape (methods, halves); NaN where a half holds no rows of a verdict.
         """
         if place not in self._halves:
-            held = self.rows > 0
-            keys = np.random.default_rng([stats.SEED, place]).random((HALVES, len(self.rows)))[:, held]
-            chosen = _half(keys).T
-            sums = self.right[:, :, held].sum(axis=1) @ chosen.astype(np.float32)
-            self._halves[place] = sums * (100 / (self.rows[held] @ chosen * self.right.shape[1])).astype(np.float32)
+            held = self.rows.any(axis=0)
+            keys = np.random.default_rng([SEED, place]).random((HALVES, self.rows.shape[1]))[:, held]
+            chosen = _half(keys).T.astype(np.float32)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                recalls = (self.right[:, :, held] @ chosen) / (self.rows[:, held] @ chosen)
+            nothing, all_right = (stats.above_chance(share, len(self.rows)) for share in (0, 100))
+            self._halves[place] = nothing + (all_right - nothing) * recalls.mean(axis=1)
         return self._halves[place]
 
 
@@ -132,8 +122,8 @@ class Ranking:
     Attributes
     ----------
     methods : their names.
-    accuracies, intervals : mean accuracy over the cases, each with the same weight, in %; shape (methods,).
-    average_ranks : mean over the cases of the rank; 1 is best, equal accuracies share the mean rank; shape (methods,).
+    scores, intervals : mean of what they have above chance, in %; shape (methods,).
+    average_ranks : mean over the cases of the rank; 1 is best, equal scores share the mean rank; shape (methods,).
     alone : p of "no difference" for each pair, which says nothing of others, and of which they say nothing; shape (methods,
         methods), 1 on the diagonal.
     p : the same, corrected by Holm for the number of pairs.
@@ -144,8 +134,8 @@ class Ranking:
     """
 
     methods: tuple[str, ...]
-    accuracies: np.ndarray
-    intervals: Sequence[stats.Interval]
+    scores: np.ndarray
+    intervals: Sequence[Interval]
     average_ranks: np.ndarray
     alone: np.ndarray
     p: np.ndarray
@@ -158,14 +148,17 @@ class Ranking:
 def rank(tallies: Sequence[Tally]) -> Ranking:
     """Rank the methods that answer every one of some cases, of which there is at least one."""
     zoos = sorted({tally.zoo for tally in tallies})
-    at_zoo = [zoos.index(tally.zoo) for tally in tallies]
     names = tuple(sorted(set.intersection(*(set(tally.methods) for tally in tallies))))
     at = [tally.at(names) for tally in tallies]
-    by_case = np.stack([tally.accuracies[here] for tally, here in zip(tallies, at, strict=True)])
-    draws = _mean(tally.draws(zoo)[here] for tally, zoo, here in zip(tallies, at_zoo, at, strict=True))
-    over_rows = _mean(tally.halves(zoo)[here] for tally, zoo, here in zip(tallies, at_zoo, at, strict=True))
-    means, ranks = by_case.mean(axis=0), rankdata(-by_case, axis=1).mean(axis=0)
-    every, (alone, p) = intervals(draws), _pairs(means, draws, tallies, at)
+    of_case = [tally.means.of(here) for tally, here in zip(tallies, at, strict=True)]
+    whole = _whole(tallies, of_case)
+    by_case = np.stack([one.values for one in of_case])
+    over_rows = _mean(tally.halves(zoos.index(tally.zoo))[here] for tally, here in zip(tallies, at, strict=True))
+    means, ranks = whole.values, rankdata(-by_case.round(9), axis=1).mean(axis=0)
+    every, alone = whole.intervals(high=100), whole.p_of_pairs()
+    one, other = np.triu_indices(len(names), 1)
+    p = np.ones_like(alone)
+    p[one, other] = p[other, one] = stats.holm(alone[one, other])
     best = np.lexsort((np.arange(len(names)), ranks.round(9), -means.round(9)))
     apart = (p <= LEVEL)[np.ix_(best, best)]
     behind = means[best] < means[best][:, None] - _EQUAL
@@ -178,46 +171,19 @@ def rank(tallies: Sequence[Tally]) -> Ranking:
         p[np.ix_(best, best)],
         1 + behind.sum(axis=0),
         letters(apart),
-        _first(over_rows, _EQUAL_SINGLE)[best],
+        _first(_known(over_rows), _EQUAL_SINGLE)[best],
         _first(_over_cases(by_case), _EQUAL)[best],
     )
 
 
-def intervals(draws: np.ndarray, level: float = stats.LEVEL) -> list[stats.Interval]:
-    """Return the percentile interval of each row of `draws` (methods, resamples), as `mdbench.scoring.stats` takes it."""
-    known = _known(draws)
-    count = known.shape[1] - 1
-    at = math.floor(count * (1 - level) / 2), math.ceil(count * (1 + level) / 2)
-    ordered = np.sort(known, axis=1)[:, at].astype(float)  # sorting is faster than NumPy's partitions
-    return [stats.Interval(low, high) for low, high in ordered.tolist()]
-
-
-def p_values(gaps: np.ndarray, variances: np.ndarray, of_samples: np.ndarray, samples: int, cells: int) -> np.ndarray:
-    """Return two-sided p-values of differences, by Student's distribution.
-
-    Its degrees of freedom are those of Welch and Satterthwaite, 1 / (u² / (samples − 1) + (1 − u)² / (cells − 1)), where u is
-    the share of the variance that comes of the training samples. Each pair stands for itself: what others do says nothing
-    about two. That asks for enough samples: with 25 one board in twenty errs, as it may; with five that vary much, one in
-    eight.
-
-    Parameters
-    ----------
-    gaps, variances : the differences, and the variance of each; shape (pairs,).
-    of_samples : the part of it that comes of the training samples; shape (pairs,).
-    samples, cells : how many training samples and cells there are. One sample counts for no variance; of one cell nothing
-        follows for others.
-
-    Returns
-    -------
-    Shape (pairs,); 1 where there is no difference.
-    """
-    if cells < 2 or not len(gaps):
-        return np.ones(len(gaps))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.nan_to_num(np.minimum(of_samples / variances, 1))
-        freedom = 1 / (shares**2 / max(samples - 1, 1) + (1 - shares) ** 2 / (cells - 1))
-        p = 2 * stdtr(freedom, -np.abs(gaps) / np.sqrt(variances))
-    return np.where(gaps == 0, 1, p)
+def _whole(tallies: Sequence[Tally], of_case: Sequence[Means]) -> Means:
+    """Return the means over all cases; see the module."""
+    if not all(tally.unseen for tally in tallies):
+        return mean_of(of_case)
+    by_zoo: dict[str, list[Means]] = {}
+    for tally, one in zip(tallies, of_case, strict=True):
+        by_zoo.setdefault(tally.zoo, []).append(one)
+    return over_zoos([mean_of(some) for some in by_zoo.values()])
 
 
 def letters(apart: np.ndarray) -> tuple[str, ...]:
@@ -247,47 +213,6 @@ def letters(apart: np.ndarray) -> tuple[str, ...]:
     return tuple(" ".join(some) for some in mine)
 
 
-@lru_cache(maxsize=16)
-def _weights(seeds: int, cells: int, place: int, held: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each seed's cells are drawn in each resample, whole numbers; and how often cells are, by all seeds.
-
-    Parameters
-    ----------
-    seeds, cells, place : see `Tally.draws`.
-    held : which cells are wanted, as the bytes of their numbers.
-
-    Returns
-    -------
-    Shapes (seeds · wanted cells, resamples) and (wanted cells, resamples).
-    """
-    draws = max(seeds - 1, 1)
-    samples = np.rint(stats.sample_weights(seeds).T * draws).astype(np.float32)
-    drawn = stats.cell_weights(cells, seed=stats.SEED + place).T[np.frombuffer(held, dtype=np.intp)].astype(np.float32)
-    both = samples[:, None, :] * drawn
-    return both.reshape(-1, both.shape[2]), drawn * np.float32(draws)
-
-
-def _pairs(
-    means: np.ndarray, draws: np.ndarray, tallies: Sequence[Tally], at: Sequence[np.ndarray | slice]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return p of each pair, alone and corrected; see `Ranking`."""
-    one, other = np.triu_indices(len(means), 1)
-    gaps = np.abs(means[one] - means[other])
-    gaps[gaps < _EQUAL] = 0
-    whole = _variances(_known(draws), one, other)
-    # Of that, what comes of the training samples; one draw of them serves all cases that have as many.
-    of_samples = np.zeros(len(gaps))
-    several = sorted({tally.right.shape[1] for tally in tallies} - {1})
-    for seeds in several:
-        some = [tally.by_seed[here] for tally, here in zip(tallies, at, strict=True) if tally.right.shape[1] == seeds]
-        of_samples += _variances(np.sum(some, axis=0) / len(tallies), one, other) / seeds
-    cells = min(int((tally.rows > 0).sum()) for tally in tallies)
-    alone, p = np.ones((2, len(means), len(means)))
-    alone[one, other] = alone[other, one] = each = p_values(gaps, whole, of_samples, min(several, default=1), cells)
-    p[one, other] = p[other, one] = stats.holm(each)
-    return alone, p
-
-
 def _mean(several: Iterable[np.ndarray]) -> np.ndarray:
     """Return the mean of arrays of one shape and single precision, without holding all of them."""
     total, count = np.zeros((), np.float32), 0
@@ -296,21 +221,10 @@ def _mean(several: Iterable[np.ndarray]) -> np.ndarray:
     return np.divide(total, np.float32(count), out=total)
 
 
-def _known(draws: np.ndarray) -> np.ndarray:
-    """Return `draws` (methods, resamples) without resamples that hold no rows; they hold none for any method."""
-    known = np.isfinite(draws[0])
-    return draws if known.all() else draws[:, known]
-
-
-def _variances(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the variance of the difference of each pair of rows of `values` (methods, …)."""
-    # What all have in common cancels in differences: it would only cost digits, of which near copies need many.
-    centred = np.subtract(values, values.mean(axis=0), dtype=float)
-    centred -= centred.mean(axis=1, keepdims=True)
-    products = centred @ centred.T / (values.shape[1] - 1)
-    own = products.diagonal()
-    variances: np.ndarray = np.maximum(own[one] + own[other] - 2 * products[one, other], 0)
-    return variances
+def _known(halves: np.ndarray) -> np.ndarray:
+    """Return `halves` (methods, halves) without those that lack rows of a verdict; they lack them for every method."""
+    known = np.isfinite(halves[0])
+    return halves if known.all() else halves[:, known]
 
 
 def _half(keys: np.ndarray) -> np.ndarray:
@@ -321,7 +235,7 @@ def _half(keys: np.ndarray) -> np.ndarray:
 
 def _over_cases(by_case: np.ndarray) -> np.ndarray:
     """Return means over random halves of the cases; shape (methods, halves), from (cases, methods)."""
-    chosen = _half(np.random.default_rng([stats.SEED, 0]).random((HALVES, len(by_case))))
+    chosen = _half(np.random.default_rng([SEED, 0]).random((HALVES, len(by_case))))
     means: np.ndarray = by_case.T @ chosen.T / chosen.sum(axis=1)
     return means
 

@@ -6,14 +6,15 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from leaderboard.entry import Dataset
-from leaderboard.ranking.board import Board, Place, View
+from leaderboard.ranking.board import Board
+from leaderboard.ranking.places import Place, View
 from leaderboard.ranking.sealed_ranking import SealedBoard
 from leaderboard.verifying import Head, Outcome
 from mdbench.showing import code, escape, table
 
 STANDINGS: Final = "leaderboard.json"
 MARKDOWN: Final = "LEADERBOARD.md"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class _Strict(BaseModel):
@@ -21,11 +22,12 @@ class _Strict(BaseModel):
 
 
 class Score(_Strict):
-    """Accuracies on one case, in %, with the 95 % interval of the first."""
+    """How an entry did on one case, in %: above chance with the 95 % interval (null where nobody can be), how often right."""
 
+    above_chance: float | None
+    low: float | None
+    high: float | None
     accuracy: float
-    low: float
-    high: float
     balanced_accuracy: float
 
 
@@ -53,7 +55,7 @@ class Standing(_Strict):
 
     slug: str
     place: int
-    accuracy: float
+    above_chance: float
     low: float
     high: float
     average_rank: float
@@ -109,7 +111,7 @@ class Standings(_Strict):
     sealed : rankings on zoos with hidden labels.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     as_of: datetime
     ledger: Head
     exam_sha256: str
@@ -138,9 +140,10 @@ def summarised(board: Board) -> Standings:
             verified_on=row.verified_on,
             scores={
                 case: Score(
+                    above_chance=None if score.score is None else _short(score.score),
+                    low=score.interval and _short(score.interval.low),
+                    high=score.interval and _short(score.interval.high),
                     accuracy=_short(score.accuracy),
-                    low=_short(score.interval.low),
-                    high=_short(score.interval.high),
                     balanced_accuracy=_short(score.balanced_accuracy),
                 )
                 for case, score in row.scores.items()
@@ -194,7 +197,7 @@ def _standing(place: Place) -> Standing:
     return Standing(
         slug=place.slug,
         place=place.place,
-        accuracy=_short(place.accuracy),
+        above_chance=_short(place.score),
         low=_short(place.interval.low),
         high=_short(place.interval.high),
         average_rank=_short(place.average_rank),
@@ -251,7 +254,7 @@ def _headline(view: View, board: Board) -> list[str]:
             (
                 place.place,
                 code(row.entry.name),
-                f"{place.accuracy:.1f}",
+                f"{place.score:.1f}",
                 f"[{place.interval.low:.1f}, {place.interval.high:.1f}]",
                 f"{place.average_rank:.1f}",
                 place.groups,
@@ -260,10 +263,20 @@ def _headline(view: View, board: Board) -> list[str]:
                 row.verdict.outcome,
             )
         )
-    header = ("place", "method", "accuracy, %", "95 % interval", "average rank", "group", "sees", "track", "verdict")
+    header = (
+        "place",
+        "method",
+        "above chance, %",
+        "95 % interval",
+        "average rank",
+        "group",
+        "sees",
+        "track",
+        "verdict",
+    )
     return [
-        f"Selection `{view.selection}`, tasks: {view.task}, {len(view.cases)} cases. Entries that share a letter cannot "
-        "be told apart.",
+        f"Selection `{view.selection}`, scenario: {view.scenario}, tasks: {view.task}, {len(view.cases)} cases. 0 is one "
+        "verdict said always, 100 every verdict right. Entries that share a letter cannot be told apart.",
         "",
         table(header, rows, "rlrlrllll"),
         "",

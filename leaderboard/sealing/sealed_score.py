@@ -14,7 +14,7 @@ from leaderboard.entry import (
 from leaderboard.sealing.answers import check_answers
 from leaderboard.sealing.sealed import SEALED, Labels, Part
 from mdbench.errors import MdbenchError, reason
-from mdbench.scoring import stats
+from mdbench.scoring import mean_of, over_rows
 
 
 class SealedScore(BaseModel):
@@ -54,25 +54,25 @@ def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
     truth = unlock(labels, key, part)
     exam = part.exam()
     cells = np.array(truth.cells)
-    pairs = {}
+    by_task = {}
     for name, said in check_answers(content, exam).items():
         task = exam.posed[name].rows.task.name
         codes = truth.codes(task)
         known = codes >= 0
-        right = (said[:, known] == codes[known]).astype(float)
-        pairs[task] = stats.Pair(right, cells[known], int(cells.max()) + 1, part.sealed.name)
+        right = 100.0 * (said[None, :, known] == codes[known])
+        by_task[task] = over_rows(right, cells[known], int(cells.max()) + 1, zoo=part.sealed.name)
     # Means over other tasks cannot be compared: whoever answers those of the paper is ranked by these.
-    tasks = PUBLISHED if set(PUBLISHED) <= set(pairs) else tuple(pairs)
-    # As the difference from a method that is never right: all tasks then share the draws of cells and of training samples.
-    mean = stats.paired_difference([pairs[task] for task in tasks])
+    tasks = PUBLISHED if set(PUBLISHED) <= set(by_task) else tuple(by_task)
+    mean = mean_of([by_task[task] for task in tasks])
+    (interval,) = mean.intervals(0, 100)
     return SealedScore(
         zoo=part.sealed.name,
         labels_sha256=part.sealed.labels_sha256,
         tasks=tasks,
-        accuracy=mean.estimate,
-        low=mean.interval.low,
-        high=mean.interval.high,
-        by_task={task: float(100 * pair.gain.mean()) for task, pair in pairs.items()},
+        accuracy=float(mean.values[0]),
+        low=interval.low,
+        high=interval.high,
+        by_task={task: float(one.values[0]) for task, one in by_task.items()},
     )
 
 

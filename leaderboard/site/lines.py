@@ -5,6 +5,7 @@ Templates take several times as long for them. Whatever somebody wrote is escape
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 
 from markupsafe import Markup
 
@@ -21,21 +22,23 @@ class Scored:
     ----------
     slug : whose.
     place : 1 + the number of better scores of entries that are ranked; 0 of one that is not.
-    accuracy, low, high, balanced : of the score, in %.
-    said : accuracy and interval, as HTML.
+    score, low, high : above chance with its interval, in %; NaN where nobody can be.
+    said : score and interval, as HTML.
+    accuracy, balanced : how often it is right, in %.
     """
 
     slug: str
     place: int
-    accuracy: float
+    score: float
     low: float
     high: float
-    balanced: float
     said: str
+    accuracy: float
+    balanced: float
 
 
 def ranked(scores: Iterable[tuple[str, CaseScore]], others: Iterable[tuple[str, CaseScore]] = ()) -> list[Scored]:
-    """Rank the scores of a case, best first; equal accuracies share the better place.
+    """Rank the scores of a case, best first; equal ones share the better place.
 
     Parameters
     ----------
@@ -43,37 +46,36 @@ def ranked(scores: Iterable[tuple[str, CaseScore]], others: Iterable[tuple[str, 
     others : the same of those that are not, which follow without a place.
     """
     found: list[Scored] = []
-    for slug, accuracy, low, high, balanced in _plain(scores):
-        shared = found and found[-1].accuracy == accuracy
+    for slug, score, low, high, *rest in _plain(scores):
+        shared = found and (found[-1].score == score or isnan(score))
         place = found[-1].place if shared else len(found) + 1
-        found.append(Scored(slug, place, accuracy, low, high, balanced, _said(accuracy, low, high)))
-    for slug, accuracy, low, high, balanced in _plain(others):
-        found.append(Scored(slug, 0, accuracy, low, high, balanced, _said(accuracy, low, high)))
+        found.append(Scored(slug, place, score, low, high, _said(score, low, high), *rest))
+    for slug, score, low, high, *rest in _plain(others):
+        found.append(Scored(slug, 0, score, low, high, _said(score, low, high), *rest))
     return found
 
 
-def _plain(scores: Iterable[tuple[str, CaseScore]]) -> list[tuple[str, float, float, float, float]]:
+def _plain(scores: Iterable[tuple[str, CaseScore]]) -> list[tuple[str, float, float, float, float, float]]:
     """Return scores as numbers, best first."""
-    plain = [
-        (
-            slug,
-            float(score.accuracy),
-            float(score.interval.low),
-            float(score.interval.high),
-            float(score.balanced_accuracy),
-        )
-        for slug, score in scores
-    ]
-    return sorted(plain, key=lambda one: -one[1])
+    plain = []
+    for slug, one in scores:
+        ends = (one.interval.low, one.interval.high) if one.interval else (nan, nan)
+        plain.append((slug, nan if one.score is None else one.score, *ends, one.accuracy, one.balanced_accuracy))
+    return sorted(plain, key=lambda one: (isnan(one[1]), -one[1], -one[4]))
 
 
-def _said(accuracy: float, low: float, high: float) -> str:
-    return f'<b>{accuracy:.1f}</b> <span class="interval">[{low:.1f}, {high:.1f}]</span>'
+def _said(score: float, low: float, high: float) -> str:
+    return "–" if isnan(score) else f'<b>{score:.1f}</b> <span class="interval">[{low:.1f}, {high:.1f}]</span>'
 
 
 def scale_of(scores: Iterable[Scored], marks: Iterable[float] = ()) -> Scale:
     """Return the scale that holds the intervals of some scores, and some marks."""
-    return Scale.over([*(Interval(one.low, one.high) for one in scores), *(Interval(mark, mark) for mark in marks)])
+    intervals = [*(Interval(one.low, one.high) for one in scores), *(Interval(mark, mark) for mark in marks)]
+    return Scale.over(one for one in intervals if not isnan(one.low))
+
+
+def _drawn(scale: Scale, one: Scored, mark: float | None = None) -> str:
+    return "" if isnan(one.score) else scale.drawn(one.score, one.low, one.high, mark)
 
 
 def case_lines(scores: Sequence[Scored], root: str, links: Mapping[str, str], about: Mapping[str, str]) -> Markup:
@@ -90,8 +92,8 @@ def case_lines(scores: Sequence[Scored], root: str, links: Mapping[str, str], ab
     return Markup(  # noqa: S704 - see above
         "\n".join(
             f'<tr><td class="right">{one.place or "–"}</td><td class="name"><a href="{root}{links[one.slug]}</td>'
-            f'<td class="nowrap">{one.said}</td><td>{scale.drawn(one.accuracy, one.low, one.high)}</td>'
-            f'<td class="right">{one.balanced:.1f}</td>{about[one.slug]}</tr>'
+            f'<td class="nowrap">{one.said}</td><td>{_drawn(scale, one)}</td>'
+            f'<td class="right">{one.balanced:.1f}</td><td class="right">{one.accuracy:.1f}</td>{about[one.slug]}</tr>'
             for one in scores
         )
     )
@@ -105,16 +107,16 @@ def method_lines(
     Parameters
     ----------
     scores : case → its score.
-    bests : case → the best accuracy of all entries that are ranked, where there are any.
+    bests : case → the best score of all entries that are ranked, where there are any.
     others : case → the case's cell, as HTML, and how many entries are ranked there.
     """
     scale = scale_of(scores.values(), (bests[case] for case in scores if case in bests))
     return Markup(  # noqa: S704 - see above
         "\n".join(
             f'<tr>{others[case][0]}<td class="nowrap">{one.said}</td>'
-            f"<td>{scale.drawn(one.accuracy, one.low, one.high, bests.get(case))}</td>"
+            f"<td>{_drawn(scale, one, bests.get(case))}</td>"
             f'<td class="right">{f"{bests[case]:.1f}" if case in bests else "–"}</td>'
-            f'<td class="right">{one.balanced:.1f}</td>'
+            f'<td class="right">{one.balanced:.1f}</td><td class="right">{one.accuracy:.1f}</td>'
             f'<td class="right nowrap">{f"{one.place} of {others[case][1]}" if one.place else "–"}</td></tr>'
             for case, one in scores.items()
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from math import isnan
 from typing import Any, Final
 
 import numpy as np
@@ -142,7 +143,7 @@ class Pages:
                         [
                             slugs[place.slug],
                             place.place,
-                            *(round(float(v), 2) for v in (place.accuracy, place.interval.low, place.interval.high)),
+                            *(round(float(v), 2) for v in (place.score, place.interval.low, place.interval.high)),
                             round(float(place.average_rank), 2),
                             place.groups,
                             *(round(100 * float(v), 1) for v in (place.first_over_rows, place.first_over_cases)),
@@ -250,12 +251,13 @@ class Pages:
         }
 
     def _budget(self, sweep: Sequence[Posed]) -> dict[str, Any] | None:
-        """Return accuracies against budget of the entries that are best on average; None where there is one budget."""
+        """Return scores against budget of the entries that are best on average; None where there is one budget."""
         names = [posed.rows.case.name for posed in sweep]
         complete = [row for row in self.board.rows.values() if row.ranked and all(name in row.scores for name in names)]
+        complete = [row for row in complete if all(row.scores[name].interval for name in names)]
         if len(sweep) < 2 or not complete:
             return None
-        complete.sort(key=lambda row: -sum(row.scores[name].accuracy for name in names))
+        complete.sort(key=lambda row: -sum(row.scores[name].score or 0 for name in names))
         case = sweep[0].rows.case
         limited = case.sample == "limit"
         knob = case.knobs[0]
@@ -301,7 +303,11 @@ class Pages:
 
     @cached_property
     def _bests(self) -> dict[str, float]:
-        return {case: scores[0].accuracy for case, scores in self._in_case.items() if scores and scores[0].place}
+        return {
+            case: scores[0].score
+            for case, scores in self._in_case.items()
+            if scores and scores[0].place and not isnan(scores[0].score)
+        }
 
     @cached_property
     def _others(self) -> dict[str, tuple[str, int]]:
@@ -365,4 +371,8 @@ class Pages:
 
 
 def _ends(score: CaseScore) -> Mapping[str, float]:
-    return {"y": score.accuracy, "low": score.interval.low, "high": score.interval.high}
+    return (
+        {"y": score.score, "low": score.interval.low, "high": score.interval.high}
+        if score.score is not None and score.interval
+        else {}
+    )

@@ -14,3 +14,4 @@ from .splits import (
     split as split,
     taking_part as taking_part,
 )
+from .unseen import UNSEEN as UNSEEN

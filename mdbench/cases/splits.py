@@ -190,6 +190,11 @@ class CaseRows:
         samples = [sample.tobytes() for sample in self.samples]
         return [samples.index(sample) for sample in samples]
 
+    @property
+    def several(self) -> bool:
+        """Whether training samples differ: a limit leaves nothing to draw."""
+        return len(set(self.distinct)) > 1
+
     @cached_property
     def digests(self) -> list[str]:
         """For each seed, SHA-256 of the sorted identifiers of test and training rows, one a line, an empty line between."""

@@ -11,6 +11,8 @@ from mdbench.tables import MANIFEST, Task, bundled_zoos, posed_tasks
 
 #: Zoo → the tasks that it poses, by name.
 Posing = Mapping[str, Mapping[str, Task]]
+#: The scenario, and the selection.
+UNSEEN: Final = "unseen"
 #: Zoos that are learned from, at least.
 FEWEST: Final = 2
 

@@ -1,5 +1,5 @@
 from . import stats as stats
-from .comparison import Comparison as Comparison, compare as compare, difference as difference, pair as pair
+from .comparison import Comparison as Comparison, compare as compare, gained as gained
 from .evaluation import (
     Evaluated as Evaluated,
     Progress as Progress,
@@ -31,5 +31,12 @@ from .results import (
     Score as Score,
     load_result as load_result,
 )
-from .stats import Difference as Difference, Interval as Interval
-from .student import mean_interval as mean_interval, paired_mean as paired_mean
+from .student import (
+    Difference as Difference,
+    Interval as Interval,
+    Means as Means,
+    mean_interval as mean_interval,
+    mean_of as mean_of,
+    over_rows as over_rows,
+    over_zoos as over_zoos,
+)

@@ -12,12 +12,11 @@ import pandas as pd
 
 from mdbench.errors import MdbenchError
 from mdbench.methods import TIMEOUT, Answer, find_method
-from mdbench.scoring import stats
 from mdbench.scoring.evaluation import Asking, Progress
 from mdbench.scoring.posing import Posed, choose, pose
 from mdbench.scoring.results import Failure
 from mdbench.scoring.stats import holm
-from mdbench.scoring.student import mean_difference, paired_mean
+from mdbench.scoring.student import Difference, Means, mean_of, over_rows, over_zoos
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,14 @@ class Compared:
 
     Attributes
     ----------
-    degrees : degrees of freedom of Student's distribution, which interval and p are of; None where they are the bootstrap's.
+    degrees : degrees of freedom of Student's distribution, which interval and p are of; NaN where nothing can vary.
     """
 
     case: str
     a: float
     b: float
-    difference: stats.Difference
-    degrees: float | None
+    difference: Difference
+    degrees: float
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,18 @@ class Comparison:
         return html
 
 
-def pair(one: Posed, a: Answer, b: Answer | None = None) -> stats.Pair:
-    """Return two methods on one case for the paired bootstrap; without B, A against a method that is never right."""
-    test = one.rows.test
-    right_a, right_b = ((said.predicted == test.codes).astype(float) if said else 0.0 for said in (a, b))
-    return stats.Pair(np.asarray(right_a - right_b), test.cells, test.cell_count, one.test.name)
+def gained(one: Posed, a: Answer, b: Answer | None = None, rows: np.ndarray | None = None) -> Means:
+    """Return the accuracy of A on a case, in %, or that less the accuracy of B, in points, paired over what is drawn.
+
+    Parameters
+    ----------
+    one, a, b : the case, and what the methods said.
+    rows : which test rows count, bool, shape (rows,); all without it.
+    """
+    test, chosen = one.rows.test, slice(None) if rows is None else rows
+    right_a, right_b = (100.0 * (said.predicted == test.codes) if said else 0.0 for said in (a, b))
+    gain = np.asarray(right_a - right_b)[None, :, chosen]
+    return over_rows(gain, test.cells[chosen], test.cell_count, zoo=one.test.name, several=one.rows.several)
 
 
 def compare(
@@ -125,8 +131,8 @@ def compare(
 
     The estimand of each case and of the mean over all is the difference of mean accuracies on the test rows of this grid,
     over training samples: interval and p are of the paired differences, a training sample each, by Student's distribution
-    (see `mdbench.scoring.student`). Where there are no two training samples or nothing varies over them, they are of the
-    paired bootstrap of test grid cells. Where several zoos are asked about, the mean over these is about other zoos too: its
+    (see `mdbench.scoring.student`). Where there are no two training samples or nothing varies over them, they are over
+    the test zoo's grid cells. Where several zoos are asked about, the mean over these is about other zoos too: its
     interval and p are Student's over zoos.
 
     Parameters
@@ -166,7 +172,7 @@ def compare(
         second,
         tuple(compared),
         _compared("all", both, answers, first, second),
-        _over_zoos(both, compared),
+        _over_zoos(both, answers, first, second),
         _corrected(both, answers, [first, second, *others]) if among else None,
         (*asking.failures, *unposed),
     )
@@ -177,46 +183,38 @@ def _same(a: Any, b: Any) -> bool:
     return find_method(str(a)) == find_method(str(b)) if named else a is b
 
 
-def _compared(
-    name: str, posed: Sequence[Posed], answers: Mapping[tuple[str, str], Answer], first: str, second: str
-) -> Compared:
+#: Method and case → what it said.
+Said = Mapping[tuple[str, str], Answer]
+
+
+def _gained(posed: Sequence[Posed], said: Said, a: str, b: str | None = None) -> Means:
+    """Return the mean of `gained` over some cases."""
+    names = [one.rows.case.name for one in posed]
+    return mean_of(
+        [gained(one, said[a, name], said[b, name] if b else None) for one, name in zip(posed, names, strict=True)]
+    )
+
+
+def _compared(name: str, posed: Sequence[Posed], said: Said, a: str, b: str) -> Compared:
     """Return two methods over some cases that both answer."""
-    said = [tuple(answers[method, one.rows.case.name] for method in (first, second)) for one in posed]
-    pairs = [pair(one, *both) for one, both in zip(posed, said, strict=True)]
-    right = [[100 * float(pair(one, by).gain.mean()) for by in both] for one, both in zip(posed, said, strict=True)]
-    a, b = np.mean(right, axis=0)
-    return Compared(name, float(a), float(b), *difference(pairs, posed))
+    own, other = (float(_gained(posed, said, method).values[0]) for method in (a, b))
+    return Compared(name, own, other, *_gained(posed, said, a, b).difference())
 
 
-def _over_zoos(posed: Sequence[Posed], compared: Sequence[Compared]) -> Compared | None:
+def _over_zoos(posed: Sequence[Posed], said: Said, a: str, b: str) -> Compared | None:
     """Return the mean over the zoos asked about, of means over the cases of each; None of one zoo."""
     zoos = dict.fromkeys(one.test.name for one in posed)
-    means = np.array(
-        [
-            np.mean(
-                [(one.a, one.b) for one, asked in zip(compared, posed, strict=True) if asked.test.name == zoo], axis=0
-            )
-            for zoo in zoos
-        ]
-    )
+    by_zoo = [[one for one in posed if one.test.name == zoo] for zoo in zoos]
     if len(zoos) < 2:
         return None
-    a, b = means.mean(axis=0)
-    return Compared(f"{len(zoos)} zoos", float(a), float(b), mean_difference(means[:, 0] - means[:, 1]), len(zoos) - 1)
+    own, other = (float(np.mean([_gained(some, said, method).values for some in by_zoo])) for method in (a, b))
+    return Compared(
+        f"{len(zoos)} zoos", own, other, *over_zoos([_gained(some, said, a, b) for some in by_zoo]).difference()
+    )
 
 
-def _corrected(posed: Sequence[Posed], answers: Mapping[tuple[str, str], Answer], methods: Sequence[str]) -> Corrected:
+def _corrected(posed: Sequence[Posed], answers: Said, methods: Sequence[str]) -> Corrected:
     """Return p of the first pair over all cases, corrected for all pairs of the methods that answer every case."""
     names = [name for name in methods if all((name, one.rows.case.name) in answers for one in posed)]
     found = [_compared("all", posed, answers, *two).difference.p for two in combinations(names, 2)]
     return Corrected(float(holm(np.array(found))[0]), tuple(names))
-
-
-def difference(pairs: list[stats.Pair], posed: Sequence[Posed]) -> tuple[stats.Difference, float | None]:
-    """Return the mean difference of two methods over some cases, in points, with Student's degrees of freedom.
-
-    They are None where the interval is the bootstrap's; see `compare`.
-    """
-    several = all(len(set(one.rows.distinct)) > 1 for one in posed)
-    found = paired_mean([100 * pair.gain.mean(axis=1) for pair in pairs]) if several else None
-    return found or (stats.paired_difference(pairs), None)

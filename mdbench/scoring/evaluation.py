@@ -37,7 +37,6 @@ from mdbench.scoring.probability import probability_record
 from mdbench.scoring.results import (
     PREDICTION_COLUMNS,
     PROBABILITY,
-    Bootstrap,
     CaseRecord,
     Environment,
     Failure,
@@ -48,6 +47,7 @@ from mdbench.scoring.results import (
     SplitRecord,
     ZooRecord,
 )
+from mdbench.scoring.student import Interval
 from mdbench.tables import COLUMNS
 
 #: Told how many answers are there, of how many.
@@ -319,7 +319,6 @@ def _result(
     result = Result(
         seconds=time.perf_counter() - started,
         environment=environment,
-        bootstrap=Bootstrap(resamples=stats.RESAMPLES, level=stats.LEVEL, seed=stats.SEED),
         zoos=tuple(
             ZooRecord(name=zoo.name, rows=len(zoo.configurations), sha256=zoo.digest)
             for zoo in {zoo.name: zoo for case in posed for zoo in case.zoos}.values()
@@ -346,10 +345,10 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
     if not answers:
         return []
     predicted = np.stack([answer.predicted for answer in answers.values()])
-    found = stats.accuracies(predicted, rows.test.codes, rows.test.cells, rows.test.cell_count)
+    found = stats.accuracies(predicted, rows.test.codes, rows.test.cells, rows.test.cell_count, several=rows.several)
     means, balanced = found.by_seed.mean(axis=1), found.balanced_by_seed.mean(axis=1)
     several = len(rows.samples) > 1
-    verdicts = _verdicts(rows)
+    verdicts = len(stats.common(rows.test.codes))
     scores = [
         Score(
             method=name,
@@ -377,13 +376,7 @@ def _scores(rows: CaseRows, answers: dict[str, Answer]) -> list[Score]:
     return sorted(scores, key=lambda score: score.rank)
 
 
-def _verdicts(rows: CaseRows) -> int:
-    """Return how many verdicts no fewer than 5 % of the test rows have."""
-    shares = np.bincount(rows.test.codes) / len(rows.test)
-    return int((shares >= stats.RARE).sum())
-
-
-def _rescaled(interval: stats.Interval, verdicts: int) -> IntervalRecord:
+def _rescaled(interval: Interval, verdicts: int) -> IntervalRecord:
     low, high = (stats.above_chance(end, verdicts) for end in (interval.low, interval.high))
     return IntervalRecord(low=low, high=high)
 

@@ -17,8 +17,7 @@ from mdbench.methods import Learner, Method, MethodError, Question, beside, load
 from mdbench.scoring import stats
 from mdbench.scoring.evaluation import Progress
 from mdbench.scoring.posing import choose, pose
-from mdbench.scoring.stats import Interval
-from mdbench.scoring.student import mean_interval
+from mdbench.scoring.student import Interval, mean_interval
 
 
 @dataclass(frozen=True)

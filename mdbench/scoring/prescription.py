@@ -17,10 +17,10 @@ import pandas as pd
 from mdbench.cases import Case
 from mdbench.errors import MdbenchError, nearest
 from mdbench.methods import TIMEOUT, Answer, Method
-from mdbench.scoring import stats
 from mdbench.scoring.evaluation import Asking, Progress
 from mdbench.scoring.posing import Posed, choose, pose
 from mdbench.scoring.results import Failure
+from mdbench.scoring.student import Interval, over_rows
 from mdbench.tables import TASKS, Move, Task, Zoo, order_along
 
 RULES: Final = ("one", "random", "optimal")
@@ -38,7 +38,7 @@ class Gain:
     rule : how far the move goes.
     mean : mean gain over test rows and seeds, in points of test accuracy.
     std : sample standard deviation over seeds; 0 where there is one, or none is involved.
-    interval : 95 % interval of the mean, bootstrap over training samples and test grid cells.
+    interval : 95 % interval of the mean, Student's, over training samples or, where these change nothing, test grid cells.
     unclipped : mean gain where losses count too.
     """
 
@@ -46,7 +46,7 @@ class Gain:
     rule: str
     mean: float
     std: float
-    interval: stats.Interval
+    interval: Interval
     unclipped: float
 
 
@@ -265,7 +265,8 @@ def _gained(task: Task, moves: dict[str, np.ndarray], predicted: np.ndarray, res
 
 def _report(diagnosis: str, gained: np.ndarray, posed: Posed) -> list[Gain]:
     clipped, whole = gained
-    intervals = stats.mean_intervals(clipped, posed.rows.test.cells, posed.rows.test.cell_count)
+    test = posed.rows.test
+    intervals = over_rows(clipped, test.cells, test.cell_count, several=posed.rows.several).intervals(low=0)
     by_seed = clipped.mean(axis=2)
     return [
         Gain(

@@ -15,8 +15,8 @@ import numpy as np
 
 from mdbench.cases import CaseRows
 from mdbench.methods import Answer
-from mdbench.scoring import stats
 from mdbench.scoring.results import BinRecord, IntervalRecord, ProbabilityRecord
+from mdbench.scoring.student import over_rows
 
 #: Confidence is sorted into so many bins of equal width: (0, 0.1], (0.1, 0.2], …, (0.9, 1].
 BINS: Final = 10
@@ -33,9 +33,8 @@ def probability_record(answer: Answer, rows: CaseRows) -> ProbabilityRecord | No
         return None
     losses = np.stack([log_losses(given, truth), brier_scores(given, truth)])
     means = losses.mean(axis=(1, 2))
-    intervals = [
-        IntervalRecord(**vars(one)) for one in stats.mean_intervals(losses, rows.test.cells, rows.test.cell_count)
-    ]
+    over = over_rows(losses, rows.test.cells, rows.test.cell_count, several=rows.several)
+    intervals = [IntervalRecord(**vars(one)) for one in over.intervals(low=0)]
     sure = Sureness(confidences(given, answer.predicted), answer.predicted == truth)
     bins = calibration(sure.confidence, sure.right)
     return ProbabilityRecord(

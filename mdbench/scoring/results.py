@@ -23,9 +23,10 @@ from mdbench.cases import Case
 from mdbench.errors import MdbenchError
 from mdbench.revision import git_revision
 from mdbench.scoring.mistakes import confusion, mistakes
+from mdbench.scoring.student import LEVEL
 from mdbench.version import __version__, package_versions
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 RESULT: Final = "result.json"
 PREDICTIONS: Final = "predictions.parquet"
 PREDICTION_COLUMNS: Final = ("method", "case", "seed", "row", "predicted", "true")
@@ -123,9 +124,9 @@ class ProbabilityRecord(_Strict):
     """What a method's probabilities are worth; see `mdbench.scoring.probability`. Confidence is that of the verdict said."""
 
     log_loss: float = Field(description="in nats; probabilities below 2.2e-16 count as that, as in scikit-learn")
-    log_loss_interval: IntervalRecord = Field(description="in nats; bootstrap as of the accuracy")
+    log_loss_interval: IntervalRecord = Field(description="in nats; as of the accuracy")
     brier_score: float = Field(description="sum over verdicts of squared differences, from 0 to 2")
-    brier_score_interval: IntervalRecord = Field(description="bootstrap as of the accuracy")
+    brier_score_interval: IntervalRecord = Field(description="as of the accuracy")
     calibration_error: float | None = Field(
         description="expected calibration error over `bins`, in points; null where nothing was answered"
     )
@@ -147,7 +148,9 @@ class Score(_Strict):
     case: str
     accuracy: float = Field(description="mean over the case's seeds; an abstention is not right")
     accuracy_std: float = Field(description="sample standard deviation over seeds; 0 where there is one seed")
-    accuracy_interval: IntervalRecord = Field(description="bootstrap over training samples and test grid cells")
+    accuracy_interval: IntervalRecord = Field(
+        description="Student's, over training samples; where these change nothing, over the test zoo's grid cells"
+    )
     balanced_accuracy: float = Field(description="mean recall of the verdicts that are not rare, see CaseRecord")
     balanced_accuracy_interval: IntervalRecord
     above_chance: float | None = Field(
@@ -182,7 +185,7 @@ class Failure(_Strict):
 
 
 class Bootstrap(_Strict):
-    """How the intervals were made."""
+    """How intervals were made before format 3."""
 
     resamples: int
     level: float
@@ -196,7 +199,8 @@ class Result(_Strict):
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
     seconds: float
     environment: Environment
-    bootstrap: Bootstrap
+    level: float = Field(LEVEL, description="share of intervals that are to hold what they are about")
+    bootstrap: Bootstrap | None = Field(None, description="null from format 3 on: intervals are Student's")
     zoos: tuple[ZooRecord, ...]
     cases: tuple[CaseRecord, ...]
     methods: tuple[MethodRecord, ...]

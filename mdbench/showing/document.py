@@ -10,7 +10,7 @@ from typing import Final
 
 from mdbench.cases import Case, load_cases
 from mdbench.revision import own_revision
-from mdbench.scoring import Evaluated, Failure, stats
+from mdbench.scoring import Difference, Evaluated, Failure
 from mdbench.showing.bounds import out_of_bounds
 from mdbench.showing.markdown import code, table
 from mdbench.showing.means import (
@@ -93,7 +93,7 @@ def _by_part(cases: Sequence[Case], parts: Sequence[str]) -> dict[str, list[Case
     return {part: cases for part, cases in by_part.items() if cases}
 
 
-def panels_of(found: Evaluated) -> dict[tuple[str, str], dict[str, stats.Difference]]:
+def panels_of(found: Evaluated) -> dict[tuple[str, str], dict[str, Difference]]:
     """Return scenario and task → method → what it has above chance: over zoos, and on each of the headline."""
     panels = {("unseen", task): means for task, means in means_of(found).items()}
     for group, cases in grouped(_headliners(found)).items():
@@ -103,7 +103,7 @@ def panels_of(found: Evaluated) -> dict[tuple[str, str], dict[str, stats.Differe
 
 
 def _made(found: Evaluated, command: str) -> list[str]:
-    here, bootstrap, revision = found.result.environment, found.result.bootstrap, own_revision()
+    here, revision = found.result.environment, own_revision()
     packages = ", ".join(f"{name} {version}" for name, version in here.packages.items())
     zoos = [(code(zoo.name), zoo.rows, f"`{zoo.sha256}`") for zoo in found.result.zoos]
     return [
@@ -111,13 +111,12 @@ def _made(found: Evaluated, command: str) -> list[str]:
         + (f", revision `{revision}`" if revision else "")
         + f", Python {here.python}, {packages}.",
         table(("zoo", "configurations", "digest (SHA-256)"), zoos, "lrl"),
-        f"Numbers are in %. An interval is to cover {100 * bootstrap.level:.0f} %, and is about one of two things. *Other "
+        f"Numbers are in %. An interval is to cover {100 * found.result.level:.0f} %, and is about one of two things. *Other "
         "zoos*: Student's interval of a mean over zoos. "
         "*This grid*: other training samples, the same test rows, which are no random sample of anything; Student's "
-        "interval of a mean over training samples. Where these change nothing, the score of this grid is known; intervals of "
-        "accuracies and of differences are then of a bootstrap of the test zoo's grid cells (rows that differ in the "
-        f"temperature's knobs alone, {bootstrap.resamples:,} resamples), the cases on one test zoo together. How often such "
-        "intervals hold what they are about was measured on these zoos: `docs/intervals.md` of mdbench. Nothing is corrected "
+        "interval of a mean over training samples. Where these change nothing, it is one over the test zoo's grid cells "
+        "(rows that differ in the temperature's knobs alone), the cases on one test zoo together. How often such intervals "
+        "hold what they are about was measured on these zoos: `docs/intervals.md` of mdbench. Nothing is corrected "
         "for the number of comparisons. In a mean every case has the same weight.",
         _unposed(found.result.failures),
     ]
@@ -281,7 +280,7 @@ def _advantage(found: Evaluated, by_part: dict[str, list[Case]]) -> list[str]:
         table(("part", *heads), sums, "l" * (1 + len(rivals))),
         f"Accuracy of {code(SUBJECT)}, and that minus another method's, in points with the interval of the paired "
         "difference, as `mdbench compare` has it: by Student's distribution over the training samples, or, where there is "
-        "one, by the bootstrap; **bold** where that does not hold 0.",
+        "one or they change nothing, over grid cells; **bold** where that does not hold 0.",
         table(
             ("part", "scenario", "task", "cases", code(SUBJECT), *(f"− {head}" for head in heads)),
             rows,
@@ -290,7 +289,7 @@ def _advantage(found: Evaluated, by_part: dict[str, list[Case]]) -> list[str]:
     ]
 
 
-def _counts(differences: Sequence[stats.Difference | None]) -> tuple[int, int, int]:
+def _counts(differences: Sequence[Difference | None]) -> tuple[int, int, int]:
     """Return how many differences are above 0 for sure, how many below, and how many there are."""
     known = [difference.interval for difference in differences if difference]
     return sum(interval.low > 0 for interval in known), sum(interval.high < 0 for interval in known), len(known)
@@ -363,15 +362,15 @@ def _families(families: Sequence[str]) -> str:
     return ", ".join(f"**{family}**" if family == Family.CONFIGURATION else family for family in families) or "nothing"
 
 
-def _interval(accuracy: stats.Difference) -> str:
+def _interval(accuracy: Difference) -> str:
     return f"[{accuracy.interval.low:.1f}, {accuracy.interval.high:.1f}]"
 
 
-def _with_interval(accuracy: stats.Difference | None) -> tuple[str, str]:
+def _with_interval(accuracy: Difference | None) -> tuple[str, str]:
     return (f"{accuracy.estimate:.1f}", _interval(accuracy)) if accuracy else ("–", "")
 
 
-def _difference(difference: stats.Difference | None) -> str:
+def _difference(difference: Difference | None) -> str:
     if difference is None:
         return "–"
     low, high = difference.interval.low, difference.interval.high

@@ -1,18 +1,17 @@
 """Means over cases, and which methods can be compared by them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from mdbench.cases import Case
-from mdbench.scoring import Evaluated, Posed, difference, pair, paired_mean, stats
+from mdbench.scoring import Difference, Evaluated, Means, Posed, gained, mean_of, stats
 from mdbench.tables import TASKS, Family, decided
 
 
 def mean(
     found: Evaluated, cases: Iterable[str], method: str, minus: str | None = None, *, only_decided: bool = False
-) -> stats.Difference | None:
+) -> Difference | None:
     """Return a mean accuracy over cases, in %, or the mean difference of two, in points, as `mdbench compare` has it.
 
     Parameters
@@ -26,20 +25,16 @@ def mean(
     -------
     None where a method did not answer one of the cases, or there is nothing to score.
     """
-    pairs, scored = [], []
+    gains: list[Means] = []
     for one in posed_of(found, cases):
         name = one.rows.case.name
-        said = [found.answers.get((who, name)) for who in (method, minus) if who is not None]
-        if any(answer is None for answer in said):
+        said, other = found.answers.get((method, name)), found.answers.get((minus or method, name))
+        if said is None or other is None:
             return None
-        whole = pair(one, *said)  # type: ignore[arg-type]
-        chosen = outside_noise(one) if only_decided else np.ones(len(whole.cells), dtype=bool)
-        if chosen.any():
-            pairs.append(replace(whole, gain=whole.gain[:, chosen], cells=whole.cells[chosen]))
-            scored.append(one)
-    if not pairs:
-        return None
-    return difference(pairs, scored)[0]
+        chosen = outside_noise(one) if only_decided else None
+        if chosen is None or chosen.any():
+            gains.append(gained(one, said, other if minus else None, rows=chosen))
+    return mean_of(gains).difference()[0] if gains else None
 
 
 def outside_noise(one: Posed) -> np.ndarray:
@@ -95,8 +90,8 @@ def grouped(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
     return groups
 
 
-def above_chance(found: Evaluated, cases: Iterable[str], method: str) -> stats.Difference | None:
-    """Return what a method has above chance in the mean over some cases, in %, with Student's interval over samples.
+def above_chance(found: Evaluated, cases: Iterable[str], method: str) -> Difference | None:
+    """Return what a method has above chance in the mean over some cases, in %, with its interval about this grid.
 
     Parameters
     ----------
@@ -104,26 +99,23 @@ def above_chance(found: Evaluated, cases: Iterable[str], method: str) -> stats.D
 
     Returns
     -------
-    None where the method did not answer one of the cases. Where training samples change nothing, the interval is a point:
-    on this grid, the score is known.
+    None where the method did not answer one of the cases.
     """
-    by_case = {score.case: score for score in found.result.scores if score.method == method}
-    if any(case not in by_case for case in cases):
-        return None
-    known = [by_case[case] for case in cases if by_case[case].above_chance is not None]
-    if not known:
-        return None
-    verdicts = {record.case.name: len(record.counted) for record in found.result.cases}
-    by_sample = [
-        np.array([stats.above_chance(one, verdicts[score.case]) for one in score.balanced_accuracy_by_seed])
-        for score in known
-    ]
-    estimate = float(np.mean([one.mean() for one in by_sample]))
-    found_mean = paired_mean(by_sample)
-    return found_mean[0] if found_mean else stats.Difference(estimate, stats.Interval(estimate, estimate), 1.0)
+    several = []
+    for one in posed_of(found, cases):
+        answer = found.answers.get((method, one.rows.case.name))
+        if answer is None:
+            return None
+        test = one.rows.test
+        right = (answer.predicted == test.codes)[None].astype(float)
+        mean = stats.means_above_chance(
+            right, test.codes, test.cells, test.cell_count, zoo=one.test.name, several=one.rows.several
+        )
+        several += [mean] if mean else []
+    return mean_of(several).difference()[0] if several else None
 
 
-def ordered(found: Evaluated, cases: Sequence[str], methods: Iterable[str]) -> list[tuple[str, stats.Difference]]:
+def ordered(found: Evaluated, cases: Sequence[str], methods: Iterable[str]) -> list[tuple[str, Difference]]:
     """Return methods that answered all these cases, with their mean accuracies, the best first."""
     means = {method: mean(found, cases, method) for method in methods}
     known = [(method, accuracy) for method, accuracy in means.items() if accuracy]

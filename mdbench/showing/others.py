@@ -1,16 +1,15 @@
 """How methods do on zoos that nobody trained on: means over zoos, with intervals that are about other zoos."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 
+from mdbench.cases import UNSEEN
 from mdbench.scoring import Difference, Evaluated, Interval, mean_interval
 from mdbench.showing.markdown import code, table
 from mdbench.showing.means import configured, methods_of
 from mdbench.tables import TASKS
 
-SCENARIO: Final = "unseen"
 #: Method → task → zoo → score, above chance in %.
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -20,7 +19,7 @@ def scores_of(found: Evaluated) -> dict[str, dict[str, dict[str, float]]]:
 
     Cases where all rows but a few have one verdict are left out.
     """
-    cases = {one.rows.case.name: one.rows.case for one in found.posed if one.rows.case.scenario == SCENARIO}
+    cases = {one.rows.case.name: one.rows.case for one in found.posed if one.rows.case.scenario == UNSEEN}
     asked = {case.task for case in cases.values()}
     scores: dict[str, dict[str, dict[str, float]]] = {
         method: {task: {} for task in TASKS if task in asked} for method in methods_of(found)
@@ -60,7 +59,7 @@ def zoos_nobody_trained_on(found: Evaluated) -> list[str]:
     knowing = configured(found)
     blocks = [
         "## Zoos that nobody trained on",
-        f"The selection `{SCENARIO}`: each of {len(zoos)} zoos in turn is asked about by methods that learned from all "
+        f"The selection `{UNSEEN}`: each of {len(zoos)} zoos in turn is asked about by methods that learned from all "
         "others that pose the task, its kin left out. *Above chance* is balanced accuracy, the mean recall of the verdicts, "
         "where one verdict said always is 0 and perfect is 100; in parentheses as it is, which for two verdicts is 50 by "
         "chance and for four 25. Verdicts that under 5 % of a zoo's rows have are not counted"
@@ -79,9 +78,7 @@ def zoos_nobody_trained_on(found: Evaluated) -> list[str]:
 
 def _rare(found: Evaluated) -> str:
     rare = {
-        record.case.test: record.rare
-        for record in found.result.cases
-        if record.case.scenario == SCENARIO and record.rare
+        record.case.test: record.rare for record in found.result.cases if record.case.scenario == UNSEEN and record.rare
     }
     said = "; ".join(f"{code(zoo)}: {', '.join(code(verdict) for verdict in some)}" for zoo, some in rare.items())
     return f" ({said})" if said else ""

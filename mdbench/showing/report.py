@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,8 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
         _show_sureness(by_method, own, cases=len(result.cases))
     out.print(
         "[dim]above chance in %: the mean recall of the verdicts, 0 where one is said always, 100 where all are right"
-        f"{_rare(result)}; accuracy in %, mean ± std over the case's seeds; {result.bootstrap.level:.0%} interval: bootstrap "
-        f"over training samples (seeds) and test grid cells ({result.bootstrap.resamples} resamples)\n"
+        f"{_rare(result)}; accuracy in %, mean ± std over the case's seeds; {result.level:.0%} interval: Student's, "
+        "over training samples (seeds); where these change nothing, over test grid cells\n"
         f"{len(result.scores)} scores in {result.seconds:.1f} s[/]"
     )
 
@@ -299,7 +300,7 @@ def show_comparison(comparison: Comparison) -> None:
             f"[{style}]{d.estimate:+.2f}[/]",
             f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}]".replace("[", r"\["),
             _p(d.p),
-            "–" if one.degrees is None else f"{one.degrees:.3g}",
+            "–" if isnan(one.degrees) else f"{one.degrees:.3g}",
         )
     out.print(table)
     over_zoos = (
@@ -310,7 +311,7 @@ def show_comparison(comparison: Comparison) -> None:
     out.print(
         "\n[dim]accuracy in %, difference in points; on the test rows of this grid, over training samples, which both "
         "methods share: Student's interval and p of the paired differences (df: degrees of freedom); where samples do not "
-        f"differ or change nothing (–), the paired bootstrap over test grid cells; {over_zoos}p: two-sided, of this one "
+        f"differ or change nothing, over test grid cells; {over_zoos}p: two-sided, of this one "
         "comparison, corrected for nothing; the board compares all pairs and corrects for their number by Holm, so that it "
         "may not tell apart what is told apart here[/]"
     )
@@ -355,8 +356,8 @@ def show_prescriptions(prescriptions: Prescriptions, own: Sequence[str] = ()) ->
             "optimal: to the best of them; a loss counts as 0, unclipped: as a loss; "
             "best possible: the best move by each rule, by "
             "whatever knob\n"
-            "± std over the case's seeds; interval: bootstrap over training samples (seeds) "
-            "and test grid cells[/]"
+            "± std over the case's seeds; interval: Student's, over training samples (seeds); where these change nothing, "
+            "over test grid cells[/]"
         )
 
 

@@ -104,11 +104,11 @@
     }
 
     function rows() {
-      const placed = view.places.map(([at, place, accuracy, low, high, rank, groups, overRows, overCases], order) => ({
-        ...data.entries[at], order, place, accuracy, low, high, rank, groups, overRows, overCases,
+      const placed = view.places.map(([at, place, score, low, high, rank, groups, overRows, overCases], order) => ({
+        ...data.entries[at], order, place, score, low, high, rank, groups, overRows, overCases,
       }));
       const others = view.unplaced.map(([at, answered]) => ({
-        ...data.entries[at], order: null, place: null, accuracy: null, rank: null, groups: "", overRows: null, answered,
+        ...data.entries[at], order: null, place: null, score: null, rank: null, groups: "", overRows: null, answered,
       }));
       others.sort((one, other) => other.answered - one.answered);
       const ends = placed.flatMap((one) => [one.low, one.high]);
@@ -153,7 +153,7 @@
       const [low, high] = [at(row.low), at(row.high)];
       drawing.append(
         svg("path", { d: `M${low} 7H${high}M${low} 4v6M${high} 4v6` }),
-        svg("circle", { cx: at(row.accuracy), cy: 7, r: 3 }),
+        svg("circle", { cx: at(row.score), cy: 7, r: 3 }),
       );
       return drawing;
     }
@@ -180,11 +180,11 @@
         made.title = cell.getValue();
         return made;
       },
-      accuracy(cell) {
+      score(cell) {
         const row = cell.getData();
-        if (row.accuracy === null) return element("span", "unplaced", row.ranked ? `answers ${row.answered} of ${view.cases.length}` : "not run here");
-        const numbers = element("span", "accuracy");
-        numbers.append(element("b", "", one(row.accuracy)), " ", element("span", "interval", `[${one(row.low)}, ${one(row.high)}]`));
+        if (row.score === null) return element("span", "unplaced", row.ranked ? `answers ${row.answered} of ${view.cases.length}` : "not run here");
+        const numbers = element("span", "score");
+        numbers.append(element("b", "", one(row.score)), " ", element("span", "interval", `[${one(row.low)}, ${one(row.high)}]`));
         const both = element("span", "nowrap");
         both.append(numbers, whisker(row));
         return both;
@@ -220,11 +220,11 @@
       },
     };
 
-    function accuracyTitle() {
+    function scoreTitle() {
       const made = element("span", "nowrap");
       const ends = element("span", "ends");
       ends.id = "ends";
-      made.append(element("span", "accuracy", "Accuracy, % [95 % interval]"), ends);
+      made.append(element("span", "score", "Above chance, % [95 % interval]"), ends);
       return made;
     }
 
@@ -238,7 +238,7 @@
     const columns = [
       column("Place", "order", 64, { formatter: format.place, ...numeric, ...right, frozen: true }),
       column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 140 : 206, widthGrow: 2 }),
-      column("Accuracy", "accuracy", 248, { formatter: format.accuracy, titleFormatter: accuracyTitle, ...numeric, headerSortStartingDir: "desc" }),
+      column("Above chance", "score", 248, { formatter: format.score, titleFormatter: scoreTitle, ...numeric, headerSortStartingDir: "desc" }),
       column("Average rank", "rank", 72, { formatter: format.number, ...numeric, ...right }),
       column("Group", "groups", 90, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
       column("Stays first, %", "overRows", 88, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),

@@ -64,11 +64,11 @@
       scale: data.log ? { type: "log", base: 2 } : { zero: false, nice: false, padding: 14 },
       axis: { grid: false, values: [...new Set(data.points.map((point) => point.x))], format: "~r" },
     };
-    const y = (field) => ({ field, type: "quantitative", title: "accuracy, %", scale: { zero: false } });
+    const y = (field) => ({ field, type: "quantitative", title: "above chance, %", scale: { zero: false } });
     const tooltip = [
       { field: "method", title: "method" },
       { field: "x", title: data.label, format: "~r" },
-      { field: "y", title: "accuracy, %", format: ".1f" },
+      { field: "y", title: "above chance, %", format: ".1f" },
       { field: "low", title: "from", format: ".1f" },
       { field: "high", title: "to", format: ".1f" },
     ];
