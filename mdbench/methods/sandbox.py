@@ -13,9 +13,9 @@ earlier question told it; no true label is among that. Faults of the kernel are 
 import hashlib
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -166,7 +166,8 @@ class Sandbox:
         if isinstance(source, MethodError):
             return source
         try:
-            head, *_ = self._question(source, (), (), self._timeout)
+            with self._borrowed(source) as box:
+                head, _ = self._question(box, source, (), (), self._timeout)
             said = SimpleNamespace(**_read(_Declared, head).model_dump(), fit=len, predict=len)
             return replace(as_method(said), prototype=None, file=source.file, source_sha256=source.sha256)
         except MethodError as error:
@@ -185,26 +186,22 @@ class Sandbox:
         until = time.monotonic() + self._timeout
 
         def solved(asked: Sequence[Question]) -> list[Reply]:
-            replies, boxes = [], set()
-            for question in asked:
-                ((reply,), box) = self._solved(source, [question], until)
-                replies.append(reply)
-                boxes.add(box)
+            with self._borrowed(source) as box:
+                replies = [self._solved(box, source, [question], until)[0] for question in asked]
             # Then, in another sandbox, the halves, all of one case together: they are the same rows after every sample, so
             # that no more can be learned of the others, and score nothing.
             halves = {at: question.halved() for at, question in enumerate(asked) if question.half is not None}
             if halves:
-                said, _ = self._solved(source, list(halves.values()), until, elsewhere=boxes)
+                with self._borrowed(source, other_than=box) as another:
+                    said = self._solved(another, source, list(halves.values()), until)
                 for at, half in zip(halves, said, strict=True):
                     replies[at] = replace(replies[at], half=half)
             return replies
 
         return answer(order.method, order.rows, solved, order.secret, order.control)
 
-    def _solved(
-        self, source: "_Source", asked: Sequence[Question], until: float, elsewhere: Collection[Box] = ()
-    ) -> tuple[list[Reply], Box]:
-        """Put questions to one process; return the replies, and the sandbox that it was in, which is none of `elsewhere`."""
+    def _solved(self, box: Box, source: "_Source", asked: Sequence[Question], until: float) -> list[Reply]:
+        """Put questions to one process of a sandbox; return the replies."""
         orders, tables = [], []
         for question in asked:
             orders.append(
@@ -218,7 +215,7 @@ class Sandbox:
             tables.append(_stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())}))
             rows = pa.array(range(len(question.test)), pa.int32())
             tables.append(_stream(question.columns, question.test, {"row": rows}))
-        head, body, box = self._question(source, orders, tables, until - time.monotonic(), elsewhere)
+        head, body = self._question(box, source, orders, tables, until - time.monotonic())
         heads = _read(_Replies, head).replies
         shapes = [(len(question.test), len(question.task.classes)) for question in asked]
         sizes = [
@@ -230,39 +227,33 @@ class Sandbox:
         return [
             _reply(one, body[start:end], rows, classes)
             for one, start, end, (rows, classes) in zip(heads, ends[:-1], ends[1:], shapes, strict=True)
-        ], box
+        ]
 
     def _question(
-        self,
-        source: "_Source",
-        orders: Sequence[dict[str, Any]],
-        tables: Sequence[bytes],
-        seconds: float,
-        elsewhere: Collection[Box] = (),
-    ) -> tuple[bytes, bytes, Box]:
-        """Put questions to a sandbox; one in which anything went wrong is not used again."""
+        self, box: Box, source: "_Source", orders: Sequence[dict[str, Any]], tables: Sequence[bytes], seconds: float
+    ) -> tuple[bytes, bytes]:
+        """Put questions to a sandbox; return the reply's JSON, and what follows it."""
         told = {"file": source.file.name, "source": source.text, "questions": orders}
-        box = self._box(source, elsewhere)
         try:
             ended, reply = box.ask(told, tables, seconds=max(seconds, 0))
         except TimeoutError:
             raise MethodError(f"it took longer than {self._timeout:g} s (--timeout)") from None
         except (BrokenBoxError, OSError) as error:
             raise MethodError(f"it broke its sandbox: {reason(error)}") from error
-        finally:
-            with self._lock:
-                self._busy.discard(box)
-                if not box.closed:
-                    self._idle.append(box)
         if ended != "exit 0":
             raise MethodError(self._why(ended))
-        return *_parts(reply), box
+        return _parts(reply)
 
-    def _box(self, source: "_Source", elsewhere: Collection[Box]) -> Box:
-        """Return a sandbox that has in memory what a method needs: one that is idle and none of `elsewhere`, or a new one."""
+    @contextmanager
+    def _borrowed(self, source: "_Source", other_than: Box | None = None) -> Iterator[Box]:
+        """Have a sandbox for oneself that has in memory what a method needs, one that is idle or a new one.
+
+        Starting one takes longer than a hundred questions. So a case is asked in one from its first question to its last,
+        and its halves in one more, which the next case finds.
+        """
         with self._lock:
             self._wanted |= source.wanted
-            idle = next((one for one in self._idle if one not in elsewhere), None)
+            idle = next((one for one in reversed(self._idle) if one is not other_than), None)
             if idle:
                 self._idle.remove(idle)
             wanted = sorted(self._wanted)
@@ -272,7 +263,13 @@ class Sandbox:
         box = idle or Box(wanted, self._limits)
         with self._lock:
             self._busy.add(box)
-        return box
+        try:
+            yield box
+        finally:
+            with self._lock:
+                self._busy.discard(box)
+                if not box.closed:
+                    self._idle.append(box)
 
     def _why(self, ended: str) -> str:
         kind, _, which = ended.partition(" ")
