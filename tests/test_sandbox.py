@@ -630,6 +630,34 @@ def test_what_one_sandbox_uses_is_not_counted_against_another(posed, tmp_path):
             assert isinstance(said, Answer), said
 
 
+def test_sandboxes_are_started_once_and_not_for_every_case(posed, monkeypatch):
+    # One for questions, and another for halves, of which no question of the case was asked.
+    heard: dict[int, list[list[int]]] = {}
+
+    class Noting(Box):
+        def ask(self, order, *parts, **how):
+            heard.setdefault(id(self), []).append([about["rows"][1] for about in order["questions"]])
+            return super().ask(order, *parts, **how)
+
+    monkeypatch.setattr("mdbench.methods.sandbox.Box", Noting)
+    file = find_method("majority")
+    with Sandbox(1, 60, files=[file]) as running:
+        ((_, method),) = running.load([file])
+        orders = [Order(method, posed.rows, posed.folders, secret) for secret in ("a", "b", "c", "d")]
+        assert all(isinstance(said, Answer) for _, said in running.ask(orders))
+    count, samples = len(posed.rows.test), len(set(posed.rows.distinct))
+    halves = [said for asked in heard.values() for said in asked if len(said) and said[0] < count]
+    assert len(heard) == 2
+    assert halves == [[(count + 1) // 2] * samples] * len(orders)
+    # In turn: whoever heard the halves of a case hears the questions of the next.
+    for asked in heard.values():
+        told = [said[0] < count for said in asked if said]
+        assert [told[place : place + samples + 1] for place in range(0, len(told), samples + 1)] in (
+            [[False] * samples + [True]] * 2,
+            [[True] + [False] * samples] * 2,
+        )
+
+
 def test_verdicts_of_a_trial_are_the_same_question_by_question(posed):
     # What is sent apart is what would have been asked here.
     from mdbench.methods.method import load_method

@@ -82,12 +82,12 @@ class Box:
         )
         self._ready = False
 
-    def ask(self, order: dict[str, Any], tables: Iterable[bytes] = (), *, seconds: float) -> tuple[str, bytes]:
+    def ask(self, order: dict[str, Any], numbers: Iterable[bytes] = (), *, seconds: float) -> tuple[str, bytes]:
         """Put questions to one process.
 
         Parameters
         ----------
-        order, tables : what `mdbench.methods.inside` reads.
+        order, numbers : what `mdbench.methods.inside` reads.
         seconds : that the answer may take.
 
         Returns
@@ -105,7 +105,7 @@ class Box:
         """
         self._begin()
         try:
-            send(self._in, json.dumps(order).encode(), *tables)
+            send(self._in, json.dumps(order).encode(), *numbers)
             ended, reply = self._receive(2, seconds)
         except (BrokenPipeError, EOFError, ValueError) as error:
             self.close()

@@ -8,7 +8,6 @@ calls it does not need, and only then runs the method. With it, all that it has 
 import contextlib
 import gc
 import importlib
-import io
 import json
 import os
 import resource
@@ -21,8 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from mdbench.errors import MdbenchError
 from mdbench.methods.apart import close_devices, fork_apart, leave_all_others, set_dumpable
-from mdbench.methods.syscalls import refuse_system_calls
+from mdbench.methods.letter import PARTS, read_question
+from mdbench.methods.method import MethodError, read_method
+from mdbench.methods.rehearsal import rehearse
+from mdbench.methods.syscalls import filter_program, refuse_system_calls
+from mdbench.methods.trial import solve
 from mdbench.methods.wire import LENGTH, Limits, receive, send
 
 #: Seconds between looks at how much memory is used.
@@ -35,9 +39,12 @@ def main() -> None:
     """Serve questions until there are no more; the arguments are limits as JSON, and modules to import beforehand."""
     limits = Limits(**json.loads(sys.argv[1]))
     work = Path.cwd()
-    for module in ("mdbench.methods.trial", "pyarrow", *sys.argv[2:]):
+    for module in sys.argv[2:]:
         with contextlib.suppress(Exception):  # a method that needs it will say so
             importlib.import_module(module)
+    rehearse()
+    with contextlib.suppress(MdbenchError):  # which is said when it is tried out
+        filter_program(os.uname().machine)
     set_dumpable(False)
     close_devices()
     _try_out(work, limits)
@@ -95,7 +102,7 @@ def _relay(child: int, reads: int, limits: Limits) -> tuple[str, bytes]:
     poll = select.poll()
     poll.register(reads, select.POLLIN)
     poll.register(0, 0)  # hang-up alone: whoever asked has gone
-    reply, why = bytearray(), ""
+    reply, why, looked = bytearray(), "", time.monotonic()
     while not why:
         events = dict(poll.poll(_LOOK * 1000))
         if events.get(0, 0) & (select.POLLHUP | select.POLLERR):
@@ -107,8 +114,9 @@ def _relay(child: int, reads: int, limits: Limits) -> tuple[str, bytes]:
                 why = "size"
             if not part:
                 break
-        if not why and _memory() > limits.memory:
-            why = "memory"
+        if not why and time.monotonic() - looked >= _LOOK:
+            looked = time.monotonic()
+            why = "memory" if _exceeded(limits.memory) else ""
         if not events and _gone(child) and not poll.poll(0):
             break
     # Some methods end by themselves a moment after their answer; what hangs on ends here.
@@ -130,24 +138,26 @@ def _gone(child: int) -> bool:
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _memory() -> int:
-    """Return the bytes of memory of all processes but this one; what they share counts once where that can be seen."""
-    page = resource.getpagesize()
+def _exceeded(limit: int) -> bool:
+    """Tell whether all processes but this one have more bytes of memory than that; what they share counts once."""
     others = [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and entry.name != "1"]
+    nameless = _files_without_a_name(others)
+    # What is resident counts as often as it is shared. That is never too little, and read in no time.
+    return all(nameless + sum(map(measured, others)) > limit for measured in (_resident, _proportional))
 
-    def resident(process: str) -> int:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            return int(Path("/proc", process, "statm").read_text().split()[1]) * page
-        return 0
 
-    def proportional(process: str) -> int:
-        try:
-            lines = Path("/proc", process, "smaps_rollup").read_text().splitlines()
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-        except (OSError, ValueError, StopIteration):
-            return resident(process)
+def _resident(process: str) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc", process, "statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
 
-    return sum(map(proportional, others)) + _files_without_a_name(others)
+
+def _proportional(process: str) -> int:
+    try:
+        lines = Path("/proc", process, "smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    except (OSError, ValueError, StopIteration):
+        return _resident(process)
 
 
 def _files_without_a_name(processes: list[str]) -> int:
@@ -172,7 +182,7 @@ def _answer(writes: int, work: Path, limits: Limits, address_space: int) -> None
     try:
         (order,) = receive(0, 1, limit=1 << 32)
         told = json.loads(order)
-        tables = receive(0, 2 * len(told["questions"]), limit=1 << 32)
+        numbers = receive(0, PARTS * len(told["questions"]), limit=1 << 32)
         leave_all_others(work, limits)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
@@ -190,7 +200,7 @@ def _answer(writes: int, work: Path, limits: Limits, address_space: int) -> None
         ):
             resource.setrlimit(kind, (limit, limit))
         refuse_system_calls()
-        head, body = _reply(told, tables)
+        head, body = _reply(told, numbers)
         with os.fdopen(writes, "wb") as file:
             file.write(LENGTH.pack(len(head)) + head + body)
         code = 0
@@ -198,11 +208,8 @@ def _answer(writes: int, work: Path, limits: Limits, address_space: int) -> None
         os._exit(code)
 
 
-def _reply(told: dict[str, Any], tables: Sequence[bytes]) -> tuple[bytes, bytes]:
+def _reply(told: dict[str, Any], numbers: Sequence[bytes]) -> tuple[bytes, bytes]:
     """Return what is said of each question: JSON, and verdicts, one byte a row, with probabilities, four bytes each."""
-    from mdbench.methods.method import MethodError, read_method
-    from mdbench.methods.trial import solve
-
     try:
         file, source = Path.cwd() / told["file"], told["source"].encode()
         file.write_bytes(source)
@@ -216,8 +223,8 @@ def _reply(told: dict[str, Any], tables: Sequence[bytes]) -> tuple[bytes, bytes]
             }
             return _json(said), b""
         heads, bodies = [], []
-        for order, train, test in zip(told["questions"], tables[::2], tables[1::2], strict=True):
-            reply = solve(method, _question(order, train, test))
+        for at, about in enumerate(told["questions"]):
+            reply = solve(method, read_question(about, numbers[PARTS * at : PARTS * (at + 1)]))
             given = reply.probabilities
             heads.append(
                 {
@@ -234,25 +241,6 @@ def _reply(told: dict[str, Any], tables: Sequence[bytes]) -> tuple[bytes, bytes]
 
 def _json(said: dict[str, Any]) -> bytes:
     return json.dumps(said).encode()
-
-
-def _question(order: dict[str, Any], train: bytes, test: bytes) -> Any:
-    import numpy as np
-    import pyarrow as pa
-
-    from mdbench.methods.trial import Question
-    from mdbench.tables import find_task
-
-    learned, asked = (pa.ipc.open_stream(io.BytesIO(content)).read_all() for content in (train, test))
-    columns = tuple(order["columns"])
-
-    def matrix(table: pa.Table) -> np.ndarray:
-        return np.array([table[column].to_numpy() for column in columns]).reshape(len(columns), len(table)).T
-
-    labels = np.array(learned["label"].to_pylist(), dtype=object)
-    task = find_task(order["task"]).among(order["moves"])
-    assert task is not None  # for these are its own moves
-    return Question(task, columns, matrix(learned), labels, matrix(asked), order["seed"])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 A method file runs under bubblewrap: namespaces of its own, no network, a system that cannot be written, an empty working
 folder, a user that is nobody, limits on memory, processes, files and time. Of this package it sees the code; the tables, the
 labels, the other entries and everybody's files are not there. It is sent one question at a time, training rows with labels
-and test rows without, as Arrow's IPC format over a pipe, and every question is answered by a process of its own that has
+and test rows without, as numbers over a pipe, and every question is answered by a process of its own that has
 heard of no other (`mdbench.methods.inside`). What comes back is read as data: numbers within bounds, or the text of an error.
 
 What it does not keep from a method: the kernel's keys last as long as the sandbox, so that a method could pass on what an
@@ -23,13 +23,13 @@ from types import SimpleNamespace, TracebackType
 from typing import Annotated, Any, Final, Self, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mdbench.errors import reason
 from mdbench.methods.box import Box, BrokenBoxError
 from mdbench.methods.confinement import find_bubblewrap
 from mdbench.methods.imports import imported_names
+from mdbench.methods.letter import write_question
 from mdbench.methods.method import Method, MethodError, as_method, named_methods
 from mdbench.methods.probabilities import check_probabilities
 from mdbench.methods.trial import ABSTAINED, Answer, Question, Reply, answer
@@ -202,20 +202,10 @@ class Sandbox:
 
     def _solved(self, box: Box, source: "_Source", asked: Sequence[Question], until: float) -> list[Reply]:
         """Put questions to one process of a sandbox; return the replies."""
-        orders, tables = [], []
-        for question in asked:
-            orders.append(
-                {
-                    "task": question.task.name,
-                    "moves": question.task.moves,
-                    "columns": question.columns,
-                    "seed": question.seed,
-                }
-            )
-            tables.append(_stream(question.columns, question.train, {"label": pa.array(question.labels, pa.string())}))
-            rows = pa.array(range(len(question.test)), pa.int32())
-            tables.append(_stream(question.columns, question.test, {"row": rows}))
-        head, body = self._question(box, source, orders, tables, until - time.monotonic())
+        letters = [write_question(question) for question in asked]
+        orders = [about for about, _ in letters]
+        numbers = [part for _, parts in letters for part in parts]
+        head, body = self._question(box, source, orders, numbers, until - time.monotonic())
         heads = _read(_Replies, head).replies
         shapes = [(len(question.test), len(question.task.classes)) for question in asked]
         sizes = [
@@ -230,12 +220,12 @@ class Sandbox:
         ]
 
     def _question(
-        self, box: Box, source: "_Source", orders: Sequence[dict[str, Any]], tables: Sequence[bytes], seconds: float
+        self, box: Box, source: "_Source", orders: Sequence[dict[str, Any]], numbers: Sequence[bytes], seconds: float
     ) -> tuple[bytes, bytes]:
         """Put questions to a sandbox; return the reply's JSON, and what follows it."""
         told = {"file": source.file.name, "source": source.text, "questions": orders}
         try:
-            ended, reply = box.ask(told, tables, seconds=max(seconds, 0))
+            ended, reply = box.ask(told, numbers, seconds=max(seconds, 0))
         except TimeoutError:
             raise MethodError(f"it took longer than {self._timeout:g} s (--timeout)") from None
         except (BrokenBoxError, OSError) as error:
@@ -314,13 +304,3 @@ def _read(model: type[T], head: bytes) -> T:
 def _printable(text: str) -> str:
     """Return a text without what could do something to the terminal or the page that it is shown on."""
     return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
-def _stream(columns: Sequence[str], values: np.ndarray, also: dict[str, pa.Array]) -> bytes:
-    """Return models as a stream of Arrow's IPC format, a column each, and one more."""
-    table = pa.table({name: values[:, place] for place, name in enumerate(columns)} | also)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content

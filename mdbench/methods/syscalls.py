@@ -7,6 +7,7 @@ for two calls, at an argument. It needs no library. Processes that a method star
 import ctypes
 import os
 import struct
+from functools import cache
 from typing import Final, NamedTuple
 
 from mdbench.errors import MdbenchError
@@ -61,6 +62,16 @@ _NUMBER_AT, _MACHINE_AT, _FIRST_AT, _SECOND_AT = 0, 4, 16, 24  # in struct secco
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2  # linux/prctl.h
 
 
+class _Program(ctypes.Structure):
+    """``struct sock_fprog``, linux/filter.h."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@cache
 def filter_program(machine: str) -> bytes:
     """Return the filter for a kind of machine, an array of ``struct sock_filter``.
 
@@ -121,13 +132,8 @@ def refuse_system_calls() -> None:
     OSError
         The kernel has no filters.
     """
-
-    class _Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
-
     steps = filter_program(os.uname().machine)
     program = _Program(len(steps) // 8, steps)
-    libc = ctypes.CDLL(None, use_errno=True)
     for told in ((_NO_NEW_PRIVILEGES, 1, 0), (_SECCOMP, _FILTER, ctypes.byref(program))):
-        if libc.prctl(*told, 0, 0):
+        if _libc.prctl(*told, 0, 0):
             raise OSError(ctypes.get_errno(), "the kernel takes no filter of system calls")
