@@ -190,6 +190,27 @@ def test_places_are_among_those_who_answer_every_case(board, exam):
             assert sum(getattr(place, shares) for place in view.places) == pytest.approx(1)
 
 
+def test_the_headline_has_p_of_each_pair_alone_and_corrected(board):
+    view = board.views[0]
+    slugs = [place.slug for place in view.places]
+    alone, corrected = ({}, {})
+    for slug in slugs:
+        others = view.against(slug)
+        assert [other for other, *_ in others] == [other for other in slugs if other != slug]
+        for other, one, both in others:
+            assert alone.setdefault(frozenset((slug, other)), one) == one  # whichever of the two is asked
+            assert corrected.setdefault(frozenset((slug, other)), both) == both
+    order = sorted(alone, key=alone.get)
+    stepped = np.maximum.accumulate([alone[two] * (len(order) - at) for at, two in enumerate(order)])
+    assert [corrected[two] for two in order] == pytest.approx(np.minimum(stepped, 1).tolist())
+    letters = {place.slug: set(place.groups.split()) for place in view.places}
+    for two, p in corrected.items():
+        one, other = two
+        assert bool(letters[one] & letters[other]) == (p > 0.05)
+    assert view.against("nobody") == []
+    assert all(other.ranking is None for other in board.views[1:] if other.cases != view.cases)
+
+
 def test_the_same_folder_gives_the_same_board(board, made, exam):
     again = assemble(made, exam)
     assert (again.as_of, again.views, again.events, again.entries) == (

@@ -324,6 +324,41 @@ def test_nothing_is_wider_than_a_phone(browser, address):
         assert room == 400
 
 
+@pytest.mark.parametrize("width", [1400, 500, 400])
+def test_nothing_is_cut_or_lies_on_something_else(browser, address, width):
+    """Arrows lie on no title; names, intervals and authors are whole, and names end their lines between words."""
+    look(browser, width=width)
+    show(browser, address + "index.html")
+    over = browser.execute_script(
+        "return [...document.querySelectorAll('.tabulator-col')].filter(head => {"
+        "const arrow = head.querySelector('.tabulator-arrow')?.getBoundingClientRect();"
+        "const text = document.createRange(); text.selectNodeContents(head.querySelector('.tabulator-col-title'));"
+        "return arrow && [...text.getClientRects()].some(r => r.right > arrow.left && r.left < arrow.right"
+        " && r.bottom > arrow.top && r.top < arrow.bottom) }).map(head => head.innerText)"
+    )
+    assert over == []
+    cut = browser.execute_script(
+        "return [...document.querySelectorAll('.tabulator-row:not(:has(a[href*=hostile])) [tabulator-field]')].filter(cell =>"
+        "['name', 'score', 'authors'].includes(cell.getAttribute('tabulator-field')) && "
+        "[cell, ...cell.querySelectorAll('.name, .two, .score')].some(box =>"
+        " box.scrollWidth > box.clientWidth + 1 && box.clientWidth || box.scrollHeight > box.clientHeight + 2 && box.clientHeight))"
+        ".map(cell => cell.innerText)"
+    )
+    assert cut == []
+    for page in ("index.html", "cases/mnist1d-cnn/optimizer/cross-noise/20.html"):
+        show(browser, address + page)
+        broken = browser.execute_script(
+            "const found = [];"
+            "for (const link of document.querySelectorAll('td.name a, .tabulator-row a.name:not([href*=hostile])')) {"
+            " for (const node of link.childNodes) { if (node.nodeType !== 3 || !node.data.trim()) continue;"
+            "  const part = document.createRange(); part.selectNodeContents(node);"
+            "  const tops = new Set([...part.getClientRects()].map(r => Math.round(r.top)));"
+            "  if (tops.size > 1 && !link.href.includes('hostile')) found.push(link.innerText); } }"
+            "return found"
+        )
+        assert (page, broken) == (page, [])
+
+
 def test_a_hostile_entry_is_text_and_nothing_happens(browser, address):
     for page in (
         "index.html",

@@ -5,4 +5,5 @@ from .board import (
     no_collection as no_collection,
 )
 from .places import CaseScore as CaseScore, Place as Place, View as View
+from .ranking import LEVEL as LEVEL
 from .standings import MARKDOWN as MARKDOWN, STANDINGS as STANDINGS, markdown as markdown, summarised as summarised

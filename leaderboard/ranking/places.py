@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from leaderboard.entry import PUBLISHED, Exam
-from leaderboard.ranking.ranking import Tally, rank
+from leaderboard.ranking.ranking import Ranking, Tally, rank
 from mdbench.cases import UNSEEN
 from mdbench.methods import CORES
 from mdbench.scoring import Interval, stats
@@ -72,6 +72,7 @@ class View:
     task, scenario : what is looked at; ``all``, and for tasks also ``published``: the three of the paper.
     cases : names of its cases.
     places : best first; entries that do not answer all of them have no place.
+    ranking : what the places follow from, pair by pair; of the headline alone.
     """
 
     selection: str
@@ -79,6 +80,19 @@ class View:
     scenario: str
     cases: tuple[str, ...]
     places: tuple[Place, ...]
+    ranking: Ranking | None = field(default=None, compare=False, repr=False)
+
+    def against(self, slug: str) -> list[tuple[str, float, float]]:
+        """Return the others, best first, with p of "no difference": of the two alone, and corrected for all pairs.
+
+        The groups follow from the latter. There is nothing where pairs are not known.
+        """
+        found = self.ranking
+        if found is None or slug not in found.methods:
+            return []
+        own = found.methods.index(slug)
+        every = zip(found.methods, found.alone[own].tolist(), found.p[own].tolist(), strict=True)
+        return [one for one in every if one[0] != slug]
 
 
 def _alike(answers: Answers, exam: Exam) -> dict[tuple[str, int, int], list[str]]:
@@ -171,18 +185,26 @@ def views_of(exam: Exam, tallies: Mapping[str, Tally | None]) -> list[View]:
                 if some:
                     asked.append((selection, task, scenario, some))
     different = list(dict.fromkeys(some for *_, some in asked))
-    places = _in_threads(
-        lambda some: _places([tallies[case] for case in some] if set(some) <= set(tallies) else []), different
-    )
-    return [View(selection, task, scenario, some, places[some]) for selection, task, scenario, some in asked]
+    headline = different[0] if different else ()
+
+    def ranked(some: tuple[str, ...]) -> tuple[tuple[Place, ...], Ranking | None]:
+        found = _ranking([tallies[case] for case in some] if set(some) <= set(tallies) else [])
+        return _places(found) if found else (), found if some == headline else None
+
+    places = _in_threads(ranked, different)
+    return [View(selection, task, scenario, some, *places[some]) for selection, task, scenario, some in asked]
 
 
-def _places(cases: Sequence[Tally | None]) -> tuple[Place, ...]:
-    """Return the places over some cases, where anybody answers all of them that can tell methods apart."""
+def _ranking(cases: Sequence[Tally | None]) -> Ranking | None:
+    """Rank over some cases, where anybody answers all of them that can tell methods apart."""
     tallies = [tally for tally in cases if tally]
     if not tallies or not set.intersection(*(set(tally.methods) for tally in tallies)):
-        return ()
-    found = rank(tallies)
+        return None
+    return rank(tallies)
+
+
+def _places(found: Ranking) -> tuple[Place, ...]:
+    """Return the places of a ranking."""
     return tuple(
         Place(slug, score, interval, average_rank, place, groups, over_rows, over_cases)
         for slug, score, interval, average_rank, place, groups, over_rows, over_cases in zip(

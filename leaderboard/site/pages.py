@@ -12,7 +12,7 @@ import mdbench
 from leaderboard.ranking import MARKDOWN, STANDINGS, Board, CaseScore, Place, Row, View
 from leaderboard.site.lines import Scored, case_lines, method_lines, ranked, scale_of
 from leaderboard.site.mistakes import Figures
-from leaderboard.site.template import SIGNS, case_page, cells, highlighted, render, track_of
+from leaderboard.site.template import SIGNS, breakable, case_page, cells, highlighted, render, track_of
 from leaderboard.site.whisker import Scale
 from leaderboard.site.zoo_card import zoo_card
 from mdbench.extras import OPTIONAL
@@ -199,7 +199,8 @@ class Pages:
     def _links(self) -> dict[str, str]:
         """Entry → the link to its page, from the root on, without what is in front of its address."""
         return {
-            slug: f'methods/{escape(slug)}.html">{escape(row.entry.name)}</a>' for slug, row in self.board.rows.items()
+            slug: f'methods/{escape(slug)}.html">{breakable(row.entry.name)}</a>'
+            for slug, row in self.board.rows.items()
         }
 
     @cached_property
@@ -327,6 +328,7 @@ class Pages:
             "row": row,
             "history": [event for event in self.board.events if slug in (event.entry, event.restores)],
             "standings": [(view, places[slug], len(places)) for view, places in self._places if slug in places],
+            "against": self.board.views[0].against(slug) if self.board.views else [],
             "words": TASK_WORDS,
             "lines": method_lines(scores, self._bests, self._others),
             "unanswered": len(self.exam.posed) - len(scores),

@@ -1,5 +1,6 @@
 """The templates of the pages, and how texts, numbers and data come into them."""
 
+import re
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from leaderboard.ranking import Row
+from leaderboard.ranking import LEVEL, Row
 from mdbench.tables import COLUMNS, level_text
 
 #: Verdict on an entry → a sign, for eyes that do not see its colour.
@@ -51,6 +52,11 @@ def case_page(name: str) -> str:
     return f"cases/{name}.html"
 
 
+def breakable(name: str) -> Markup:
+    """Return a name as HTML that may end a line behind an underscore or a hyphen, where it would else be broken in a word."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_-])", name))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -63,14 +69,22 @@ def _environment() -> Environment:
     environment.filters |= {
         "embedded": embedded,
         "number": lambda value: f"{value:.1f}",
-        "level": level_text,
         "count": lambda value: f"{value:,}",
         "day": lambda date: f"{date:%Y-%m-%d}",
         "short": lambda digest: digest[:12],
         "unit": lambda knob: "" if COLUMNS[knob].unit in ("1", "") else COLUMNS[knob].unit,
         "words": lambda name: name.replace("_", " "),
+        "breakable": breakable,
+        "p": lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001",
+        "level": level_text,
     }
-    environment.globals |= {"signs": SIGNS, "kinds": KINDS, "case_page": case_page, "track_of": track_of}
+    environment.globals |= {
+        "signs": SIGNS,
+        "kinds": KINDS,
+        "case_page": case_page,
+        "track_of": track_of,
+        "level": LEVEL,
+    }
     return environment
 
 

@@ -170,14 +170,20 @@
         const flags = cell.getData().flags;
         if (!flags) return link;
         const both = element("span");
-        const tag = element("span", "tag", "knows these rows?");
-        tag.title = flags;
-        both.append(link, " ", tag);
+        const tag = element("span", "tag", narrow ? "?" : "knows these rows?");
+        tag.title = `knows these rows? ${flags}`;
+        if (narrow) link.append(" ", tag); // there is no line to spare
+        both.append(link, ...(narrow ? [] : [" ", tag]));
         return both;
       },
       text(cell) {
         const made = element("span", "", cell.getValue());
         made.title = cell.getValue();
+        return made;
+      },
+      lines(cell) {
+        const made = format.text(cell);
+        made.className = "two";
         return made;
       },
       score(cell) {
@@ -237,16 +243,16 @@
     const numeric = { sorter: "number", sorterParams: bottom };
     const columns = [
       column("Place", "order", 64, { formatter: format.place, ...numeric, ...right, frozen: true }),
-      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 140 : 206, widthGrow: 2 }),
+      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 164 : 206, widthGrow: 2 }),
       column("Above chance", "score", 248, { formatter: format.score, titleFormatter: scoreTitle, ...numeric, headerSortStartingDir: "desc" }),
       column("Average rank", "rank", 72, { formatter: format.number, ...numeric, ...right }),
-      column("Group", "groups", 90, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
+      column("Group", "groups", 80, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
       column("Stays first, %", "overRows", 88, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),
-      column("Sees", "sees", 160, { formatter: format.sees, sorter: "string" }),
+      column("Sees", "sees", 150, { formatter: format.sees, sorter: "string" }),
       column("Track", "track", 98, { formatter: format.text, sorter: "string" }),
       column("Verdict", "verdict", 114, { formatter: format.verdict, sorter: "string" }),
       column("On the board since", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
-      column("Authors", "authors", undefined, { formatter: format.text, sorter: "string", minWidth: 100, widthGrow: 3 }),
+      column("Authors", "authors", undefined, { formatter: format.lines, sorter: "string", minWidth: 124, widthGrow: 3 }),
     ];
 
     view = find();
