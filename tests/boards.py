@@ -14,7 +14,7 @@ from leaderboard.ranking.sealed_ranking import SealedBoard, SealedPlace
 from leaderboard.sealing.sealed_score import SealedScore
 from leaderboard.verifying.head import NOTHING, Head
 from leaderboard.verifying.ledger import Event, Verdict
-from leaderboard.verifying.run import Controls, Run
+from leaderboard.verifying.run import Controls, Run, Sure
 from mdbench.cases.cases import load_cases
 from mdbench.scoring.results import Environment
 from mdbench.scoring.stats import Interval
@@ -155,11 +155,23 @@ def fake_board(entries: int = 14, exam: Exam | None = None, hostile: Sequence[tu
     return Board(DATE, exam, rows, views(exam, rows), sealed, events, known, head=head)
 
 
+SURE = Sure(
+    log_loss=0.612,
+    brier_score=0.401,
+    calibration_error=7.3,
+    risk_coverage_area=21.4,
+    accuracy_at_half=81.6,
+    coverage_at_95=12.5,
+)
+
+
 def _run(scores) -> Run:
     """A run whose controls say that the method knows these rows."""
     plain = {case: score.accuracy for case, score in scores.items()}
     controls = Controls(same=71.25, permuted=70.5, moved=49.0, order=71.0, constant=52.0)
-    return Run(secret="5ec2e7" * 5 + "00", predictions=(_DIGEST,), scores=plain, as_sent=98.5, controls=controls)
+    return Run(
+        secret="5ec2e7" * 5 + "00", predictions=(_DIGEST,), scores=plain, as_sent=98.5, controls=controls, sure=SURE
+    )
 
 
 def _event(number, date, kind, slug, reason, *, scores=None, **more) -> Event:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from dishonest import METHOD, case, honest, small_exam
+from sklearn.metrics import brier_score_loss, log_loss
 
 from leaderboard.entry.checks import check
 from leaderboard.entry.entry import METHOD as FILE
@@ -66,6 +67,7 @@ def test_what_counts_is_the_run_here_and_what_was_sent_is_history(exam, entry):
     assert found.verdict.outcome == "verified"
     assert run.scores == scored(checked.predicted, exam)  # a median knows no order
     assert (run.as_sent, run.spread, len(found.contents)) == (100, 0, 1)
+    assert run.sure is None  # it gives no probabilities
     # The same method with predictions that somebody made up is worth the same.
     lied = {name: 1 - said for name, said in checked.predicted.items()}
     other = rerun(replace(checked, predicted=lied), exam, Here())
@@ -73,6 +75,34 @@ def test_what_counts_is_the_run_here_and_what_was_sent_is_history(exam, entry):
     assert other.verdict.run.as_sent == 0
     sent = np.mean(list(scored(lied, exam).values()))
     assert f"of those sent, worth {sent:.2f} %, 0.0 % are the same" in other.verdict.reason
+
+
+SURE = (
+    hostile("return self.classes[self.predict_proba(models).argmax(axis=1)]")
+    + """
+    def predict_proba(self, models):
+        likely = np.where(models["train_error"].to_numpy() > self.median, 0.3, 0.9)
+        return np.stack([likely, 1 - likely], axis=1)
+"""
+)
+
+
+def test_how_sure_a_method_is_stands_with_its_run(exam, entry):
+    run = rerun(entry(SURE), exam, Here()).verdict.run
+    losses, briers = [], []
+    for posed in exam.posed.values():
+        if posed.rows.task.name not in ("optimizer", "width_vs_optimizer"):
+            continue
+        values, per_sample = posed.rows.test.table["train_error"].to_numpy(), []
+        for sample in posed.rows.samples:
+            median = np.median(posed.rows.train.matrix(("train_error",))[sample, 0])
+            likely = np.where(values > median, np.float32(0.3), np.float32(0.9)).astype(float)
+            per_sample.append(np.stack([likely, 1 - likely], axis=1))
+        truth = posed.rows.test.codes
+        losses.append(np.mean([log_loss(truth, given, labels=[0, 1]) for given in per_sample]))
+        briers.append(np.mean([2 * brier_score_loss(truth, given[:, 1]) for given in per_sample]))
+    assert run.sure.log_loss == pytest.approx(np.mean(losses), abs=1e-6)
+    assert run.sure.brier_score == pytest.approx(np.mean(briers), abs=1e-6)
 
 
 def test_a_secret_repeats_a_verification_and_another_one_asks_otherwise(exam, entry):

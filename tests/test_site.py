@@ -195,6 +195,21 @@ def test_p_of_each_pair_stands_on_the_page_of_a_method_with_the_correction_and_w
     assert "p of these two alone p corrected Told apart" in said
 
 
+def test_how_sure_a_method_is_stands_on_its_page(board, pages):
+    run = next(slug for slug, row in board.rows.items() if row.verdict.run)
+    said = " ".join(pages[f"methods/{run}.html"].text.split())
+    for text in (
+        "Log loss 0.612 nats",
+        "Brier score 0.401",
+        "7.3 points",
+        "Surer half 81.6 % right",
+        "12.5 % of the networks",
+    ):
+        assert text in said
+    without = next(slug for slug, row in board.rows.items() if not row.verdict.run)
+    assert "How sure it is" not in pages[f"methods/{without}.html"].text
+
+
 def test_controls_and_the_secret_stand_on_the_page_and_what_they_say_on_the_board(board, pages):
     run = next(slug for slug, row in board.rows.items() if row.verdict.run)
     text = pages[f"methods/{run}.html"].text

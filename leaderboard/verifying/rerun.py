@@ -16,10 +16,11 @@ from packaging.requirements import Requirement
 
 from leaderboard.entry import METHOD, Checked, Entry, Exam, requirement_lines, sheet_of
 from leaderboard.verifying.ledger import Verdict
-from leaderboard.verifying.run import BEYOND, Controls, Run
+from leaderboard.verifying.run import BEYOND, Controls, Run, Sure
 from mdbench.cases import CaseRows
 from mdbench.errors import MdbenchError
 from mdbench.methods import Answer, Control, Method, MethodError, Order, Runner, depends_on_others, optional_imports
+from mdbench.scoring import probability_record
 
 #: case → what was predicted, see `leaderboard.entry.Checked`.
 Predicted = Mapping[str, np.ndarray]
@@ -114,6 +115,7 @@ def _judged(checked: Checked, method: Method, exam: Exam, runner: Runner, secret
         spread=spread,
         as_sent=as_sent,
         controls=controls,
+        sure=sure_of(first, exam),
     )
     mine, sent = float(np.mean(list(scores.values()))), accuracy(checked.predicted, exam)
     text = f"run here on questions drawn then: {mine:.2f} %"
@@ -313,6 +315,15 @@ def accuracy(predicted: Predicted, exam: Exam) -> float:
 
 def _accuracy(said: np.ndarray, exam: Exam, case: str) -> float:
     return float(100 * (said == exam.posed[case].rows.test.codes).mean(axis=1).mean())
+
+
+def sure_of(answers: Mapping[str, Answer], exam: Exam) -> Sure | None:
+    """Return what the probabilities in some answers are worth, case → answer; None where one of them has none."""
+    found = [probability_record(answer, exam.posed[case].rows) for case, answer in answers.items()]
+    known = [one.model_dump(include={*Sure.model_fields}) for one in found if one]
+    if not known or len(known) < len(found):
+        return None
+    return Sure(**{name: float(np.mean([one[name] for one in known])) for name in Sure.model_fields})
 
 
 def _predictions(answers: Mapping[str, Answer]) -> dict[str, np.ndarray]:

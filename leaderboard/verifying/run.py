@@ -63,6 +63,26 @@ class Controls(_Strict):
         return tuple(said)
 
 
+class Sure(_Strict):
+    """How sure a method said it was, and whether that is deserved: means over its cases, see `mdbench.scoring.probability`.
+
+    Attributes
+    ----------
+    log_loss, brier_score : in nats; from 0 to 2.
+    calibration_error : in points.
+    risk_coverage_area : mean error in % over all shares of the networks that are answered, the surest first.
+    accuracy_at_half : in %, on the surer half.
+    coverage_at_95 : largest share of the networks, in %, on which 95 % are right.
+    """
+
+    log_loss: float
+    brier_score: float
+    calibration_error: float
+    risk_coverage_area: float
+    accuracy_at_half: float
+    coverage_at_95: float
+
+
 class Run(_Strict):
     """The maintainers' run of an entry's method.
 
@@ -74,6 +94,7 @@ class Run(_Strict):
     spread : points between the best run and the worst.
     as_sent : share of the predictions sent that were the same in the first run, in %.
     controls : the same method on changed questions.
+    sure : what its probabilities are worth, in the first run; None of a method that gives none.
     """
 
     secret: str = Field(pattern=r"^[0-9a-f]{32}$")
@@ -82,6 +103,7 @@ class Run(_Strict):
     spread: float = 0.0
     as_sent: float
     controls: Controls
+    sure: Sure | None = None
 
 
 def keep(entries: Path, contents: Sequence[bytes]) -> None:

@@ -22,6 +22,7 @@ from .prescription import (
     prescribe as prescribe,
     step_gains as step_gains,
 )
+from .probability import probability_record as probability_record
 from .results import (
     CaseRecord as CaseRecord,
     Environment as Environment,
