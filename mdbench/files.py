@@ -1,5 +1,7 @@
 """Files that are there whole or not at all, and whose bytes say only what they hold."""
 
+import ctypes
+import errno
 import os
 import re
 from contextlib import suppress
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+#: Of Linux's ``renameat2``: paths are as they are, and the two exchange their names.
+_HERE, _EXCHANGE = -100, 2
 #: What `replace` writes beside a file's name.
 _BESIDE = re.compile(r"\.[\w.-]+\.(json|toml|safetensors|parquet|md|png)\.\d+")
 
@@ -30,6 +34,49 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def exchange(fresh: Path, home: Path, stale: Path) -> None:
+    """Put a folder in the place of another, which goes to `stale`: at one instant, so that a kill leaves one or the other.
+
+    Where the system cannot do that (other systems than Linux, some file systems), there is an instant without either; what
+    goes wrong then, a kill apart, brings the old one back.
+
+    Parameters
+    ----------
+    fresh, home, stale : the new folder; its place, where the old one may be; where nothing is. All on one file system.
+
+    Raises
+    ------
+    OSError
+        It cannot be done; the old folder is in its place.
+    """
+    if not home.exists():
+        fresh.rename(home)
+    elif _swap(fresh, home):
+        fresh.rename(stale)
+    else:
+        try:
+            home.rename(stale)
+            fresh.rename(home)
+        except BaseException:  # Ctrl-C included
+            if stale.exists() and not home.exists():
+                stale.rename(home)
+            raise
+    sync_folder(home.parent)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Let two folders exchange their names, and tell whether the system can: ``renameat2`` of Linux."""
+    system = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(system, "renameat2"):
+        return False
+    if system.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 def replace(files: dict[Path, bytes]) -> None:

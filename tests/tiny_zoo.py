@@ -148,14 +148,16 @@ class Faults:
     @contextmanager
     def watching(self) -> Iterator["Faults"]:
         """Count, and act, within."""
-        real = {name: getattr(os, name) for name in ("fsync", "rename", "replace", "mkdir", "open")}
+        real = {name: getattr(os, name) for name in ("fsync", "rename", "replace", "mkdir", "open", "write")}
         real_open = io.open
         faults = self
 
         def around(name: str):
             def call(first, *arguments, **options):
-                ours = first in faults._handles if name == "fsync" else faults._ours(first)
+                ours = first in faults._handles if name in ("fsync", "write") else faults._ours(first)
                 if ours and faults.tick(name):
+                    if name == "write":
+                        real[name](first, arguments[0][: len(arguments[0]) // 2])
                     faults.act(name)
                 done = real[name](first, *arguments, **options)
                 if name == "open" and ours:

@@ -13,6 +13,7 @@ import typer
 
 from leaderboard.ranking import MARKDOWN, STANDINGS, Board, assemble, markdown, no_collection, summarised
 from leaderboard.site.pages import Pages
+from mdbench import files
 from mdbench.errors import MdbenchError, reason
 
 #: What tells a folder of ours from any other.
@@ -53,14 +54,7 @@ def build(board: Board, out: Path) -> None:
             fresh, stale = Path(scratch, "fresh"), Path(scratch, "stale")
             with no_collection():
                 _write(board, fresh)
-            try:
-                if out.exists():
-                    out.rename(stale)
-                fresh.rename(out)
-            except BaseException:  # Ctrl-C included: with the scratch folder the old site would go
-                if stale.exists() and not out.exists():
-                    stale.rename(out)
-                raise
+            files.exchange(fresh, out, stale)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ class Ledger:
         """
         try:
             with _locked(path, os.O_RDONLY, fcntl.LOCK_SH) as file:
-                return _parsed(path, _content(path, file))
+                return _parsed(path, _recorded(path, _content(path, file)))
         except FileNotFoundError:
             return _parsed(path, b"")
         except OSError as error:
@@ -287,13 +287,7 @@ def append_all(path: Path, several: Sequence[Mapping[str, Any]]) -> tuple[Event,
 
 
 def append_lines(path: Path, lines: bytes, check: Callable[[Ledger, datetime], tuple[Event, ...]]) -> tuple[Event, ...]:
-    """Append lines that were made elsewhere, byte by byte, all of them or none; see `leaderboard.verifying.relay`.
-
-    Parameters
-    ----------
-    path, lines : the ledger, and whole lines.
-    check : called with the ledger and the time, when nobody else can change it any more: what the lines say, or an error.
-    """
+    """Append whole lines that were made elsewhere, all or none; `check` reads them: see `leaderboard.verifying.relay`."""
     with _appending(path) as ledger:
         events = check(ledger.ledger, datetime.now(UTC))
         ledger.write(lines, ledger.ledger.head.after(lines))
@@ -385,8 +379,10 @@ def _appending(path: Path) -> Iterator[_Open]:
     """Open a ledger to append to it; raises as `append` does."""
     try:
         with _locked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as file:
-            content = _content(path, file)
-            yield _Open(path, file, len(content), _parsed(path, content))
+            content = _recorded(path, _content(path, file))
+            ledger = _parsed(path, content)
+            os.ftruncate(file, len(content))
+            yield _Open(path, file, len(content), ledger)
             files.sync_folder(path.parent)
     except OSError as error:
         raise MdbenchError(f"{path} cannot be written: {why(error)}; nothing was recorded") from error
@@ -407,6 +403,15 @@ def _event(events: Sequence[Event], states: dict[str, State], now: datetime, **s
     except ValueError as error:
         raise MdbenchError(f"this cannot be recorded: {why(error)}") from error
     return event
+
+
+def _recorded(path: Path, content: bytes) -> bytes:
+    """Return what a ledger holds without what a kill tore: lines that belong together, behind what the head speaks of."""
+    *lines, torn = content.split(b"\n")
+    head = read_head(path) if torn else None
+    return (
+        content if head is None or head.number > len(lines) else b"".join(one + b"\n" for one in lines[: head.number])
+    )
 
 
 def _parsed(path: Path, content: bytes) -> Ledger:

@@ -231,14 +231,8 @@ class Zoo:
                 fresh.mkdir()
                 for name, content in _files(self).items():
                     files.write(fresh / name, content)
-                try:
-                    if folder.exists():
-                        folder.rename(stale)
-                    fresh.rename(folder)
-                except BaseException:  # Ctrl-C included: with the scratch folder the old zoo would go
-                    if stale.exists() and not folder.exists():
-                        stale.rename(folder)
-                    raise
+                files.sync_folder(fresh)
+                files.exchange(fresh, folder, stale)
 
 
 def write_tables(zoo: Zoo, folder: Path) -> None:
