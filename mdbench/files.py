@@ -37,14 +37,15 @@ def sync_folder(folder: Path) -> None:
 
 
 def exchange(fresh: Path, home: Path, stale: Path) -> None:
-    """Put a folder in the place of another, which goes to `stale`: at one instant, so that a kill leaves one or the other.
+    """Put a folder in the place of another at one instant, so that a kill leaves one or the other.
 
     Where the system cannot do that (other systems than Linux, some file systems), there is an instant without either; what
     goes wrong then, a kill apart, brings the old one back.
 
     Parameters
     ----------
-    fresh, home, stale : the new folder; its place, where the old one may be; where nothing is. All on one file system.
+    fresh, home, stale : the new folder; its place, where the old one may be; where nothing is. All on one file system. The
+        old folder is at `fresh` or `stale` afterwards.
 
     Raises
     ------
@@ -53,9 +54,7 @@ def exchange(fresh: Path, home: Path, stale: Path) -> None:
     """
     if not home.exists():
         fresh.rename(home)
-    elif _swap(fresh, home):
-        fresh.rename(stale)
-    else:
+    elif not _swap(fresh, home):
         try:
             home.rename(stale)
             fresh.rename(home)

@@ -1,7 +1,7 @@
 """Commands that are killed: what each changes, and what a reader finds afterwards, which is the old state or the new one.
 
 Each runs in a process of its own, forked from one that has imported all there is; `tests/test_survival.py` kills each at a few
-instants, ``python benchmarks/survival.py`` at many.
+instants, ``python benchmarks/kills.py`` at many.
 """
 
 import hashlib

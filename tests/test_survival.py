@@ -17,7 +17,7 @@ def world(tmp_path_factory):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_or_out_of_disk_at_random_instants(name, world, tmp_path):
-    """At some; `benchmarks/survival.py` tries all."""
+    """At some; `benchmarks/kills.py` tries all."""
     trial, drawn = Trial(name, world, tmp_path), np.random.default_rng()
     for at in drawn.integers(1, trial.calls + 1, 2).tolist():
         trial.killed_at(at)

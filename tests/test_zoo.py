@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import toy
 
+from mdbench import files
 from mdbench.errors import MdbenchError
 from mdbench.paths import zoo_home
 from mdbench.sources.modeldiagnosis import MOVES
@@ -74,11 +76,31 @@ def test_a_save_that_fails_between_its_renames_leaves_a_zoo(tmp_path, monkeypatc
 
     with monkeypatch.context() as broken:
         broken.setattr(Path, "rename", rename)
+        broken.setattr(
+            files, "_swap", lambda one, other: False
+        )  # a system on which folders cannot exchange their names
         with pytest.raises((MdbenchError, KeyboardInterrupt)):
             new.save(tmp_path / "zoo")
     arrived = failing == "fresh" and done
     assert load_zoo(tmp_path / "zoo").digest == (new if arrived else old).digest
     assert [path.name for path in tmp_path.iterdir()] == ["zoo"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders exchange their names on Linux")
+def test_folders_exchange_their_names_at_one_instant(tmp_path, monkeypatch):
+    """No call renames the old folder away: at no instant is there none."""
+    for name in ("fresh", "home"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "said").write_text(name)
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("it was renamed away"))
+    files.exchange(tmp_path / "fresh", tmp_path / "home", tmp_path / "stale")
+    assert {name: (tmp_path / name / "said").read_text() for name in ("fresh", "home")} == {
+        "fresh": "home",
+        "home": "fresh",
+    }
+    with pytest.raises(OSError, match="No such file"):
+        files._swap(tmp_path / "nothing", tmp_path / "home")
+    assert (tmp_path / "home" / "said").read_text() == "fresh"
 
 
 def test_a_save_does_not_run_over_something_else(tmp_path):

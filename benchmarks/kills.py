@@ -3,9 +3,9 @@
 `tests/survival.py` says which commands, and what has to be so afterwards: the old state or the new one, and the same command
 leads to the new one.
 
-    python benchmarks/survival.py                  # all, at every call
-    python benchmarks/survival.py --most 20        # at twenty calls of each, drawn
-    python benchmarks/survival.py submit remove
+    python benchmarks/kills.py                  # all, at every call
+    python benchmarks/kills.py --most 20        # at twenty calls of each, drawn
+    python benchmarks/kills.py submit remove
 """
 
 import argparse
