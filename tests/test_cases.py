@@ -55,9 +55,12 @@ def test_no_name_at_all_is_refused():
         load_cases([])
 
 
-def test_core_asks_every_task_under_three_shifts_and_learns_from_one_zoo():
-    core = load_cases()
-    assert load_cases("core") == core
+def test_core_is_zoos_that_nobody_trained_on_and_sisters():
+    assert load_cases() == load_cases("core") == [*load_cases("unseen"), *load_cases("sisters")]
+
+
+def test_sisters_are_asked_every_task_under_three_shifts_and_one_zoo_is_learned_from():
+    core = load_cases("sisters")
     assert {case.train for case in core} == {"mnist1d-cnn"}
     assert {(case.task, case.scenario, case.test) for case in core} == {
         (task, *shift)
@@ -77,7 +80,7 @@ def test_bundled_cases_need_no_imported_zoo():
         "fashion-cnn",
         "mnist1d-mlp",
     }
-    assert {case.name for case in load_cases("core")} <= {case.name for case in load_cases("bundled")}
+    assert {case.name for case in load_cases("sisters")} <= {case.name for case in load_cases("bundled")}
 
 
 @pytest.mark.parametrize("name", selections())

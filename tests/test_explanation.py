@@ -103,7 +103,7 @@ def test_intervals_are_students():
     [
         ("majority", CASE, "looks at no column"),
         ("md_tree", CASE, "does not answer failure_source, .*; it answers optimizer"),
-        ("md_forest", "core", "is 12 cases; name one of them, such as mnist1d-cnn/"),
+        ("md_forest", "sisters", "is 12 cases; name one of them, such as mnist1d-cnn/"),
     ],
 )
 def test_what_cannot_be_explained_is_refused(method, case, said):

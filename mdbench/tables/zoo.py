@@ -305,11 +305,32 @@ def arrow_tables(zoo: Zoo) -> dict[str, pa.Table]:
     return tables
 
 
+def single_precision(zoo: Zoo) -> Zoo:
+    """Return a zoo whose measured means, the test error excepted, are rounded to single precision; labels stay as they are.
+
+    As numbers of eight bytes: what their last bytes would say is noise, and three of ten bytes of a compressed table.
+    """
+    names = [name for name in map(str, zoo.configurations) if _is_single(name)]
+    rounded = zoo.configurations.astype(dict.fromkeys(names, np.float32)).astype(dict.fromkeys(names, np.float64))
+    return Zoo.from_table(
+        zoo.name,
+        zoo.title,
+        rounded.copy().reset_index(),
+        zoo.moves,
+        zoo.provenance,
+        None if zoo.checkpoints is None else zoo.checkpoints.reset_index(),
+        zoo.layers,
+        zoo.predicted,
+        zoo.trajectory,
+    )
+
+
+def _is_single(name: str) -> bool:
+    return COLUMNS[name].family in (Family.VALIDATION, Family.LANDSCAPE) and name != "test_error"
+
+
 def _arrow(table: pd.DataFrame, measured: pa.DataType) -> pa.Table:
-    fields = []
-    for name in map(str, table):
-        single = COLUMNS[name].family in (Family.VALIDATION, Family.LANDSCAPE) and name != "test_error"
-        fields.append(pa.field(name, measured if single else _ARROW[kind(name)]))
+    fields = [pa.field(name, measured if _is_single(name) else _ARROW[kind(name)]) for name in map(str, table)]
     return pa.Table.from_pandas(table, schema=pa.schema(fields), preserve_index=False)
 
 

@@ -37,6 +37,7 @@ from mdbench.tables import (
     find_zoo,
     load_zoo,
     sha256_of,
+    single_precision,
     write_tables,
 )
 from zoo_builder.building import SPEC, Built, Progress, writing
@@ -186,7 +187,7 @@ def _source(folder: Path) -> Source:
         spec = path.read_bytes()
     except OSError as error:
         raise MdbenchError(f"{path} cannot be read: {reason(error)}") from error
-    return Source(folder, replace(zoo, checkpoints=shards.assigned(zoo)), spec)
+    return Source(folder, replace(single_precision(zoo), checkpoints=shards.assigned(zoo)), spec)
 
 
 def _check(sources: Sequence[Source], to: Path, *, networks: bool, trust_code: bool) -> None:
