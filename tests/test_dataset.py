@@ -143,9 +143,11 @@ def majority(tables: dict[str, pd.DataFrame], case: str, task: str) -> float:
     scores = []
     rows = tables["splits"][tables["splits"]["case"] == case]
     classes = tables["cases"].set_index("case").loc[case, "classes"].tolist()
-    for row in rows.itertuples():
-        train, test = (tables[zoo].set_index("configuration")[task] for zoo in (row.train_zoo, row.test_zoo))
-        counts = train.loc[row.train].value_counts()
+    for _, several in rows.groupby("seed"):  # a row for each zoo that is learned from
+        labels = [tables[row.train_zoo].set_index("configuration")[task].loc[row.train] for row in several.itertuples()]
+        row = next(several.itertuples())
+        test = tables[row.test_zoo].set_index("configuration")[task]
+        counts = pd.concat(labels).value_counts()
         most = sorted(label for label, count in counts.items() if count == counts.max())[0]
         assert most in classes
         scores.append((test.loc[row.test] == most).mean())
@@ -178,7 +180,7 @@ def test_accuracy_follows_from_the_tables_of_the_package(card):
     }
     core = tables["cases"][tables["cases"]["core"]]
     assert len(core)
-    for case in core.iloc[::4].itertuples():
+    for case in core.iloc[::5].itertuples():
         assert majority(tables, case.case, case.task) == pytest.approx(scored(case.case), abs=1e-9)
 
 
