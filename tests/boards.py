@@ -17,7 +17,7 @@ from leaderboard.verifying.ledger import Event, Verdict
 from leaderboard.verifying.run import Controls, Run, Sure
 from mdbench.cases.cases import load_cases
 from mdbench.scoring.results import Environment
-from mdbench.scoring.stats import Interval
+from mdbench.scoring.student import Interval
 from mdbench.tables.tasks import TASKS
 
 NAMES = (

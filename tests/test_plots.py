@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgba
 
 import mdbench
 from mdbench.errors import MdbenchError
-from mdbench.scoring.stats import Difference, Interval
+from mdbench.scoring.student import Difference, Interval
 from mdbench.showing.plots import (
     SEEN_COLOURS,
     VERDICT_COLOURS,

@@ -29,7 +29,7 @@ from leaderboard.site.site import MARKER, build
 from leaderboard.site.template import embedded
 from leaderboard.site.whisker import Scale
 from mdbench.errors import MdbenchError
-from mdbench.scoring.stats import Interval
+from mdbench.scoring.student import Interval
 
 ASSETS = Path(site.__file__).parent / "assets"
 NAME = "<script>alert(1)</script>"
