@@ -173,7 +173,7 @@ def test_the_advantage_is_what_compare_says(found, own_home):
             assert line[f"− {rival}"] == f"{d.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
             ahead[rival], behind[rival] = ahead[rival] + (low > 0), behind[rival] + (high < 0)
         assert (line["− barrier_rule"] == "–") == (task != "optimizer")
-    everything = compare("md_tree", "majority", [case.name for case in load_cases("core")]).overall.difference
+    everything = compare("md_tree", "majority", [case.name for case in load_cases("sisters")]).overall.difference
     assert shown.loc["core", "all of these", ""]["− majority"].startswith(f"{everything.estimate:+.1f} ")
     assert len(lines) == 6
     for rival in METHODS[1:3]:
@@ -228,8 +228,8 @@ def test_rows_beyond_the_bounds_of_md_tree_are_counted(found, own_home):
 
 def test_what_cannot_be_posed_or_answered_is_said(own_home, method_file):
     text = "columns = ['train_error']\nclass M:\n    def fit(self, m, l, task):\n        self.l = l.mode()[0]\n        if task.name == 'optimizer': raise ValueError('no idea')\n    def predict(self, m): return [self.l] * len(m)\n"
-    found = evaluated(["majority", str(method_file(text))], load_cases("core"))
-    document = page.compose(found, ["core"], "x")
+    found = evaluated(["majority", str(method_file(text))], load_cases("sisters"))
+    document = page.compose(found, ["sisters"], "x")
     assert "Not posed: `mnist1d-cnn-to-fashion-cnn/optimizer/cross-dataset/20` and 3 more" in document
     assert "4 more of the selection could not be posed" in document
     (failed,) = (one for one in tables(document) if "why" in one)
@@ -240,7 +240,7 @@ def test_what_cannot_be_posed_or_answered_is_said(own_home, method_file):
 
 
 def test_hostile_names_stay_names(own_home, method_file):
-    cases = load_cases("core")
+    cases = load_cases("sisters")
     hostile, plain = (
         page.compose(
             evaluated(
@@ -255,7 +255,7 @@ def test_hostile_names_stay_names(own_home, method_file):
                 ],
                 cases,
             ),
-            ["core"],
+            ["sisters"],
             "x",
         )
         for name in (HOSTILE, "plain")
