@@ -1,7 +1,7 @@
-# make demo    scores MD tree and the baselines on the selection core, from five of its 25 training samples; DATA=PATH, a clone
+# make demo    scores MD tree and the baselines on the selection sisters, from five of its 25 training samples; DATA=PATH, a clone
 #              of the public ModelDiagnosis repository, adds the published cases
 # make test    style, types and tests
-# make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: an hour or two on two cores
+# make zoos    builds and measures the zoos of the package, and writes their tables, cards and reports: hours on two cores
 # make results scores every method on every case, for docs/results.md
 # make docs    builds the site of the pages in docs/ and of every room's docstrings into site/
 # make entries submits every baseline to the board, in the place of the entry it had there, and verifies them: once, where
@@ -12,10 +12,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 DEMO_HOME := MDBENCH_HOME=$(DEMO)/home
-CASES := --cases core $(if $(DATA),--cases paper)
+CASES := --cases sisters $(if $(DATA),--cases paper)
 METHODS := md_tree md_tree_exact md_tree_quantile barrier_rule landscape_tree random_forest xgboost nearest_neighbours \
   validation_tree hyperparameter_validation_tree hyperparameter_tree majority random
-ZOOS := mnist1d-cnn fashion-cnn mnist1d-mlp
+ZOOS := convection-pinn digits-adamw fashion-cnn mnist1d-cnn mnist1d-mlp mnist1d-plain mnist1d-treated shapes-unet teacher-wide
 # What landscape metrics are compared with. Without what they ask for besides (torchvision, transformers): not needed here, large.
 COMPARED := pyhessian==0.1 weightwatcher==0.7.7
 define MAKE_VENV
