@@ -47,14 +47,14 @@ _FAMILIES = {"md": ("landscape",), "hy": ("configuration", "landscape", "validat
 
 @cache
 def core() -> Exam:
-    """The core cases, posed once for all tests."""
-    return Exam.of(["core"])
+    """The cases of sisters as those of the core, posed once for all tests."""
+    return Exam.posing({"core": load_cases("sisters")})
 
 
 @cache
 def two_selections() -> Exam:
     """The core cases, and a sweep of two budgets."""
-    return Exam.posing({"core": load_cases("core"), "bundled": load_cases("mnist1d-cnn/optimizer/cross-noise")})
+    return Exam.posing({"core": load_cases("sisters"), "bundled": load_cases("mnist1d-cnn/optimizer/cross-noise")})
 
 
 def fake_entry(
