@@ -2,7 +2,7 @@
 
     python benchmarks/verify.py [--before CHECKOUT] [--entries FOLDER]
 
-Each of the baselines is submitted first, which is not timed: the twelve cases of the selection `core`, all training samples.
+Each of the baselines is submitted first, which is not timed: the cases of the selection `core`, all training samples.
 With --entries that is left out, and what lies in the folder is verified. Each command is timed as a whole, with its start:
 the entries verified in the sandbox, as maintainers do it, then the same without isolation, then nothing run again.
 With --before, another checkout then verifies the entries that it brings itself. Beside seconds on the clock stand seconds of
