@@ -42,8 +42,9 @@ from zoo_builder.publishing.publication import CARD, UNFINISHED, publish
 HOW = {"workers": 1, "sandbox": False, "timeout": 60}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["survival"])
-#: The server that forks finds this file by it; what is on `sys.path` here it is not told.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+#: The server that forks finds this file by it; what is on `sys.path` here it is not told. No entry is empty: that would be the
+#: current folder.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Trees and forests that stand in for scikit-learn's: the same to the last bit, and only where they are."""
 
-import time
 
 import numpy as np
 import pytest
@@ -73,16 +72,13 @@ def test_a_release_that_was_not_compared_is_asked_as_it_stands(monkeypatch):
     assert stand_in(forest, np.zeros((3, 2))) is forest
 
 
-def test_a_case_is_answered_alike_and_a_forest_in_a_third_of_the_time(monkeypatch):
+def test_a_case_is_answered_alike_by_the_stand_in(monkeypatch):
     posed, _ = pose([load_cases("core")[0].first(2)])
     method = load_method(find_method("random_forest"))
-    said, took = [], []
+    said = []
     for replaced in (stand_in, lambda solver, *_: solver):
         monkeypatch.setattr("mdbench.methods.trial.stand_in", replaced)
-        started = time.process_time()
         said.append([solve(method, question) for _, _, question in questions(method, posed[0].rows)])
-        took.append(time.process_time() - started)
     for ours, theirs in zip(*said, strict=True):
         assert (ours.said == theirs.said).all()
         assert np.array_equal(ours.probabilities, theirs.probabilities)
-    assert took[0] < took[1] / 3
