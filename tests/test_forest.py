@@ -1,6 +1,5 @@
 """Trees and forests that stand in for scikit-learn's: the same to the last bit, and only where they are."""
 
-
 import numpy as np
 import pytest
 import sklearn
