@@ -56,19 +56,30 @@ def seconds(command: list[str], home: Path) -> float:
     return time.perf_counter() - started
 
 
-def watched(command: list[str], tree: Path, home: Path) -> tuple[float, int]:
-    """Return how long a command of some working tree takes, in seconds, and the peak memory of its processes, in bytes."""
-    environment = {**os.environ, "MDBENCH_HOME": str(home), "PYTHONPATH": str(tree)}
-    started, peak = time.perf_counter(), 0
+def inside(tree: Path, home: Path) -> dict[str, str]:
+    """Return the environment of a command of some working tree."""
+    return {**os.environ, "MDBENCH_HOME": str(home), "PYTHONPATH": str(tree)}
+
+
+def timed(command: list[str], tree: Path, home: Path) -> float:
+    """Return how long a command of some working tree takes, in seconds."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, cwd=tree, stdout=subprocess.DEVNULL, env=inside(tree, home))
+    return time.perf_counter() - started
+
+
+def watched(command: list[str], tree: Path, home: Path) -> int:
+    """Return the peak memory of a command's processes, in bytes. Not timed: looking takes time from them."""
+    peak = 0
     with subprocess.Popen(
-        command, cwd=tree, stdout=subprocess.DEVNULL, env=environment, start_new_session=True
+        command, cwd=tree, stdout=subprocess.DEVNULL, env=inside(tree, home), start_new_session=True
     ) as process:
         while process.poll() is None:
             peak = max(peak, memory(process.pid))
             time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed in {tree}")
-    return time.perf_counter() - started, peak
+    return peak
 
 
 def memory(session: int) -> int:
@@ -100,11 +111,11 @@ def trees(before: Path, runs: int) -> None:
             "--no-cache",
         ]
         with tempfile.TemporaryDirectory() as home:
-            found = [(watched(command, before, Path(home)), watched(command, here, Path(home))) for _ in range(runs)]
-        then, now = (statistics.median(pair[side][0] for pair in found) for side in (0, 1))
-        most = max(pair[1][1] for pair in found)
+            found = [(timed(command, before, Path(home)), timed(command, here, Path(home))) for _ in range(runs)]
+            most = watched(command, here, Path(home))
+        then, now = (statistics.median(pair[side] for pair in found) for side in (0, 1))
         print(f"{what}: before {then:.2f} s, here {now:.2f} s, {now / then:.2f} times; ", end="")
-        print(f"ratios {', '.join(f'{b[0] / a[0]:.2f}' for a, b in found)}; peak memory here {most / 2**20:.0f} MiB")
+        print(f"ratios {', '.join(f'{b / a:.2f}' for a, b in found)}; peak memory here {most / 2**20:.0f} MiB")
 
 
 def best_of(runs: int, work: Callable[[], object]) -> float:
