@@ -29,9 +29,10 @@ def _run(words: list[str]) -> None:
     if any(words[: len(command)] == command for command in _RUNNING) and not {"--help", "--workers", "--sandbox"} & set(
         words
     ):
-        from mdbench.methods import worker_context
+        from mdbench.methods import BESIDE, worker_context
 
-        worker_context(files=[word for word in words if word.endswith(".py")])
+        beside = [] if any(word.startswith("--beside") for word in words) else [BESIDE]
+        worker_context(methods=[*words, *(name for word in [*words, *beside] for name in word.split(","))])
     from mdbench.cli import main as run
 
     run()

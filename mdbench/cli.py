@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mdbench.errors import MdbenchError
-from mdbench.methods import CORES, TIMEOUT, WORKERS, MethodWarning
+from mdbench.methods import BESIDE, CORES, TIMEOUT, WORKERS, MethodWarning
 from mdbench.plugins import Commands
 from mdbench.version import __version__
 
@@ -36,8 +36,6 @@ plots = typer.Typer(no_args_is_help=True, help="Draw results and zoos.")
 app.add_typer(importers, name="import")
 app.add_typer(plots, name="plot")
 
-#: Shown beside whatever is evaluated, unless told otherwise.
-BESIDE = "md_tree,validation_tree,hyperparameter_tree,majority"
 
 Methods = Annotated[
     list[str], typer.Argument(help="Method files, or names from `mdbench methods`.", show_default=False)

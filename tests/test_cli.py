@@ -325,6 +325,26 @@ def test_libraries_warn_once_a_method(method_file):
 
 
 @pytest.mark.usefixtures("toy_home")
+@pytest.mark.parametrize(
+    ("beside", "imported", "there"),
+    [
+        ("", "", []),
+        ("", "from sklearn import tree", ["scipy.optimize", "sklearn.tree"]),
+        ("", "import baselines.md_tree", ["scipy.optimize"]),
+        ("validation_tree", "", ["scipy.optimize", "sklearn.tree"]),
+        ("md_tree,majority", "", ["scipy.optimize"]),
+    ],
+)
+def test_workers_have_what_methods_import_from_the_start_and_no_more(method_file, beside, imported, there):
+    text = (
+        f"import sys\nfound = sorted({{'sklearn.tree', 'scipy.optimize'}} & set(sys.modules))\n"
+        f"if found != {there}: raise ImportError(str(found))\n{imported}\n{GOOD}"
+    )
+    done = run("evaluate", method_file(text), "--cases", CASE, "--beside", beside, "--no-cache")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("toy_home")
 def test_a_method_that_cannot_be_loaded_is_refused_before_any_is_asked(here, method_file, home):
     broken = method_file(f"{GOOD}\nraise RuntimeError('not today')", "broken.py")
     for command in (("evaluate",), ("prescribe",), ("compare", "majority")):

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mdbench.cases import load_cases, split
 from mdbench.extras import OPTIONAL
-from mdbench.methods.imports import imported_names
+from mdbench.methods.imports import imported_names, installed_imports
 from mdbench.methods.method import MethodError, as_method, find_method, load_method, named_methods
 from mdbench.methods.trial import ask
 from mdbench.scoring.evaluation import evaluate
@@ -301,3 +301,25 @@ def test_the_digest_leaves_installed_packages_out(plug_in, method_file):
 )
 def test_what_a_source_imports_is_read_without_running_it(source, expected):
     assert imported_names(source) == expected
+
+
+def test_what_is_imported_beforehand_is_what_packages_installed(tmp_path, monkeypatch):
+    # What packages say of themselves, however long it takes to ask them all.
+    distributed = set(importlib.metadata.packages_distributions())
+    names = [
+        "numpy",
+        "pandas.api.types",
+        "sklearn.tree",
+        "xgboost",
+        "json",
+        "mdbench.tables",
+        "baselines.md_tree",
+        "nowhere",
+    ]
+    source = "\n".join(f"import {name}" for name in [*names, "beside", "here"]) + "\nfrom . import mine\n"
+    for name in ("beside", "here"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this was imported')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    wanted = {name for name in names if name.partition(".")[0] in distributed - {"mdbench", "baselines"}}
+    assert installed_imports(source) == wanted >= {"numpy", "pandas.api.types", "sklearn.tree"}

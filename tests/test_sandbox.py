@@ -85,7 +85,7 @@ def outcome(sandbox, posed, tmp_path):
         ((_, method),) = running.load([file])
         if isinstance(method, MethodError):
             return str(method)
-        ((_, said),) = running.ask([Order(method, posed.rows, posed.folders)])
+        ((_, said),) = running.ask([Order(method, posed.rows)])
         return str(said) if isinstance(said, MethodError) else said
 
     return run
@@ -625,7 +625,7 @@ def test_what_one_sandbox_uses_is_not_counted_against_another(posed, tmp_path):
     (tmp_path / "other.py").write_text(filling + "\n# another\n")
     with Sandbox(2, 60, LIMITS) as running:
         methods = dict(running.load([tmp_path / "filling.py", tmp_path / "other.py"]))
-        orders = [Order(method, posed.rows, posed.folders) for method in methods.values()]
+        orders = [Order(method, posed.rows) for method in methods.values()]
         for _, said in running.ask(orders):
             assert isinstance(said, Answer), said
 
@@ -643,7 +643,7 @@ def test_sandboxes_are_started_once_and_not_for_every_case(posed, monkeypatch):
     file = find_method("majority")
     with Sandbox(1, 60, files=[file]) as running:
         ((_, method),) = running.load([file])
-        orders = [Order(method, posed.rows, posed.folders, secret) for secret in ("a", "b", "c", "d")]
+        orders = [Order(method, posed.rows, secret) for secret in ("a", "b", "c", "d")]
         assert all(isinstance(said, Answer) for _, said in running.ask(orders))
     count, samples = len(posed.rows.test), len(set(posed.rows.distinct))
     halves = [said for asked in heard.values() for said in asked if len(said) and said[0] < count]

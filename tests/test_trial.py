@@ -1,5 +1,6 @@
 """What a method gets to see, and what it may answer."""
 
+import pickle
 import random
 import threading
 
@@ -11,7 +12,7 @@ import toy
 from mdbench.cases.cases import load_cases
 from mdbench.cases.splits import split
 from mdbench.methods.method import MethodError, as_method
-from mdbench.methods.trial import ask
+from mdbench.methods.trial import ask, given_columns
 from mdbench.tables.schema import VISIBLE_FAMILIES, of_family
 
 CLEAN, NOISY = toy.both()
@@ -292,3 +293,22 @@ def test_zero_shot_methods_are_not_shown_labels():
             return [LOW] * len(models)
 
     assert (ask(as_method(Rule), ROWS).predicted == 0).all()
+
+
+@pytest.mark.parametrize("columns", [None, ["train_error"], ["hessian_trace|train_error", "alpha_mean|"]])
+def test_another_process_is_told_what_the_method_sees_and_no_more(columns):
+    class Some:
+        def fit(self, models, labels):
+            self.low = labels.eq(LOW).mean()
+
+        def predict(self, models):
+            return np.where(models["train_error"] > 100 * self.low, LOW, HIGH)
+
+    Some.columns = columns
+    method = as_method(Some)
+    told = pickle.loads(pickle.dumps(ROWS.told(given_columns(method, ROWS))))
+    seen = ask(method, ROWS).columns
+    assert tuple(told.test.table) == seen
+    assert tuple(told.train.table) == (*seen, "optimizer")
+    assert np.array_equal(ask(method, told).predicted, ask(method, ROWS).predicted)
+    assert ask(method, told).columns == seen

@@ -65,7 +65,7 @@ def answer(
         for one in exam.posed.values():
             why = _cannot(method, one.rows)
             if why is None:
-                orders.append(Order(method, one.rows, one.folders))
+                orders.append(Order(method, one.rows))
             else:
                 left_out[one.rows.task.name] = why
         for order, said in runner.ask(orders):

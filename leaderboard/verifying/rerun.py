@@ -192,10 +192,8 @@ class Asked:
             It fails, or looks at other columns than its entry says.
         """
         ones = {case: self._one(exam_rows) for case, exam_rows in self._rows.items()}
-        orders = [self._order(case, rows) for case, rows in self._rows.items()]
-        orders += [
-            self._order(case, rows, control) for control in get_args(Control) for case, (_, rows) in ones.items()
-        ]
+        orders = [self._order(rows) for rows in self._rows.values()]
+        orders += [self._order(rows, control) for control in get_args(Control) for _, rows in ones.values()]
         answers = self._answers(orders)
         whole = {case: answers[case, None] for case in self._rows}
         self._check_columns(whole)
@@ -215,15 +213,15 @@ class Asked:
 
     def again(self) -> dict[str, Answer]:
         """Ask the same once more; raises as `first`."""
-        answers = self._answers([self._order(case, rows) for case, rows in self._rows.items()])
+        answers = self._answers([self._order(rows) for rows in self._rows.values()])
         return {case: answer for (case, _), answer in answers.items()}
 
     @property
     def _rows(self) -> dict[str, CaseRows]:
         return {case: self.exam.posed[case].rows for case in self.checked.predicted}
 
-    def _order(self, case: str, rows: CaseRows, control: Control | None = None) -> Order:
-        return Order(self.method, rows, self.exam.posed[case].folders, self.secret, control)
+    def _order(self, rows: CaseRows, control: Control | None = None) -> Order:
+        return Order(self.method, rows, self.secret, control)
 
     def _one(self, rows: CaseRows) -> tuple[int, CaseRows]:
         """Draw one training sample of a case: its place, and the case with it alone."""

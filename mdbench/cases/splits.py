@@ -66,6 +66,11 @@ class Rows:
         """Return the chosen rows, boolean (rows,), in their order."""
         return Rows(self.table[chosen], self.task, self.cells[chosen], self.cell_count, self.zoo)
 
+    def told(self, columns: Sequence[str], *, labels: bool = True) -> "Rows":
+        """Return the same rows with some columns alone, those of them that the zoo has, and with their labels or without."""
+        names = [*(name for name in columns if name in self.table), *([self.task.name] if labels else [])]
+        return Rows(self.table[names], self.task, self.cells, self.cell_count, self.zoo)
+
     def matrix(self, columns: Sequence[str]) -> np.ndarray:
         """Return the values of some columns, NaN in one that the zoo does not have; shape (rows, columns)."""
         for column in columns:
@@ -150,6 +155,10 @@ class Pool:
         """The true verdicts, as places in the task's classes; shape (rows,), int8."""
         return np.concatenate([part.codes for part in self.parts])
 
+    def told(self, columns: Sequence[str]) -> "Pool":
+        """Return the same rows with some columns and their labels alone."""
+        return Pool(tuple(part.told(columns) for part in self.parts))
+
     def matrix(self, columns: Sequence[str]) -> np.ndarray:
         """Return the values of some columns, NaN in rows whose zoo does not have one; shape (rows, columns)."""
         return np.concatenate([part.matrix(columns) for part in self.parts])
@@ -183,6 +192,10 @@ class CaseRows:
     def task(self) -> Task:
         """The question."""
         return self.test.task
+
+    def told(self, columns: Sequence[str]) -> "CaseRows":
+        """Return the case with some columns alone, and without the true verdicts of the rows to diagnose."""
+        return CaseRows(self.case, self.train.told(columns), self.test.told(columns, labels=False), self.samples)
 
     @cached_property
     def distinct(self) -> list[int]:

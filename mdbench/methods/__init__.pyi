@@ -1,5 +1,5 @@
 from . import cache as cache
-from .allowance import CORES as CORES, TIMEOUT as TIMEOUT, WORKERS as WORKERS
+from .allowance import BESIDE as BESIDE, CORES as CORES, TIMEOUT as TIMEOUT, WORKERS as WORKERS
 from .conformance import (
     CHECKS as CHECKS,
     Checked as Checked,

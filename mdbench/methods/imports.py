@@ -1,8 +1,8 @@
 """What a method's file imports: packages, and files beside it."""
 
 import ast
-import importlib.metadata
 import inspect
+import site
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
@@ -33,15 +33,16 @@ def installed_imports(source: str | bytes) -> frozenset[str]:
 
     Neither Python's own modules, which are fast or loaded already, nor anything that lies beside the source.
     """
-    installed = _distributed()
-    return frozenset(name for name in imported_names(source) if name.partition(".")[0] in installed)
+    return frozenset(name for name in imported_names(source) if _is_installed(name.partition(".")[0]))
 
 
 @cache
-def _distributed() -> frozenset[str]:
-    """Return the packages that are installed, our own left out, by the names that they are imported by."""
-    ours = ("mdbench", "baselines", "zoo_builder", "leaderboard")
-    return frozenset(importlib.metadata.packages_distributions()) - sys.stdlib_module_names - set(ours)
+def _is_installed(package: str) -> bool:
+    """Tell whether a package lies where packages are installed, and is neither Python's nor one of ours."""
+    if package in sys.stdlib_module_names or package in ("", "mdbench", "baselines", "zoo_builder", "leaderboard"):
+        return False
+    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    return PathFinder.find_spec(package, [*site.getsitepackages(), *user]) is not None
 
 
 def optional_imports(source: str) -> list[str]:

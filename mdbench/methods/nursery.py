@@ -1,10 +1,12 @@
 """The process that worker processes are forked from.
 
-Importing scikit-learn takes seconds. It happens once, in a process that workers are then forked from, while the main process
-still reads its command line and its tables: half of a short evaluation's time. This module itself imports next to nothing.
+Importing what methods need takes seconds. It happens once, in a process that workers are then forked from, while the main
+process still reads its command line and its tables: half of a short evaluation's time. This module itself imports next to
+nothing.
 """
 
 import importlib
+import json
 import os
 import signal
 import sys
@@ -17,10 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-#: What workers have in memory from the start: what nearly every method needs, and is slow to import.
-PRELOADED: Final = ("mdbench.methods.workers", "scipy.optimize", "sklearn.tree")
-#: The environment variable by which the nursery is told what else to import.
-_ALSO: Final = "MDBENCH_ALSO_IMPORTED"
+#: What workers have in memory from the start, beside what their methods import.
+PRELOADED: Final = ("mdbench.methods.workers",)
+#: The environment variable by which the nursery is told which methods there will be.
+_METHODS: Final = "MDBENCH_NURSERY_METHODS"
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Which memory Arrow reads tables into: its own pool takes 30 MB more, in every process, than tables of this size need.
 _POOL: Final = "ARROW_DEFAULT_MEMORY_POOL"
@@ -47,13 +49,14 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-def worker_context(preloaded: Sequence[str] = PRELOADED, files: Iterable[str | Path] = ()) -> BaseContext:
+def worker_context(preloaded: Sequence[str] = PRELOADED, methods: Iterable[str | Path] = ()) -> BaseContext:
     """Return the context that worker processes are started in; the nursery starts now, if it has not yet.
 
     Parameters
     ----------
     preloaded : modules that the nursery imports, for its workers to have from the start.
-    files : methods' files. The libraries that they import are imported too, once for all workers; of the files, nothing runs.
+    methods : names of methods, or their files; what is neither is passed over. The libraries that they import are imported
+        too, once for all workers; of the methods themselves, nothing runs.
     """
     for variable in THREADS:  # one thread a worker, one worker a core
         os.environ.setdefault(variable, "1")
@@ -62,32 +65,35 @@ def worker_context(preloaded: Sequence[str] = PRELOADED, files: Iterable[str | P
         return get_context("spawn")
     context = _Context()
     context.set_forkserver_preload(list(preloaded))
-    os.environ[_ALSO] = ",".join(sorted(_libraries(files)))
+    os.environ[_METHODS] = json.dumps([*map(str, methods)])
     try:
         resource_tracker.ensure_running()  # it lifts what is held back
         with _without_current_folder(), _ctrl_c_held_back():
             forkserver.ensure_running()
     finally:
-        del os.environ[_ALSO]
+        del os.environ[_METHODS]
     return context
 
 
-def import_also() -> None:
-    """Import what the nursery was told to, once, and nowhere else than in the nursery: only libraries, by their names."""
-    for module in filter(None, os.environ.pop(_ALSO, "").split(",")):
-        with suppress(Exception):  # a method that needs it will say so
-            importlib.import_module(module)
+def import_libraries() -> None:
+    """Import what the methods import that the nursery was told of, once, and nowhere else: only libraries, by their names."""
+    names = json.loads(os.environ.pop(_METHODS, "[]"))
+    if not names:
+        return
+    from mdbench.methods.imports import imported_names, installed_imports
+    from mdbench.methods.method import named_methods
 
-
-def _libraries(files: Iterable[str | Path]) -> set[str]:
-    """Return the modules of installed packages that some files import; files that cannot be read say so later."""
-    from mdbench.methods.imports import installed_imports
-
-    found: set[str] = set()
-    for file in map(Path, files):
+    known = named_methods()
+    files = dict.fromkeys(known.get(name, Path(name)) for name in names if name in known or name.endswith(".py"))
+    for file in [*files]:
+        with suppress(OSError):  # whoever loads it says so
+            source = file.read_bytes()
+            files |= {known[name]: None for name in known if f"baselines.{name}" in imported_names(source)}
+    for file in files:
         with suppress(OSError):
-            found |= installed_imports(file.read_bytes())
-    return found
+            for module in sorted(installed_imports(file.read_bytes())):
+                with suppress(Exception):  # a method that needs it will say so
+                    importlib.import_module(module)
 
 
 @contextmanager

@@ -8,17 +8,16 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from mdbench.cases import Case, CaseRows, split
+from mdbench.cases import CaseRows
 from mdbench.methods.method import Method, MethodError, load_method
-from mdbench.methods.nursery import import_also, worker_context
-from mdbench.methods.trial import Answer, Control, ask
+from mdbench.methods.nursery import import_libraries, worker_context
+from mdbench.methods.trial import Answer, Control, ask, given_columns
 from mdbench.methods.warned import kept_back
-from mdbench.tables import Zoo, load_zoo
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture
@@ -33,13 +32,11 @@ class Order:
     Attributes
     ----------
     method, rows : which method, and which case.
-    folders : those of the case's zoos, the one asked about last.
     secret, control : see `mdbench.methods.trial.questions`.
     """
 
     method: Method
     rows: CaseRows
-    folders: tuple[Path, ...]
     secret: str = ""
     control: Control | None = None
 
@@ -88,7 +85,7 @@ class Workers:
         from pebble import ProcessPool
 
         self._timeout = timeout
-        context = worker_context(files=files)
+        context = worker_context(methods=files)
         self._pool = ProcessPool(max_workers=count, context=context, initializer=_start_worker)
 
     def __enter__(self) -> Self:
@@ -108,15 +105,16 @@ class Workers:
             yield waiting[cast("ProcessFuture[Any]", future)], self._outcome(future)
 
     def ask(self, orders: Iterable[Order]) -> Iterator[tuple[Order, Answer | MethodError]]:
-        """Ask methods cases, several at a time."""
-        waiting = {
-            self._pool.schedule(
-                _ask,
-                args=[order.method.file, order.rows.case.model_dump_json(), order.folders, order.secret, order.control],
-                timeout=self._timeout,
-            ): order
-            for order in orders
-        }
+        """Ask methods cases, several at a time; a worker hears of no more than the method is to see."""
+        waiting = {}
+        for order in orders:
+            try:
+                rows = order.rows.told(given_columns(order.method, order.rows))
+            except MethodError as error:
+                yield order, error
+            else:
+                args = [order.method.file, rows, order.secret, order.control]
+                waiting[self._pool.schedule(_ask, args=args, timeout=self._timeout)] = order
         for future in as_completed(waiting):
             yield waiting[cast("ProcessFuture[Any]", future)], self._outcome(future)
 
@@ -138,7 +136,7 @@ def _start_worker() -> None:
     gc.freeze()
 
 
-import_also()  # for the nursery imports this module; all workers then have it
+import_libraries()  # for the nursery imports this module; all workers then have it
 
 
 def _load(file: Path) -> Method | MethodError:
@@ -148,11 +146,9 @@ def _load(file: Path) -> Method | MethodError:
         return MethodError(str(error), error.traceback)
 
 
-def _ask(
-    file: Path, case: str, folders: tuple[Path, ...], secret: str, control: Control | None
-) -> Answer | MethodError:
+def _ask(file: Path, rows: CaseRows, secret: str, control: Control | None) -> Answer | MethodError:
     try:
-        return ask(_method(file), _rows(case, folders), secret, control)
+        return ask(_method(file), rows, secret, control)
     except MethodError as error:
         return MethodError(str(error), error.traceback)
 
@@ -161,14 +157,3 @@ def _ask(
 def _method(file: Path) -> Method:
     with kept_back():  # it was loaded before, and what it warns of said then
         return load_method(file)
-
-
-@cache
-def _zoo(folder: Path) -> Zoo:
-    return load_zoo(folder, layers=False)
-
-
-@lru_cache(maxsize=512)
-def _rows(case: str, folders: tuple[Path, ...]) -> CaseRows:
-    *train, test = map(_zoo, folders)
-    return split(Case.model_validate_json(case), train, test)

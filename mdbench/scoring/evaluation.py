@@ -186,7 +186,7 @@ class Asking:
                     if found is not None:
                         answers[pair] = found
                     else:
-                        orders.append(Order(method, case.rows, case.folders))
+                        orders.append(Order(method, case.rows))
         done, wanted = len(answers), len(answers) + len(orders)
         self._tell(done, wanted)
         elsewhere = [order for order in orders if order.method.file is not None]
