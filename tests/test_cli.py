@@ -329,7 +329,7 @@ def test_libraries_warn_once_a_method(method_file):
     ("beside", "imported", "there"),
     [
         ("", "", []),
-        ("", "from sklearn import tree", ["scipy.optimize", "sklearn.tree"]),
+        ("", "from sklearn.tree import DecisionTreeClassifier as _", ["scipy.optimize", "sklearn.tree"]),
         ("", "import baselines.md_tree", ["scipy.optimize"]),
         ("validation_tree", "", ["scipy.optimize", "sklearn.tree"]),
         ("md_tree,majority", "", ["scipy.optimize"]),
