@@ -209,3 +209,84 @@ def test_a_generator_that_leaves_has_raised(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MdbenchError, match="raises SystemExit: 3"):
         Material.of_spec(parse_spec(text_of(data='name = "leaving:make"'), "it"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training": 'full_batch = "yes"'}, "it: training.full_batch: must be true or false, not 'yes'"),
+        ({"training": "nesterov = 1"}, "it: training.nesterov: must be true or false, not 1"),
+        ({"training": "sharpness = { adaptive = 1 }"}, "training.sharpness.adaptive: must be true or false, not 1"),
+        ({"training": "sharpness = true"}, "it: training.sharpness: must be a table, { … }"),
+        ({"training": "optimizers = []"}, "it: training.optimizers: must be a table, { … }"),
+        ({"seeds": "3"}, "it: seeds: must be a list, [ … ]"),
+        ({"seeds": "[]"}, "it: seeds: must have 1 at least"),
+        ({"training": 'optimizer = "adam"\nbetas = [0.9, 0.9, 0.9]'}, "it: training.betas: must have 2 at most"),
+        ({"axes": []}, "it: axes: is missing: write it"),
+        ({"axes": [("data_fraction", "[100, 50]")]}, "it: axes.0: the values of data_fraction must ascend, each once"),
+        ({"axes": [("data_fraction", "[[50]]")]}, "it: axes.0.values.0: must be a number, a text, true or false"),
+        (
+            {"architecture": 'name = "mlp"\noptions = { norm = [] }'},
+            "architecture.options.norm: must be a number, a text",
+        ),
+        (
+            {"training": ARMS.format("clipp = 1", "clip = 1"), "axes": [NAMES]},
+            "it: training: optimizers.one.clipp: there is no such key; docs/zoos.md has all that there are",
+        ),
+    ],
+)
+def test_what_is_not_of_its_type_says_what_to_write(changes, said):
+    with pytest.raises(MdbenchError) as caught:
+        parse_spec(text_of(**changes), "it")
+    assert str(caught.value).startswith("it: ")
+    assert said in str(caught.value)
+    assert "more)" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [" ", "a\\tb", "a\\rb", "a\\u202eb", "a ", "\\u00a0", "a" * 81])
+def test_names_of_optimizers_can_be_seen(name):
+    training = f'steps = 2\n[training.optimizers."{name}"]\nclip = 1'
+    with pytest.raises(MdbenchError, match="must be signs that can be seen, 80 at most"):
+        parse_spec(text_of(training=training, axes=[("optimizer", f'["{name}", "sgd"]')]), "it")
+
+
+def test_names_of_optimizers_are_of_any_script():
+    training = 'steps = 2\n[training.optimizers."größe 大"]\nclip = 1'
+    spec = parse_spec(text_of(training=training, axes=[("optimizer", '["größe 大", "sgd"]')]), "it")
+    assert [spec.training.at(point).clip for point in spec.points()] == [1, 0]
+
+
+@pytest.mark.parametrize("path", ["..:make", ".own:make", "own.:make", "a..b:make"])
+def test_an_import_path_is_of_names(path):
+    with pytest.raises(MdbenchError, match=r"data set .* is unknown"):
+        parse_spec(text_of(data=f'name = "{path}"'), "it")
+    with pytest.raises(MdbenchError, match="nor the import path of a function"):
+        parse_spec(text_of(training=f'loss = "{path}"'), "it")
+
+
+def test_without_half_waves_there_is_no_solution():
+    for value in ("0", "0.0"):
+        with pytest.raises(MdbenchError, match=r"difficulty = 0.* write a number above 0"):
+            parse_spec(text_of(data=f'name = "helmholtz"\noptions = {{ difficulty = {value} }}'), "it")
+
+
+def test_a_width_beyond_all_numbers_is_said_in_a_line():
+    with pytest.raises(MdbenchError) as caught:
+        planned(text_of(architecture='name = "mlp"', axes=[("width", "[4, 1e30]")]))
+    assert "Overflow" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_architecture_that_leaves_has_raised(tmp_path, monkeypatch):
+    (tmp_path / "departing.py").write_text("def make(shape, outputs):\n    raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MdbenchError, match=r"architecture departing:make with \{\}: 3\n"):
+        planned(text_of(architecture='name = "departing:make"'))
+
+
+def test_arrays_of_objects_are_no_data(tmp_path, monkeypatch):
+    text = "import numpy as np\ndef make(seed):\n    return {'train_inputs': np.array([[1.5], [2.5]], dtype=object)}\n"
+    (tmp_path / "objects.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MdbenchError, match="train_inputs is an array of object; it must be one of numbers"):
+        Material.of_spec(parse_spec(text_of(data='name = "objects:make"'), "it"))

@@ -1,5 +1,6 @@
 """All that ``[training]`` may say: every way of computing trains what a plain loop with PyTorch's optimizers trains."""
 
+import math
 import sys
 from dataclasses import replace
 from functools import partial
@@ -292,6 +293,12 @@ def test_a_loss_of_ones_own(function, monkeypatch):
         (lambda outputs, targets: outputs, r"returns shape \(8, 10\); it must return their mean"),
         (lambda outputs, targets: 1.0, "returns float; it must return their mean"),
         (lambda outputs, targets: own_each(outputs.detach(), targets), "has no gradient with respect to the outputs"),
+        (lambda outputs, targets: (outputs.argmax(1) != targets).sum(), "returns int64, which has no gradient"),
+        (
+            lambda outputs, targets: outputs.sum() * math.nan,
+            "is not finite before any training: of 8 examples it says nan",
+        ),
+        (lambda outputs, targets: sys.exit(3), "loss losing:made raises SystemExit: 3"),
         (
             lambda outputs, targets: own_each(outputs, targets) * float(outputs.sum() > 0),
             "cannot be mapped over networks",

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from mdbench.sources.modeldiagnosis import MOVES
 from mdbench.tables.loading import find_zoo, load_zoo
 from mdbench.tables.manifest import CHECKPOINTS, CONFIGURATIONS, MANIFEST, Provenance, sha256_of
 from mdbench.tables.schema import COLUMNS, Family, check_visible, of_family
-from mdbench.tables.zoo import Zoo, write_tables
+from mdbench.tables.zoo import Zoo, arrow_tables, write_tables
 
 PROVENANCE = Provenance(source="here", license="MIT", made_by="the tests")
 
@@ -37,6 +38,20 @@ def test_a_zoo_comes_back_as_it_was_saved(tmp_path):
     pd.testing.assert_frame_equal(back.configurations, one.configurations, check_dtype=False)
     assert (back.name, back.title, back.moves, back.provenance) == (one.name, one.title, one.moves, one.provenance)
     assert back.digest == one.digest
+
+
+def test_a_zoo_is_in_one_piece_whatever_its_table_was_made_of():
+    table = toy.table()
+    names = [name for name in of_family(Family.LANDSCAPE) if name not in table][:120]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            table.insert(len(table.columns), name, 1.0)
+    zoo = make(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pandas warns where what it is given lies in a hundred pieces
+        tables = arrow_tables(zoo)
+    assert set(names) <= set(tables[CONFIGURATIONS].column_names)
 
 
 def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path):

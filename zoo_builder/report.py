@@ -104,7 +104,8 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
             said += f"; margin above 2 standard errors in {clear.mean():.0%}"
         lines.append((task, said))
     _show(zoo.name, lines)
-    say(f"wrote {folder}; next: mdbench evaluate validation_tree --zoo {folder}")
+    following = f"evaluate validation_tree --zoo {folder}" if zoo.tasks else f"zoo measure {folder}"
+    say(f"wrote {folder}; next: mdbench {following}")
 
 
 def show_measured(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:

@@ -142,7 +142,7 @@ class Zoo:
             layers = checked_layers(f"zoo {name}: layers", layers, checkpoints)
         if trajectory is not None:
             trajectory = checked_layers(f"zoo {name}: trajectory", trajectory, checkpoints, steps=True)
-        whole = pd.concat([table, quantiles(table), derived], axis=1)
+        whole = pd.concat([table, quantiles(table), derived], axis=1).copy()  # in one piece, whatever it is made of
         return cls(name, title, whole, tuple(moves), provenance, checkpoints, layers, predicted, trajectory)
 
     def __repr__(self) -> str:

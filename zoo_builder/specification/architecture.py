@@ -123,8 +123,9 @@ class ArchitectureSpec(BaseModel):
                     network = swapped(network)
             except MdbenchError:
                 raise
-            except Exception as error:
-                raise MdbenchError(f"architecture {self.name} with {given}: {error}{frames(error)}") from error
+            except (Exception, SystemExit) as error:
+                said = str(error).partition("\nException raised from ")[0]  # PyTorch's own frames, of C++
+                raise MdbenchError(f"architecture {self.name} with {given}: {said}{frames(error)}") from error
         if not isinstance(network, torch.nn.Module):
             raise MdbenchError(f"architecture {self.name} returns {type(network).__name__}, not a torch.nn.Module")
         frozen = [name for name, value in network.named_parameters() if not value.requires_grad]

@@ -54,6 +54,8 @@ _EFFECTS: Final[dict[str, tuple[str, str, Improves]]] = {
     "duplication": ("", "", "no"),
     "poison": ("", "", "no"),
 }
+#: Signs of a name of ``optimizer``.
+_LONGEST: Final = 80
 _WHOLE: Final = ("width", "depth", "batch_size", "epochs", "steps")
 #: Knob → what it must be, in words, and whether a value is.
 _RANGES: Final = {
@@ -101,8 +103,14 @@ class Axis(Strict):
         if self.knob == "optimizer":
             if not all(isinstance(value, str) for value in self.values) or len(set(self.values)) < len(self.values):
                 raise ValueError("the values of optimizer are names, each once")
-            if any(not value or any(sign in str(value) for sign in "/=\n") for value in self.values):
-                raise ValueError("a name of optimizer must not be empty, nor hold a slash or an equals sign")
+            for name in map(str, self.values):
+                if not name or any(sign in name for sign in "/="):
+                    raise ValueError("a name of optimizer must not be empty, nor hold a slash or an equals sign")
+                if not name.isprintable() or name != name.strip() or len(name) > _LONGEST:
+                    raise ValueError(
+                        f"the name {name[:_LONGEST]!r} of optimizer must be signs that can be seen, {_LONGEST} at most, "
+                        "without spaces around them"
+                    )
         else:
             numbers = [value for value in self.values if not isinstance(value, str)]
             if len(numbers) < len(self.values):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from mdbench.errors import MdbenchError
 
 #: What an import path looks like.
-PATH: Final = re.compile(r"[\w.]+:\w+")
+PATH: Final = re.compile(r"\w+(\.\w+)*:\w+")
 
 
 def imported(path: str, what: str, purpose: str) -> Callable[..., Any]:

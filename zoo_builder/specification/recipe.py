@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from zoo_builder.specification.axes import Point, check_knob
 from zoo_builder.specification.own import PATH
-from zoo_builder.specification.strict import Number, Strict, Whole
+from zoo_builder.specification.strict import Flag, Number, Strict, Whole, faults
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "steps", "cosine", "linear"]
@@ -29,7 +29,7 @@ class Sharpness(Strict):
     """
 
     rho: Number = Field(default=0.05, ge=0, allow_inf_nan=False)
-    adaptive: bool = False
+    adaptive: Flag = False
 
 
 class Layerwise(Strict):
@@ -67,7 +67,7 @@ class Augmentation(Strict):
     """
 
     shift: Whole = Field(default=0, ge=0)
-    flip: bool = False
+    flip: Flag = False
     crop: Whole = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -140,11 +140,11 @@ class TrainingSpec(Strict):
     warmup: Number = Field(default=0, ge=0, lt=1)
     steps: Whole | None = None
     optimizer: Optimizer = "sgd"
-    nesterov: bool = False
+    nesterov: Flag = False
     dampening: Number = Field(default=0, ge=0, lt=1)
     betas: tuple[Number, Number] = (0.9, 0.999)
     eps: Number = Field(default=1e-8, gt=0, allow_inf_nan=False)
-    full_batch: bool = False
+    full_batch: Flag = False
     sharpness: Sharpness | None = None
     layerwise: Layerwise | None = None
     clip: Number = Field(default=0, ge=0, allow_inf_nan=False)
@@ -184,9 +184,9 @@ class TrainingSpec(Strict):
             try:
                 self.changed(changes)
             except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in ("optimizers", name, *first["loc"]))
-                raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+                place, said = next(iter(faults(error).items()))
+                where = ".".join(part for part in ("optimizers", name, place) if part)
+                raise ValueError(f"{where}: {said}") from None
         return self
 
     def _check_schedule(self) -> None:

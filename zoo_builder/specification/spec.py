@@ -16,7 +16,7 @@ from zoo_builder.specification.architecture import ArchitectureSpec
 from zoo_builder.specification.axes import OF_ARCHITECTURE, OF_DATA, OF_SIZE, Axis, Point, configuration_name
 from zoo_builder.specification.datasets import DatasetSpec
 from zoo_builder.specification.recipe import OPTIMIZERS, TrainingSpec
-from zoo_builder.specification.strict import Strict, Whole
+from zoo_builder.specification.strict import Strict, Whole, faults
 
 #: What is said for people, and changes no network.
 WORDS: Final = frozenset({"title", "licence"})
@@ -84,7 +84,7 @@ class ZooSpec(Strict):
                 self.training.at(point)
                 self.dataset_at(point)
             except ValidationError as error:
-                said = error.errors()[0]["msg"].removeprefix("Value error, ")
+                said = next(iter(faults(error).values()))
                 raise ValueError(f"at {configuration_name(point)}: {said}") from None
         return self
 
@@ -222,10 +222,6 @@ def parse_spec(text: str, where: str) -> ZooSpec:
     except tomllib.TOMLDecodeError as error:
         raise MdbenchError(f"{where} is not TOML: {error}") from error
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in detail['loc']) or 'the whole'}: "
-            f"{detail['msg'].removeprefix('Value error, ')}"
-            for detail in error.errors()
-        ]
+        lines = [f"{place or 'the whole'}: {said}" for place, said in faults(error).items()]
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         raise MdbenchError(f"{where}: {lines[0]}{more}") from error

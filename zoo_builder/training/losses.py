@@ -4,6 +4,7 @@ A loss is a mean: of each example there is a total and a weight, and the loss of
 that of the weights, as `torch.nn.CrossEntropyLoss` has it where classes have weights or positions are masked.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -128,13 +129,13 @@ class _Own:
             raise
         except RuntimeError as error:
             raise MdbenchError(f"loss {self.name} cannot be mapped over networks: {told(error)}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MdbenchError(f"loss {self.name} raises {told(error)}") from error
 
     def _alone(self, outputs: Tensor, targets: Tensor) -> Any:
         try:
             return self.function(outputs, targets)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MdbenchError(f"loss {self.name} raises {told(error)}") from error
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
@@ -147,8 +148,18 @@ class _Own:
             raise MdbenchError(
                 f"loss {self.name} returns {what}; it must return their mean, or a number an example, as a tensor"
             )
+        if not found[0].is_floating_point():
+            raise MdbenchError(
+                f"loss {self.name} returns {str(found[0].dtype).removeprefix('torch.')}, which has no gradient: compute it "
+                "from the outputs with PyTorch"
+            )
         found += [self._alone(outputs[some], targets[some]) for some in (slice(half), slice(half, None))]
         whole, first, second = (float(one.detach().mean()) for one in found)
+        if not all(map(math.isfinite, (whole, first, second))):
+            raise MdbenchError(
+                f"loss {self.name} is not finite before any training: of {len(targets)} examples it says {whole:.6g}, of "
+                f"their halves {first:.6g} and {second:.6g}"
+            )
         parts = (half * first + (len(targets) - half) * second) / len(targets)
         if half and not abs(parts - whole) <= _ROUNDING * max(abs(whole), abs(parts), 1e-30):
             raise MdbenchError(

@@ -11,7 +11,7 @@ from zoo_builder.specification.datasets.raw import Equation, Raw
 from zoo_builder.specification.datasets.shapes import make_shapes
 from zoo_builder.specification.datasets.teacher import LINKS, make_teacher
 from zoo_builder.specification.datasets.text import make_text
-from zoo_builder.specification.option import SHARE, Option, Value, fault_of, number, one_of, whole
+from zoo_builder.specification.option import ABOVE_0, SHARE, Option, Value, fault_of, number, one_of, whole
 
 
 class Generated(NamedTuple):
@@ -55,6 +55,8 @@ def _equation(name: str) -> Generated:
         return pose(name, train, **options)  # type: ignore[arg-type]
 
     options = {key: value for key, value in _EQUATION.items() if key != "pairs" or _EQUATIONS[name]}
+    if name == "helmholtz":
+        options["difficulty"] = ABOVE_0  # with none, the solution is nothing
     return Generated(make, "values", options, ("difficulty",), ("difficulty",), 1000, 2500, equation)
 
 

@@ -55,6 +55,8 @@ def _made(make: Any, given: dict[str, Any], name: str) -> Arrays:
             raise MdbenchError(f"data set {name} returns {key!r}; its arrays can be {', '.join(ARRAYS)}")
         if not isinstance(array, np.ndarray):
             raise MdbenchError(f"data set {name}: {key} is {type(array).__name__}; it must be a NumPy array")
+        if array.dtype.kind not in "biufc":
+            raise MdbenchError(f"data set {name}: {key} is an array of {array.dtype}; it must be one of numbers")
     return {str(key): array.copy() for key, array in made.items()}  # it might hand out the same again, and change it
 
 
