@@ -166,7 +166,13 @@ def test_a_grid_that_shows_one_side_says_so_and_needs_no_networks_and_no_widths(
 def test_a_zoo_of_nothing_but_errors_has_a_report():
     table = pd.DataFrame({"batch_size": [8.0, 16.0], "test_error": [np.nan, np.nan], "train_loss": [np.nan, 1.0]})
     text = compose_here(Zoo.from_table("nothing", "", table, [], toy.zoo().provenance))
-    for said in ("the zoo has no labels", "No metric varies", "| test error | not known |", "No phase plots"):
+    for said in (
+        "the zoo has no labels",
+        "\n\nThere are no labels.\n",
+        "No metric varies",
+        "| test error | not known |",
+        "No phase plots",
+    ):
         assert said in text
 
 

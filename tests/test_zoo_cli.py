@@ -12,7 +12,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import toy
 from tiny_zoo import (
     CLASSES,
     FEATURES,
@@ -32,7 +34,9 @@ from tiny_zoo import (
 from mdbench.cli import main
 from mdbench.errors import MdbenchError
 from mdbench.tables.loading import load_zoo
+from mdbench.tables.zoo import Zoo
 from zoo_builder.building import executors
+from zoo_builder.report import show_zoo
 
 STOPPED = "stopped; finished units are kept, and the same command goes on from there\n"
 #: Networks whose training begins when it may; until then their worker leaves a mark.
@@ -472,3 +476,13 @@ def test_measuring_is_stopped_however_often_ctrl_c_is_pressed(tmp_path, start):
         code, _, error = command.ended()
         assert error == STOPPED
         assert code in (130, -signal.SIGINT)  # which is 130 to a shell
+
+
+@pytest.mark.parametrize(
+    ("knob", "next_one"), [("batch_size", "evaluate validation_tree --zoo"), ("rho", "zoo measure")]
+)
+def test_what_is_next_can_be_done(capsys, tmp_path, knob, next_one):
+    moves = [move for move in toy.zoo().moves if move.knob == knob]
+    table = pd.DataFrame({knob: [8.0, 16.0], "test_error": [5.0, 6.0], "seeds": [1, 1], "diverged_seeds": [0, 0]})
+    show_zoo(Zoo.from_table("small", "", table, moves, toy.zoo().provenance), tmp_path)
+    assert f"; next: mdbench {next_one} {tmp_path}\n" in capsys.readouterr().out

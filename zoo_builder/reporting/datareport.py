@@ -223,6 +223,8 @@ def _verdict(inside: float, whole: float) -> str:
 def _seed_noise(zoo: Zoo) -> list[str]:
     found = summary.within_seed_noise(zoo)
     blocks = ["## Labels within noise"]
+    if not zoo.tasks:
+        return [*blocks, "There are no labels."]
     if found.empty:
         return [*blocks, "Not known: without several networks at a grid point margins have no standard errors."]
     rows = [
