@@ -105,17 +105,21 @@ def _collect(
     lanes: int,
 ) -> None:
     """Add to the sums of a row of positions, tile by tile: slopes of the output times what is seen."""
-    at, high, wide = 0, out - out % SIDE, span - span % SIDE
+    at, high, wide, further = 0, out - out % SIDE, span - span % SIDE, channels * batch
     for o in range(0, high, SIDE):
         there = target + o * batch
         for s in range(0, wide, SIDE):
             seen = source + s * batch
-            outer(sums, at, arena, there, batch, out * batch, arena, seen, batch, channels * batch, positions)
+            outer(
+                sums, at, SIDE * lanes, lanes, arena, there, batch, out * batch, arena, seen, batch, further, positions
+            )
             at += SIDE * SIDE * lanes
     for o in range(out):
         for s in range(wide if o < high else 0, span):
             there, seen = target + o * batch, source + s * batch
-            outer_of_one(sums, at, arena, there, batch, out * batch, arena, seen, batch, channels * batch, positions)
+            outer_of_one(
+                sums, at, lanes, lanes, arena, there, batch, out * batch, arena, seen, batch, further, positions
+            )
             at += lanes
 
 
