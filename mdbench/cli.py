@@ -145,15 +145,23 @@ def evaluate(
         )
     if memory:
         result = result.model_copy(update={"peak_memory": memory.bytes})
-    if out and result.scores:
-        result.save(out)
+    unsaved = None
+    try:
+        if out and result.scores:
+            result.save(out)
+    except MdbenchError as error:  # a full disk takes none of what is shown
+        unsaved = error
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
+        if unsaved:
+            raise unsaved
         _close(result.failures)
         return
     report.show_result(result, own=_own(methods, result.methods))
     if mistakes and result.scores:
         show_mistakes(result, _own(methods, result.methods))
+    if unsaved:
+        raise unsaved
     if out and result.scores:
         report.say(f"wrote {out / 'result.json'} and {out / 'predictions.parquet'}")
     # A zoo of one's own need not have what the baselines look at that nobody asked for by name.

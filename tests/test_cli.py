@@ -1,5 +1,6 @@
 """The command line, as a user meets it: real files, and real processes where it is about them."""
 
+import errno
 import json
 import os
 import re
@@ -7,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import toy
 from test_modeldiagnosis import clone  # noqa: F401 - a fixture
+from tiny_zoo import Faults, contents, failing
 
 from mdbench.__main__ import main
 from mdbench.scoring.memory import PeakMemory
-from mdbench.scoring.results import Result
+from mdbench.scoring.results import Result, load_result
 from mdbench.tables import COLUMNS
 
 MDBENCH = str(Path(sys.executable).with_name("mdbench"))
@@ -322,6 +325,36 @@ def test_libraries_warn_once_a_method(method_file):
             assert re.fullmatch(r"warning: method hasty: ConvergenceWarning: lbfgs failed .* \(in 2 cases\)", line)
             assert done.stderr.count("ConvergenceWarning") == 1
             assert done.stderr.count("UserWarning: loading") == 1
+
+
+@pytest.mark.usefixtures("toy_home")
+def test_a_full_disk_is_said_once_and_takes_nothing_of_an_evaluation(here, home, tmp_path):
+    out, answers = tmp_path / "out", home / "cache"
+    command = ("evaluate", "majority", "md_tree", "--beside", "", "--cases", CASE, "--workers", "0", "--out", out)
+    shown = [line for line in here(*command, "--no-cache").stdout.splitlines() if " scores in " not in line]
+    before = contents(out)
+    with Faults(out, failing(errno.ENOSPC)).watching() as clean:
+        here(*command, "--no-cache")
+    assert len(clean.calls) >= 6
+    for at in range(1, len(clean.calls) + 1):
+        with Faults(out, failing(errno.ENOSPC), at, lasting=True).watching():
+            done = here(*command, "--no-cache")
+        assert done.returncode == 2
+        assert done.stderr == f"error: cannot write the result to {out}: No space left on device\n"
+        assert [line for line in done.stdout.splitlines() if " scores in " not in line] == shown[:-1]
+        # Each file is there whole under its name, the old one or the new one, and nothing beside them.
+        assert set(contents(out)) == set(before)
+        assert (
+            len(load_result(out).predictions) == len(load_result(out).scores) * 5 * load_result(out).cases[0].test_rows
+        )
+    with Faults(answers, failing(errno.ENOSPC), 1, lasting=True).watching(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = here(*command)
+    assert done.returncode == 0
+    kept = "answers are not kept in .*: No space left on device; they will be asked for again"
+    assert re.fullmatch(f"warning: {kept}\n", done.stderr), done.stderr
+    assert not contents(answers)
+    assert [line for line in done.stdout.splitlines() if " scores in " not in line] == shown
 
 
 @pytest.mark.usefixtures("toy_home")

@@ -25,6 +25,7 @@ from mdbench.methods.confinement import _hidden, confinement
 from mdbench.methods.method import MethodError, find_method, load_method, named_methods
 from mdbench.methods.sandbox import Sandbox, _Source
 from mdbench.methods.trial import Answer, ask
+from mdbench.methods.warned import MOST, TEXT, MethodWarning
 from mdbench.methods.wire import Limits
 from mdbench.methods.workers import Order
 from mdbench.scoring.evaluation import evaluate, evaluated, pose
@@ -150,7 +151,7 @@ REFUSED = {
         "it replied with more than 4 MiB",
     ),
     "forges the length of its answer": (
-        'import mdbench.methods.inside as inside\ninside._json = lambda said: b\'{"replies": [{"fit_seconds": 0, "predict_seconds": 0}]}\'\n'
+        'import mdbench.methods.inside as inside\ninside._json = lambda said: b\'{"replies": [{"fit_seconds": 0, "predict_seconds": 0}], "warned": []}\'\n'
         "Hostile.predict = lambda self, models: []\n"
         "import mdbench.methods.trial\nmdbench.methods.trial._predict = lambda solver, values, question: np.zeros(3, np.int8)",
         "it replied something that is not one verdict a row",
@@ -350,8 +351,8 @@ def test_the_kernel_refuses_what_the_list_says_by_the_numbers_of_libseccomp(outc
 
 def test_a_machine_whose_system_calls_are_not_known_has_no_sandbox():
     with pytest.raises(MdbenchError, match=r"x86_64 and aarch64, and this machine is a riscv64; --no-sandbox"):
-        syscalls.filter_program("riscv64")
-    assert len(syscalls.filter_program("aarch64")) % 8 == 0
+        syscalls.filter_written("riscv64")
+    assert len(syscalls.filter_written("aarch64")) % 8 == 0
 
 
 def test_what_was_told_earlier_is_not_in_memory():
@@ -713,3 +714,31 @@ def test_probabilities_that_were_forged_inside_are_refused_outside(outcome, numb
     said = outcome(written(f"import mdbench.methods.trial\nmdbench.methods.trial._probabilities = {forged}"))
     assert isinstance(said, str)
     assert "it gave probabilities" in said
+
+
+def test_what_a_method_is_warned_of_is_said_once_a_method(sandbox, posed, tmp_path):
+    text = (
+        "from sklearn.linear_model import LogisticRegression\nimport warnings\nwarnings.warn('loading\\x1b[2J')\n"
+        "columns = ['train_error', 'train_loss']\nmethod = LogisticRegression(max_iter=2)"
+    )
+    file = tmp_path / "hasty.py"
+    file.write_text(text)
+    with pytest.warns(MethodWarning) as heard:
+        ((_, method),) = sandbox.load([file])
+    assert [str(one.message) for one in heard] == ["method hasty: UserWarning: loading\N{REPLACEMENT CHARACTER}[2J"]
+    ((_, said),) = sandbox.ask([Order(method, posed.rows)])
+    with pytest.warns(UserWarning, match="loading"):
+        here = ask(load_method(file), posed.rows)
+    assert said.warned == here.warned
+    assert {line.partition(":")[0] for line in said.warned} == {"ConvergenceWarning"}
+
+
+def test_warnings_of_a_method_are_lines_and_not_too_many(outcome):
+    text = written("import warnings\nfor i in range(300): warnings.warn('x' * 1000 + str(i) + '\\n' + 'y' * 1000)")
+    assert {len(line) for line in outcome(text).warned} == {TEXT}
+    many = written("import warnings\nfor i in range(300): warnings.warn(f'{i}')")
+    assert len(outcome(many).warned) == MOST
+    forged = "import mdbench.methods.inside as inside\nreal = inside._json\n"
+    for lie in ("['x' * 301]", "['x'] * 101", "'x'", "[1]"):
+        told = f"inside._json = lambda said: real({{**said, 'warned': {lie}}})\n"
+        assert "replied something that is not an answer" in outcome(written(forged + told))

@@ -1,6 +1,7 @@
 """Answers that were given before: kept by the content of everything that they depend on."""
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -67,27 +68,30 @@ def read(name: str, rows: CaseRows) -> Answer | None:
     return answer if given is None or (given.shape == (*said.shape, classes) and given.dtype == np.float32) else None
 
 
-def write(name: str, answer: Answer) -> None:
-    """Keep an answer. Where the cache cannot be written, the answer is simply not kept."""
+def write(name: str, answer: Answer) -> OSError | None:
+    """Keep an answer. Where the cache cannot be written, it is not kept; why is returned."""
     path = _path(name)
     given: dict[str, Any] = {} if answer.probabilities is None else {"probabilities": answer.probabilities}
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        predicted=answer.predicted,
+        columns=np.array(answer.columns, dtype=str),
+        fit_seconds=np.array(answer.fit_seconds),
+        predict_seconds=np.array(answer.predict_seconds),
+        warned=np.array(answer.warned, dtype=str),
+        **given,
+    )
     scratch = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
-            np.savez_compressed(
-                file,
-                predicted=answer.predicted,
-                columns=np.array(answer.columns, dtype=str),
-                fit_seconds=np.array(answer.fit_seconds),
-                predict_seconds=np.array(answer.predict_seconds),
-                warned=np.array(answer.warned, dtype=str),
-                **given,
-            )
+        scratch.write_bytes(content.getvalue())
         scratch.replace(path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             scratch.unlink()
+        return error
+    return None
 
 
 def _path(name: str) -> Path:

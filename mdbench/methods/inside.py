@@ -27,6 +27,7 @@ from mdbench.methods.method import MethodError, read_method
 from mdbench.methods.rehearsal import rehearse
 from mdbench.methods.syscalls import filter_program, refuse_system_calls
 from mdbench.methods.trial import solve
+from mdbench.methods.warned import MOST, kept_back
 from mdbench.methods.wire import LENGTH, Limits, receive, send
 
 #: Seconds between looks at how much memory is used.
@@ -213,18 +214,22 @@ def _reply(told: dict[str, Any], numbers: Sequence[bytes]) -> tuple[bytes, bytes
     try:
         file, source = Path.cwd() / told["file"], told["source"].encode()
         file.write_bytes(source)
-        method, _ = read_method(file, source)
+        with kept_back() as loading:
+            method, _ = read_method(file, source)
         if not told["questions"]:
             said = {
                 "name": method.name,
                 "columns": method.columns,
                 "track": method.track,
                 "zero_shot": method.zero_shot,
+                "warned": loading[:MOST],
             }
             return _json(said), b""
         heads, bodies = [], []
-        for at, about in enumerate(told["questions"]):
-            reply = solve(method, read_question(about, numbers[PARTS * at : PARTS * (at + 1)]))
+        with kept_back() as warned:
+            letters = [numbers[PARTS * at : PARTS * (at + 1)] for at in range(len(told["questions"]))]
+            replies = [solve(method, read_question(*one)) for one in zip(told["questions"], letters, strict=True)]
+        for reply in replies:
             given = reply.probabilities
             heads.append(
                 {
@@ -236,7 +241,7 @@ def _reply(told: dict[str, Any], numbers: Sequence[bytes]) -> tuple[bytes, bytes
             bodies.append(reply.said.tobytes() + (b"" if given is None else given.astype("<f4").tobytes()))
     except MethodError as error:
         return _json({"error": str(error)[:_TEXT], "traceback": error.traceback[-_TEXT:]}), b""
-    return _json({"replies": heads}), b"".join(bodies)
+    return _json({"replies": heads, "warned": warned[:MOST]}), b"".join(bodies)
 
 
 def _json(said: dict[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ earlier question told it; no true label is among that. Faults of the kernel are 
 import hashlib
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ from mdbench.methods.letter import write_question
 from mdbench.methods.method import Method, MethodError, as_method, named_methods
 from mdbench.methods.probabilities import check_probabilities
 from mdbench.methods.trial import ABSTAINED, Answer, Question, Reply, answer
+from mdbench.methods.warned import MOST, TEXT, MethodWarning
 from mdbench.methods.wire import LENGTH, Limits
 from mdbench.methods.workers import Order
 
@@ -56,6 +58,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+_Warned = Annotated[list[Annotated[str, Field(max_length=TEXT)]], Field(max_length=MOST)]
+
+
 class _Error(_Strict):
     error: str
     traceback: str
@@ -66,10 +71,12 @@ class _Declared(_Strict):
     columns: dict[str, list[str]] | None
     track: str
     zero_shot: bool
+    warned: _Warned
 
 
 class _Replies(_Strict):
     replies: list["_Replied"]
+    warned: _Warned
 
 
 class _Replied(_Strict):
@@ -168,7 +175,10 @@ class Sandbox:
         try:
             with self._borrowed(source) as box:
                 head, _ = self._question(box, source, (), (), self._timeout)
-            said = SimpleNamespace(**_read(_Declared, head).model_dump(), fit=len, predict=len)
+            declared = _read(_Declared, head)
+            for line in declared.warned:
+                warnings.warn(f"method {source.file.stem}: {_printable(line)}", MethodWarning, stacklevel=2)
+            said = SimpleNamespace(**declared.model_dump(exclude={"warned"}), fit=len, predict=len)
             return replace(as_method(said), prototype=None, file=source.file, source_sha256=source.sha256)
         except MethodError as error:
             return error
@@ -184,29 +194,35 @@ class Sandbox:
         if source.sha256 != order.method.source_sha256:
             raise MethodError("its file has changed since it was loaded")
         until = time.monotonic() + self._timeout
+        warned: dict[str, None] = {}
 
         def solved(asked: Sequence[Question]) -> list[Reply]:
             with self._borrowed(source) as box:
-                replies = [self._solved(box, source, [question], until)[0] for question in asked]
+                replies = [self._solved(box, source, [question], until, warned)[0] for question in asked]
             # Then, in another sandbox, the halves, all of one case together: they are the same rows after every sample, so
             # that no more can be learned of the others, and score nothing.
             halves = {at: question.halved() for at, question in enumerate(asked) if question.half is not None}
             if halves:
                 with self._borrowed(source, other_than=box) as another:
-                    said = self._solved(another, source, list(halves.values()), until)
+                    said = self._solved(another, source, list(halves.values()), until, warned)
                 for at, half in zip(halves, said, strict=True):
                     replies[at] = replace(replies[at], half=half)
             return replies
 
-        return answer(order.method, order.rows, solved, order.secret, order.control)
+        found = answer(order.method, order.rows, solved, order.secret, order.control)
+        return replace(found, warned=tuple(warned))
 
-    def _solved(self, box: Box, source: "_Source", asked: Sequence[Question], until: float) -> list[Reply]:
-        """Put questions to one process of a sandbox; return the replies."""
+    def _solved(
+        self, box: Box, source: "_Source", asked: Sequence[Question], until: float, warned: dict[str, None]
+    ) -> list[Reply]:
+        """Put questions to one process of a sandbox; return the replies, and add what was warned of."""
         letters = [write_question(question) for question in asked]
         orders = [about for about, _ in letters]
         numbers = [part for _, parts in letters for part in parts]
         head, body = self._question(box, source, orders, numbers, until - time.monotonic())
-        heads = _read(_Replies, head).replies
+        said = _read(_Replies, head)
+        heads = said.replies
+        warned.update(dict.fromkeys(map(_printable, said.warned)))
         shapes = [(len(question.test), len(question.task.classes)) for question in asked]
         sizes = [
             rows * (1 + 4 * classes * one.probabilities) for (rows, classes), one in zip(shapes, heads, strict=False)

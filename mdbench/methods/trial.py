@@ -54,7 +54,7 @@ class Answer:
     probabilities : of each verdict, in the order of ``task.classes``; shape (seeds, test rows, classes), float32. None of a
         method without ``predict_proba``.
     again, changed : with a secret, how many predictions were asked for once more, and how many of them were others then.
-    warned : what was warned of meanwhile, a line each, where the method ran outside of the sandbox.
+    warned : what was warned of meanwhile, a line each.
     """
 
     predicted: np.ndarray

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-#: Characters of a warning that are kept.
-_TEXT: Final = 300
+#: Characters of a warning that are kept, and how many warnings of one question a sandbox tells of.
+TEXT: Final = 300
+MOST: Final = 100
 
 
 class MethodWarning(UserWarning):
@@ -30,7 +31,7 @@ def kept_back() -> Iterator[list[str]]:
 def _line(warning: warnings.WarningMessage) -> str:
     """Return a warning as one line: its kind, and the first line of what it says."""
     text = str(warning.message).strip().partition("\n")[0]
-    return f"{warning.category.__name__}: {text}"[:_TEXT].rstrip(" :")
+    return f"{warning.category.__name__}: {text}"[:TEXT].rstrip(" :")
 
 
 def say_once(method: str, by_case: Iterable[Iterable[str]]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from mdbench.cases import Case, CaseRows
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, reason
 from mdbench.methods import (
     TIMEOUT,
     Answer,
     Here,
     Method,
     MethodError,
+    MethodWarning,
     Order,
     Runner,
     Workers,
@@ -31,6 +33,7 @@ from mdbench.methods import (
 from mdbench.methods import (
     cache as kept,
 )
+from mdbench.paths import cache_home
 from mdbench.scoring import stats
 from mdbench.scoring.posing import AtHand, Posed, choose, pose
 from mdbench.scoring.probability import probability_record
@@ -189,6 +192,7 @@ class Asking:
                         orders.append(Order(method, case.rows))
         done, wanted = len(answers), len(answers) + len(orders)
         self._tell(done, wanted)
+        full = None
         elsewhere = [order for order in orders if order.method.file is not None]
         here = [order for order in orders if order.method.file is None]
         for order, answer in chain(self._runner.ask(elsewhere), Here().ask(here)):
@@ -199,10 +203,16 @@ class Asking:
             else:
                 answers[pair] = answer
                 kept_as = keys[pair]
-                if kept_as:
-                    kept.write(kept_as, answer)
+                if kept_as and not full:
+                    full = kept.write(kept_as, answer)
             done += 1
             self._tell(done, wanted)
+        if full:
+            warnings.warn(
+                f"answers are not kept in {cache_home()}: {reason(full)}; they will be asked for again",
+                MethodWarning,
+                stacklevel=2,
+            )
         for name in names:
             say_once(name, (answer.warned for (method, _), answer in answers.items() if method == name))
         return answers

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from mdbench import files
 from mdbench.cases import Case
 from mdbench.errors import MdbenchError
 from mdbench.revision import git_revision
@@ -301,7 +302,8 @@ class Result(_Strict):
     def save(self, folder: Path) -> None:
         """Write ``result.json`` and ``predictions.parquet`` into a folder, which is made where it is missing.
 
-        Each file is written beside its name and then renamed, the JSON last: a reader never sees half a file.
+        Both are written beside their names and then renamed, the JSON last: a reader never sees half a file, and where there
+        is no room for both, what was there stays.
 
         Raises
         ------
@@ -310,12 +312,10 @@ class Result(_Strict):
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            scratch = folder / f".{PREDICTIONS}.{os.getpid()}"
-            pq.write_table(self._table(), scratch)
-            scratch.replace(folder / PREDICTIONS)
-            scratch = folder / f".{RESULT}.{os.getpid()}"
-            scratch.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            scratch.replace(folder / RESULT)
+            said = pa.BufferOutputStream()
+            pq.write_table(self._table(), said)
+            text = self.model_dump_json(indent=2) + "\n"
+            files.replace({folder / PREDICTIONS: said.getvalue(), folder / RESULT: text.encode()})
         except OSError as error:
             raise MdbenchError(f"cannot write the result to {folder}: {error.strerror or error}") from error
 
