@@ -13,6 +13,7 @@ import mdbench
 from mdbench.errors import MdbenchError
 from mdbench.methods import cache
 from mdbench.methods.cache import FOLDER
+from mdbench.methods.warned import MethodWarning
 from mdbench.paths import cache_home
 from mdbench.scoring.results import PREDICTION_COLUMNS, Result, json_schema, load_result
 from mdbench.sources.modeldiagnosis import TABLES
@@ -281,7 +282,8 @@ def test_a_failure_is_not_kept(method_file):
 def test_a_cache_that_cannot_be_written_costs_nothing(good, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("mdbench.methods.cache.cache_home", lambda: tmp_path / "file")
-    assert mdbench.evaluate(good, CASE).scores
+    with pytest.warns(MethodWarning, match=r"^answers are not kept in .*; they will be asked for again$"):
+        assert mdbench.evaluate(good, CASE).scores
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

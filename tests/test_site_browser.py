@@ -359,6 +359,18 @@ def test_nothing_is_cut_or_lies_on_something_else(browser, address, width):
         assert (page, broken) == (page, [])
 
 
+@pytest.mark.parametrize("width", [500, 400])
+def test_no_interval_of_a_method_has_to_be_scrolled_to(browser, address, board, width):
+    look(browser, width=width)
+    for slug in board.rows:
+        show(browser, f"{address}methods/{slug}.html")
+        ends = browser.execute_script(
+            "return [...document.querySelectorAll('.interval')].map(one => one.getBoundingClientRect().right)"
+        )
+        assert ends
+        assert max(ends) <= width
+
+
 def test_a_hostile_entry_is_text_and_nothing_happens(browser, address):
     for page in (
         "index.html",
