@@ -1,4 +1,4 @@
-"""The program inside the sandbox: it forks, and the child that it forks answers one question.
+"""The program inside the sandbox: it forks, and the child that it forks answers what is asked at once, mostly one question.
 
 This process runs no code of a method and reads none of the data. The child reads the question into its own memory, leaves
 for namespaces of its own, where it is process 1 and finds an empty folder, gives up what rights there are and what system
@@ -24,6 +24,7 @@ from mdbench.errors import MdbenchError
 from mdbench.methods.apart import close_devices, fork_apart, leave_all_others, set_dumpable
 from mdbench.methods.letter import PARTS, read_question
 from mdbench.methods.method import MethodError, read_method
+from mdbench.methods.pages import into_large_pages
 from mdbench.methods.rehearsal import rehearse
 from mdbench.methods.syscalls import filter_program, refuse_system_calls
 from mdbench.methods.trial import solve
@@ -50,6 +51,8 @@ def main() -> None:
     close_devices()
     _try_out(work, limits)
     address_space = _address_space() + limits.memory
+    gc.collect()
+    into_large_pages()
     gc.freeze()  # what was imported stays: the collector need not walk it, nor the memory be copied for that
     send(1, b"ready")
     while _wait_readable(0):

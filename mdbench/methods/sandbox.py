@@ -2,12 +2,13 @@
 
 A method file runs under bubblewrap: namespaces of its own, no network, a system that cannot be written, an empty working
 folder, a user that is nobody, limits on memory, processes, files and time. Of this package it sees the code; the tables, the
-labels, the other entries and everybody's files are not there. It is sent one question at a time, training rows with labels
-and test rows without, as numbers over a pipe, and every question is answered by a process of its own that has
-heard of no other (`mdbench.methods.inside`). What comes back is read as data: numbers within bounds, or the text of an error.
+labels, the other entries and everybody's files are not there. It is sent training rows with labels and test rows without, as
+numbers over a pipe. Every question is answered by a process of its own, in namespaces of its own, that has heard of no other
+(`mdbench.methods.inside`); the halves that are asked about once more are the one exception, all of a case together, and for
+them there is another sandbox. What comes back is read as data: numbers within bounds, or the text of an error.
 
-What it does not keep from a method: the kernel's keys last as long as the sandbox, so that a method could pass on what an
-earlier question told it; no true label is among that. Faults of the kernel are beyond it.
+What the kernel keeps between processes is refused by a filter of system calls (`mdbench.methods.syscalls`). What is left is
+what hardware tells, how fast it is and how busy, and faults of the kernel.
 """
 
 import hashlib
