@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -39,6 +40,8 @@ from mdbench.tables.loading import load_zoo
 from zoo_builder.publishing.download import fetch
 from zoo_builder.publishing.publication import CARD, UNFINISHED, publish
 
+#: Seconds that a command has to end while another one waits.
+WAITED = 5.0
 HOW = {"workers": 1, "sandbox": False, "timeout": 60}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["survival"])
@@ -173,9 +176,15 @@ COMMANDS = {
 }
 
 
-def _child(name: str, world: Path, at: int | None, number: int | None, pipe: Connection) -> None:
-    """Do what a command does; at a call be killed, or have an error of the operating system from then on."""
-    act = tiny_zoo.failing(number) if number else lambda call: os.kill(os.getpid(), signal.SIGKILL)
+def _child(name: str, world: Path, at: int | None, number: int | None, waits: bool, pipe: Connection) -> None:
+    """Do what a command does; at a call be killed, wait, or have an error of the operating system from then on."""
+
+    def wait(call: str) -> None:
+        pipe.send(call)
+        pipe.recv()
+
+    die = lambda call: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+    act = tiny_zoo.failing(number) if number else wait if waits else die
     faults = tiny_zoo.Faults(world, act, at, lasting=number is not None)
     said = ""
     with at_home(world), Path(os.devnull).open("w") as nothing, patch.object(sys, "stdout", nothing):
@@ -216,10 +225,7 @@ def run(
     until : called when the command begins; when this returns, the command is killed wherever it is.
     """
     ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=_child, args=(name, world, at, number, theirs))
-    process.start()
-    theirs.close()
-    said = []
+    process, said = _start(name, world, at, number, False, theirs), []
     with suppress(EOFError):
         said.append(ours.recv())
         if until is not None:
@@ -231,6 +237,37 @@ def run(
         return Ended(True)
     assert process.exitcode == 0, f"{name} ended with {process.exitcode}"
     return Ended(False, *said[1])
+
+
+def _start(name: str, world: Path, at: int | None, number: int | None, waits: bool, theirs: Connection) -> BaseProcess:
+    process = CONTEXT.Process(target=_child, args=(name, world, at, number, waits, theirs))
+    process.start()
+    theirs.close()
+    return process
+
+
+def run_within(name: str, other: str, world: Path, at: int) -> tuple[Ended, Ended]:
+    """Run a command, and another while it waits at a call that changes a folder: to its end, or until it waits for the first.
+
+    Parameters
+    ----------
+    name, other, world : the commands; of `prepared`.
+    at : the call of the first.
+    """
+    pipes, processes = [], []
+    for which, call in ((name, at), (other, None)):
+        ours, theirs = CONTEXT.Pipe()
+        processes.append(_start(which, world, call, None, True, theirs))
+        pipes.append(ours)
+        assert ours.recv() == "begun"
+        if call:
+            assert isinstance(ours.recv(), str), "it waits"
+    pipes[1].poll(WAITED)
+    pipes[0].send("go on")
+    ended = [Ended(False, *pipe.recv()) for pipe in pipes]
+    for process in processes:
+        process.join()
+    return ended[0], ended[1]
 
 
 class Trial:
@@ -279,6 +316,13 @@ class Trial:
         world = self.copy()
         run(self.name, world, until=until)
         return self.survived(world)
+
+    def twice_at(self, at: int) -> None:
+        """Run it while it is at a call; one at least does what it is for, the other too or says why not."""
+        world = self.copy()
+        ended = run_within(self.name, self.name, world, at)
+        assert not all(one.said for one in ended), ended
+        assert self.survived(world) == "new", ended
 
     def full_from(self, at: int, number: int) -> str:
         """Have the disk full from a call on; return the state it left."""

@@ -32,6 +32,7 @@ from mdbench.errors import MdbenchError
 from mdbench.tables.loading import load_zoo
 from zoo_builder.building.built import Built, Source
 from zoo_builder.publishing import places
+from zoo_builder.publishing.card import UNFINISHED
 from zoo_builder.publishing.download import Fetched, fetch, load_checkpoint
 from zoo_builder.specification.network import networks
 
@@ -680,3 +681,25 @@ def test_large_files_are_not_downloaded_as_a_whole(mine, monkeypatch):
     monkeypatch.setattr(places, "LARGEST", 100)
     with pytest.raises(MdbenchError, match="more than any such file"):
         load_checkpoint(mine, NAME)
+
+
+def test_what_is_unfinished_is_not_read(mine, tmp_path):
+    (mine / "README.md").write_text(UNFINISHED)
+    for read in (lambda: fetch(mine, tmp_path / "out"), lambda: load_checkpoint(mine, NAME)):
+        with pytest.raises(MdbenchError, match=r"mine is unfinished: .* `mdbench zoo publish` goes on"):
+            read()
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_that_fetch_into_one_folder_are_one_too_many(folder, tmp_path):
+    refused = []
+
+    def another(_: Fetched) -> None:
+        with pytest.raises(MdbenchError) as told:
+            fetch(folder, tmp_path / "out")
+        refused.append(str(told.value))
+
+    fetch(folder, tmp_path / "out", progress=another)
+    assert set(refused) == {f"another fetching is at work in {tmp_path / 'out'}; wait for it, or stop it"}
+    sent = {path.relative_to(folder) for path in folder.rglob("shard-*.safetensors")}
+    assert sent == {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("shard-*.safetensors")}

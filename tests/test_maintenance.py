@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from dishonest import BYSTANDER, CONSTANT, METHOD, NAME, OTHER, SLUG, TRICKS, describe, honest, read, small_exam
+from dishonest import BYSTANDER, CONSTANT, METHOD, NAME, OTHER, SLUG, TRICKS, case, describe, honest, read, small_exam
 from typer.testing import CliRunner
 
 import mdbench
@@ -380,6 +380,34 @@ def test_cases_that_are_not_here_are_no_verdict(entries, monkeypatch):
     assert result.exit_code == 2
     assert "not verified" in result.output
     assert not (entries / LEDGER).exists()
+
+
+@pytest.mark.parametrize("to", ["own-renamed", "elsewhere/own"])
+def test_a_zoo_that_was_moved_after_acceptance_is_no_guilt_and_back_in_its_place_all_is_as_before(
+    made, tmp_path, monkeypatch, to
+):
+    entries, home = tmp_path / "entries", tmp_path / "home"
+    shutil.copytree(made, entries)
+    small_exam(home)
+    monkeypatch.setenv("MDBENCH_HOME", str(home))
+    monkeypatch.setattr(Exam, "of", classmethod(lambda cls, selections: Exam.posing(cases)))
+    cases = {"core": [case("optimizer"), case("width_vs_optimizer", (42, 7, 18)), case("data_vs_optimizer")]}
+    cases["bundled"] = cases["core"][:1]
+    assert run("verify", SLUG, "--no-rerun", entries=entries).exit_code == 0
+    before, zoo = everything(entries), home / "zoos" / "own"
+    (home / "zoos" / to).parent.mkdir(exist_ok=True)
+    zoo.rename(home / "zoos" / to)
+    result = run("verify", SLUG, "--no-rerun", entries=entries)
+    assert result.exit_code == 2
+    assert "not verified" in result.output
+    assert "zoo 'own' is not there" in " ".join(result.output.split()), result.output
+    result = run("rescore", "--reason", "for a test", entries=entries)
+    assert (result.exit_code, "zoo 'own' is not there" in result.output) == (2, True), result.output
+    assert everything(entries) == before
+    (home / "zoos" / to).rename(zoo)
+    assert run("rescore", "--reason", "for a test", entries=entries).exit_code == 0
+    assert run("verify", SLUG, "--no-rerun", "--dry-run", entries=entries).exit_code == 0
+    assert everything(entries) == before
 
 
 @pytest.mark.parametrize(

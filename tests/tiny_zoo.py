@@ -156,9 +156,12 @@ class Faults:
             def call(first, *arguments, **options):
                 ours = first in faults._handles if name in ("fsync", "write") else faults._ours(first)
                 if ours and faults.tick(name):
-                    if name == "write":
-                        real[name](first, arguments[0][: len(arguments[0]) // 2])
+                    half = len(arguments[0]) // 2 if name == "write" else 0
+                    if half:
+                        real[name](first, arguments[0][:half])
                     faults.act(name)
+                    if half:
+                        return half + real[name](first, arguments[0][half:])
                 done = real[name](first, *arguments, **options)
                 if name == "open" and ours:
                     faults._handles.add(done)
@@ -168,10 +171,11 @@ class Faults:
 
         class File(io.FileIO):
             def write(self, content):
+                half = 0
                 if faults.tick("write"):
-                    super().write(bytes(content)[: len(content) // 2])
+                    half = super().write(bytes(content)[: len(content) // 2])
                     faults.act("write")
-                return super().write(content)
+                return half + super().write(bytes(content)[half:])
 
         def open_file(path, mode="r", *arguments, **options):
             if not faults._ours(path) or not set(mode) & set("wxa+"):

@@ -8,5 +8,5 @@ from .portions import meant_in as meant_in, portion_of as portion_of
 from .progress import Progress as Progress
 from .store import MANIFEST as MANIFEST, SPEC as SPEC
 from .tables import MEASURED as MEASURED, digest_of as digest_of
-from .units import writing as writing
+from .units import alone as alone, writing as writing
 from .verification import Verification as Verification, shipped_zoos as shipped_zoos, verify as verify

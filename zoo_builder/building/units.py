@@ -5,7 +5,9 @@ power cut leaves behind are folders of names that nobody reads, and that the nex
 """
 
 import errno
+import fcntl
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -145,6 +147,33 @@ def writing(where: Path) -> Iterator[None]:
         if isinstance(error.__cause__, OSError) and _advice(error.__cause__) not in str(error):
             raise MdbenchError(f"{error}; {_advice(error.__cause__)}") from error
         raise
+
+
+@contextmanager
+def alone(where: Path, what: str) -> Iterator[None]:
+    """Hold a folder, which is made where it is missing, for one of those that ask for it at a time; a kill gives it back.
+
+    Parameters
+    ----------
+    where : the folder.
+    what : is at work there, for the message.
+
+    Raises
+    ------
+    MdbenchError
+        Somebody else holds it, or it cannot be made.
+    """
+    with writing(where):
+        where.mkdir(parents=True, exist_ok=True)
+        handle = os.open(where, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MdbenchError(f"another {what} is at work in {where}; wait for it, or stop it") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _advice(error: OSError) -> str:

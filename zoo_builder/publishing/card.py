@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
 
 NAME: Final = "mdbench"
+#: The card's file.
+CARD: Final = "README.md"
 TAGS: Final = (
     "model-diagnosis",
     "loss-landscape",

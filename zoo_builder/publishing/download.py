@@ -25,7 +25,7 @@ from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.tables import CHECKPOINTS, DATA, MANIFEST, knob_column, load_checkpoints, sha256_of, table_digests
 from zoo_builder.building import MANIFEST as BUILD
-from zoo_builder.building import SPEC, digest_of, writing
+from zoo_builder.building import SPEC, alone, digest_of, writing
 from zoo_builder.publishing.header import Entry, Read, read_header, read_tensors
 from zoo_builder.publishing.places import Folder, Place, place
 from zoo_builder.publishing.shards import INDEX, Index, Shard, read_index, shard_path
@@ -177,7 +177,8 @@ def fetch(
     Raises
     ------
     MdbenchError
-        As for `load_checkpoint`; the folder cannot be written; a file is not the one that the index describes.
+        As for `load_checkpoint`; the folder cannot be written, or somebody else writes there; a file is not the one that the
+        index describes.
     """
     if checkpoint is not None:
         found, row = _find(source, checkpoint, zoo, revision)
@@ -196,9 +197,9 @@ def fetch(
     def report(before: int, there: int) -> None:
         progress(Fetched(before + there, wanted))
 
-    for one in zoos:
-        home = out / shard_path(one.name, INDEX)
-        with writing(home.parent):
+    with writing(out), alone(out, "fetching"):
+        for one in zoos:
+            home = out / shard_path(one.name, INDEX)
             home.parent.mkdir(parents=True, exist_ok=True)
             for shard in _index(one).shards:
                 path = shard_path(one.name, shard.name)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.paths import cache_home
+from zoo_builder.publishing.card import CARD, UNFINISHED
 from zoo_builder.publishing.shards import INDEX, shard_path
 
 _CHUNK: Final = 2**22  # bytes
@@ -217,11 +218,16 @@ def place(source: str | Path, revision: str | None = None) -> Place:
     Raises
     ------
     MdbenchError
-        It is neither; a folder is asked for a revision; what `Repository` raises.
+        It is neither; a folder is unfinished, or asked for a revision; what `Repository` raises.
     """
     if Path(source).is_dir():
         if revision is not None:
             raise MdbenchError(f"{source} is a folder, which has no revisions; leave {revision!r} out")
+        card = Path(source, CARD)
+        if card.is_file() and card.read_bytes() == UNFINISHED.encode():
+            raise MdbenchError(
+                f"{source} is unfinished: publishing it was stopped; the same `mdbench zoo publish` goes on"
+            )
         return Folder(Path(source))
     name = str(source).removeprefix("hf:")
     if isinstance(source, Path) or not _REPOSITORY.fullmatch(name):

@@ -40,13 +40,12 @@ from mdbench.tables import (
     single_precision,
     write_tables,
 )
-from zoo_builder.building import SPEC, Built, Progress, writing
+from zoo_builder.building import SPEC, Built, Progress, alone, writing
 from zoo_builder.publishing import shards
 from zoo_builder.publishing.benchmark import cases_of, cases_table, splits_table
-from zoo_builder.publishing.card import NOWHERE, UNFINISHED, Config, card, front_matter, is_card, split_name
+from zoo_builder.publishing.card import CARD, NOWHERE, UNFINISHED, Config, card, front_matter, is_card, split_name
 from zoo_builder.publishing.croissant import croissant
 
-CARD: Final = "README.md"
 CROISSANT: Final = "croissant.json"
 FIGURES: Final = "figures"
 #: The one part of a table that is not cut by zoos.
@@ -112,7 +111,7 @@ def publish(
     MdbenchError
         A folder is no zoo, or one whose networks or specification are not there, or whose specification names code, and is
         not trusted; two zoos share a name; the folder cannot
-        be written, or holds something else.
+        be written, holds something else, or is written by somebody else at this moment.
     """
     if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version, re.ASCII):
         raise MdbenchError(f"{version!r} is no version; one is three numbers, 1.0.0")
@@ -122,8 +121,7 @@ def publish(
     cases = cases_of([source.zoo for source in sources])
     questions = {"cases": cases_table(cases), "splits": splits_table(cases)} if cases else {}
     _check(sources, to, networks=networks, trust_code=trust_code)
-    with writing(to):
-        to.mkdir(parents=True, exist_ok=True)
+    with writing(to), alone(to, "publishing"):
         files.replace({to / CARD: UNFINISHED.encode()})
         _withdraw(to, {source.zoo.name for source in sources}, networks=networks)
         written = [path for source in sources for path in _write_zoo(source, to)]
