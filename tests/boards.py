@@ -186,18 +186,19 @@ def _sealed(rows, events) -> list[SealedBoard]:
     places = []
     for at, slug in enumerate(list(rows)[:5]):
         by_task = {"optimizer": 80.0 - at, "width_vs_optimizer": 60.0 - at}
-        places.append(SealedPlace(slug, 70.0 - at, Interval(66.0 - at, 73.5 - at), by_task))
+        places.append(SealedPlace(slug, 40.0 - at, Interval(36.0 - at, 43.5 - at), 70.0 - at, by_task))
         score = SealedScore(
             zoo="winter",
             labels_sha256=_DIGEST,
             tasks=tuple(by_task),
+            above_chance=40.0 - at,
+            low=36.0 - at,
+            high=43.5 - at,
             accuracy=70.0 - at,
-            low=66.0 - at,
-            high=73.5 - at,
             by_task=by_task,
         )
         events.append(_event(len(events) + 1, DATE, "sealed", slug, "scored on winter", sealed=score))
-    old = SealedPlace("md-tree-old", 60.0, Interval(56.0, 63.5), {"optimizer": 60.0}, next(iter(rows)))
+    old = SealedPlace("md-tree-old", 20.0, Interval(16.0, 23.5), 60.0, {"optimizer": 60.0}, next(iter(rows)))
     return [SealedBoard("winter", tuple(by_task), (*places, old), 1234, {"Ada Lovelace": 1200, "Emmy Noether": 34})]
 
 

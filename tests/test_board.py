@@ -360,15 +360,16 @@ def test_a_damaged_ledger_is_no_board(entries, exam):
 # --- Sealed zoos --------------------------------------------------------------------------------------------------------
 
 
-def sealed(accuracy, labels="1" * 64, zoo="winter"):
+def sealed(above, labels="1" * 64, zoo="winter"):
     return ledger.SealedScore(
         zoo=zoo,
         labels_sha256=labels,
         tasks=("optimizer",),
-        accuracy=accuracy,
-        low=accuracy - 5,
-        high=accuracy + 5,
-        by_task={"optimizer": accuracy},
+        above_chance=above,
+        low=above - 5,
+        high=above + 5,
+        accuracy=50 + above / 2,
+        by_task={"optimizer": 50 + above / 2},
     )
 
 
@@ -378,12 +379,12 @@ def test_sealed_zoos_have_rankings_of_their_own(entries, exam):
     append(entries, exam, "above", "sealed", sealed=sealed(30.0, zoo="autumn"))
     append(entries, exam, "two-tasks", "removed")
     found = assemble(entries, exam).sealed
-    assert [(one.name, [(place.slug, place.accuracy) for place in one.places]) for one in found] == [
+    assert [(one.name, [(place.slug, place.above_chance) for place in one.places]) for one in found] == [
         ("autumn", [("above", 30)]),
         ("winter", [("above", 80), ("below", 70), ("high", 50)]),
     ]
     place = found[1].places[0]
-    assert (place.interval.low, place.interval.high, place.by_task) == (75, 85, {"optimizer": 80})
+    assert (place.interval.low, place.interval.high, place.by_task) == (75, 85, {"optimizer": 90})
 
 
 def test_superseded_entries_keep_their_rows_on_sealed_zoos_and_every_score_is_counted(entries, exam):

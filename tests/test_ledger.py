@@ -23,7 +23,14 @@ HOW = {"entry_sha256": SHA, "reason": "because", "mdbench": "0.1.0", "dataset": 
 GOOD, BAD = Verdict(outcome="verified", reason="the same"), Verdict(outcome="rejected", reason="not the same")
 SCORES = {"a/b": 61.8033988749895}
 SEALED = SealedScore(
-    zoo="secret", labels_sha256=OTHER, tasks=("optimizer",), accuracy=50, low=40, high=60, by_task={"optimizer": 50}
+    zoo="secret",
+    labels_sha256=OTHER,
+    tasks=("optimizer",),
+    above_chance=0,
+    low=-20,
+    high=20,
+    accuracy=50,
+    by_task={"optimizer": 50},
 )
 
 

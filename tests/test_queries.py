@@ -16,9 +16,10 @@ def ask(path, slug, labels):
         zoo="winter",
         labels_sha256=labels,
         tasks=("optimizer",),
+        above_chance=0,
+        low=-20,
+        high=20,
         accuracy=50,
-        low=40,
-        high=60,
         by_task={"optimizer": 50},
     )
     ledger.append(path, kind="sealed", entry=slug, sealed=score, **ABOUT)

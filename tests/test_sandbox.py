@@ -742,3 +742,13 @@ def test_warnings_of_a_method_are_lines_and_not_too_many(outcome):
     for lie in ("['x' * 301]", "['x'] * 101", "'x'", "[1]"):
         told = f"inside._json = lambda said: real({{**said, 'warned': {lie}}})\n"
         assert "replied something that is not an answer" in outcome(written(forged + told))
+
+
+def test_what_is_imported_beforehand_finds_the_temporary_folder_that_a_question_has(posed, outcome):
+    """Some libraries ask for it when they are imported: torch does, with dill beside it."""
+    pytest.importorskip("torch")
+    text = written("import tempfile, torch; self.where = tempfile.mkdtemp(); assert torch.ones(2).sum() == 2")
+    with Sandbox(1, 60, Limits(memory=2 << 30, disk=16 << 20)) as running:
+        said = outcome(text, running)
+    assert isinstance(said, Answer), said
+    assert (said.predicted == majority(posed)).all()

@@ -253,7 +253,9 @@ def test_answers_are_those_that_the_method_gives_where_the_labels_are_known(shel
     assert min(found.by_task.values()) > 45  # it has learned something: rows and answers are not mixed up
     (shelf / "one.py").write_text(TREE.replace("columns = ", "columns = {'optimizer': ").replace("]", "]}", 1))
     alone = scored(asked(shelf / "one.py", shelf / "winter").content, shelf / "winter")
-    interval = expected["optimizer"].accuracy_interval
+    interval = expected["optimizer"].above_chance_interval
+    assert found.above_chance == pytest.approx(np.mean([expected[task].above_chance for task in found.tasks]))
+    assert alone.above_chance == pytest.approx(expected["optimizer"].above_chance)
     assert (alone.low, alone.high) == pytest.approx((interval.low, interval.high))
     assert alone.by_task == pytest.approx({"optimizer": expected["optimizer"].accuracy})
 
@@ -396,12 +398,20 @@ def test_scores_are_what_a_plain_procedure_makes_of_them(shelf, tasks, seed, shu
     assert found.accuracy == pytest.approx(np.mean([found.by_task[task] for task in ranked]))
     right = {task: right[task] for task in ranked}
     assert found.zoo == "winter"
-    by_seed = np.mean([100 * one.mean(axis=1).to_numpy() for one in right.values()], axis=0)
+    each = []
+    for task, one in right.items():
+        verdict = truth.loc[one.columns, task]
+        shares = verdict.value_counts(normalize=True)
+        kept = shares.index[shares >= 0.05]
+        recall = np.mean([one.loc[:, verdict == name].mean(axis=1).to_numpy() for name in kept], axis=0)
+        each.append(100 * (recall - 1 / len(kept)) / (1 - 1 / len(kept)))
+    by_seed = np.mean(each, axis=0)
+    assert found.above_chance == pytest.approx(by_seed.mean())
     if by_seed.std() > 0:
         low, high = scipy.stats.ttest_1samp(by_seed, 0).confidence_interval()
-        assert (found.low, found.high) == pytest.approx((max(low, 0), min(high, 100)))
+        assert (found.low, found.high) == pytest.approx((low, min(high, 100)))
     else:
-        assert found.low <= found.accuracy <= found.high
+        assert found.low <= found.above_chance <= found.high
 
 
 def edited(change):

@@ -15,14 +15,16 @@ class SealedPlace:
     Attributes
     ----------
     slug : the entry.
-    accuracy, interval : mean accuracy over the tasks of its ranking, in %.
+    above_chance, interval : mean of what it has above chance over the tasks of its ranking, in %.
+    accuracy : mean accuracy over these, in %.
     by_task : task → accuracy of all it answers.
     displaced_by : the entry that superseded it; None of one on the board.
     """
 
     slug: str
-    accuracy: float
+    above_chance: float
     interval: Interval
+    accuracy: float
     by_task: Mapping[str, float]
     displaced_by: str | None = None
 
@@ -48,8 +50,8 @@ class SealedBoard:
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """1 + the number of entries whose accuracy is higher, for each place."""
-        return tuple(1 + sum(other.accuracy > place.accuracy for other in self.places) for place in self.places)
+        """1 + the number of entries that have more above chance, for each place."""
+        return tuple(1 + sum(other.above_chance > place.above_chance for other in self.places) for place in self.places)
 
 
 def sealed_rankings(ledger: Ledger, listed: Collection[str], known: Mapping[str, Entry]) -> list[SealedBoard]:
@@ -72,7 +74,8 @@ def sealed_rankings(ledger: Ledger, listed: Collection[str], known: Mapping[str,
     rankings: dict[tuple[str, str, tuple[str, ...]], list[SealedPlace]] = {}
     for (zoo, labels, slug), score in last.items():
         by = states[slug].displaced_by if states[slug].status == "superseded" else None
-        place = SealedPlace(slug, score.accuracy, Interval(score.low, score.high), score.by_task, by)
+        interval = Interval(score.low, score.high)
+        place = SealedPlace(slug, score.above_chance, interval, score.accuracy, score.by_task, by)
         rankings.setdefault((zoo, labels, score.tasks), []).append(place)
     labels_of = {zoo: {labels for name, labels, _ in rankings if name == zoo} for zoo, *_ in rankings}
     counts = {labels: asked(ledger.events, known, labels) for _, labels, _ in rankings}
@@ -80,7 +83,7 @@ def sealed_rankings(ledger: Ledger, listed: Collection[str], known: Mapping[str,
         SealedBoard(
             zoo if len(labels_of[zoo]) == 1 else f"{zoo} ({labels[:8]})",
             tasks,
-            tuple(sorted(places, key=lambda place: (-place.accuracy, place.slug))),
+            tuple(sorted(places, key=lambda place: (-place.above_chance, place.slug))),
             counts[labels][0],
             dict(sorted(counts[labels][1].items(), key=lambda one: (-one[1], one[0]))),
         )

@@ -75,13 +75,14 @@ class Ranking(_Strict):
 
 
 class SealedStanding(_Strict):
-    """An entry on a sealed zoo, in %: mean over the tasks with its interval, and task → accuracy; as `SealedPlace`."""
+    """An entry on a sealed zoo, in %: mean above chance with its interval, accuracies; as `SealedPlace`."""
 
     slug: str
     rank: int
-    accuracy: float
+    above_chance: float
     low: float
     high: float
+    accuracy: float
     by_task: dict[str, float]
     displaced_by: str | None
 
@@ -169,9 +170,10 @@ def summarised(board: Board) -> Standings:
                 SealedStanding(
                     slug=place.slug,
                     rank=rank,
-                    accuracy=_short(place.accuracy),
+                    above_chance=_short(place.above_chance),
                     low=_short(place.interval.low),
                     high=_short(place.interval.high),
+                    accuracy=_short(place.accuracy),
                     by_task={task: _short(value) for task, value in place.by_task.items()},
                     displaced_by=place.displaced_by,
                 )
@@ -229,8 +231,9 @@ def _sealed_table(one: SealedBoard, board: Board) -> list[str]:
         (
             rank,
             code(board.entries[place.slug].name) + (" (superseded)" if place.displaced_by else ""),
-            f"{place.accuracy:.1f}",
+            f"{place.above_chance:.1f}",
             f"[{place.interval.low:.1f}, {place.interval.high:.1f}]",
+            f"{place.accuracy:.1f}",
         )
         for rank, place in zip(one.ranks, one.places, strict=True)
     ]
@@ -239,7 +242,7 @@ def _sealed_table(one: SealedBoard, board: Board) -> list[str]:
         "",
         f"Tasks: {', '.join(one.tasks)}. Nobody but the maintainers has its labels, which were asked {one.asked} times.",
         "",
-        table(("rank", "method", "accuracy, %", "95 % interval"), rows, "rlrl"),
+        table(("rank", "method", "above chance, %", "95 % interval", "accuracy, %"), rows, "rlrlr"),
         "",
     ]
 

@@ -14,20 +14,30 @@ from leaderboard.entry import (
 from leaderboard.sealing.answers import check_answers
 from leaderboard.sealing.sealed import SEALED, Labels, Part
 from mdbench.errors import MdbenchError, reason
-from mdbench.scoring import mean_of, over_rows
+from mdbench.scoring import mean_of, stats
 
 
 class SealedScore(BaseModel):
-    """Accuracies on a sealed zoo, in %: the mean over `tasks` with its interval; task → accuracy of all it answers."""
+    """What answers to a sealed zoo are worth, in %.
+
+    Attributes
+    ----------
+    zoo, labels_sha256 : which zoo.
+    tasks : what the means are over.
+    above_chance, low, high : balanced accuracy above chance, as the board ranks by; its 95 % interval.
+    accuracy : how many verdicts are right.
+    by_task : task → accuracy, of all tasks that are answered.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     zoo: str
     labels_sha256: Sha256
     tasks: tuple[str, ...]
-    accuracy: float
+    above_chance: float
     low: float
     high: float
+    accuracy: float
     by_task: dict[str, float]
 
 
@@ -42,8 +52,8 @@ def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
 
     Returns
     -------
-    Accuracy over the rows that have a verdict, and the mean, with its interval, over the three tasks of the paper; of a
-    method that does not answer all of these, over what it answers.
+    Scores over the rows that have a verdict; means over the three tasks of the paper, and of a method that does not answer
+    all of these, over what it answers. A task that has one verdict only, but for a few rows, is in no mean.
 
     Raises
     ------
@@ -54,25 +64,33 @@ def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
     truth = unlock(labels, key, part)
     exam = part.exam()
     cells = np.array(truth.cells)
-    by_task = {}
+    by_task, above = {}, {}
     for name, said in check_answers(content, exam).items():
         task = exam.posed[name].rows.task.name
         codes = truth.codes(task)
         known = codes >= 0
-        right = 100.0 * (said[None, :, known] == codes[known])
-        by_task[task] = over_rows(right, cells[known], int(cells.max()) + 1, zoo=part.sealed.name)
+        right = (said[None, :, known] == codes[known]).astype(float)
+        by_task[task] = float(100 * right.mean())
+        means = stats.means_above_chance(
+            right, codes[known], cells[known], int(cells.max()) + 1, zoo=part.sealed.name, several=True
+        )
+        if means is not None:
+            above[task] = means
+    if not above:
+        raise MdbenchError(f"{part.sealed.name}: of no task that is answered do several verdicts occur")
     # Means over other tasks cannot be compared: whoever answers those of the paper is ranked by these.
-    tasks = PUBLISHED if set(PUBLISHED) <= set(by_task) else tuple(by_task)
-    mean = mean_of([by_task[task] for task in tasks])
-    (interval,) = mean.intervals(0, 100)
+    tasks = PUBLISHED if set(PUBLISHED) <= set(above) else tuple(above)
+    mean = mean_of([above[task] for task in tasks])
+    (interval,) = mean.intervals(high=100)
     return SealedScore(
         zoo=part.sealed.name,
         labels_sha256=part.sealed.labels_sha256,
         tasks=tasks,
-        accuracy=float(mean.values[0]),
+        above_chance=float(mean.values[0]),
         low=interval.low,
         high=interval.high,
-        by_task={task: float(one.values[0]) for task, one in by_task.items()},
+        accuracy=float(np.mean([by_task[task] for task in tasks])),
+        by_task=by_task,
     )
 
 

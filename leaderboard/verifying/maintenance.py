@@ -198,7 +198,8 @@ def append(lines: Path, entries: Path) -> None:
         assert event.sealed
         score = event.sealed
         say(
-            f"line {event.number}: {event.entry} on {score.zoo}: {score.accuracy:.1f} % [{score.low:.1f}, {score.high:.1f}]"
+            f"line {event.number}: {event.entry} on {score.zoo}: {score.above_chance:.1f} % above chance "
+            f"[{score.low:.1f}, {score.high:.1f}], {score.accuracy:.1f} % right"
         )
 
 
@@ -230,7 +231,8 @@ class Lock:
         except MdbenchError as error:
             typer.echo(f"error: {error}", err=True)
             return None
-        say(f"{found.entry.slug} on {score.zoo}: {score.accuracy:.1f} % [{score.low:.1f}, {score.high:.1f}]")
+        worth = f"{score.above_chance:.1f} % above chance [{score.low:.1f}, {score.high:.1f}]"
+        say(f"{found.entry.slug} on {score.zoo}: {worth}, {score.accuracy:.1f} % right")
         return score
 
 

@@ -15,6 +15,7 @@ import select
 import signal
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ def main() -> None:
     """Serve questions until there are no more; the arguments are limits as JSON, and modules to import beforehand."""
     limits = Limits(**json.loads(sys.argv[1]))
     work = Path.cwd()
+    tempfile.tempdir = str(
+        work
+    )  # some libraries ask for it when they are imported, and here nothing can be written yet
     for module in sys.argv[2:]:
         with contextlib.suppress(Exception):  # a method that needs it will say so
             importlib.import_module(module)
