@@ -38,6 +38,5 @@ from .student import (
     Means as Means,
     mean_interval as mean_interval,
     mean_of as mean_of,
-    over_rows as over_rows,
     over_zoos as over_zoos,
 )
