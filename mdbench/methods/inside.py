@@ -42,9 +42,7 @@ def main() -> None:
     """Serve questions until there are no more; the arguments are limits as JSON, and modules to import beforehand."""
     limits = Limits(**json.loads(sys.argv[1]))
     work = Path.cwd()
-    tempfile.tempdir = str(
-        work
-    )  # some libraries ask for it when they are imported, and here nothing can be written yet
+    tempfile.tempdir = str(work)  # some libraries ask for it when they are imported, and look whether it can be written
     for module in sys.argv[2:]:
         with contextlib.suppress(Exception):  # a method that needs it will say so
             importlib.import_module(module)
