@@ -100,6 +100,10 @@ def learn(make, network, inputs, targets, loss, dtype=torch.float32, rates_of=No
         rate = network.learning_rate
         if how.schedule == "steps":
             rate *= how.factor ** sum(step >= milestone * network.steps for milestone in how.milestones)
+        risen = how.warmup * network.steps
+        rate *= min(1.0, (step + 1) / risen) if risen else 1.0
+        behind = max(0.0, (step - risen) / (network.steps - risen))
+        rate *= {"cosine": math.cos(math.pi * behind / 2) ** 2, "linear": 1 - behind}.get(how.schedule, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = rate * factors[group["name"]]
         for layer, drop in enumerate(drops):

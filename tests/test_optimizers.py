@@ -194,6 +194,38 @@ def test_every_optimizer_and_wrapper(optimizer, wrapper, way):
     assert max(one.network.steps for one in trained) == 200
 
 
+TOGETHER = {
+    "asam": """
+        learning_rate = 0.05
+        nesterov = true
+        schedule = "cosine"
+        warmup = 0.13
+        sharpness = { rho = 0.5, adaptive = true }
+        augmentation = { shift = 1, flip = true, crop = 1 }
+        average = "swa"
+    """,
+    "adamw": """
+        optimizer = "adamw"
+        weight_decay = 0.1
+        schedule = "linear"
+        warmup = 0.2
+        sharpness = { rho = 0.1 }
+        clip = 0.3
+        average = "ema"
+        average_decay = 0.8
+        average_from = 0.3
+    """,
+}
+
+
+@ways
+@pytest.mark.parametrize("training", TOGETHER)
+def test_schedules_wrappers_and_layers_together(training, way):
+    options = 'width = 4\ndepth = 2\noptions = { activation = "silu", dropout = 0.2, residual = true }'
+    what = spec("cnn1d", {"data_fraction": [50, 100], "batch_size": [13]}, 3, options, TOGETHER[training])
+    check(what, data((1, 40)), WAYS[way])
+
+
 @ways
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_of_classes(loss, way):
