@@ -21,12 +21,13 @@ import mdbench
 from mdbench.diagnosing import Standing, experiment
 from mdbench.diagnosing.diagnosis import Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
-from zoo_builder.examining import bringing, diagnosis, examination
+from zoo_builder.examining import bringing, diagnosis, examination, extent
 from zoo_builder.examining.basins import plane_of, profile
 from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP, densities
+from zoo_builder.examining.extent import operations
 from zoo_builder.examining.layers import experts_of, layers_of
 from zoo_builder.examining.page import page
-from zoo_builder.landscape import Interrupted, measure
+from zoo_builder.landscape import Data, Interrupted, Settings, measure
 
 MODULE = """
 import torch
@@ -384,6 +385,66 @@ def test_what_it_takes_is_said_before_it_begins(place, several):
     assert all(seconds >= 0 for seconds in expected.seconds.values())
     assert 1 / 4 < expected.processor / took < 4
     assert expected.bytes > 2 * sum(value.nbytes for model in models for value in model.state_dict().values())
+
+
+def test_operations_are_those_of_products_of_matrices():
+    """Two for each weight and place: 3 · 4 · 3 · 3 at 6 × 6 places, then 4 · 36 times 5. An idle table counts its numbers."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).train()
+    data = Data(torch.randn(8, 3, 6, 6), torch.arange(8) % 5)
+    assert operations(network, data) == 2 * (3 * 4 * 9 * 36 + 144 * 5)
+    assert network.training
+    table = nn.Sequential(nn.Embedding(1000, 4), nn.Flatten())
+    assert operations(table, Data(torch.arange(8)[:, None], torch.arange(8))) == 2 * 4000
+
+
+def test_a_quick_extent_is_shorter_where_it_would_take_long(place, monkeypatch):
+    """Layers are left out first, then examples, which is said; what a wider extent measures is of all of them."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    inputs, targets = torch.randn(600, 6), torch.arange(600) % 3
+    inputs[torch.arange(600), targets] += 1
+    each = operations(network, Data(inputs, targets))
+    assert each == 2 * (6 * 8 + 8 + 8 * 3 + 3)
+    monkeypatch.setattr(extent, "_QUICK", each * 600 * 26)
+    assert extent.settings_of("quick", [network], Data(inputs, targets)) == (Settings(), None)
+    monkeypatch.setattr(extent, "_QUICK", each * 600 * 24)
+    settings, note = extent.settings_of("quick", [network], Data(inputs, targets))
+    assert settings == Settings(layer_eigenvalues=False)
+    assert note.startswith("no eigenvalues of single layers")
+    monkeypatch.setattr(extent, "_QUICK", each * 200 * 24)
+    heard = []
+    quick = examination.examine(
+        network, "cross_entropy", train=(inputs, targets), extent="quick", mixed=True, said=heard.append
+    )
+    assert any("over 200 training examples, not 600" in note for note in quick.notes)
+    assert [text for text in heard if "over 200" in text] == [text for text in quick.notes if "over 200" in text]
+    expected = measure([network], "cross_entropy", (inputs[:200], targets[:200]), families=["hessian"])
+    for column in ("hessian_trace", "hessian_top_eigenvalue"):
+        assert quick.found.models[column][0] == pytest.approx(expected.models[column][0], rel=1e-5)
+    whole = measure([network], "cross_entropy", (inputs, targets), families=["performance", "hessian"])
+    assert quick.found.models["train_loss"][0] == pytest.approx(whole.models["train_loss"][0], rel=1e-6)
+    default = examination.examine(network, "cross_entropy", train=(inputs, targets), extent="default", mixed=True)
+    assert default.found.models["hessian_trace"][0] == pytest.approx(whole.models["hessian_trace"][0], rel=1e-6)
+    assert not default.notes
+    monkeypatch.setattr(extent, "_QUICK", 1)
+    assert extent.settings_of("quick", [network], Data(inputs, targets))[0].curvature_sample == extent.FEWEST
+
+
+def test_samples_are_of_all_classes_however_examples_lie(place):
+    """3,000 examples class by class: the first 1,000 are all of one class, of which the network knows another loss."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    inputs, targets = torch.randn(3000, 6), torch.arange(3000) // 1000
+    inputs += targets[:, None]
+    found = examination.examine(network, "cross_entropy", train=(inputs, targets), extent="quick").found
+    every = Settings(train_sample=3000)
+    whole, first = (
+        measure([network], "cross_entropy", (inputs, targets), families=["hessian"], settings=settings)
+        for settings in (every, Settings())
+    )
+    right = whole.models["hessian_trace"][0]
+    assert found.models["hessian_trace"][0] == pytest.approx(right, rel=0.1)
+    assert first.models["hessian_trace"][0] != pytest.approx(right, rel=0.2)
 
 
 def test_what_was_measured_before_takes_nothing(place):

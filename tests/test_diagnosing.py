@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from mdbench.diagnosing import calibration, headline, markdown, moves_of, nearest, outside, verdicts_of
+from mdbench.diagnosing import calibration, headline, keeping, markdown, moves_of, nearest, outside, verdicts_of
 from mdbench.diagnosing.diagnosis import Diagnosis, Neighbour, load_diagnosis
 from mdbench.diagnosing.judge import Judge, known
 from mdbench.diagnosing.leaving import Rows, leave_out
@@ -98,6 +98,7 @@ def test_intervals_over_zoos():
     middle, low, high = calibration.ratio_over_zoos([0.5, 0.0], [0.5, 0.01])
     assert middle == pytest.approx(0.5 / 0.51)  # a zoo of which hardly anything was answered hardly counts
     assert low < middle < high
+    assert calibration.ratio_over_zoos([0.5, 0.0], [0.5, 0.0]) == (1.0, 0.0, 1.0)  # one zoo says nothing of the next
 
 
 def test_kin_are_left_out_together():
@@ -147,6 +148,36 @@ def test_a_group_is_answered_by_who_never_saw_it(left_out):
     np.testing.assert_array_equal(again.probabilities[there], found.probabilities[there])
     np.testing.assert_array_equal(again.thresholds[there], found.thresholds[there])
     assert not np.array_equal(again.probabilities[~there], found.probabilities[~there])
+
+
+def test_what_was_learned_is_kept(left_out, tmp_path, monkeypatch):
+    """And learned again where the file is damaged, or other columns are asked about."""
+    monkeypatch.setenv("MDBENCH_HOME", str(tmp_path))
+    asked = []
+
+    def leave_out(pool, task, columns):
+        asked.append(columns)
+        return left_out
+
+    monkeypatch.setattr(keeping, "leave_out", leave_out)
+
+    def learned(columns=FEW):
+        keeping.of_bundle.cache_clear()
+        return keeping.of_bundle(False, "optimizer", columns)
+
+    learned()
+    calibrated, found, judge = learned()
+    assert len(asked) == 1
+    assert calibrated == left_out[0]
+    for name in ("probabilities", "thresholds", "far"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(left_out[1], name))
+    assert keeping.of_bundle(False, "optimizer", FEW)[2] is judge
+    (kept,) = (tmp_path / "cache" / keeping.FOLDER).iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    learned()
+    learned(FEW[:4])
+    assert asked == [FEW, FEW, FEW[:4]]
+    keeping.of_bundle.cache_clear()
 
 
 def test_groups_weigh_the_same_whatever_they_hold():

@@ -245,9 +245,9 @@ def test_changed_code_of_mdbench_asks_again(counted, monkeypatch, tmp_path, name
     (tmp_path / "mdbench" / "room").mkdir(parents=True)
     for text in ("from .one import it as it\n", "from .other import it as it\n"):
         (tmp_path / "mdbench" / "room" / name).write_text(text)
-        cache._harness.cache_clear()
+        cache.harness.cache_clear()
         mdbench.evaluate(file, CASE)
-    cache._harness.cache_clear()
+    cache.harness.cache_clear()
     assert asked() == 10
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from mdbench.tables.schema import COLUMNS
 from zoo_builder.landscape import hessian
 from zoo_builder.landscape.data import Data
-from zoo_builder.landscape.metric import Subject
+from zoo_builder.landscape.metric import Settings, Subject
 from zoo_builder.landscape.opening import open_surface
 from zoo_builder.landscape.stacked import Stacked
 from zoo_builder.specification.models import cnn1d, mlp
@@ -486,3 +486,18 @@ def test_the_mean_over_outputs_is_the_losses_own():
     assert found["hessian_top_eigenvalue"][0] == pytest.approx(
         2 / 3 * float(torch.linalg.eigvalsh(data.inputs.T @ data.inputs / 30)[-1]), rel=0.01
     )
+
+
+def test_fewer_examples_are_the_first_ones_and_layers_are_left_out_where_asked():
+    whole = subject("cnn1d")
+    few = Settings(curvature_sample=20, layer_eigenvalues=False)
+    short = hessian.measure(Subject(whole.surface, whole.train, names=whole.names, settings=few))
+    first = hessian.measure(Subject(whole.surface, whole.train.first(20), names=whole.names))
+    for column in ("hessian_trace", "hessian_top_eigenvalue", "hessian_bottom_eigenvalue", "hessian_effective_rank"):
+        np.testing.assert_array_equal(short.networks[column], first.networks[column])
+    assert (short.networks["hessian_products"] < first.networks["hessian_products"]).all()
+    for one, other in zip(short.layers, first.layers, strict=True):
+        assert one["hessian_trace"] == other["hessian_trace"]
+        assert np.isnan(one["hessian_top_eigenvalue"])
+        assert one["hessian_reason"] == "hessian_top_eigenvalue: it was not asked for"
+    assert Settings().said() == {name: value for name, value in few.said().items() if name in Settings().said()}

@@ -113,6 +113,7 @@ def diagnose(
             progress=sys.stderr.isatty(),
             experts=experts,
             said=say,
+            mixed=found.mixed,
         )
         where = diagnosed.report(out)
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """From the numbers of one network to answers, or to why there is none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -8,8 +8,9 @@ import pandas as pd
 
 from mdbench.diagnosing import calibration
 from mdbench.diagnosing.diagnosis import Bin, Reliability, Share, Verdict, ZooRecord
-from mdbench.diagnosing.judge import FAR, known
-from mdbench.diagnosing.leaving import LeftOut, Rows, learned, leave_out
+from mdbench.diagnosing.judge import FAR, Judge, known
+from mdbench.diagnosing.keeping import of_bundle
+from mdbench.diagnosing.leaving import Calibration, LeftOut, Rows, learned, leave_out
 from mdbench.diagnosing.pool import ASKED, Pool, bundled_pool
 from mdbench.tables import Task, find_task
 
@@ -38,18 +39,21 @@ def verdicts_of(
     MdbenchError
         Too little could be measured for any answer.
     """
-    pool = bundled_pool(seeds) if pool is None else pool
+    bundled, pool = pool is None, bundled_pool(seeds) if pool is None else pool
     columns = known(row, pool.rows)
     found = []
     for name in ASKED:
         said(name)
-        found.append(_verdict(row, pool, columns, find_task(name)))
+        if bundled:
+            parts = of_bundle(seeds, name, columns)
+        else:
+            rows = Rows.of(pool, find_task(name))
+            parts = (*leave_out(pool, find_task(name), columns), learned(pool, find_task(name), columns, rows))
+        found.append(_verdict(row, pool, find_task(name), *parts))
     return tuple(found)
 
 
-def _verdict(row: pd.DataFrame, pool: Pool, columns: Sequence[str], task: Task) -> Verdict:
-    found, left_out = leave_out(pool, task, columns)
-    judge = learned(pool, task, columns, Rows.of(pool, task))
+def _verdict(row: pd.DataFrame, pool: Pool, task: Task, found: Calibration, left_out: LeftOut, judge: Judge) -> Verdict:
     (probabilities,) = calibration.tempered(judge.predict_proba(row), found.temperature)
     best = int(probabilities.argmax())
     far = bool(judge.far(row)[0])

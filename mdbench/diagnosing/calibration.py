@@ -148,14 +148,16 @@ def ratio_over_zoos(some: Sequence[float], of: Sequence[float]) -> tuple[float, 
     """Return a ratio of zoos' sums with its 95 % interval over zoos: of what was answered, what was right.
 
     A zoo counts by how much of it was answered. The interval is Student's, of the ratio's linearization (Cochran, Sampling
-    techniques, 1977, section 6.3), within 0 and 1.
+    techniques, 1977, section 6.3), within 0 and 1; where one zoo alone has answers, it is all of 0 to 1.
 
     Parameters
     ----------
-    some, of : a zoo's share of right answers, and of answers; of two zoos at least, one of which has an answer.
+    some, of : a zoo's share of right answers, and of answers; one zoo at least has an answer.
     """
     right, answered = np.asarray(some, dtype=float), np.asarray(of, dtype=float)
     count, ratio = len(right), float(right.sum() / answered.sum())
+    if np.count_nonzero(answered) == 1:
+        return ratio, 0.0, 1.0
     spread = float(np.sqrt(((right - ratio * answered) ** 2).sum() / (count - 1) / count) / answered.mean())
     half = float(special.stdtrit(count - 1, (1 + LEVEL) / 2)) * spread
     return ratio, max(0.0, ratio - half), min(1.0, ratio + half)

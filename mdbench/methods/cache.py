@@ -25,7 +25,7 @@ FOLDER: Final = "answers"
 
 
 @cache
-def _harness() -> dict[str, str]:
+def harness() -> dict[str, str]:
     """Return what an answer depends on beside method, case and tables: versions, and mdbench's own source."""
     source = hashlib.sha256()
     for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")]):  # a stub says what is imported
@@ -41,7 +41,7 @@ def key(method: Method, rows: CaseRows, zoos: Iterable[Zoo]) -> str | None:
         "method": method.source_sha256,
         "case": rows.case.model_dump(mode="json"),
         "zoos": [zoo.digest for zoo in zoos],
-        "harness": _harness(),
+        "harness": harness(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -23,6 +23,7 @@ class Asked:
     ----------
     models, loss, train, test : see `zoo_builder.landscape.measure`.
     configuration : what is known of the training; see `zoo_builder.examining.diagnose`.
+    mixed : whether training examples are in a random order, as those of zoos are.
     """
 
     models: list[nn.Module]
@@ -30,6 +31,7 @@ class Asked:
     train: Any
     test: Any
     configuration: dict[str, float] = field(default_factory=dict)
+    mixed: bool = False
 
 
 def given(network: str, weights: Sequence[Path], data: str, loss: str, *, without_test: bool = False) -> Asked:
@@ -86,7 +88,7 @@ def of_zoo(folder: Path, name: str, *, trust_code: bool = False) -> Asked:
     }
     models = [subject.surface.network(row).eval() for row in rows]
     kind = built.material.of(first.data)[0].kind
-    return Asked(models, _loss(how, kind), subject.train, subject.test, known)
+    return Asked(models, _loss(how, kind), subject.train, subject.test, known, mixed=True)
 
 
 def _loss(how: TrainingSpec, kind: Kind) -> Any:

@@ -109,6 +109,7 @@ def diagnose(
     progress: bool = False,
     experts: int | None = None,
     said: Callable[[str], None] = lambda _: None,
+    mixed: bool = False,
 ) -> Diagnosed:
     """Say what networks lack that were trained in one way, and how much to believe it.
 
@@ -121,6 +122,7 @@ def diagnose(
     extent : how much is measured: ``quick`` (losses, the Hessian, spectra), ``default``, or ``thorough`` (all families).
     experts : adapters that are allotted over the layers by AlphaLoRA, in all; five a layer if left out.
     said : is called with what is being done, in words.
+    mixed : whether training examples are in a random order already; others are put in one, for samples are beginnings.
 
     Raises
     ------
@@ -139,6 +141,7 @@ def diagnose(
         memory=memory,
         progress=progress,
         said=said,
+        mixed=mixed,
     )
     several = len(examined.networks) > 1
     verdicts = verdicts_of(examined.row, seeds=several, said=lambda task: said(f"asking: {task}"))

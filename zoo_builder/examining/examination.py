@@ -18,7 +18,7 @@ from mdbench import files
 from mdbench.errors import MdbenchError
 from mdbench.paths import cache_home
 from mdbench.version import __version__
-from zoo_builder.examining.extent import EXTENTS, Extent
+from zoo_builder.examining.extent import EXTENTS, Extent, settings_of
 from zoo_builder.examining.forecast import Forecast, forecast
 from zoo_builder.landscape import (
     FAMILIES,
@@ -98,6 +98,7 @@ def examine(
     memory: int | str | None = None,
     progress: bool = False,
     said: Callable[[str], None] = lambda _: None,
+    mixed: bool = False,
 ) -> Examined:
     """Measure networks; what an interrupted call had measured of these very networks is not measured again.
 
@@ -108,6 +109,8 @@ def examine(
         ``weight_decay``, ``dropout``, as numbers.
     extent : ``quick``, ``default`` or ``thorough``.
     said : is called with what will be measured, how long it takes and how much memory, before it begins.
+    mixed : whether training examples are in a random order already. Samples are beginnings of them; where people have their
+        examples class by class, those would be of one class, so that others are put in a random order first.
 
     Raises
     ------
@@ -127,10 +130,16 @@ def examine(
     if memory is not None:
         bytes_of(memory)  # refused also where all was measured before
     check(networks, loss, seen, held_out[0] if held_out else None)
+    if not mixed:
+        seen = seen.some(torch.randperm(len(seen), generator=torch.Generator().manual_seed(0)))
     told = known(configuration or {}, len(seen))
     families = [name for name in EXTENTS[extent] if len(networks) > 1 or name not in ("connectivity", "similarity")]
     said(f"{len(networks)} network{'s' * (len(networks) > 1)}: {', '.join(families)}")
-    shelf = _shelf(networks, seen, held_out[0] if held_out else None, loss)
+    settings, shortened = settings_of(extent, networks, seen)
+    if shortened is not None:
+        notes.append(shortened)
+        said(shortened)
+    shelf = _shelf(networks, seen, held_out[0] if held_out else None, loss, settings)
     before = _kept(shelf)
     left = [name for name in families if before is None or f"{name}_reason" not in before.models]
     expected: list[Forecast] = []
@@ -147,6 +156,7 @@ def examine(
                 seen,
                 test=held_out[0] if held_out else None,
                 families=left,
+                settings=settings,
                 memory=memory,
                 progress=progress,
                 before=foretold,
@@ -278,9 +288,9 @@ def _joined(before: Measurements | None, found: Measurements) -> Measurements:
     )
 
 
-def _shelf(networks: Sequence[nn.Module], train: Data, test: Data | None, loss: Any) -> Path:
+def _shelf(networks: Sequence[nn.Module], train: Data, test: Data | None, loss: Any, settings: Settings) -> Path:
     """Return the folder for what is measured of these networks, with these data, by this version."""
-    digest = hashlib.sha256(f"{__version__} {torch.__version__} {Settings()} {_called(loss)}".encode())
+    digest = hashlib.sha256(f"{__version__} {torch.__version__} {settings} {_called(loss)}".encode())
     digest.update(repr([(name, family.edition) for name, family in FAMILIES.items()]).encode())
     for network in networks:
         digest.update(repr(network).encode())

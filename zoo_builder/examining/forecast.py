@@ -28,7 +28,7 @@ from zoo_builder.landscape import (
 #: Seconds on the wall and of the processor.
 Times = NDArray[np.float64]
 
-#: Examples are doubled until a pass takes a quarter of so many seconds, a product with Hessians then about as many.
+#: Examples are doubled until a pass takes half of so many seconds of the processor; weights are touched once, however many.
 _LONG: Final = 0.2
 #: Lanczos steps of a network, probes, and products of a layer: about the medians over the zoos' networks.
 _STEPS, _PROBES, _OF_A_LAYER = 18, 8, 2
@@ -73,7 +73,7 @@ def said(seconds: float) -> str:
 def forecast(subject: Subject, families: Sequence[str]) -> Forecast:
     """Return what measuring takes, about.
 
-    Passes, gradients and products with Hessians are timed on a few examples, as many as take a twentieth of a second a pass,
+    Passes, gradients and products with Hessians are timed on a few examples, as many as take a tenth of a second a pass,
     and one eigenvalue decomposition for each shape of matrix. How often each is needed follows from the families' settings.
     How often products are needed depends on the spectrum, which is not known before: it is what the zoos' networks took.
 
@@ -95,7 +95,7 @@ def forecast(subject: Subject, families: Sequence[str]) -> Forecast:
 
 def _bytes(subject: Subject, families: Sequence[str]) -> int:
     """Return how much memory measuring takes beside what there is: bases are as long as searches seldom exceed."""
-    surface, examples = subject.surface, len(subject.sample)
+    surface, examples = subject.surface, len(subject.curved)
     if not {"hessian", "topology"} & set(families):
         return surface.held(examples)
     vectors = (_STEPS + 1 + hessian.WORKING) * surface.points.numel()
@@ -136,9 +136,9 @@ class _Steps:
         self.few = self._enough()
 
     def _enough(self) -> Data:
-        sample, many = self._subject.sample, 16
+        sample, many = self._subject.curved, 16
         self._surface.logits(sample.first(2))
-        while many < len(sample) and _timed(partial(self._surface.logits, sample.first(many)))[0] < _LONG / 4:
+        while many < len(sample) and _timed(partial(self._surface.logits, sample.first(many)))[1] < _LONG / 2:
             many *= 2
         return sample.first(min(many, len(sample)))
 
@@ -172,12 +172,13 @@ class _Steps:
         vectors = torch.randn(len(points), 1, points.shape[1], generator=torch.Generator().manual_seed(0)).to(points)
         rows = list(range(len(points)))
         first = _timed(lambda: curvature(vectors.clone(), rows))
-        again = getattr(curvature, "keeps", lambda _: True)(len(self._subject.sample))
+        again = getattr(curvature, "keeps", lambda _: True)(len(self._subject.curved))
         whole = _timed(lambda: curvature(vectors.clone(), rows)) if again else first
         inside = getattr(curvature, "within", None)
         some = [layers[at].block for at in np.unique(np.linspace(0, len(layers) - 1, _LAYERS).round().astype(int))]
-        parts = [whole] if inside is None else []
-        for block in some if inside is not None else []:
+        apart = inside is not None and self._subject.settings.layer_eigenvalues
+        parts = [] if apart else [whole]
+        for block in some if apart else []:
             curvature = curvature if again else self._surface.curvature(self.few)
             parts.append(_timed(partial(curvature.within, vectors[:, :, block].clone(), rows, block)))
         self._found |= {"product": whole / len(self.few), "within": np.mean(parts, axis=0) / len(self.few)}
@@ -230,9 +231,11 @@ def _hessian(steps: _Steps, subject: Subject) -> Times:
     exact = steps.exact()
     layers = len(subject.surface.layout.layers)
     probes = _PROBES if exact is None else hessian.PROBES[0]
-    found = steps.product() * (_STEPS + probes) + steps.within() * _OF_A_LAYER * layers
+    found = steps.product() * (_STEPS + probes)
+    if subject.settings.layer_eigenvalues:
+        found = found + steps.within() * _OF_A_LAYER * layers
     found = found if exact is None else found + exact * len(subject.surface)
-    return found * len(subject.sample) + _orthogonal(subject) * (_STEPS / 2 + probes)
+    return found * len(subject.curved) + _orthogonal(subject) * (_STEPS / 2 + probes)
 
 
 def _orthogonal(subject: Subject) -> Times:

@@ -10,7 +10,7 @@ from . import (
     topology as topology,
 )
 from .budget import bytes_needed as bytes_needed, bytes_of as bytes_of
-from .data import Data as Data, named as named
+from .data import Data as Data, named as named, of_each as of_each
 from .given import data_of as data_of, models_of as models_of
 from .measurement import (
     Interrupted as Interrupted,
@@ -23,7 +23,7 @@ from .measurement import (
     network_table as network_table,
 )
 from .metric import Language as Language, Settings as Settings, Subject as Subject
-from .module import plain_attention as plain_attention
+from .module import called as called, plain_attention as plain_attention
 from .objective import CrossEntropy as CrossEntropy, Objective as Objective, objective_of as objective_of
 from .opening import fitting_surface as fitting_surface, own_outputs as own_outputs
 from .kept import trajectory as trajectory

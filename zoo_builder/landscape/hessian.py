@@ -1,8 +1,8 @@
 """The Hessian of the training loss: largest eigenvalues, trace and spectral density, of the network and of its layers.
 
-The loss is the mean over the sample, in evaluation mode; the Hessian is with respect to all P parameters, and that of a
-layer its diagonal block. How all of it follows from one Lanczos run a network and a few probes, and what the numbers of a
-density mean, says `zoo_builder.landscape.krylov`.
+The loss is the mean over the sample (`Subject.curved`), in evaluation mode; the Hessian is with respect to all P
+parameters, and that of a layer its diagonal block. How all of it follows from one Lanczos run a network and a few probes,
+and what the numbers of a density mean, says `zoo_builder.landscape.krylov`.
 
 What it costs and how good it is, on convolutional networks of a zoo (widths 6, 16 and 32; P = 592, 2,522 and 8,106):
 
@@ -97,7 +97,7 @@ class Hessians:
 
     def __init__(self, subject: Subject) -> None:
         surface = subject.surface
-        self._curvature: Curvature = surface.curvature(subject.sample)
+        self._curvature: Curvature = surface.curvature(subject.curved)
         self._length, self._said = surface.points.shape[1], subject.said
         self.spent = np.zeros(len(surface), dtype=np.int64)
 
@@ -293,7 +293,7 @@ def _portion(subject: Subject, hessians: Hessians, rows: NDArray[np.int64]) -> t
     shape = len(rows), len(starts)
     tops = _Tops(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape))
     some = indices(finite)
-    if some:
+    if some and subject.settings.layer_eigenvalues:
         runs = _layer_runs(
             subject, hessians, rows[some], [start[some] for start in starts], [generators[row] for row in some]
         )
@@ -337,7 +337,7 @@ def _traces(subject: Subject, hessians: Hessians, rows: NDArray[np.int64], krylo
 
 def exact_traces(subject: Subject, row: int) -> gaussnewton.BlockTraces | None:
     """Return the traces of one network's Hessian exactly; None where they are not known to be, or probes are cheaper."""
-    surface, data = subject.surface, subject.sample
+    surface, data = subject.surface, subject.curved
     plain = isinstance(surface.objective, CrossEntropy) and surface.objective.plain
     every = len(surface.layout.shapes) == len(list(surface.module.parameters()))
     if not (plain and every and data.floating) or surface.points.shape[1] < LARGE:
@@ -386,6 +386,8 @@ def _layers(subject: Subject, sums: Traces, tops: _Tops) -> list[dict[str, Any]]
         reason = None
         if np.isnan(sums.blocks[row, layer]):
             reason = f"hessian_trace, hessian_trace_se, hessian_top_eigenvalue: {_NOT_FINITE}"
+        elif not subject.settings.layer_eigenvalues:
+            reason = "hessian_top_eigenvalue: it was not asked for"
         elif np.isnan(tops.values[row, layer]):
             said = _not_reached(LAYER_TOLERANCE, int(tops.steps[row, layer]), float(tops.residuals[row, layer]))
             reason = f"hessian_top_eigenvalue: {said}"

@@ -141,7 +141,7 @@ def measure(
         )
         subject = Subject(surface, train, parts.get("test"), wrong=wrong, truth=right, settings=settings)
         if budget is not None and {"hessian", "topology"} & {family.name for family in wanted}:
-            subject.memory = vectors_within(surface, len(subject.sample), budget)
+            subject.memory = vectors_within(surface, len(subject.curved), budget)
         gate(subject)
         before(subject)
         found: list[tuple[Family, Measured]] = []

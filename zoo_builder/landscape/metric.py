@@ -53,6 +53,8 @@ class Settings:
     test_sample : test examples that pruned networks are tried on.
     topology_sample : training examples that the loss is sampled on over grids.
     shift : standard deviation of the noise on the inputs that ensembles are tried on; inputs of a zoo's images have 1.
+    curvature_sample : training examples that Hessians are of, where they are to be fewer than `train_sample`.
+    layer_eigenvalues : whether the largest eigenvalue of each layer's Hessian is searched for.
     completed : last tokens of a training sequence that are to be completed.
     curve_learning_rate : that curves between networks are trained with; None for what is said at
         `zoo_builder.landscape.connectivity.Training`.
@@ -64,10 +66,12 @@ class Settings:
     curve_learning_rate: float | None = None
     completed: int = 8
     shift: float = 0.5
+    curvature_sample: int | None = None
+    layer_eigenvalues: bool = True
 
     def said(self) -> dict[str, Any]:
         """Return all of them; of those that came later, what is not as it was before there were any."""
-        later = {"completed": 8, "shift": 0.5}
+        later = {"completed": 8, "shift": 0.5, "curvature_sample": None, "layer_eigenvalues": True}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 
@@ -158,6 +162,12 @@ class Subject:
     def sample(self) -> Data:
         """The training examples that losses, outputs and curvatures are means over."""
         return self.train.first(self.settings.train_sample)
+
+    @cached_property
+    def curved(self) -> Data:
+        """The training examples that Hessians are of."""
+        wanted = self.settings.curvature_sample
+        return self.sample if wanted is None else self.sample.first(wanted)
 
     @cached_property
     def train_logits(self) -> Tensor:
