@@ -23,6 +23,7 @@ from mdbench.diagnosing.diagnosis import Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination, extent
 from zoo_builder.examining.basins import plane_of, profile
+from zoo_builder.examining.between import ways_of
 from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP, densities
 from zoo_builder.examining.extent import operations
 from zoo_builder.examining.layers import experts_of, layers_of
@@ -542,3 +543,23 @@ def test_the_loss_around_a_network_is_drawn(place):
     text = page(found.diagnosis, found.standing, plane=plane)
     assert text.count('class="cell"') == 81
     assert "The loss around it" in text
+
+
+def test_the_loss_between_two_seeds_is_drawn(place):
+    """Its ends are the networks' own losses, at whatever scale; the trained curve lies beneath the line in the mean."""
+    models = bringing.checkpoints(bringing.factory("my_module:make"), [place / f"seed{seed}.pt" for seed in range(2)])
+    (inputs, targets), _ = bringing.data_of("my_module:data")
+    ways = ways_of(models, "cross_entropy", Data(inputs, targets))
+    own = [nn.functional.cross_entropy(model(inputs), targets).item() for model in models]
+    assert [name for name, _ in ways.lines] == ["trained curve", "straight line", "line, units aligned"]
+    losses = {}
+    for name, points in ways.lines:
+        height = (128 - np.array([float(point.split(",")[1]) for point in points.split()])) / 120
+        losses[name] = ways.low * (ways.high / ways.low) ** height
+        assert losses[name][[0, -1]] == pytest.approx(own, rel=2e-3)
+    assert losses["trained curve"].mean() < losses["straight line"].mean()
+    assert ways_of(models[:1], "cross_entropy", Data(inputs, targets)) is None
+    found = diagnosed(models[:1], train=(inputs, targets), extent="quick")
+    text = page(found.diagnosis, found.standing, ways=ways)
+    assert text.count('<polyline class="way') == 3
+    assert "From one seed to another" not in page(found.diagnosis, found.standing)

@@ -29,6 +29,7 @@ from mdbench.errors import MdbenchError
 from mdbench.tables import find_task
 from mdbench.version import __version__, package_versions
 from zoo_builder.examining.basins import Plane, plane_of
+from zoo_builder.examining.between import Ways, ways_of
 from zoo_builder.examining.drawing import densities
 from zoo_builder.examining.examination import Examined, examine
 from zoo_builder.examining.extent import EXTENTS, Extent
@@ -61,12 +62,14 @@ class Diagnosed:
     examined : the networks with what was measured of them.
     standing : where it is among the zoos' networks, a phase plot each.
     plane : the loss around the first network, where the family `topology` was measured.
+    ways : the loss between the first two, in a thorough extent.
     """
 
     diagnosis: Diagnosis
     examined: Examined
     standing: tuple[Standing, ...] = ()
     plane: Plane | None = None
+    ways: Ways | None = None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -84,7 +87,7 @@ class Diagnosed:
         where = Path(folder)
         contents = {
             where / "report.html": page(
-                self.diagnosis, self.standing, densities(self.examined.networks[0]), self.plane
+                self.diagnosis, self.standing, densities(self.examined.networks[0]), self.plane, self.ways
             ).encode(),
             where / "report.md": markdown(self.diagnosis).encode(),
             where / "diagnosis.json": (self.diagnosis.model_dump_json(indent=2) + "\n").encode(),
@@ -168,4 +171,5 @@ def diagnose(
     )
     plots = tuple(phase(examined.row, pool, columns, find_task(verdict.task)) for verdict in verdicts)
     plane = plane_of(examined.networks[0], loss, examined.train) if "topology" in EXTENTS[extent] else None
-    return Diagnosed(diagnosis, examined, plots, plane)
+    ways = ways_of(examined.networks, loss, examined.train) if extent == "thorough" else None
+    return Diagnosed(diagnosis, examined, plots, plane, ways)

@@ -31,7 +31,7 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.operations = 0
+        self.operations: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
@@ -54,7 +54,8 @@ def operations(network: nn.Module, data: Data) -> float:
     inputs = of_each(
         some.inputs, lambda value: value.to(example.device, example.dtype if value.is_floating_point() else None)
     )
-    with plain_attention(), _Counted() as counted:
+    counted = _Counted()
+    with plain_attention(), counted:
         called(network, inputs)
     return max(counted.operations / len(some), 2.0 * sum(value.numel() for value in network.parameters()))
 

@@ -18,6 +18,7 @@ from mdbench.diagnosing import (
 )
 from mdbench.showing import VERDICT_COLOURS
 from zoo_builder.examining.basins import Plane
+from zoo_builder.examining.between import Ways
 from zoo_builder.examining.drawing import Spectrum
 
 #: Where a plot's points are, of its 300 × 230 units.
@@ -44,7 +45,11 @@ def _environment() -> Environment:
 
 
 def page(
-    found: Diagnosis, standing: Sequence[Standing], spectra: Sequence[Spectrum] = (), plane: Plane | None = None
+    found: Diagnosis,
+    standing: Sequence[Standing],
+    spectra: Sequence[Spectrum] = (),
+    plane: Plane | None = None,
+    ways: Ways | None = None,
 ) -> str:
     """Return the page.
 
@@ -54,6 +59,7 @@ def page(
     standing : the pool's phase plots with this network in them.
     spectra : of its layers.
     plane : the loss around it; None where nobody looked.
+    ways : the loss between two seeds; the same.
     """
     return (
         _environment()
@@ -67,6 +73,7 @@ def page(
             plots=[_plot(one) for one in standing],
             spectra=spectra,
             plane=plane,
+            ways=ways,
             layers_said=LAYERS_SAID,
         )
     )

@@ -1,5 +1,4 @@
 from . import (
-    alignment as alignment,
     connectivity as connectivity,
     figures as figures,
     hessian as hessian,

@@ -255,6 +255,47 @@ def along(surface: Surface, data: Data, way: Callable[[float], Tensor]) -> tuple
     return losses, _where_finite(errors, losses)
 
 
+def followed(subject: Subject, places: int) -> tuple[Floats, dict[str, Floats], dict[str, Floats]]:
+    """Return losses and errors in % on the ways from the first network to the second, for drawing.
+
+    The ways are the curve, trained as it is for measuring, the straight line, and the line after units were put in the same
+    order, where these are known.
+
+    Parameters
+    ----------
+    subject : of two networks at least.
+    places : points of each way, both ends included.
+
+    Returns
+    -------
+    Times (places,), and by way losses and errors, (places,) each.
+    """
+    surface, sample = subject.surface, subject.sample
+    start, end = surface.points[[0]], surface.points[[1]]
+    between = surface.part([0])
+    middle = train_curves(between, subject.train, start, end, [subject.pair_rng((0, 1), "mode connectivity")])
+    ways: dict[str, Callable[[float], Tensor]] = {
+        "trained curve": lambda t: bezier(start, middle, end, t),
+        "straight line": lambda t: torch.lerp(start, end, t),
+    }
+    try:
+        if not sample.floating:
+            raise UnknownLayerError
+        like_start = aligned(surface.layout, hidden_units(surface.network(0), sample.shape), start, end)
+        ways["line, units aligned"] = lambda t: torch.lerp(start, like_start, t)
+    except UnknownLayerError:
+        pass
+    times = np.linspace(0, 1, places)
+    losses, errors = {}, {}
+    for way, point in ways.items():
+        found = []
+        for t in times:
+            points = point(float(t))
+            found.append([float(of) for of in between.renormalized(sample, points).scores(sample, points[:, None])])
+        losses[way], errors[way] = np.array(found).T
+    return times, losses, errors
+
+
 def _where_finite(errors: Floats, losses: Floats) -> Floats:
     """Return errors as NaN where the loss is not finite: such outputs say no class."""
     return np.where(np.isfinite(losses), errors, np.nan)

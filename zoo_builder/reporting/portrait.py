@@ -1,6 +1,5 @@
 """The figures of one configuration of a zoo: what is around its networks."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -8,14 +7,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mdbench.showing import plots
 from zoo_builder.building import Built, Source, meant_in, open_subject, portion_of, writing
 from zoo_builder.landscape import (
     Settings,
     Subject,
-    alignment,
     connectivity,
     figures,
     hessian,
@@ -24,7 +21,6 @@ from zoo_builder.landscape import (
     spectra,
     topology,
 )
-from zoo_builder.training import UnknownLayerError
 
 FIGURES: Final = (
     "loss_surface",
@@ -155,31 +151,8 @@ def _weights(subject: Subject, name: str) -> Figure | None:
 
 def _ways(subject: Subject, name: str) -> Figure | None:
     """Draw the curve, the line, and the line after units were put in the same order."""
-    surface, sample = subject.surface, subject.sample
-    if len(surface) < 2:
+    if len(subject.surface) < 2:
         return None
-    start, end = surface.points[[0]], surface.points[[1]]
-    between = surface.part([0])
-    middle = connectivity.train_curves(
-        between, subject.train, start, end, [subject.pair_rng((0, 1), "mode connectivity")]
-    )
-    ways: dict[str, Callable[[float], Tensor]] = {
-        "trained curve": lambda t: connectivity.bezier(start, middle, end, t),
-        "straight line": lambda t: torch.lerp(start, end, t),
-    }
-    try:
-        units = alignment.hidden_units(surface.network(0), sample.shape)
-        like_start = alignment.aligned(surface.layout, units, start, end)
-        ways["line, units aligned"] = lambda t: torch.lerp(start, like_start, t)
-    except UnknownLayerError:
-        pass
-    times = np.linspace(0, 1, _ALONG)
-    losses, errors = {}, {}
-    for way, point in ways.items():
-        found = []
-        for t in times:
-            points = point(float(t))
-            found.append([float(of) for of in between.renormalized(sample, points).scores(sample, points[:, None])])
-        losses[way], errors[way] = np.array(found).T
+    times, losses, errors = connectivity.followed(subject, _ALONG)
     seeds = [one.rpartition("/")[2].replace("=", " ") for one in subject.names]
     return figures.curve(times, errors, losses, ends=seeds, title=f"From one network to another · {name}")
