@@ -17,6 +17,7 @@ import mdbench
 import mdbench.cli
 from mdbench.scoring.evaluation import evaluate
 from mdbench.scoring.results import load_result
+from mdbench.tables import COLUMNS
 from mdbench.tables.dataset import dataset_path
 from mdbench.tables.loading import load_zoo
 from mdbench.testing import CHECKS
@@ -355,3 +356,16 @@ def test_what_readme_says_to_ask_more_answers(my_method, tmp_path, line, said):
     assert done.returncode == 0, done.stderr
     assert said in " ".join(done.stdout.split())
     assert all((tmp_path / name).stat().st_size > 1000 for name in re.findall(r"wrote (\S+\.png)", done.stdout))
+
+
+def test_columns_lists_each_with_its_unit_its_meaning_and_what_it_needs():
+    """docs/metrics.md: every column with its unit, its meaning and what it needs."""
+    said = run("columns").stdout
+    begun = [line for line in said.splitlines() if line and not line.startswith(" ")]
+    assert begun == list(COLUMNS)
+    parts = re.split(r"^(?=\S)", said, flags=re.MULTILINE)[1:]
+    for column, part in zip(COLUMNS.values(), parts, strict=True):
+        text = " ".join(part.split())
+        assert " ".join(column.meaning.split()) in text
+        assert ("a number" if column.unit == "1" else column.unit) in text
+        assert all(need.value in text for need in column.needs)
