@@ -46,6 +46,7 @@ def diagnose(
     progress: bool = False,
     experts: int | None = None,
     said: Callable[[str], None] = lambda _: None,
+    mixed: bool = False,
 ) -> Any:
     """Say what networks of one's own lack, and how much to believe it.
 
@@ -63,6 +64,7 @@ def diagnose(
     progress : whether to show a bar on stderr.
     experts : adapters that are allotted over the layers by AlphaLoRA, in all; None for five a layer.
     said : is called with what is being done, in words.
+    mixed : whether training examples are in a random order already; others are put in one, for samples are beginnings.
 
     Returns
     -------
@@ -90,6 +92,7 @@ def diagnose(
             progress=progress,
             experts=experts,
             said=said,
+            mixed=mixed,
         )
 
 
