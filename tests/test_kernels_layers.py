@@ -36,6 +36,9 @@ WAYS = {
     "sam": "sharpness = { rho = 0.05 }\nmomentum = 0.8\nlearning_rate = 0.004",
 }
 TOLERANCES = {DOUBLE: 1e-9, SINGLE: 1e-4}
+#: Biases in front of batch normalization have gradients of rounding alone, which AdamW scales up: in single precision by smaller
+#: steps, or plain loops in single and double precision differ by more than the tolerance.
+CALM = WAYS | {"adamw": WAYS["adamw"].replace("0.002", "0.00005")}
 
 
 class Pools(nn.Module):
@@ -93,7 +96,7 @@ def specified(name, training, epochs=EPOCHS):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_train_as_in_a_plain_loop(name, way, dtype):
-    what, dataset = specified(name, WAYS[way])
+    what, dataset = specified(name, (WAYS if dtype == DOUBLE else CALM)[way])
     (one,) = check(what, dataset, taped.train, dtype, TOLERANCES[dtype])
     assert one.network.steps == 200
 

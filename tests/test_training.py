@@ -92,18 +92,6 @@ def differences(state, module):
     }
 
 
-def allowed(tolerance, dtype, worst, alone, loop):
-    """How large differences from a plain loop may be.
-
-    In float32 rounding grows by training, on some processors more than on others. Two trainings that are each as far from the
-    same in float64 as the plain loop is differ by at most twice that.
-    """
-    if dtype is torch.float64 or worst < tolerance:
-        return tolerance
-    state = alone.cpu().state_dict()
-    return max(tolerance, 2 * max(differences(state, loop(dtype=torch.float64).cpu()).values()))
-
-
 def check(what, dataset, dtype, tolerance, train=train, device="cpu"):
     subsets = draw_subsets(dataset.train_targets, dataset.outputs, 0)
     every = networks(what, Material.single(what, dataset, subsets))
@@ -116,7 +104,7 @@ def check(what, dataset, dtype, tolerance, train=train, device="cpu"):
         told_wrong = np.isin(rows, subsets.corrupted(network.data_fraction, network.label_noise))
         labels[told_wrong] = subsets.wrong_labels[rows][told_wrong]
 
-        def loop(network=network, rows=rows, labels=labels, dtype=dtype):
+        def loop(network=network, rows=rows, labels=labels):
             make = partial(what.architecture.build, dataset.shape, 10, network.width, network.depth)
             seed = plain.initialisation_seed(network.seed)
             inputs = dataset.train_inputs[rows]
@@ -124,7 +112,7 @@ def check(what, dataset, dtype, tolerance, train=train, device="cpu"):
 
         alone = plain.once(what, dataset, network, dtype, device, loop)
         worst = differences(one.state, alone)
-        assert max(worst.values()) < allowed(tolerance, dtype, max(worst.values()), alone, loop), (network.name, worst)
+        assert max(worst.values()) < tolerance, (network.name, worst)
         close = {"rel": 100 * tolerance, "abs": 100 * tolerance}
         alone = alone.cpu()
         loss, error = plain.measure(alone, dataset.train_inputs[rows], labels, dtype)
@@ -141,7 +129,7 @@ EPOCHS = 20  # of 120 examples: 200 steps
 # In float32 rounding grows where a ReLU is on its edge, and where normalization divides a dead channel's by √ε = 0.003: plain
 # loops in float32 and in float64 differ as much. So the same in float32 is done with small steps, on networks without either.
 CALM = {"data_fraction": [50, 100], "label_noise": [20], "learning_rate": [0.001, 0.002], "batch_size": [12]}
-CALMER = {"data_fraction": [100], "label_noise": [0], "learning_rate": [0.0001], "batch_size": [24]}
+CALMER = {"data_fraction": [100], "label_noise": [0], "learning_rate": [0.00003], "batch_size": [24]}
 
 
 def train_of(way, architecture):

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 #: Examples that are multiplied at once, in bytes of their numbers.
 BYTES: Final = 64
 #: Rows of a tile of `product`; rows and columns of one of `outer`: as many as registers hold, 32 of 64 bytes or 16 of 32.
-#: Twice as many on the latter took three times as long. No bit of a product depends on it.
+#: More would be kept in memory. No bit of a product depends on it.
 _WIDE: Final = bool(get_host_cpu_features().get("avx512f"))
 ROWS: Final = 8 if _WIDE else 4
 SIDE: Final = 4 if _WIDE else 2
