@@ -4,8 +4,9 @@ from torch import nn
 
 from zoo_builder.specification import Informed, Pinn
 from zoo_builder.training import kernels
+from zoo_builder.training.draft import Value
 from zoo_builder.training.graph import UnknownLayerError
-from zoo_builder.training.writer import ACTIVATIONS, Value, Writer, function_of
+from zoo_builder.training.writer import ACTIVATIONS, Writer, function_of
 
 
 class InformedWriter(Writer):

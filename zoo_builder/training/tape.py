@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from zoo_builder.specification import Informed, dropouts
 from zoo_builder.training import kernels
+from zoo_builder.training.draft import Piece
 from zoo_builder.training.graph import UnknownLayerError
 from zoo_builder.training.informed import InformedWriter
-from zoo_builder.training.writer import Piece, Writer
+from zoo_builder.training.writer import Writer
 
 
 class Tape:

@@ -1,15 +1,14 @@
-"""A tape being written: the layers of a network, one after the other, as steps over values that lie in one arena.
+"""A tape being written: the layers of a network, one after the other.
 
-It is long, for every layer has a method: what it wants to see, how its parameters are laid out, and what it puts out.
+Every layer has a method: what it wants to see, how its parameters are laid out, and what it puts out.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from zoo_builder.specification import Attention, Dropout, Features, dropouts
 from zoo_builder.training import kernels
+from zoo_builder.training.draft import Draft, Value, order_of
 from zoo_builder.training.graph import Layer, UnknownLayerError, trace
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -36,78 +35,16 @@ def function_of(activation: nn.Module) -> int:
     return kernels.GELU_BY_TANH if by_tanh else functions[type(activation)]
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A parameter or buffer in its vector.
-
-    Attributes
-    ----------
-    name : in the network's ``state_dict``.
-    shape : there.
-    start : where it begins in the vector.
-    order : position in the vector, from `start` → position in the flattened tensor.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    start: int
-    order: np.ndarray
-
-
-@dataclass
-class Value:
-    """A value while the tape is written.
-
-    Attributes
-    ----------
-    row : in the table of values.
-    axes : spatial axes that PyTorch sees: 0 of a vector, 1 of a signal, 2 of an image.
-    order : of a vector: position here → feature in PyTorch.
-    tokens : whether PyTorch sees (length, channels), and not (channels, length).
-    whole : the value whose memory it is, itself in most cases.
-    """
-
-    row: int
-    height: int
-    width: int
-    channels: int
-    axes: int
-    order: np.ndarray | None
-    needs_slope: bool
-    above: int = 0
-    beside: int = 0
-    tokens: bool = False
-    whole: "Value" = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.whole = self
-
-    @property
-    def size(self) -> int:
-        """Numbers an example that it takes, with what is around it."""
-        return (self.height + 2 * self.above) * (self.width + 2 * self.beside) * self.channels
-
-
-class Writer:
+class Writer(Draft):
     """Writes a tape, layer by layer."""
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
         self._network = network
-        self.parameters: list[Piece] = []
-        self.buffers: list[Piece] = []
-        self.counters: dict[str, int] = {}
-        self.saved = self.multiplications = 0
-        self.counts: list[int] = []
-        #: Ids that the input may hold, if these are what it holds.
-        self.vocabulary = 0
-        #: What the last linear layer of the network sees, in the order of its modules.
-        self.features: tuple[int, np.ndarray] | None = None
         self._drops = dropouts(network)
-        self._values: list[Value] = []
-        self._steps: list[dict[str, int | float]] = []
-        self._logits = self._write_all(network, shape)
+        self.logits = self._write_all(network, shape)
         self._check_logits()
-        self.sides = (self._logits.height, self._logits.width)[2 - self._logits.axes :]
+        self.sides = (self.logits.height, self.logits.width)[2 - self.logits.axes :]
         pieces = [piece.name for piece in (*self.parameters, *self.buffers)] + [*self.counters]
         pieces += [f"{name}.key" for name in self._drops]
         kept = {*network.state_dict(), *(f"{name}.key" for name in self._drops)}
@@ -134,7 +71,7 @@ class Writer:
 
     def _check_logits(self) -> None:
         last = self._values[int(self._steps[-1]["target"])] if self._steps else None
-        out = self._logits
+        out = self.logits
         if (
             last is not out.whole
             or out.tokens
@@ -143,91 +80,6 @@ class Writer:
             or (out.order is not None and (np.diff(out.order) != 1).any())
         ):
             raise UnknownLayerError
-
-    def finish(self, lasting: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
-        """Give every value its place, and return values, steps, and the size of the arena without and with gradients."""
-        values = np.zeros(len(self._values), kernels.VALUE)
-        steps = np.zeros(len(self._steps), kernels.STEP)
-        at = 0
-        for value in self._values:
-            if value.whole is not value and value.whole.size != value.size:
-                raise UnknownLayerError  # a vector over memory that has zeros between
-            if value.whole is value:
-                values[value.row]["at"] = at
-                at += value.size
-            else:
-                values[value.row]["at"] = values[value.whole.row]["at"]
-            for name in ("height", "width", "channels", "above", "beside"):
-                values[value.row][name] = getattr(value, name)
-        for row, said in zip(steps, self._steps, strict=True):
-            for name, number in said.items():
-                row[name] = number
-        return values, steps, at, self._place_slopes(values, steps, at, lasting)
-
-    def _place_slopes(self, values: np.ndarray, steps: np.ndarray, end: int, lasting: bool) -> int:
-        """Give gradients their places behind `end`; backwards, one that has been passed on leaves its place to others.
-
-        Lasting ones keep it.
-        """
-        places: dict[int, int] = {}
-        free: list[tuple[int, int]] = []
-
-        def open_(row: int) -> bool:
-            """Open the gradient of a value; tell whether this is its first."""
-            nonlocal end
-            whole = self._values[row].whole
-            if not whole.needs_slope or whole.row in places:
-                return False
-            fitting = [(size, at) for size, at in free if size >= whole.size]
-            if fitting:
-                place = min(fitting)
-                free.remove(place)
-            else:
-                place = (whole.size, end)
-                end += whole.size
-            sizes[whole.row], places[whole.row] = place
-            return True
-
-        sizes: dict[int, int] = {}
-        open_(self._logits.row)
-        for step in steps[::-1]:
-            step["opens"] = open_(int(step["source"]))
-            if step["kind"] in (kernels.ADDITION, kernels.CONCATENATION):
-                step["opens_other"] = open_(int(step["other"]))
-            done = self._values[int(step["target"])].whole.row
-            if done in places and not lasting:
-                free.append((sizes[done], places[done]))
-        for value in self._values:
-            values[value.row]["slope"] = places.get(value.whole.row, -1)
-        return end
-
-    def _value(
-        self, height: int, width: int, channels: int, axes: int, order: np.ndarray | None, *, needs_slope: bool
-    ) -> Value:
-        value = Value(len(self._values), height, width, channels, axes, order, needs_slope)
-        self._values.append(value)
-        return value
-
-    def _tokens(self, length: int, channels: int, *, needs_slope: bool = True) -> Value:
-        value = self._value(1, length, channels, 1, None, needs_slope=needs_slope)
-        value.tokens = True
-        return value
-
-    def _seen_as(self, source: Value, target: Value) -> Value:
-        """Return a value that is another one, seen in another way."""
-        target.whole = source.whole
-        return target
-
-    def _step(self, kind: int, source: Value, target: Value, **more: int | float) -> Value:
-        self._steps.append({"kind": kind, "source": source.row, "target": target.row, "weight": -1, "bias": -1, **more})
-        return target
-
-    def _like(self, source: Value, *, needs_slope: bool) -> Value:
-        value = self._value(
-            source.height, source.width, source.channels, source.axes, source.order, needs_slope=needs_slope
-        )
-        value.tokens = source.tokens
-        return value
 
     def _write(self, layer: Layer, sources: list[Value]) -> None:
         source, what = sources[0], layer.what
@@ -282,7 +134,7 @@ class Writer:
         shapes = {(value.height, value.width, value.channels, value.axes, value.tokens) for value in (one, other)}
         if len(shapes) > 1:
             raise UnknownLayerError
-        if not np.array_equal(_order(one), _order(other)):
+        if not np.array_equal(order_of(one), order_of(other)):
             raise UnknownLayerError
         target = self._like(one, needs_slope=one.needs_slope or other.needs_slope)
         return self._step(kernels.ADDITION, one, target, other=other.row)
@@ -323,10 +175,10 @@ class Writer:
         """Return a linear layer's output: a convolution where there is but one position."""
         if source.axes or source.channels != module.in_features:
             raise UnknownLayerError
-        self.features = source.row, _order(source)  # of the last one that is used
+        self.features = source.row, order_of(source)  # of the last one that is used
         target = self._value(1, 1, module.out_features, 0, None, needs_slope=True)
         self.multiplications += module.weight.numel()
-        order = np.arange(module.weight.numel()).reshape(module.weight.shape)[:, _order(source)]
+        order = np.arange(module.weight.numel()).reshape(module.weight.shape)[:, order_of(source)]
         return self._step(
             kernels.CONVOLUTION,
             source,
@@ -343,7 +195,7 @@ class Writer:
         assert mean is not None
         assert variance is not None
         assert counter is not None
-        order, name = _order(source), layer.name
+        order, name = order_of(source), layer.name
         target = self._step(
             kernels.NORMALIZATION,
             source,
@@ -377,7 +229,7 @@ class Writer:
     def _dropped(self, module: Dropout, name: str, source: Value) -> Value:
         if not module.rate:
             return source
-        if (np.diff(_order(source)) != 1).any():
+        if (np.diff(order_of(source)) != 1).any():
             raise UnknownLayerError  # places of its mask are counted in another order
         target = self._like(source, needs_slope=source.needs_slope)
         apart = (1, source.channels) if source.tokens else (source.height * source.width, 1)
@@ -393,7 +245,7 @@ class Writer:
 
     def _normalized_in_groups(self, module: nn.LayerNorm | nn.GroupNorm, name: str, source: Value) -> Value:
         """Return what is normalized over groups of channels; layer normalization of vectors is that of one group."""
-        order = _order(source)
+        order = order_of(source)
         if isinstance(module, nn.LayerNorm):
             groups, fits = 1, not source.axes and module.normalized_shape == (source.channels,)
         else:
@@ -587,14 +439,3 @@ class Writer:
         self.multiplications += 2 * source.width * source.width * heads * size
         attended = self._step(kernels.ATTENTION, seen, target, other=kept.row, groups=heads, causal=causal)
         return self._linear(module.outer, f"{name}.outer", attended)
-
-    @staticmethod
-    def _piece(pieces: list[Piece], name: str, tensor: Tensor, order: np.ndarray | None = None) -> int:
-        start = pieces[-1].start + len(pieces[-1].order) if pieces else 0
-        positions = np.arange(tensor.numel()) if order is None else order.reshape(-1)
-        pieces.append(Piece(name, tuple(tensor.shape), start, positions))
-        return start
-
-
-def _order(value: Value) -> np.ndarray:
-    return np.arange(value.channels) if value.order is None else value.order
