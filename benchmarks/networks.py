@@ -605,10 +605,14 @@ def of_spectra(it: Reference, found: Measurements) -> Compared:
 def of_weights(it: Reference, found: Measurements) -> Compared:
     """Compare variances and quartiles of all layers' weights by NumPy."""
     said, off = found.layers[(found.layers["model"] == 0) & found.layers["weight_mean"].notna()], []
-    every = matrices(it.doubled[0])
+    every, modules = matrices(it.doubled[0]), dict(it.doubled[0].named_modules())
     assert {name for names in said["layer"] for name in names.split(", ")} == set(every)
     for layer in said.itertuples():
-        values = every[str(layer.layer).split(", ")[0]].numpy()
+        name = str(layer.layer).split(", ")[0]
+        module = modules.get(name)
+        # The zeros between the groups of a convolution's matrix are no weights.
+        grouped = isinstance(module, nn.Conv2d) and module.groups > 1
+        values = (module.weight.detach() if grouped else every[name]).numpy()
         off += [share(layer.weight_variance, values.var()), abs(layer.weight_q75 - np.percentile(values, 75))]
     return [Agreement(f"{len(said)} layers", max(off), 1e-4)]
 
@@ -716,15 +720,22 @@ def row(name: str, families: Sequence[str]) -> tuple[str, list[str]]:
     return f"| {name} | {it.size():,} | {way} | {' | '.join(cells)} |", wrong
 
 
-def written(rows: Sequence[str]) -> None:
-    """Write rows into docs/metrics.md: networks that are there already get new ones, the others keep theirs."""
+def written(rows: Sequence[str], families: Sequence[str]) -> None:
+    """Write cells into docs/metrics.md: those of these networks and families are replaced, the others stay."""
     page = PAGE.read_text(encoding="utf-8")
     before, between, after = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", page)
-    every = {line.split(" | ")[0].strip("| "): line for line in [*between.splitlines(), *rows] if line.startswith("|")}
+    there = [line for line in between.splitlines() if line.startswith("|")]
+    every: dict[str, dict[str, str]] = {}
+    for lines in (there, [*_head(families), *rows]):
+        columns, _, *networks = (line[2:-2].split(" | ") for line in lines)
+        for cells in networks:
+            every.setdefault(cells[0], {}).update(zip(columns, cells, strict=True))
+    head = _head(list(FAMILIES))
+    columns = head[0][2:-2].split(" | ")
+    table = [f"| {' | '.join(every[name].get(column, '') for column in columns)} |" for name in KINDS if name in every]
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in PACKAGES)
-    table = "\n".join([*_head(list(FAMILIES)), *(every[name] for name in KINDS if name in every)])
-    text = f"{before}{BEGIN}\nWith {versions}:\n\n{table}\n{END}{after}"
-    PAGE.write_text(text, encoding="utf-8")
+    text = "\n".join([BEGIN, f"With {versions}:", "", *head, *table, END])
+    PAGE.write_text(f"{before}{text}{after}", encoding="utf-8")
 
 
 def _head(families: Sequence[str]) -> list[str]:
@@ -736,10 +747,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="NETWORK")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY")
-    parser.add_argument("--write", action="store_true", help="put the rows of these networks into docs/metrics.md")
+    parser.add_argument("--write", action="store_true", help="put these cells into the table in docs/metrics.md")
     arguments = parser.parse_args()
-    if arguments.write and arguments.families != list(FAMILIES):
-        parser.error("--write wants all families")
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     rows, wrong = [], []
@@ -748,7 +757,7 @@ def main() -> None:
         rows.append(line)
         wrong += off
         if arguments.write:
-            written([line])
+            written([line], arguments.families)
     print("\n".join([*_head(arguments.families), *rows]))
     if wrong:
         raise SystemExit("not near enough: " + "; ".join(wrong))
