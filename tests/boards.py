@@ -9,7 +9,7 @@ import numpy as np
 from leaderboard.entry.entry import Dataset, Entry, File, MethodFile, Timings, slug_of
 from leaderboard.entry.exam import Exam
 from leaderboard.ranking.board import Board, Row
-from leaderboard.ranking.places import CaseScore, Place, View
+from leaderboard.ranking.places import COMPARED, CaseScore, Place, View
 from leaderboard.ranking.sealed_ranking import SealedBoard, SealedPlace
 from leaderboard.sealing.sealed_score import SealedScore
 from leaderboard.verifying.head import NOTHING, Head
@@ -212,8 +212,15 @@ def views(exam: Exam, rows) -> list[View]:
             for scenario in ("all", *dict.fromkeys(case.scenario for case in cases.values())):
                 mine = tuple(n for n, c in cases.items() if c.task in tasks and scenario in ("all", c.scenario))
                 if mine:
-                    found.append(View(selection, task, scenario, mine, _places(mine, rows)))
+                    places = _places(mine, rows)
+                    found.append(View(selection, task, scenario, mine, places, _alone(places)))
     return found
+
+
+def _alone(places: Sequence[Place]) -> np.ndarray:
+    """p that falls where the gap is wide, of the first of these places."""
+    scores = np.array([place.score for place in places[:COMPARED]])
+    return np.exp(-0.7 * np.abs(scores[:, None] - scores))
 
 
 def _places(cases: Sequence[str], rows) -> tuple[Place, ...]:

@@ -207,6 +207,10 @@ def test_the_headline_has_p_of_each_pair_alone_and_corrected(board):
     for two, p in corrected.items():
         one, other = two
         assert bool(letters[one] & letters[other]) == (p > 0.05)
+    assert [[view.alone[one, other] for other in range(len(slugs)) if other != one] for one in range(len(slugs))] == [
+        [p for _, p, _ in view.against(slug)] for slug in slugs
+    ]
+    assert all(other.alone.shape == (len(other.places),) * 2 for other in board.views)
     assert view.against("nobody") == []
     assert all(other.ranking is None for other in board.views[1:] if other.cases != view.cases)
 

@@ -6,12 +6,16 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from boards import fake_board, two_selections
 from test_site import HOSTILE, NAME, SOURCE
 
+from leaderboard.ranking import LEVEL
+from leaderboard.ranking.ranking import letters
 from leaderboard.site.serve import serving
 from leaderboard.site.site import build
+from mdbench.scoring.stats import holm
 
 pytest.importorskip("selenium")
 from selenium import webdriver
@@ -219,6 +223,69 @@ def test_filters_leave_what_fits(browser, address, board):
     assert urlsplit(browser.current_url).fragment == ""
 
 
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+def test_the_browser_gives_the_letters_that_the_board_gives(browser, address, share, count):
+    show(browser, address)
+    p = np.random.default_rng([count, int(100 * share)]).random(count * (count - 1) // 2).round(6) / (count / share)
+    apart = np.zeros((count, count), dtype=bool)
+    apart[np.triu_indices(count, 1)] = holm(p) <= LEVEL
+    script = "const g = mdbenchGroups; return [g.holm(arguments[0]), g.letters(arguments[1])]"
+    corrected, found = browser.execute_script(script, p.tolist(), (apart | apart.T).tolist())
+    assert corrected == pytest.approx(holm(p).tolist(), rel=1e-12)
+    assert found == list(letters(apart | apart.T))
+
+
+def test_groups_of_a_choice_are_those_among_it(browser, address, board):
+    show(browser, address)
+    view = ranking(board)
+    assert cells(browser, "groups")[: len(view.places)] == [place.groups for place in view.places]
+    browser.find_element(By.NAME, "q").send_keys("tree")
+    shown = [at for at, name in enumerate(names(board, view.places)) if "tree" in name]
+    assert 2 < len(shown) < len(view.places)
+    alone = view.alone[np.ix_(shown, shown)]
+    one, other = np.triu_indices(len(shown), 1)
+    apart = np.zeros_like(alone, dtype=bool)
+    apart[one, other] = apart[other, one] = holm(alone[one, other]) <= LEVEL
+    until(browser, lambda: cells(browser, "groups")[: len(shown)] == list(letters(apart)))
+    assert "Groups are those of what is shown." in until(
+        browser, lambda: "Groups" in (said := browser.find_element(By.ID, "said").text) and said
+    )
+    browser.find_element(By.CSS_SELECTOR, "button[type=reset]").click()
+    until(browser, lambda: cells(browser, "groups")[: len(view.places)] == [place.groups for place in view.places])
+
+
+def test_each_is_tested_against_the_one_that_a_reader_chooses(browser, address, board):
+    show(browser, address)
+    view = ranking(board)
+    reference = 2
+    Select(browser.find_element(By.NAME, "against")).select_by_value(view.places[reference].slug)
+    others = [at for at in range(len(view.places)) if at != reference]
+    p = dict(zip(others, holm(view.alone[reference, others]), strict=True))
+
+    def expected(at: int) -> str:
+        if at == reference:
+            return "itself"
+        better = view.places[at].score - view.places[reference].score
+        chance = "p < 0.001" if p[at] < 0.001 else f"p = {p[at]:.3f}"
+        return f"{'−' if better < 0 else '+'}{abs(better):.1f} {chance}"
+
+    found = until(browser, lambda: "itself" in (there := cells(browser, "better")) and there)
+    assert [text.replace("\n", " ") for text in found[: len(view.places)]] == [*map(expected, range(len(view.places)))]
+    assert set(found[len(view.places) :]) <= {"–"}
+    until(browser, lambda: f"against={view.places[reference].slug}" in browser.current_url)
+    link = browser.current_url
+    show(browser, f"{address}cases.html")
+    show(browser, link)
+    assert until(browser, lambda: "itself" in (there := cells(browser, "better")) and there) == found
+    header(browser, "better").click()
+    assert cells(browser, "name")[0] == names(board, view.places)[0]
+    browser.find_element(By.NAME, "q").send_keys(board.rows[view.places[5].slug].entry.name)
+    alone = view.alone[reference, 5]  # of one there is nothing to correct
+    last = f"p = {alone:.3f}" if alone >= 0.001 else "p < 0.001"
+    until(browser, lambda: [text.split("p")[1] for text in cells(browser, "better")[:1]] == [last[1:]])
+
+
 def test_search_takes_names_and_authors(browser, address, board):
     show(browser, address)
     search = browser.find_element(By.NAME, "q")
@@ -326,7 +393,7 @@ def test_nothing_is_wider_than_a_phone(browser, address):
 
 @pytest.mark.parametrize("width", [1400, 500, 400])
 def test_nothing_is_cut_or_lies_on_something_else(browser, address, width):
-    """Arrows lie on no title; names, intervals and authors are whole, and names end their lines between words."""
+    """Arrows lie on no title; names, intervals, families and authors are whole, and names end their lines between words."""
     look(browser, width=width)
     show(browser, address + "index.html")
     over = browser.execute_script(
@@ -339,8 +406,8 @@ def test_nothing_is_cut_or_lies_on_something_else(browser, address, width):
     assert over == []
     cut = browser.execute_script(
         "return [...document.querySelectorAll('.tabulator-row:not(:has(a[href*=hostile])) [tabulator-field]')].filter(cell =>"
-        "['name', 'score', 'authors'].includes(cell.getAttribute('tabulator-field')) && "
-        "[cell, ...cell.querySelectorAll('.name, .two, .score')].some(box =>"
+        "['name', 'score', 'authors', 'sees'].includes(cell.getAttribute('tabulator-field')) && "
+        "[cell, ...cell.querySelectorAll('.name, .two, .score, .wrap')].some(box =>"
         " box.scrollWidth > box.clientWidth + 1 && box.clientWidth || box.scrollHeight > box.clientHeight + 2 && box.clientHeight))"
         ".map(cell => cell.innerText)"
     )

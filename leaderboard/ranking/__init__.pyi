@@ -4,6 +4,6 @@ from .board import (
     assemble as assemble,
     no_collection as no_collection,
 )
-from .places import CaseScore as CaseScore, Place as Place, View as View
+from .places import COMPARED as COMPARED, CaseScore as CaseScore, Place as Place, View as View
 from .ranking import LEVEL as LEVEL
 from .standings import MARKDOWN as MARKDOWN, STANDINGS as STANDINGS, markdown as markdown, summarised as summarised

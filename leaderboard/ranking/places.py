@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -18,6 +18,8 @@ from mdbench.tables import TASKS
 K = TypeVar("K")
 V = TypeVar("V")
 
+#: Places of a view whose pairs are kept: as many as readers compare.
+COMPARED: Final = 60
 #: Entry → what it said of each case, in each run.
 Answers = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
@@ -72,6 +74,8 @@ class View:
     task, scenario : what is looked at; ``all``, and for tasks also ``published``: the three of the paper.
     cases : names of its cases.
     places : best first; entries that do not answer all of them have no place.
+    alone : p of "no difference" for each pair of the first places, `COMPARED` at most, which says nothing of others; shape
+        (places, places).
     ranking : what the places follow from, pair by pair; of the headline alone.
     """
 
@@ -80,6 +84,7 @@ class View:
     scenario: str
     cases: tuple[str, ...]
     places: tuple[Place, ...]
+    alone: np.ndarray = field(default_factory=lambda: np.ones((0, 0)), compare=False, repr=False)
     ranking: Ranking | None = field(default=None, compare=False, repr=False)
 
     def against(self, slug: str) -> list[tuple[str, float, float]]:
@@ -187,9 +192,11 @@ def views_of(exam: Exam, tallies: Mapping[str, Tally | None]) -> list[View]:
     different = list(dict.fromkeys(some for *_, some in asked))
     headline = different[0] if different else ()
 
-    def ranked(some: tuple[str, ...]) -> tuple[tuple[Place, ...], Ranking | None]:
+    def ranked(some: tuple[str, ...]) -> tuple[tuple[Place, ...], np.ndarray, Ranking | None]:
         found = _ranking([tallies[case] for case in some] if set(some) <= set(tallies) else [])
-        return _places(found) if found else (), found if some == headline else None
+        if not found:
+            return (), np.ones((0, 0)), None
+        return _places(found), found.alone[:COMPARED, :COMPARED].copy(), found if some == headline else None
 
     places = _in_threads(ranked, different)
     return [View(selection, task, scenario, some, *places[some]) for selection, task, scenario, some in asked]

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import escape
 
 import mdbench
-from leaderboard.ranking import MARKDOWN, STANDINGS, Board, CaseScore, Place, Row, View
+from leaderboard.ranking import COMPARED, LEVEL, MARKDOWN, STANDINGS, Board, CaseScore, Place, Row, View
 from leaderboard.site.lines import Scored, case_lines, method_lines, ranked, scale_of
 from leaderboard.site.mistakes import Figures
 from leaderboard.site.template import SIGNS, breakable, case_page, cells, highlighted, render, track_of
@@ -127,8 +127,11 @@ class Pages:
         answers = np.zeros((len(slugs), len(cases)), dtype=bool)
         for slug, row in self.board.rows.items():
             answers[slugs[slug], [cases[case] for case in row.scores]] = True
-        views = []
+        views: list[dict[str, Any]] = []
+        pairs: dict[tuple[str, ...], list[float]] = {}
         for view in self.board.views:
+            upper = view.alone[np.triu_indices(len(view.alone), 1)]
+            pairs.setdefault(view.cases, [float(f"{p:.4g}") for p in upper])
             asked = [cases[case] for case in view.cases]
             answered = answers[:, asked].sum(axis=1)
             placed = {place.slug for place in view.places}
@@ -150,6 +153,7 @@ class Pages:
                         ]
                         for place in view.places
                     ],
+                    "pairs": list(pairs).index(view.cases),
                     "unplaced": [[slugs[slug], int(answered[slugs[slug]])] for slug in slugs if slug not in placed],
                 }
             )
@@ -157,6 +161,9 @@ class Pages:
             "entries": [self._entry_data(row) for row in self.board.rows.values()],
             "cases": [[name, case_page(name)] for name in cases],
             "views": views,
+            "pairs": list(pairs.values()),
+            "compared": COMPARED,
+            "level": LEVEL,
             "words": {**TASK_WORDS, "all_scenarios": ALL_SCENARIOS},
         }
 

@@ -7,6 +7,7 @@
   const HEIGHT = 14;
   const RIM = 4;
   const FILTERS = ["track", "sees", "q"];
+  const CHOICES = [...FILTERS, "against"];
   const VERIFIED = ["verified", "reproduced within noise"];
 
   document.addEventListener("DOMContentLoaded", () => {
@@ -37,6 +38,7 @@
         track: from.get("track") || "",
         sees: from.get("sees") || "",
         q: from.get("q") || "",
+        against: from.get("against") || "",
         verified: from.get("verified") === "1",
         sort: sort || "",
         direction: direction === "desc" ? "desc" : "asc",
@@ -54,7 +56,7 @@
       const headline = data.views[0];
       const to = new URLSearchParams();
       for (const key of ["selection", "task", "scenario"]) if (state[key] !== headline[key]) to.set(key, state[key]);
-      for (const key of FILTERS) if (state[key]) to.set(key, state[key]);
+      for (const key of CHOICES) if (state[key]) to.set(key, state[key]);
       if (state.verified) to.set("verified", "1");
       if (state.sort) to.set("sort", `${state.sort}:${state.direction}`);
       const text = to.toString();
@@ -77,7 +79,7 @@
       return found;
     }
 
-    function fill(name, values) {
+    function fill(name, values, say = word) {
       const select = controls[name];
       const same = select.options.length === values.length && values.every((value, at) => select.options[at].value === value);
       if (!same) {
@@ -85,7 +87,7 @@
           ...values.map((value) => {
             const option = document.createElement("option");
             option.value = value;
-            option.textContent = word(value);
+            option.textContent = say(value);
             if (name === "scenario" && value === "all") option.textContent = data.words.all_scenarios;
             return option;
           }),
@@ -99,16 +101,20 @@
       const mine = data.views.filter((one) => one.selection === state.selection);
       fill("task", distinct(mine.map((one) => one.task)));
       fill("scenario", distinct(mine.filter((one) => one.task === state.task).map((one) => one.scenario)));
-      for (const key of FILTERS) controls[key].value = state[key];
+      const compared = view ? view.places.slice(0, data.compared).map(([at]) => data.entries[at]) : [];
+      const names = Object.fromEntries(compared.map((one) => [one.slug, one.name]));
+      if (!(state.against in names)) state.against = "";
+      fill("against", ["", ...Object.keys(names)], (slug) => names[slug] || "nobody");
+      for (const key of CHOICES) controls[key].value = state[key];
       controls.verified.checked = state.verified;
     }
 
     function rows() {
       const placed = view.places.map(([at, place, score, low, high, rank, groups, overRows, overCases], order) => ({
-        ...data.entries[at], order, place, score, low, high, rank, groups, overRows, overCases,
+        ...data.entries[at], order, place, score, low, high, rank, groups, overRows, overCases, ...none,
       }));
       const others = view.unplaced.map(([at, answered]) => ({
-        ...data.entries[at], order: null, place: null, score: null, rank: null, groups: "", overRows: null, answered,
+        ...data.entries[at], order: null, place: null, score: null, rank: null, groups: "", overRows: null, answered, ...none,
       }));
       others.sort((one, other) => other.answered - one.answered);
       const ends = placed.flatMap((one) => [one.low, one.high]);
@@ -125,6 +131,31 @@
       const wanted = state.q.toLowerCase().split(/\s+/).filter(Boolean);
       const text = `${row.name} ${row.authors} ${row.slug}`.toLowerCase();
       return wanted.every((part) => text.includes(part));
+    }
+
+    // What is said of entries beside those that are shown with them: the pairs of others do not count.
+    const none = { better: null, p: null };
+
+    // Return what changes where some are shown, and whether groups are those of what is shown.
+    function compared() {
+      const placed = table.getData().filter((row) => row.place !== null);
+      const shown = placed.filter(passes).map((row) => row.order).sort((one, other) => one - other);
+      const most = Math.min(view.places.length, data.compared);
+      const pairs = data.pairs[view.pairs];
+      const own = shown.length < placed.length && shown.every((place) => place < most);
+      const letters = own ? mdbenchGroups.among(shown, most, pairs, data.level) : [];
+      const reference = placed.find((row) => row.slug === state.against);
+      const near = shown.filter((place) => place < most);
+      const p = reference ? mdbenchGroups.against(reference.order, near, most, pairs) : [];
+      const said = placed.map((row) => ({
+        slug: row.slug,
+        groups: own && shown.includes(row.order) ? letters[shown.indexOf(row.order)] : view.places[row.order][6],
+        better: reference && near.includes(row.order) ? row.score - reference.score : null,
+        p: reference && near.includes(row.order) ? p[near.indexOf(row.order)] : null,
+      }));
+      const old = new Map(placed.map((row) => [row.slug, row]));
+      const changed = said.filter((row) => Object.keys(row).some((key) => row[key] !== old.get(row.slug)[key]));
+      return { changed, own };
     }
 
     // --- Cells: elements with texts, never markup --------------------------------------------------------------------------
@@ -200,6 +231,17 @@
         made.title = cell.getValue();
         return made;
       },
+      against(cell) {
+        const row = cell.getData();
+        if (row.better === null) return "–";
+        if (row.p === null) return "itself";
+        const made = element("span", "nowrap");
+        const better = `${row.better < 0 ? "−" : "+"}${one(Math.abs(row.better))}`;
+        const chance = row.p < 0.001 ? "p < 0.001" : `p = ${row.p.toFixed(3)}`;
+        made.append(row.p <= data.level ? element("b", "", better) : better, " ", element("span", "interval", chance));
+        made.title = row.p <= data.level ? "told apart" : "not told apart";
+        return made;
+      },
       stability(cell) {
         const row = cell.getData();
         return row.overRows === null ? "–" : `${Math.round(row.overRows)} / ${Math.round(row.overCases)}`;
@@ -247,8 +289,9 @@
       column("Above chance", "score", 248, { formatter: format.score, titleFormatter: scoreTitle, ...numeric, headerSortStartingDir: "desc" }),
       column("Average rank", "rank", 72, { formatter: format.number, ...numeric, ...right }),
       column("Group", "groups", 80, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
+      column("Against the chosen one", "better", 142, { formatter: format.against, ...numeric, headerSortStartingDir: "desc", visible: false }),
       column("Stays first, %", "overRows", 88, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),
-      column("Sees", "sees", 150, { formatter: format.sees, sorter: "string" }),
+      column("Sees", "sees", 172, { formatter: format.sees, sorter: "string" }),
       column("Track", "track", 98, { formatter: format.text, sorter: "string" }),
       column("Verdict", "verdict", 114, { formatter: format.verdict, sorter: "string" }),
       column("On the board since", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
@@ -273,6 +316,7 @@
     });
     let ready = false;
     let showing = false;
+    let own = false; // whether groups are those of what is shown
 
     function tell() {
       const shown = table.getDataCount("active");
@@ -281,7 +325,9 @@
       said.textContent =
         `Selection ${view.selection}, ${word(view.task)}, ${scenario}: mean over ${view.cases.length} ` +
         `case${view.cases.length === 1 ? "" : "s"}, ${view.rows.toLocaleString("en")} test rows. ` +
-        (shown === all ? `${all.toLocaleString("en")} entries.` : `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} entries.`);
+        (shown === all ? `${all.toLocaleString("en")} entries.` : `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} entries.`) +
+        (own ? " Groups are those of what is shown." : "") +
+        (state.against ? ` Differences from ${controls.against.selectedOptions[0].textContent} in points, p corrected for those shown.` : "");
       const ends = document.getElementById("ends");
       if (ends) ends.replaceChildren(element("span", "", String(scale.low)), element("span", "", `${scale.high} %`));
       asked.hidden = false;
@@ -308,6 +354,11 @@
           await table.setData(rows());
         }
         table.setFilter(passes);
+        const said = compared();
+        own = said.own;
+        table[state.against ? "showColumn" : "hideColumn"]("better");
+        if (said.changed.length) await table.updateData(said.changed);
+        for (const row of said.changed) table.getRow(row.slug).reformat(); // p is no column
         if (columns.some((one) => one.field === state.sort)) table.setSort(state.sort, state.direction);
         else table.clearSort();
       } finally {
@@ -341,7 +392,7 @@
     showControls();
     form.addEventListener("submit", (event) => event.preventDefault());
     const choose = () => {
-      for (const key of ["selection", "task", "scenario", ...FILTERS]) state[key] = controls[key].value;
+      for (const key of ["selection", "task", "scenario", ...CHOICES]) state[key] = controls[key].value;
       state.verified = controls.verified.checked;
       show().then(write);
     };
