@@ -3,8 +3,8 @@
     python benchmarks/diagnose.py [--out docs/diagnose.md]
 
 For every extent, and for one network or several seeds: what is asked, how often there was an answer, and how often it was
-right. Judge, temperature and threshold of a zoo come from the other groups alone. Then about the four networks of
-`examples/networks.py`. Writes the page and its figure.
+right. Judge, temperature and threshold of a zoo come from the other groups alone. Then about the zoo of
+`benchmarks/foreign.py`, and about the four networks of `examples/networks.py`. Writes the page and its figure.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import foreign
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from mdbench.diagnosing.pool import ASKED, Pool, bundled_pool
 from mdbench.diagnosing.said import percent
 from mdbench.showing import COLOURS, MARKERS, STYLE, code, table
 from mdbench.tables import find_task
+from zoo_builder.building import executors
 from zoo_builder.examining import diagnose
 from zoo_builder.examining.extent import EXTENTS
 from zoo_builder.landscape import FAMILIES
@@ -102,7 +104,9 @@ def page(found: Found, pools: dict[bool, Pool], figure: str) -> Iterator[str]:
     yield from by_zoo(found, pools)
     yield from ("", "## The surest that were wrong", "")
     yield from wrong(found, pools)
-    yield from ("", "## Four small networks", "")
+    yield from ("", "## A zoo of other data", "")
+    yield from other_data()
+    yield from ("## Four small networks", "")
     yield from four()
 
 
@@ -210,6 +214,12 @@ Looked at one by one:
 - `mnist1d-treated`, batches of 128: smaller ones would help by 1.65 points. It fits all of its data, as networks do that
   lack data, and it already has all that there are.
 """
+
+
+def other_data() -> Iterator[str]:
+    """Yield what is said of the networks of `benchmarks/foreign.py`."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from foreign.page(foreign.asked(foreign.made(Path(folder), executors.local(1, ["cpu"]))))
 
 
 def four() -> Iterator[str]:

@@ -4,10 +4,12 @@ import json
 import math
 from itertools import pairwise
 
+import foreign
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import optimize, stats
+from tiny_zoo import here
 
 from mdbench.diagnosing import calibration, headline, keeping, markdown, moves_of, nearest, outside, verdicts_of
 from mdbench.diagnosing.diagnosis import Diagnosis, Neighbour, load_diagnosis
@@ -297,3 +299,20 @@ def test_a_diagnosis_in_words(answers):
     for verdict in diagnosis.verdicts:
         assert verdict.question in text
         assert ("A hint:" in text) == any(not one.answered for one in diagnosis.verdicts)
+
+
+def test_networks_of_other_data_are_answered_as_the_page_says(tmp_path):
+    """Of what is answered 95 % are right, as probabilities say; what is not answered is right less often."""
+    found = foreign.asked(foreign.made(tmp_path, here))
+    assert found.groupby("task").size().between(35, 50).all()
+    assert set(found["task"]) == {"optimizer", "data_vs_optimizer", "width_vs_optimizer", "failure_source"}
+    answered, rest = found[found["answered"]], found[~found["answered"]]
+    assert len(answered) >= 30
+    assert not answered["task"].eq("width_vs_optimizer").any()
+    right, count = int(answered["right"].sum()), len(answered)
+    assert stats.binomtest(right, count, calibration.WANTED, alternative="less").pvalue > 0.01
+    said = answered["probability"]
+    assert abs(right - said.sum()) < 2.6 * math.sqrt((said * (1 - said)).sum())
+    others = int(rest["right"].sum())
+    table = [[right, count - right], [others, len(rest) - others]]
+    assert stats.fisher_exact(table, alternative="greater").pvalue < 1e-4
