@@ -8,7 +8,7 @@ the table that `benchmarks/diagnose.py` puts into docs/diagnose.md.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +72,7 @@ def made(folder: Path, workers: OpenExecutor) -> Zoo:
     return measure(folder / "zoo", workers, families=FAMILIES_ASKED)
 
 
-def asked(zoo: Zoo) -> pd.DataFrame:
+def asked(zoo: Zoo, tasks: Sequence[str] = ASKED) -> pd.DataFrame:
     """Return a row for each network and question that has a right answer.
 
     Columns: task, probability (of what was said), right, answered, clear.
@@ -81,7 +81,7 @@ def asked(zoo: Zoo) -> pd.DataFrame:
     columns = [name for family in FAMILIES_ASKED for name in FAMILIES[family].columns("checkpoint")]
     found = []
     for at in range(len(pool.rows)):
-        for said in verdicts_of(pool.rows.iloc[[at]][columns], seeds=False):
+        for said in verdicts_of(pool.rows.iloc[[at]][columns], seeds=False, tasks=tasks):
             label = pool.labels[said.task].iloc[at]
             if label in find_task(said.task).classes:
                 sure, clear = said.probabilities[said.likeliest], bool(pool.decided[said.task].iloc[at])

@@ -303,12 +303,10 @@ def test_a_diagnosis_in_words(answers):
 
 def test_networks_of_other_data_are_answered_as_the_page_says(tmp_path):
     """Of what is answered 95 % are right, as probabilities say; what is not answered is right less often."""
-    found = foreign.asked(foreign.made(tmp_path, here))
-    assert found.groupby("task").size().between(35, 50).all()
-    assert set(found["task"]) == {"optimizer", "data_vs_optimizer", "width_vs_optimizer", "failure_source"}
+    found = foreign.asked(foreign.made(tmp_path, here), ("optimizer", "data_vs_optimizer"))
+    assert found.groupby("task").size().between(35, 50).tolist() == [True, True]
     answered, rest = found[found["answered"]], found[~found["answered"]]
     assert len(answered) >= 30
-    assert not answered["task"].eq("width_vs_optimizer").any()
     right, count = int(answered["right"].sum()), len(answered)
     assert stats.binomtest(right, count, calibration.WANTED, alternative="less").pvalue > 0.01
     said = answered["probability"]

@@ -1,6 +1,6 @@
 """From the numbers of one network to answers, or to why there is none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,12 @@ EDGES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 def verdicts_of(
-    row: pd.DataFrame, *, seeds: bool, pool: Pool | None = None, said: Callable[[str], None] = lambda _: None
+    row: pd.DataFrame,
+    *,
+    seeds: bool,
+    pool: Pool | None = None,
+    tasks: Sequence[str] = ASKED,
+    said: Callable[[str], None] = lambda _: None,
 ) -> tuple[Verdict, ...]:
     """Return the answer to every task.
 
@@ -32,6 +37,7 @@ def verdicts_of(
     row : columns of a zoo's tables, one row.
     seeds : whether the row is of several seeds.
     pool : what is learned from; the zoos that come with mdbench if left out.
+    tasks : what is asked.
     said : is called with what is being done.
 
     Raises
@@ -42,7 +48,7 @@ def verdicts_of(
     bundled, pool = pool is None, bundled_pool(seeds) if pool is None else pool
     columns = known(row, pool.rows)
     found = []
-    for name in ASKED:
+    for name in tasks:
         said(name)
         if bundled:
             parts = of_bundle(seeds, name, columns)
