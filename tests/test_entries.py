@@ -12,6 +12,7 @@ import pytest
 from leaderboard.entry.checks import check, check_names, read_entries
 from leaderboard.verifying.ledger import LEDGER, Ledger
 from leaderboard.verifying.maintenance import verified
+from leaderboard.verifying.run import SUSPECT
 from leaderboard.verifying.verification import Exams, Verified, scored
 
 ENTRIES = Path(__file__).resolve().parent.parent / "leaderboard" / "entries"
@@ -56,6 +57,15 @@ def test_an_entry_is_what_the_ledger_says(folder, ledger, exams):
 
 def test_the_ledger_speaks_of_nothing_that_is_not_there(ledger):
     assert {event.entry for event in ledger.events} <= {folder.name for folder in FOLDERS}
+
+
+def test_honest_methods_are_far_from_what_controls_suspect(ledger):
+    """Of every verification of a baseline, whenever it was: the thresholds are ten times what any of them lost."""
+    runs = [event.verdict.run for event in ledger.events if event.verdict and event.verdict.run]
+    assert len(runs) >= 19
+    assert max(run.controls.same - run.controls.moved for run in runs) <= 0.1
+    assert max(run.controls.same - run.controls.order for run in runs) <= SUSPECT / 10
+    assert max(run.controls.permuted - run.controls.constant for run in runs) <= 0
 
 
 def git(*words):
