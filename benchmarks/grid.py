@@ -17,6 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
+#: Width → networks, seconds.
+Turn = dict[int, tuple[int, float]]
 
 
 def built(root: Path, epochs: int) -> None:
@@ -38,8 +40,8 @@ def built(root: Path, epochs: int) -> None:
             print(width, sum(len(unit.networks) for unit in mine), time.perf_counter() - begun, flush=True)
 
 
-def turn(root: Path, epochs: int) -> dict[int, tuple[int, float]]:
-    """Run a revision once: width → networks, seconds."""
+def turn(root: Path, epochs: int) -> Turn:
+    """Run a revision once."""
     command = [sys.executable, __file__, "--of", str(root), "--epochs", str(epochs)]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout
     return {int(width): (int(count), float(seconds)) for width, count, seconds in map(str.split, said.splitlines())}
@@ -58,19 +60,17 @@ def main() -> None:
         return
     if not arguments.before:
         parser.error("--before: the working tree of an earlier revision")
-    both = [
-        (turn(arguments.before.resolve(), arguments.epochs), turn(HERE, arguments.epochs))
-        for _ in range(arguments.turns)
-    ]
+    sides: tuple[list[Turn], list[Turn]] = ([], [])
+    for at in range(arguments.turns):
+        for side in (0, 1) if at % 2 == 0 else (1, 0):  # neither is always the first
+            sides[side].append(turn((arguments.before.resolve(), HERE)[side], arguments.epochs))
     print(
         f"{'width':>6} {'networks':>9} {'before, s':>10} {'here, s':>8}   times as many (median of {arguments.turns})"
     )
-    for width, (count, _) in both[0][0].items():
-        then, now = (statistics.median(one[side][width][1] for one in both) for side in (0, 1))
+    for width, (count, _) in sides[0][0].items():
+        then, now = (statistics.median(one[width][1] for one in some) for some in sides)
         print(f"{width:>6} {count:>9} {then:>10.2f} {now:>8.2f}   {then / now:.2f}")
-    then, now = (
-        statistics.median(sum(seconds for _, seconds in one[side].values()) for one in both) for side in (0, 1)
-    )
+    then, now = (statistics.median(sum(seconds for _, seconds in one.values()) for one in some) for some in sides)
     print(f"{'all':>6} {'':>9} {then:>10.2f} {now:>8.2f}   {then / now:.2f}")
 
 
