@@ -19,7 +19,8 @@ def read_npz(path: Path) -> Raw:
         The file is not there, cannot be read, or its arrays are not a data set, see `raw_of`.
     """
     if not path.is_file():
-        raise MdbenchError(f"{path} is not there; check the data set's name and folder")
+        seen = "" if path.is_absolute() else f" in {Path.cwd()}, where the command was started"
+        raise MdbenchError(f"{path} is not there{seen}; check the data set's name and folder")
     if not zipfile.is_zipfile(path):
         raise MdbenchError(f"{path} is not an .npz file; write it with numpy.savez")
     try:
