@@ -42,7 +42,9 @@ AXES: Final = {
 def interval(values: np.ndarray) -> str:
     """Return mean and Student's 95 % interval of numbers of seeds, (seeds,), in words."""
     mean, half = values.mean(), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
+    return "{:.1f} [{:.1f}, {:.1f}]".format(
+        *(round(value, 1) + 0.0 for value in (mean, mean - half, mean + half))
+    )  # no −0
 
 
 def levels(table: pd.DataFrame, knobs: list[str]) -> list[str]:
