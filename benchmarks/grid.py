@@ -1,7 +1,7 @@
 """Networks of the grid of `benchmarks/training.py` that are built a second, beside an earlier revision, in one run.
 
-    git worktree add --detach /tmp/before REVISION
-    python benchmarks/grid.py --before /tmp/before [--epochs 4] [--turns 3]
+    git worktree add --detach CHECKOUT REVISION
+    python benchmarks/grid.py --before CHECKOUT [--epochs 4] [--turns 3]
 
 Each revision runs its own benchmark's grid, the compiled side alone, in processes of its own that have compiled before: the
 two in turns, width by width on all cores. Prints seconds, and by how many times more networks are built a second.
