@@ -187,7 +187,11 @@ def _alike(shipped: "pd.Series[Any]", rebuilt: "pd.Series[Any]") -> tuple["pd.Se
         rounded = rebuilt.astype(float)
         if pd.api.types.is_float_dtype(shipped):
             rounded = rounded.astype(shipped.dtype)
-        return shipped.astype(float), rounded.astype(float)
+        said = shipped.astype(float)
+        single = said.astype(np.float32).astype(float)
+        if len(said) and (single.eq(said) | said.isna()).all():  # published means are in single precision, in doubles
+            rounded = rounded.astype(np.float32)
+        return said, rounded.astype(float)
     texts = (one.astype(object).where(one.notna(), None) for one in (shipped, rebuilt))
     first, second = (one.map(lambda value: None if value is None else str(value)) for one in texts)
     return first.astype(object), second.astype(object)
