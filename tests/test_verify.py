@@ -435,3 +435,22 @@ def test_a_way_that_was_kept_is_compared_with_its_family_and_not_without_it(tmp_
     assert run(tmp_path / "zoo", configurations=2, families=["performance"]).comparison.verdict == "equal"
     result = run(tmp_path / "zoo", configurations=2, families=["spectra"])
     assert {(one.table, one.column) for one in result.comparison.differences} == {(TRAJECTORY, "log_frobenius_norm")}
+
+
+@pytest.mark.parametrize(
+    ("column", "nudge", "equal"),
+    [
+        ("train_loss", 0, True),
+        ("train_loss", 1e-6, False),
+        ("test_error", 0, False),
+    ],
+)
+def test_published_means_are_compared_in_their_own_precision(column, nudge, equal):
+    """A mean that was rounded is the one that was not; one that moved is another, and test errors are never rounded."""
+    whole = pd.DataFrame({"configuration": ["a", "b"], column: [1 / 3, 2 / 3]}, index=["a", "b"])
+    published = whole.assign(**{column: whole[column].astype(np.float32).astype(float)})
+    rebuilt = whole.assign(**{column: whole[column] * (1 + nudge)})
+    networks = pd.DataFrame({"configuration": ["a", "b"]}, index=["0", "1"])
+    own, again = ({CONFIGURATIONS: table, CHECKPOINTS: networks} for table in (published, rebuilt))
+    (pair,) = (pair for pair in side_by_side(own, again, ["performance"]) if pair.column == column)
+    assert [cell.equal for cell in pair.cells()] == [equal, equal]

@@ -35,4 +35,4 @@ from .schema import (
     level_text as level_text,
 )
 from .tasks import NONE as NONE, TASKS as TASKS, Task as Task, find_task as find_task
-from .zoo import Zoo as Zoo, single_precision as single_precision, write_tables as write_tables
+from .zoo import Zoo as Zoo, is_single as is_single, single_precision as single_precision, write_tables as write_tables

@@ -310,7 +310,7 @@ def single_precision(zoo: Zoo) -> Zoo:
 
     As numbers of eight bytes: what their last bytes would say is noise, and three of ten bytes of a compressed table.
     """
-    names = [name for name in map(str, zoo.configurations) if _is_single(name)]
+    names = [name for name in map(str, zoo.configurations) if is_single(name)]
     rounded = zoo.configurations.astype(dict.fromkeys(names, np.float32)).astype(dict.fromkeys(names, np.float64))
     return Zoo.from_table(
         zoo.name,
@@ -325,12 +325,13 @@ def single_precision(zoo: Zoo) -> Zoo:
     )
 
 
-def _is_single(name: str) -> bool:
+def is_single(name: str) -> bool:
+    """Tell whether a column is published in single precision: what is measured, the test error excepted."""
     return COLUMNS[name].family in (Family.VALIDATION, Family.LANDSCAPE) and name != "test_error"
 
 
 def _arrow(table: pd.DataFrame, measured: pa.DataType) -> pa.Table:
-    fields = [pa.field(name, measured if _is_single(name) else _ARROW[kind(name)]) for name in map(str, table)]
+    fields = [pa.field(name, measured if is_single(name) else _ARROW[kind(name)]) for name in map(str, table)]
     return pa.Table.from_pandas(table, schema=pa.schema(fields), preserve_index=False)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mdbench.tables import CHECKPOINTS, COLUMNS, CONFIGURATIONS, LAYERS, TRAJECTORY, Family, table_digests
+from mdbench.tables import CHECKPOINTS, COLUMNS, CONFIGURATIONS, LAYERS, TRAJECTORY, Family, is_single, table_digests
 from zoo_builder.building.tables import MEASURED
 from zoo_builder.landscape import FAMILIES
 
@@ -147,6 +147,8 @@ def side_by_side(
             owners = checkpoints[~checkpoints.index.duplicated()].reindex(rows).map(networks["configuration"])
         for column in compared_columns(before, families):
             other = after[column] if column in after else pd.Series(None, index=after.index, dtype=object)
+            if name == CONFIGURATIONS and is_single(column) and _in_single(before[column]):
+                other = other.astype(float).astype(np.float32)
             shipped, again = _alike(before[column].reindex(rows), other.reindex(rows))
             scale = pd.Series(np.nan, index=rows)
             of_networks = column.removesuffix("_std")
@@ -181,17 +183,19 @@ def compared_columns(table: pd.DataFrame, families: Sequence[str]) -> list[str]:
     ]
 
 
+def _in_single(values: "pd.Series[Any]") -> bool:
+    """Tell whether doubles hold numbers of single precision, as the means of a published zoo do: see `single_precision`."""
+    numbers = values.astype(float).dropna()
+    return bool((numbers.astype(np.float32).astype(float) == numbers).all())
+
+
 def _alike(shipped: "pd.Series[Any]", rebuilt: "pd.Series[Any]") -> tuple["pd.Series[Any]", "pd.Series[Any]"]:
     """Return both as float64, the rebuilt one rounded to the precision of the other, or both as texts."""
     if all(pd.api.types.is_numeric_dtype(one) or one.isna().all() for one in (shipped, rebuilt)):
         rounded = rebuilt.astype(float)
         if pd.api.types.is_float_dtype(shipped):
             rounded = rounded.astype(shipped.dtype)
-        said = shipped.astype(float)
-        single = said.astype(np.float32).astype(float)
-        if len(said) and (single.eq(said) | said.isna()).all():  # published means are in single precision, in doubles
-            rounded = rounded.astype(np.float32)
-        return said, rounded.astype(float)
+        return shipped.astype(float), rounded.astype(float)
     texts = (one.astype(object).where(one.notna(), None) for one in (shipped, rebuilt))
     first, second = (one.map(lambda value: None if value is None else str(value)) for one in texts)
     return first.astype(object), second.astype(object)
