@@ -16,7 +16,7 @@ class LogisticRegression:
 
     def fit(self, models: pd.DataFrame, labels: pd.Series) -> None:
         """Fit the regression."""
-        regression = Regression(max_iter=1000) if labels.nunique() > 1 else DummyClassifier()
+        regression = Regression(solver="newton-cholesky", max_iter=1000) if labels.nunique() > 1 else DummyClassifier()
         filled = SimpleImputer(strategy="median", keep_empty_features=True)  # what could not be measured
         self.pipeline = make_pipeline(filled, StandardScaler(), regression).fit(models.to_numpy(), labels.to_numpy())
         self.classes_ = self.pipeline.classes_
