@@ -41,7 +41,9 @@ from zoo_builder.publishing.download import fetch
 from zoo_builder.publishing.publication import CARD, UNFINISHED, publish
 
 #: Seconds that a command has to end while another one waits.
-WAITED = 5.0
+WAITED = 2.0
+#: The small exam of the last world that was made, which is that of all its copies: posing it takes longer than a command.
+EXAM: list[Exam] = []
 HOW = {"workers": 1, "sandbox": False, "timeout": 60}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["survival"])
@@ -67,14 +69,15 @@ class Command:
 @contextmanager
 def at_home(world: Path):
     """In a world of its own: its zoos, and the small exam."""
-    with patch.dict(os.environ, {"MDBENCH_HOME": str(world / "home")}):
-        exam = small_exam(world / "home")
-        with patch.object(Exam, "of", classmethod(lambda cls, selections: exam)):
-            yield exam
+    (exam,) = EXAM
+    posed = patch.object(Exam, "of", classmethod(lambda cls, selections: exam))
+    with patch.dict(os.environ, {"MDBENCH_HOME": str(world / "home")}), posed:
+        yield exam
 
 
 def prepared(world: Path) -> None:
     """Make a world: entries, of which one is on the board and one would take its place; zoos; a build, and one published."""
+    EXAM[:] = [small_exam(world / "home")]
     with at_home(world) as exam:
         entries = world / "entries"
         honest(entries, exam)
@@ -176,13 +179,16 @@ COMMANDS = {
 }
 
 
-def _child(name: str, world: Path, at: int | None, number: int | None, waits: bool, pipe: Connection) -> None:
+def _child(
+    name: str, world: Path, exam: Exam, at: int | None, number: int | None, waits: bool, pipe: Connection
+) -> None:
     """Do what a command does; at a call be killed, wait, or have an error of the operating system from then on."""
 
     def wait(call: str) -> None:
         pipe.send(call)
         pipe.recv()
 
+    EXAM[:] = [exam]
     die = lambda call: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
     act = tiny_zoo.failing(number) if number else wait if waits else die
     faults = tiny_zoo.Faults(world, act, at, lasting=number is not None)
@@ -240,7 +246,7 @@ def run(
 
 
 def _start(name: str, world: Path, at: int | None, number: int | None, waits: bool, theirs: Connection) -> BaseProcess:
-    process = CONTEXT.Process(target=_child, args=(name, world, at, number, waits, theirs))
+    process = CONTEXT.Process(target=_child, args=(name, world, *EXAM, at, number, waits, theirs))
     process.start()
     theirs.close()
     return process
