@@ -18,6 +18,8 @@ from mdbench.errors import MdbenchError
 from mdbench.showing.plots import VERDICT_COLOURS
 from mdbench.tables.labels import Move
 from mdbench.tables.loading import load_zoo
+from mdbench.tables.noise import decided
+from mdbench.tables.tasks import NONE
 from mdbench.tables.zoo import Zoo
 from zoo_builder.reporting import figures, summary
 from zoo_builder.reporting.datareport import MARK, compose, write_report
@@ -174,6 +176,19 @@ def test_a_zoo_of_nothing_but_errors_has_a_report():
         "No phase plots",
     ):
         assert said in text
+
+
+@pytest.mark.parametrize("name", ["fashion-cnn", "mnist1d-treated"])
+def test_tasks_whose_labels_are_mostly_within_noise_are_named(name, tmp_path):
+    zoo = load_zoo(name)
+    asked = {name: task for name, task in zoo.tasks.items() if (zoo.configurations[name] != NONE).any()}
+    shares = {
+        name: 100 - 100 * decided(zoo, task)[zoo.configurations[name] != NONE].mean() for name, task in asked.items()
+    }
+    expected = [f"`{task}` ({share:.1f} %)" for task, share in shares.items() if share > 50]
+    said = [line for line in compose(zoo, tmp_path).splitlines() if line.startswith("> **Mostly within noise:**")]
+    assert [re.findall(r"`\w+` \([\d.]+ %\)", line) for line in said] == ([expected] if expected else [])
+    assert bool(expected) == (name == "fashion-cnn")
 
 
 def test_an_imported_zoo_has_a_report():

@@ -245,7 +245,18 @@ def _seed_noise(zoo: Zoo) -> list[str]:
         "standard error (SE) is over paired seeds. A label is within noise where it could have come out otherwise with other "
         "seeds and test examples (Student's distribution at 95 %: of five seeds 2.78 standard errors are asked).",
         table(header, rows, "llrrrr"),
+        _mostly_noise(found[found["label_noise"].isna()]),
     ]
+
+
+def _mostly_noise(found: pd.DataFrame) -> str:
+    named = [f"`{task}` ({share:.1f} %)" for task, share in found[["task", "share"]].values if share > 50]
+    if not named:
+        return ""
+    return (
+        f"> **Mostly within noise:** more than half of the labels of {', '.join(named)}. Part of what a method gets wrong there "
+        "is noise; its accuracy on *decided* rows leaves these out."
+    )
 
 
 def _missing(zoo: Zoo, folder: Path) -> list[str]:
