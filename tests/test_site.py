@@ -285,6 +285,21 @@ def test_the_markdown_table_is_the_headline(board, out):
     assert (out / ".nojekyll").is_file()
 
 
+@pytest.mark.parametrize("leads", ["all", "unseen"])
+def test_every_method_with_a_place_says_so_on_its_page(leads):
+    """Also where zoos that nobody trained on are never averaged with others, so that no view is over all scenarios."""
+    bare = fake_board(3)
+    views = [replace(view, scenario=leads if view.scenario == "all" else view.scenario) for view in bare.views]
+    pages = dict(Pages(replace(bare, views=views)))
+    first = views[0]
+    for place in first.places:
+        text = pages[f"methods/{place.slug}.html"]
+        assert "answers no ranking" not in text
+        link = f"index.html#selection={first.selection}&amp;task={first.task}&amp;scenario={leads}"
+        row = re.search(rf"<tr>(?:(?!</tr>).)*{re.escape(link)}.*?</tr>", text, re.DOTALL)
+        assert f"<b>{place.place}</b> of {len(first.places)}" in row[0]
+
+
 def test_the_board_leads_with_sealed_zoos_and_says_how_often_they_were_asked(board, pages):
     index, sealed = (" ".join(pages[name].text.split()) for name in ("index.html", "sealed.html"))
     assert index.index("Sealed zoos whose labels nobody has") < index.index("Public zoos whose labels can be")

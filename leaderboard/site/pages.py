@@ -291,10 +291,11 @@ class Pages:
 
     @cached_property
     def _places(self) -> list[tuple[View, dict[str, Place]]]:
-        """The views over all scenarios, each with its places by entry."""
-        return [
-            (view, {place.slug: place for place in view.places}) for view in self.board.views if view.scenario == "all"
-        ]
+        """Of each selection and task the view that comes first, over all scenarios or the one it leads with; its places."""
+        first: dict[tuple[str, str], View] = {}
+        for view in self.board.views:
+            first.setdefault((view.selection, view.task), view)
+        return [(view, {place.slug: place for place in view.places}) for view in first.values()]
 
     @cached_property
     def _figures(self) -> Figures:
