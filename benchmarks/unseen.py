@@ -90,8 +90,9 @@ def page(found: Evaluated, name: str, ceilings: Mapping[str, float]) -> str:
             f"Written by `python benchmarks/unseen.py {name}`, which says how. Above chance in % (0: one verdict said "
             "always, 100: all right). *Other zoos*: after learning from all others, kin left out. *Of decided rows*: the "
             "same, scored on rows whose label is outside seed noise. *Inside*: after learning from four fifths of the zoo's "
-            f"own cells. The means of *other zoos* and *inside* are {numbers[:, 0].mean():.1f} and {numbers[:, 1].mean():.1f}: "
-            "what is between them is lost from zoo to zoo; what is above the latter is not in these columns for it, or is noise in the labels.",
+            f"own cells. The means of *other zoos* and *inside* are {numbers[:, 0].mean():.1f} and "
+            f"{numbers[:, 1].mean():.1f}: what is between them is lost from zoo to zoo; what is above the latter is not in "
+            "these columns for it, or is noise in the labels.",
             table(
                 (
                     "zoo",
