@@ -203,11 +203,14 @@ def compare(
             show_default=False,
         ),
     ] = "",
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Compare by accuracy, in place of what is above chance.")
+    ] = False,
     workers: WorkerCount = WORKERS,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
 ) -> None:
-    """Compare two methods: the difference of their accuracies over the same training samples, by Student's distribution."""
+    """Compare two methods: the difference of their scores over the same training samples, by Student's distribution."""
     everybody = _with_beside([a, b], among)
 
     from mdbench.scoring import compare as run
@@ -220,6 +223,7 @@ def compare(
             _listed(cases) if cases else None,
             zoo=zoo,
             among=[name for name in everybody if name not in (a, b)],
+            accuracy=accuracy,
             workers=workers,
             timeout=timeout,
             cache=not no_cache,

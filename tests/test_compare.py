@@ -1,8 +1,11 @@
+from functools import partial
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from typer.testing import CliRunner
 
 import mdbench
@@ -15,11 +18,14 @@ CASES = ("cifar10/optimizer/few-shot/3", "cifar10/width_vs_optimizer/few-shot/2"
 pytestmark = pytest.mark.usefixtures("toy_home")
 
 
-def test_differences_are_those_of_the_scores():
-    found = compare("md_tree", "majority", CASES)
+@pytest.mark.parametrize("accuracy", [False, True])
+def test_differences_are_those_of_the_scores(accuracy):
+    found = compare("md_tree", "majority", CASES, accuracy=accuracy)
+    assert found.measure == ("accuracy" if accuracy else "above chance")
     result = mdbench.evaluate(["md_tree", "majority"], CASES)
     for one in found.cases:
-        a, b = (result.score(name, one.case).accuracy for name in ("md_tree", "majority"))
+        scores = [result.score(name, one.case) for name in ("md_tree", "majority")]
+        a, b = (score.accuracy if accuracy else score.above_chance for score in scores)
         assert (one.a, one.b) == pytest.approx((a, b))
         assert one.difference.estimate == pytest.approx(a - b)
         assert one.difference.interval.low <= a - b <= one.difference.interval.high
@@ -53,10 +59,16 @@ def test_one_method_is_not_two(method_file):
         compare("md_tree", str(method_file("def f(:")), CASES)
 
 
-def test_interval_and_p_are_those_of_the_paired_t_test():
-    found = compare("md_tree", "validation_tree", CASES)
-    result = mdbench.evaluate(["md_tree", "validation_tree"], CASES)
-    by_seed = [[result.score(name, case).accuracy_by_seed for case in CASES] for name in ("md_tree", "validation_tree")]
+@pytest.mark.parametrize("accuracy", [False, True])
+def test_interval_and_p_are_those_of_the_paired_t_test(accuracy, tmp_path):
+    """Scores anew from the predictions, by scikit-learn; no verdict is rare in these cases."""
+    found = compare("md_tree", "validation_tree", CASES, accuracy=accuracy)
+    asked = ["md_tree", "validation_tree", "--cases", ",".join(CASES), "--out", str(tmp_path), "--workers", "0"]
+    assert CliRunner().invoke(app, ["evaluate", *asked, "--beside", ""]).exit_code == 0
+    score = accuracy_score if accuracy else partial(balanced_accuracy_score, adjusted=True)
+    said = pd.read_parquet(tmp_path / "predictions.parquet").groupby(["method", "case", "seed"], observed=True)
+    scores = said.apply(lambda one: 100 * score(one["true"].astype(str), one["predicted"].astype(str)))
+    by_seed = [[scores[name, case].to_numpy() for case in CASES] for name in ("md_tree", "validation_tree")]
     overall = np.mean(by_seed, axis=1)
     for one, a, b in zip(
         (*found.cases, found.overall), (*by_seed[0], overall[0]), (*by_seed[1], overall[1]), strict=True
@@ -71,7 +83,7 @@ def test_interval_and_p_are_those_of_the_paired_t_test():
 def test_the_command_says_what_it_is_about(method_file):
     text = "columns = ['train_error']\nclass M:\n    def fit(self, m, l): pass\n    def predict(self, m): return ['{}'] * len(m)\n"
     constant = [method_file(text.format(f"temperature_too_{one}"), f"{one}.py") for one in ("low", "high")]
-    ran = CliRunner().invoke(app, ["compare", *map(str, constant), "--cases", CASES[0], "--workers", "0"])
+    ran = CliRunner().invoke(app, ["compare", *map(str, constant), "--cases", CASES[0], "--workers", "0", "--accuracy"])
     assert ran.exit_code == 0, ran.output
     said = " ".join(ran.output.split())
     test = mdbench.evaluate("majority", CASES[0]).cases[0]
@@ -132,3 +144,11 @@ def test_a_method_is_not_compared_with_itself_among_others(method_file):
     for one in ("majority", str(file)):
         with pytest.raises(MdbenchError, match="are the same method"):
             compare(one, one, CASES, among=["md_tree"])
+
+
+def test_one_verdict_alone_can_be_compared_by_accuracy_only(monkeypatch):
+    """Where all rows but a few have one verdict nobody is above chance."""
+    monkeypatch.setattr("mdbench.scoring.stats.RARE", 0.9)
+    with pytest.raises(MdbenchError, match="all rows but a few have one verdict: nobody is above chance"):
+        compare("md_tree", "majority", CASES)
+    assert len(compare("md_tree", "majority", CASES, accuracy=True).cases) == 2

@@ -1,7 +1,7 @@
 """Two methods against each other, case by case and over all."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,16 +12,16 @@ import pandas as pd
 
 from mdbench.errors import MdbenchError
 from mdbench.methods import TIMEOUT, Answer, find_method
+from mdbench.scoring import stats
 from mdbench.scoring.evaluation import Asking, Progress
 from mdbench.scoring.posing import Posed, choose, pose
 from mdbench.scoring.results import Failure
-from mdbench.scoring.stats import holm
 from mdbench.scoring.student import Difference, Means, mean_of, over_rows, over_zoos
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two methods on one case, or over all of them; accuracies in %, the difference A − B in points.
+    """Two methods on one case, or over all of them; scores in %, the difference A − B in points.
 
     Attributes
     ----------
@@ -61,6 +61,7 @@ class Comparison:
     Attributes
     ----------
     a, b : their names.
+    measure : of the scores: ``above chance`` or ``accuracy``.
     cases : one entry a case that both answer; about this grid.
     overall : the mean over these cases, each with the same weight; about this grid.
     over_zoos : the mean over the zoos asked about, each with the same weight; about other zoos. None where there is one zoo.
@@ -70,6 +71,7 @@ class Comparison:
 
     a: str
     b: str
+    measure: str
     cases: tuple[Compared, ...]
     overall: Compared
     over_zoos: Compared | None
@@ -91,8 +93,8 @@ class Comparison:
     def __repr__(self) -> str:
         d = self.overall.difference
         return (
-            f"<Comparison: {self.a} − {self.b} = {d.estimate:+.2f} points [{d.interval.low:+.2f}, {d.interval.high:+.2f}], "
-            f"{len(self.cases)} cases>"
+            f"<Comparison: {self.a} − {self.b} = {d.estimate:+.2f} points of {self.measure} "
+            f"[{d.interval.low:+.2f}, {d.interval.high:+.2f}], {len(self.cases)} cases>"
         )
 
     def _repr_html_(self) -> str:
@@ -115,6 +117,25 @@ def gained(one: Posed, a: Answer, b: Answer | None = None, rows: np.ndarray | No
     return over_rows(gain, test.cells[chosen], test.cell_count, zoo=one.test.name, several=one.rows.several)
 
 
+def ahead(one: Posed, a: Answer, b: Answer | None = None) -> Means | None:
+    """Return what A has above chance on a case, in %, or that less what B has, in points, paired over what is drawn.
+
+    Parameters
+    ----------
+    one, a, b : the case, and what the methods said.
+
+    Returns
+    -------
+    None where all rows but a few have one verdict.
+    """
+    test = one.rows.test
+    right = np.stack([said.predicted == test.codes for said in (a, b) if said])
+    found = stats.means_above_chance(
+        right, test.codes, test.cells, test.cell_count, zoo=one.test.name, several=one.rows.several
+    )
+    return found.less() if found and b else found
+
+
 def compare(
     a: Any,
     b: Any,
@@ -122,6 +143,7 @@ def compare(
     *,
     zoo: str | os.PathLike[str] | None = None,
     among: Sequence[Any] = (),
+    accuracy: bool = False,
     workers: int = 0,
     timeout: float = TIMEOUT,
     cache: bool = True,
@@ -129,8 +151,11 @@ def compare(
 ) -> Comparison:
     """Compare two methods that learn from the same training samples.
 
-    The estimand of each case and of the mean over all is the difference of mean accuracies on the test rows of this grid,
-    over training samples: interval and p are of the paired differences, a training sample each, by Student's distribution
+    The score is what a method has above chance, as on the board: balanced accuracy where one verdict said always is 0 and
+    perfect 100. By accuracy, which goes by the frequent verdicts, another one of two can be ahead.
+
+    The estimand of each case and of the mean over all is the difference of mean scores on the test rows of this grid, over
+    training samples: interval and p are of the paired differences, a training sample each, by Student's distribution
     (see `mdbench.scoring.student`). Where there are no two training samples or nothing varies over them, they are over
     the test zoo's grid cells. Where several zoos are asked about, the mean over these is about other zoos too: its
     interval and p are Student's over zoos.
@@ -143,6 +168,7 @@ def compare(
     zoo : name or folder of a zoo to compare on, by the cases that it makes by itself.
     among : other methods: p over all cases is corrected too, by Holm, for all pairs among them and these two, as the board
         corrects for the pairs that it ranks. Methods that do not answer all of the cases are left out.
+    accuracy : compare by accuracy.
     workers : processes to run method files in. 0 runs them in this one, without a time limit; objects always run here.
     timeout : seconds a method may take for one case, with workers.
     cache : whether answers given before, by the same source to the same case, are used and new ones kept.
@@ -166,55 +192,68 @@ def compare(
     if not both:
         reasons = "; ".join(failure.reason for failure in asking.failures)
         raise MdbenchError(f"there is no case that both {first} and {second} answer{': ' if reasons else ''}{reasons}")
-    compared = [_compared(one.rows.case.name, [one], answers, first, second) for one in both]
+    score = gained if accuracy else ahead
+    telling = [one for one in both if score(one, answers[first, one.rows.case.name])]
+    if not telling:
+        raise MdbenchError(
+            f"on every case that both {first} and {second} answer, all rows but a few have one verdict: nobody is above "
+            "chance there, and accuracy alone can be compared (--accuracy, accuracy=True)"
+        )
+    scores = _Scores(score, answers)
+    compared = [scores.compared(one.rows.case.name, [one], first, second) for one in telling]
     return Comparison(
         first,
         second,
+        "accuracy" if accuracy else "above chance",
         tuple(compared),
-        _compared("all", both, answers, first, second),
-        _over_zoos(both, answers, first, second),
-        _corrected(both, answers, [first, second, *others]) if among else None,
+        scores.compared("all", telling, first, second),
+        scores.over_zoos(telling, first, second),
+        scores.corrected(telling, [first, second, *others]) if among else None,
         (*asking.failures, *unposed),
     )
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What methods said, and how it is scored.
+
+    Attributes
+    ----------
+    score : the mean of one method on a case, or that less another's; not None of the cases that are asked about.
+    said : method and case → what it said.
+    """
+
+    score: Callable[..., Means | None]
+    said: Mapping[tuple[str, str], Answer]
+
+    def compared(self, name: str, posed: Sequence[Posed], a: str, b: str) -> Compared:
+        """Return two methods over some cases that both answer."""
+        own, other = (float(self._mean(posed, method).values[0]) for method in (a, b))
+        return Compared(name, own, other, *self._mean(posed, a, b).difference())
+
+    def over_zoos(self, posed: Sequence[Posed], a: str, b: str) -> Compared | None:
+        """Return the mean over the zoos asked about, of means over the cases of each; None of one zoo."""
+        zoos = dict.fromkeys(one.test.name for one in posed)
+        by_zoo = [[one for one in posed if one.test.name == zoo] for zoo in zoos]
+        if len(zoos) < 2:
+            return None
+        own, other = (float(np.mean([self._mean(some, method).values for some in by_zoo])) for method in (a, b))
+        return Compared(
+            f"{len(zoos)} zoos", own, other, *over_zoos([self._mean(some, a, b) for some in by_zoo]).difference()
+        )
+
+    def corrected(self, posed: Sequence[Posed], methods: Sequence[str]) -> Corrected:
+        """Return p of the first pair over all cases, corrected for all pairs of the methods that answer every case."""
+        names = [name for name in methods if all((name, one.rows.case.name) in self.said for one in posed)]
+        found = [self.compared("all", posed, *two).difference.p for two in combinations(names, 2)]
+        return Corrected(float(stats.holm(np.array(found))[0]), tuple(names))
+
+    def _mean(self, posed: Sequence[Posed], *methods: str) -> Means:
+        """Return the mean score over some cases of a method, or of one less another."""
+        found = [self.score(one, *(self.said[name, one.rows.case.name] for name in methods)) for one in posed]
+        return mean_of([means for means in found if means])
 
 
 def _same(a: Any, b: Any) -> bool:
     named = isinstance(a, str | Path) and isinstance(b, str | Path)
     return find_method(str(a)) == find_method(str(b)) if named else a is b
-
-
-#: Method and case → what it said.
-Said = Mapping[tuple[str, str], Answer]
-
-
-def _gained(posed: Sequence[Posed], said: Said, a: str, b: str | None = None) -> Means:
-    """Return the mean of `gained` over some cases."""
-    names = [one.rows.case.name for one in posed]
-    return mean_of(
-        [gained(one, said[a, name], said[b, name] if b else None) for one, name in zip(posed, names, strict=True)]
-    )
-
-
-def _compared(name: str, posed: Sequence[Posed], said: Said, a: str, b: str) -> Compared:
-    """Return two methods over some cases that both answer."""
-    own, other = (float(_gained(posed, said, method).values[0]) for method in (a, b))
-    return Compared(name, own, other, *_gained(posed, said, a, b).difference())
-
-
-def _over_zoos(posed: Sequence[Posed], said: Said, a: str, b: str) -> Compared | None:
-    """Return the mean over the zoos asked about, of means over the cases of each; None of one zoo."""
-    zoos = dict.fromkeys(one.test.name for one in posed)
-    by_zoo = [[one for one in posed if one.test.name == zoo] for zoo in zoos]
-    if len(zoos) < 2:
-        return None
-    own, other = (float(np.mean([_gained(some, said, method).values for some in by_zoo])) for method in (a, b))
-    return Compared(
-        f"{len(zoos)} zoos", own, other, *over_zoos([_gained(some, said, a, b) for some in by_zoo]).difference()
-    )
-
-
-def _corrected(posed: Sequence[Posed], answers: Said, methods: Sequence[str]) -> Corrected:
-    """Return p of the first pair over all cases, corrected for all pairs of the methods that answer every case."""
-    names = [name for name in methods if all((name, one.rows.case.name) in answers for one in posed)]
-    found = [_compared("all", posed, answers, *two).difference.p for two in combinations(names, 2)]
-    return Corrected(float(holm(np.array(found))[0]), tuple(names))

@@ -92,6 +92,14 @@ class Means:
         some = ({kind: Draws(factor * one.parts, one.drawn) for kind, one in draws.items()} for draws in self._both)
         return Means(factor * (self.values - origin), *some)
 
+    def less(self) -> "Means":
+        """Return the first of two means less the second, paired over what is drawn."""
+        some = (
+            {kind: Draws(one.parts[:1] - one.parts[1:], one.drawn) for kind, one in draws.items()}
+            for draws in self._both
+        )
+        return Means(self.values[:1] - self.values[1:], *some)
+
     @property
     def _both(self) -> tuple[Mapping[Kind, Draws], Mapping[Kind, Draws]]:
         return self.draws, self.otherwise

@@ -279,8 +279,8 @@ def _advantage(found: Evaluated, by_part: dict[str, list[Case]]) -> list[str]:
         f"{code(FLOOR)} is little:",
         table(("part", *heads), sums, "l" * (1 + len(rivals))),
         f"Accuracy of {code(SUBJECT)}, and that minus another method's, in points with the interval of the paired "
-        "difference, as `mdbench compare` has it: by Student's distribution over the training samples, or, where there is "
-        "one or they change nothing, over grid cells; **bold** where that does not hold 0.",
+        "difference, as `mdbench compare --accuracy` has it: by Student's distribution over the training samples, or, where "
+        "there is one or they change nothing, over grid cells; **bold** where that does not hold 0.",
         table(
             ("part", "scenario", "task", "cases", code(SUBJECT), *(f"− {head}" for head in heads)),
             rows,

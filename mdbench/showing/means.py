@@ -12,7 +12,7 @@ from mdbench.tables import TASKS, Family, decided
 def mean(
     found: Evaluated, cases: Iterable[str], method: str, minus: str | None = None, *, only_decided: bool = False
 ) -> Difference | None:
-    """Return a mean accuracy over cases, in %, or the mean difference of two, in points, as `mdbench compare` has it.
+    """Return a mean accuracy over cases, in %, or the mean difference of two, as `mdbench compare --accuracy` has it.
 
     Parameters
     ----------

@@ -308,8 +308,9 @@ def show_comparison(comparison: Comparison) -> None:
         if comparison.over_zoos
         else ""
     )
+    measure = "accuracy" if comparison.measure == "accuracy" else "balanced accuracy above chance"
     out.print(
-        "\n[dim]accuracy in %, difference in points; on the test rows of this grid, over training samples, which both "
+        f"\n[dim]{measure} in %, difference in points; on the test rows of this grid, over training samples, which both "
         "methods share: Student's interval and p of the paired differences (df: degrees of freedom); where samples do not "
         f"differ or change nothing, over test grid cells; {over_zoos}p: two-sided, of this one "
         "comparison, corrected for nothing; the board compares all pairs and corrects for their number by Holm, so that it "
