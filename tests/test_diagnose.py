@@ -28,6 +28,7 @@ from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP, densities
 from zoo_builder.examining.extent import operations
 from zoo_builder.examining.layers import experts_of, layers_of
 from zoo_builder.examining.page import page
+from zoo_builder.examining.shelf import shelf_of
 from zoo_builder.landscape import Data, Interrupted, Settings, measure
 
 MODULE = """
@@ -291,6 +292,84 @@ def test_interrupted_it_goes_on(place, monkeypatch):
     assert len(asked) == 2  # all of it was kept
     whole = measure(model, "cross_entropy", train, test=test, families=["performance", "hessian", "spectra"])
     assert found.measured["hessian_trace"] == pytest.approx(whole.models["hessian_trace"].iloc[0])
+
+
+class Bent(nn.Module):
+    """A network whose activation shows neither in its weights nor in its text."""
+
+    def __init__(self, bend):
+        super().__init__()
+        self.into, self.out = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.bend = bend
+
+    def forward(self, x):
+        return self.out(self.bend(self.into(x)))
+
+
+def scaled(by):
+    """Return a loss that holds a number."""
+    return lambda outputs, targets: by * nn.functional.cross_entropy(outputs, targets)
+
+
+#: Two losses that a text of theirs does not tell apart.
+LOSSES = {
+    "class weights": [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.1]))],
+    "smoothing": [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.2)],
+    "what is called": [
+        lambda outputs, targets: nn.functional.mse_loss(outputs, nn.functional.one_hot(targets, 3).float()),
+        lambda outputs, targets: nn.functional.l1_loss(outputs, nn.functional.one_hot(targets, 3).float()),
+    ],
+    "what is held": [scaled(1), scaled(2)],
+}
+
+
+@pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES)
+def test_a_loss_does_not_get_the_numbers_of_another(place, losses):
+    model = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, _ = bringing.data_of("my_module:data")
+    for loss in losses:
+        found = diagnosed(model, loss, train=train, extent="quick").diagnosis
+        with torch.no_grad():
+            assert found.measured["train_loss"] == pytest.approx(float(loss(model[0](train[0]), train[1])), rel=1e-5)
+
+
+def test_a_network_does_not_get_the_numbers_of_another_with_its_weights(place):
+    model = Bent(torch.relu).eval()
+    train, _ = bringing.data_of("my_module:data")
+    for bend in (torch.relu, torch.tanh):
+        model.bend = bend
+        found = diagnosed(model, train=train, extent="quick").diagnosis
+        with torch.no_grad():
+            expected = float(nn.functional.cross_entropy(model(train[0]), train[1]))
+        assert found.measured["train_loss"] == pytest.approx(expected, rel=1e-5)
+    before = found.measured["hessian_trace"]
+    model.into.requires_grad_(False)
+    found = diagnosed(model, train=train, extent="quick").diagnosis
+    assert found.measured["hessian_trace"] < before  # over fewer parameters, each of which had a share
+    assert any("do not require gradients" in note for note in found.notes)
+
+
+SAME = """
+import torch
+from functools import partial
+from torch.nn import functional
+scale = torch.tensor([1.0, 2.0, 3.0])
+def loss(outputs, targets, sides=(1, 2)):
+    return sum(functional.cross_entropy(outputs * side, targets) for side in [float(one) for one in sides])
+losses = [loss, partial(functional.cross_entropy, label_smoothing=0.1), lambda outputs, targets: loss(outputs, targets)]
+"""
+
+
+def test_a_loss_made_anew_finds_its_numbers(place):
+    """Where it is in memory does not matter: another process goes on."""
+    model = bringing.factory("my_module:make")().eval()
+    data, *made = Data(torch.zeros(2, 6), torch.zeros(2).long()), {}, {}
+    for names in made:
+        exec(SAME, names)
+    for one, again in zip(made[0]["losses"], made[1]["losses"], strict=True):
+        assert shelf_of([model], data, None, one, Settings(), ()) == shelf_of(
+            [model], data, None, again, Settings(), ()
+        )
 
 
 def test_the_command_is_there():
