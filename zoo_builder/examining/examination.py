@@ -237,6 +237,10 @@ def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]
     MdbenchError
         There is no such thing to be known, or it is no number.
     """
+    if not isinstance(configuration, Mapping):
+        raise MdbenchError(
+            f"the configuration is a {type(configuration).__name__}; it must map names to numbers, {{'epochs': 30}}"
+        )
     found = {}
     for name, value in configuration.items():
         if name not in (*TOLD, _BATCH_SIZE):
@@ -245,8 +249,9 @@ def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]
             number = float(value)
         except (TypeError, ValueError):
             number = np.nan
-        if not np.isfinite(number) or number < 0 or (name == _BATCH_SIZE and number < 1):
-            raise MdbenchError(f"configuration: {name} is {value!r}; it must be a number, at least 0")
+        least = int(name == _BATCH_SIZE)
+        if not np.isfinite(number) or number < least:
+            raise MdbenchError(f"configuration: {name} is {value!r}; it must be a number, at least {least}")
         if name == _BATCH_SIZE:
             found["recipe_steps_per_epoch"] = examples / number
         else:
