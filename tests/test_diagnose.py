@@ -19,8 +19,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mdbench
-from mdbench.diagnosing import Standing, experiment
-from mdbench.diagnosing.diagnosis import Verdict, json_schema, load_diagnosis
+from mdbench.diagnosing import Standing, experiment, headline
+from mdbench.diagnosing.diagnosis import Diagnosis, Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination, extent
 from zoo_builder.examining.basins import plane_of, profile
@@ -500,6 +500,26 @@ def test_the_experiment_is_a_sentence(likely, helps):
     assert helps in said
     assert "_" not in said
     assert said.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("task", "threshold", "said"),
+    [
+        ("optimizer", 0.7, "No answer: it lies beyond. As a hint, the temperature of training is too low"),
+        ("optimizer", 0.9, "No answer: nothing is as sure as answers were"),
+        ("optimizer", None, "No answer: nothing is as sure as answers were"),
+        ("width_vs_optimizer", 0.7, "No answer: nothing is as sure as answers were"),  # a hint, however sure
+    ],
+)
+def test_why_there_is_no_answer_is_said_first(task, threshold, said):
+    """Of a network unlike all that were learned from, verdicts may be as sure as answers were."""
+    verdict = ANSWER.model_copy(
+        update={"task": task, "answered": False, "why_not": "it lies beyond", "threshold": threshold}
+    )
+    if task == "width_vs_optimizer":
+        verdict = verdict.model_copy(update={"probabilities": {"width": 0.8, "optimizer": 0.2}, "likeliest": "width"})
+    found = Diagnosis(checkpoints=1, parameters=5, extent="quick", verdicts=(verdict,), measured={}, reasons={})
+    assert headline(found).startswith(said)
 
 
 def test_the_page_asks_for_nothing_and_escapes_everything(place):
