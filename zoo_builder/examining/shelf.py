@@ -44,8 +44,8 @@ def shelf_of(
         digest.update(said)
     for network in networks:
         digest.update(repr(network).encode())
-        for name, value in network.named_parameters(remove_duplicate=False):
-            digest.update(_bytes(f"{name} {value.requires_grad}", value))
+        for name, weight in network.named_parameters(remove_duplicate=False):
+            digest.update(_bytes(f"{name} {weight.requires_grad}", weight))
         for name, value in network.named_buffers(remove_duplicate=False):
             digest.update(_bytes(name, value))
     for part in (train, test):
