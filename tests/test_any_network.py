@@ -284,6 +284,7 @@ def test_a_loss_of_ones_own_whose_parts_do_not_add_up_is_refused():
     assert found == pytest.approx(float(per_example(net()(X), Y).mean().detach()), rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
@@ -293,6 +294,13 @@ def test_a_loss_of_ones_own_whose_parts_do_not_add_up_is_refused():
         (lambda outputs, targets: outputs.argmax(), r"the loss returns torch\.int64"),
         (lambda outputs, targets: outputs @ targets.float(), "the loss fails"),
         (lambda outputs, targets: outputs.mean(0), r"the loss returns shape \(3,\) for 60 examples"),
+        (lambda outputs, targets: outputs.mean() / 0, "the loss is not finite on some"),
+        (lambda outputs, targets: outputs.sum(1) - outputs.mean(), "another number when other examples are with it"),
+        # (n, 1) and (n,) make (n, n): every output with every target.
+        (
+            lambda outputs, targets: functional.mse_loss(outputs[:, :1], targets.float(), reduction="none"),
+            r"30 of 60 examples, it returns shape \(30, 30\)",
+        ),
     ],
 )
 def test_what_is_no_loss_is_refused(loss, said):
@@ -557,7 +565,10 @@ def test_a_small_last_batch_counts_for_its_examples(size):
         ({"x": X}, "must be called labels"),
         ([(X[:9], Y[:9]), (X[:9, :4], Y[:9])], r"batch 1 .* shape \(4,\) each, the first one of \(5,\)"),
         ([(X[:9], Y[:9]), (X[:9], Y[:9, None])], r"batch 1 .* targets of shape \(1,\)"),
-        ((X, np.array(["a"] * 60)), "must be a tensor or an array of numbers"),
+        ((X, np.array(["a"] * 60)), "are a ndarray of <U1; they must be a tensor or an array of numbers"),
+        ((X, Y[:, None]), r"shape \(60, 1\); .* take targets.flatten\(\), and"),
+        ((X, Y.float()), r"shape \(60,\); .* take targets.long\(\), and"),
+        ((X, functional.one_hot(Y)), r"shape \(60, 3\); .* by argmax\(1\), give nn.CrossEntropyLoss\(\)"),
         ((X[:0], Y[:0]), "there are no examples"),
         ((X[:, :4], Y), "network 0 fails on the training inputs: RuntimeError"),
         ((torch.randint(0, 9, (60, 5)), Y), "they must be floating point unless they are token ids"),

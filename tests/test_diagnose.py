@@ -1,6 +1,7 @@
 """`mdbench diagnose`: what people have, what is refused in a line or two, and that it goes on where it stopped."""
 
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -12,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from scipy import ndimage
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mdbench
-from mdbench.diagnosing import Standing, experiment
-from mdbench.diagnosing.diagnosis import Verdict, json_schema, load_diagnosis
+from mdbench.diagnosing import Standing, experiment, headline
+from mdbench.diagnosing.diagnosis import Diagnosis, Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
 from zoo_builder.examining import bringing, diagnosis, examination, extent
 from zoo_builder.examining.basins import plane_of, profile
@@ -28,7 +29,8 @@ from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP, densities
 from zoo_builder.examining.extent import operations
 from zoo_builder.examining.layers import experts_of, layers_of
 from zoo_builder.examining.page import page
-from zoo_builder.landscape import Data, Interrupted, Settings, measure
+from zoo_builder.examining.shelf import shelf_of
+from zoo_builder.landscape import Data, Interrupted, Settings, data_of, measure
 
 MODULE = """
 import torch
@@ -190,10 +192,29 @@ def bad_weights(place):
     torch.save({**good, "0.weight": good["0.weight"][:4]}, place / "narrow.pt")
     torch.save({**good, "4.bias": good["4.bias"] * np.nan}, place / "nan.pt")
     torch.save({name: value * 0 for name, value in good.items()}, place / "zero.pt")
+    torch.save({name: value.to_sparse() for name, value in good.items()}, place / "sparse.pt")
+    torch.save({name: value.to("meta") for name, value in good.items()}, place / "meta.pt")
+    torch.save({name: value.int() for name, value in good.items()}, place / "rounded.pt")
+    torch.save({**good, "4.bias": good["4.bias"] * 1j}, place / "complex.pt")
+    torch.save(dict(enumerate(good.values())), place / "numbered.pt")
     torch.save(nn.Linear(2, 2), place / "code.pt")
     torch.save([1, 2], place / "list.pt")
     (place / "text.pt").write_text("no tensors")
     (place / "text.safetensors").write_text("no tensors")
+
+
+def bad_arrays(place):
+    """Write files of arrays that are wrong, each in its way."""
+    inputs, targets = np.ones((60, 6), np.float32), np.arange(60) % 3
+    with (place / "one.npz").open("wb") as file:
+        np.save(file, inputs)
+    np.savez(place / "good.npz", train_inputs=inputs, train_targets=targets)
+    whole = (place / "good.npz").read_bytes()
+    (place / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (place / "flipped.npz").write_bytes(whole[:300] + b"\xff" * 50 + whole[350:])
+    (place / "empty.npz").write_bytes(b"")
+    (place / "pickled.npz").write_bytes(pickle.dumps({"train_inputs": inputs}))
+    np.savez(place / "objects.npz", train_inputs=np.array([inputs, None], dtype=object), train_targets=targets)
 
 
 REFUSED = {
@@ -201,6 +222,11 @@ REFUSED = {
     "a state that has one more": (["--weights", "long.pt"], "it has besides 9.weight"),
     "a state of another width": (["--weights", "narrow.pt"], r"in another shape 0.weight \(4, 6\) for \(8, 6\)"),
     "weights that are no numbers": (["--weights", "nan.pt"], "4.bias holds numbers that are not finite"),
+    "weights that are sparse": (["--weights", "sparse.pt"], "kind of numbers 0.weight, sparse or quantized for"),
+    "weights without numbers": (["--weights", "meta.pt"], "no numbers .on the device 'meta'. for floating point"),
+    "weights that are integers": (["--weights", "rounded.pt"], "0.weight, integers for floating point"),
+    "weights that are complex": (["--weights", "complex.pt"], "4.bias, complex numbers for floating point"),
+    "weights by number": (["--weights", "numbered.pt"], "tensors by number, not by name"),
     "a file with code": (["--weights", "code.pt"], "code.pt is damaged, or holds more than tensors, .*not read"),
     "a file without names": (["--weights", "list.pt"], "holds no tensors by name"),
     "a file of text": (["--weights", "text.pt"], "text.pt is damaged"),
@@ -220,9 +246,18 @@ REFUSED = {
     "no examples": (["--data", "my_module:empty"], "there are no examples"),
     "a file as the report's folder": (["--out", "seed0.pt"], "seed0.pt is a file; give a folder as --out"),
     "memory that is none": (["--memory", "lots"], "lots"),
+    "a loss that cannot be made": (["--loss", "torch.nn:Linear"], "cannot be made without arguments: TypeError"),
+    "arrays that are not there": (["--data", "gone.npz"], "gone.npz is not there"),
+    "an array without a name": (["--data", "one.npz"], "one.npz is damaged, or holds no arrays by name"),
+    "arrays cut short": (["--data", "cut.npz"], "cut.npz is damaged"),
+    "arrays of another sum": (["--data", "flipped.npz"], "flipped.npz cannot be read: Bad CRC-32"),
+    "an empty file of arrays": (["--data", "empty.npz"], "empty.npz is damaged"),
+    "arrays that are pickled": (["--data", "pickled.npz"], "pickled.npz is damaged"),
+    "arrays of objects": (["--data", "objects.npz"], "Its arrays must be of numbers"),
     "no such loss": (["--loss", "cross_entrpy"], r"no loss 'cross_entrpy' \(nearest: cross_entropy\)"),
     "no such data": (["--data", "my_module:absent"], "has no attribute 'absent'"),
     "no such knowledge": (["--known", "batch=3"], "there is no 'batch'; there are epochs"),
+    "a batch of none": (["--known", "batch_size=0"], "batch_size is 0.0; it must be a number, at least 1"),
     "knowledge that is no number": (["--known", "epochs=many"], "is not NAME=NUMBER"),
     "two extents": (["--quick", "--thorough"], "two extents"),
 }
@@ -231,6 +266,7 @@ REFUSED = {
 @pytest.mark.parametrize(("changes", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_diagnosed_is_refused_in_a_sentence(run, place, changes, said):
     bad_weights(place)
+    bad_arrays(place)
     asked = {"--weights": "seed0.pt", "--data": "my_module:data"}
     if changes[0] in asked:
         del asked[changes[0]]
@@ -248,6 +284,73 @@ def test_a_factory_that_fails_says_where(run, place):
     assert code == 2
     assert "RuntimeError: no such layer" in error
     assert "my_module.py" in error
+
+
+@pytest.mark.parametrize(
+    ("what", "given"), [("network", "leaves:make"), ("data", "leaves:data"), ("loss", "gone:loss")]
+)
+def test_code_that_leaves_is_refused_and_does_not_end_the_command_in_silence(run, place, monkeypatch, what, given):
+    (place / "leaves.py").write_text("def make(): raise SystemExit(0)\ndata = make\n")
+    (place / "gone.py").write_text("raise SystemExit(0)\n")
+    asked = {"network": "my_module:make", "data": "my_module:data", "loss": "cross_entropy", what: given}
+    code, _, error = run(
+        asked["network"], "--weights", "seed0.pt", "--data", asked["data"], "--loss", asked["loss"], "--out", "report"
+    )
+    assert (code, "SystemExit: 0" in error) == (2, True)
+
+
+WRAPPED = """
+import torch
+from torch import nn
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 6, bias=False)
+        self.norm = nn.BatchNorm1d(6)
+        self.second = nn.Linear(6, 6, bias=False)
+        self.second.weight = self.first.weight
+    def forward(self, x):
+        return self.second(self.norm(self.first(x)))
+def compiled():
+    return torch.compile(Tied())
+"""
+
+
+def test_weights_come_as_people_keep_them(place):
+    (place / "wrapped.py").write_text(WRAPPED)
+    torch.manual_seed(0)
+    network = bringing.factory("wrapped:Tied")().eval()
+    state = network.state_dict()
+    save_model(network, place / "tied.safetensors")  # which keeps one tensor once
+    within = {f"_orig_mod.module.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": within, "epoch": 3}, place / "within.pt")
+    torch.save({name: value.half() for name, value in state.items()}, place / "half.pt")
+    torch.save({name: value for name, value in state.items() if "num_batches" not in name}, place / "older.pt")
+    inputs = torch.randn(5, 6)
+    for made in ("wrapped:Tied", "wrapped:compiled"):
+        for name in ("tied.safetensors", "within.pt", "half.pt", "older.pt"):
+            (found,) = bringing.checkpoints(bringing.factory(made), [place / name])
+            torch.testing.assert_close(found(inputs), network(inputs), rtol=0.01, atol=0.01)
+    torch.save({name: value for name, value in state.items() if "weight" not in name}, place / "none.pt")
+    with pytest.raises(MdbenchError, match=r"lacks first.weight, norm.weight, second.weight"):
+        bringing.checkpoints(bringing.factory("wrapped:Tied"), [place / "none.pt"])
+
+
+def test_arrays_of_the_other_byte_order_are_numbers_too(place):
+    inputs, targets = np.arange(12.0).reshape(6, 2), np.arange(6) % 3
+    np.savez(
+        place / "big.npz", train_inputs=inputs.astype(">f4"), train_labels=targets.astype(">i4"), more=np.array([None])
+    )
+    (seen, labels), test = bringing.data_of(str(place / "big.npz"))
+    found, _ = data_of((seen, labels), "training")
+    assert test is None
+    assert found.tensor.tolist() == inputs.tolist()
+    assert found.targets.tolist() == targets.tolist()
+
+
+def test_what_is_known_is_a_mapping():
+    with pytest.raises(MdbenchError, match="the configuration is a str; it must map names to numbers"):
+        examination.known("epochs=30", 60)
 
 
 def test_without_test_data_where_that_is_said(run, place):
@@ -293,6 +396,84 @@ def test_interrupted_it_goes_on(place, monkeypatch):
     assert found.measured["hessian_trace"] == pytest.approx(whole.models["hessian_trace"].iloc[0])
 
 
+class Bent(nn.Module):
+    """A network whose activation shows neither in its weights nor in its text."""
+
+    def __init__(self, bend):
+        super().__init__()
+        self.into, self.out = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.bend = bend
+
+    def forward(self, x):
+        return self.out(self.bend(self.into(x)))
+
+
+def scaled(by):
+    """Return a loss that holds a number."""
+    return lambda outputs, targets: by * nn.functional.cross_entropy(outputs, targets)
+
+
+#: Two losses that a text of theirs does not tell apart.
+LOSSES = {
+    "class weights": [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.1]))],
+    "smoothing": [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.2)],
+    "what is called": [
+        lambda outputs, targets: nn.functional.mse_loss(outputs, nn.functional.one_hot(targets, 3).float()),
+        lambda outputs, targets: nn.functional.l1_loss(outputs, nn.functional.one_hot(targets, 3).float()),
+    ],
+    "what is held": [scaled(1), scaled(2)],
+}
+
+
+@pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES)
+def test_a_loss_does_not_get_the_numbers_of_another(place, losses):
+    model = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, _ = bringing.data_of("my_module:data")
+    for loss in losses:
+        found = diagnosed(model, loss, train=train, extent="quick").diagnosis
+        with torch.no_grad():
+            assert found.measured["train_loss"] == pytest.approx(float(loss(model[0](train[0]), train[1])), rel=1e-5)
+
+
+def test_a_network_does_not_get_the_numbers_of_another_with_its_weights(place):
+    model = Bent(torch.relu).eval()
+    train, _ = bringing.data_of("my_module:data")
+    for bend in (torch.relu, torch.tanh):
+        model.bend = bend
+        found = diagnosed(model, train=train, extent="quick").diagnosis
+        with torch.no_grad():
+            expected = float(nn.functional.cross_entropy(model(train[0]), train[1]))
+        assert found.measured["train_loss"] == pytest.approx(expected, rel=1e-5)
+    before = found.measured["hessian_trace"]
+    model.into.requires_grad_(False)
+    found = diagnosed(model, train=train, extent="quick").diagnosis
+    assert found.measured["hessian_trace"] < before  # over fewer parameters, each of which had a share
+    assert any("do not require gradients" in note for note in found.notes)
+
+
+SAME = """
+import torch
+from functools import partial
+from torch.nn import functional
+scale = torch.tensor([1.0, 2.0, 3.0])
+def loss(outputs, targets, sides=(1, 2)):
+    return sum(functional.cross_entropy(outputs * side, targets) for side in [float(one) for one in sides])
+losses = [loss, partial(functional.cross_entropy, label_smoothing=0.1), lambda outputs, targets: loss(outputs, targets)]
+"""
+
+
+def test_a_loss_made_anew_finds_its_numbers(place):
+    """Where it is in memory does not matter: another process goes on."""
+    model = bringing.factory("my_module:make")().eval()
+    data, *made = Data(torch.zeros(2, 6), torch.zeros(2).long()), {}, {}
+    for names in made:
+        exec(SAME, names)
+    for one, again in zip(made[0]["losses"], made[1]["losses"], strict=True):
+        assert shelf_of([model], data, None, one, Settings(), ()) == shelf_of(
+            [model], data, None, again, Settings(), ()
+        )
+
+
 def test_the_command_is_there():
     found = subprocess.run(
         [sys.executable, "-c", "from zoo_builder.diagnose import app; app(['--help'])"],
@@ -319,6 +500,26 @@ def test_the_experiment_is_a_sentence(likely, helps):
     assert helps in said
     assert "_" not in said
     assert said.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("task", "threshold", "said"),
+    [
+        ("optimizer", 0.7, "No answer: it lies beyond. As a hint, the temperature of training is too low"),
+        ("optimizer", 0.9, "No answer: nothing is as sure as answers were"),
+        ("optimizer", None, "No answer: nothing is as sure as answers were"),
+        ("width_vs_optimizer", 0.7, "No answer: nothing is as sure as answers were"),  # a hint, however sure
+    ],
+)
+def test_why_there_is_no_answer_is_said_first(task, threshold, said):
+    """Of a network unlike all that were learned from, verdicts may be as sure as answers were."""
+    verdict = ANSWER.model_copy(
+        update={"task": task, "answered": False, "why_not": "it lies beyond", "threshold": threshold}
+    )
+    if task == "width_vs_optimizer":
+        verdict = verdict.model_copy(update={"probabilities": {"width": 0.8, "optimizer": 0.2}, "likeliest": "width"})
+    found = Diagnosis(checkpoints=1, parameters=5, extent="quick", verdicts=(verdict,), measured={}, reasons={})
+    assert headline(found).startswith(said)
 
 
 def test_the_page_asks_for_nothing_and_escapes_everything(place):

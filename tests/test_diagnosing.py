@@ -15,6 +15,7 @@ from mdbench.diagnosing import calibration, headline, keeping, markdown, moves_o
 from mdbench.diagnosing.diagnosis import Diagnosis, Neighbour, load_diagnosis
 from mdbench.diagnosing.judge import Judge, known
 from mdbench.diagnosing.leaving import Rows, leave_out
+from mdbench.diagnosing.moves import in_words
 from mdbench.diagnosing.pool import bundled_pool, kin, single
 from mdbench.errors import MdbenchError
 from mdbench.tables import find_task, load_zoo
@@ -207,6 +208,49 @@ def test_what_a_network_does_not_have_is_not_asked_about():
         MdbenchError, match=r"only 1 of the numbers that methods look at could be measured \(log_loss\)"
     ):
         known(pd.DataFrame({"train_loss": [0.1]}), pool.rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "coordinates", "columns"),
+    [
+        ({"hessian_top_eigenvalue": 3.0, "hessian_trace": 2.0}, {"log_rest"}, {"hessian_trace"}),
+        ({"sharpness_average": -0.1}, {"relative_sharpness"}, {"sharpness_average"}),
+        ({"train_loss": 0.0}, {"log_loss", "scaled_trace", "relative_sharpness"}, {"train_loss"}),
+    ],
+    ids=["a trace below its largest eigenvalue", "a loss that falls nearby", "no loss"],
+)
+def test_a_number_that_has_no_coordinate_is_not_filled_in(changes, coordinates, columns):
+    pool = bundled_pool(seeds=False)
+    row = pool.rows.iloc[[0]]
+    before, after = known(row, pool.rows), known(row.assign(**changes), pool.rows)
+    assert set(before) - set(after) == columns
+    task = find_task("optimizer")
+    rows = Rows.of(pool, task)
+    some = rows.some(rows.clear & (np.arange(len(rows.at)) % 10 == 0))
+    judges = [Judge(task, some_columns) for some_columns in (before, after)]
+    first, second = (set(one.fit(pool.rows.iloc[some.at], some.right, some.weights).names) for one in judges)
+    assert first - second == coordinates
+    said = judges[1].predict_proba(row.assign(**changes))
+    for value in (0.01, 1.0, 50.0):  # whatever it is
+        filled = row.assign(**changes).assign(**dict.fromkeys(columns, value))
+        assert (judges[1].predict_proba(filled) == said).all()
+
+
+@pytest.mark.parametrize(
+    ("batch", "up", "down"),
+    [
+        (1, "learning rate 0.1 → 0.2", "batch size 1 → 2, or learning rate 0.1 → 0.05"),
+        (3, "batch size 3 → 2, or learning rate 0.1 → 0.2", "batch size 3 → 6, or learning rate 0.1 → 0.05"),
+        (40, "batch size 40 → 20, or learning rate 0.1 → 0.2", "batch size 40 → 60, or learning rate 0.1 → 0.05"),
+        (60, "batch size 60 → 30, or learning rate 0.1 → 0.2", "learning rate 0.1 → 0.05"),
+        (64, "batch size 64 → 32, or learning rate 0.1 → 0.2", "learning rate 0.1 → 0.05"),
+    ],
+)
+def test_a_batch_has_one_example_at_least_and_all_at_most(batch, up, down):
+    """Of 60 examples."""
+    told = {"batch_size": batch, "learning_rate": 0.1}
+    assert in_words("temperature_up", told, 60) == up
+    assert in_words("temperature_down", told, 60) == down
 
 
 def test_answers_are_distributions_and_width_is_a_hint(answers):

@@ -129,6 +129,9 @@ class Judge:
 def known(row: pd.DataFrame, pool: pd.DataFrame) -> tuple[str, ...]:
     """Return the columns that a network has and most of the pool has too, of those that are looked at.
 
+    A number may be there and its coordinate not: the trace of a Hessian may be smaller than its largest eigenvalue, the loss
+    zero. What the coordinate is of, its first column, is left out then, so that nothing is filled in for it.
+
     Raises
     ------
     MdbenchError
@@ -143,6 +146,11 @@ def known(row: pd.DataFrame, pool: pd.DataFrame) -> tuple[str, ...]:
         for one in numbers
         if np.isfinite(row[one].to_numpy(dtype=float)).all() and pool[one].notna().mean() > _SHARED
     ]
+    for name in sorted(COORDINATES, key=lambda name: len(columns_for([name]))):
+        mine, theirs = (coordinates_of(rows[there], [name])[name].notna().mean() for rows in (row, pool))
+        if not mine and theirs > _SHARED:
+            first = columns_for([name])[0].split("|")
+            there = [one for one in there if one not in first]
     seen = coordinates_of(row[there], COORDINATES).notna().all()
     if seen.sum() < _FEWEST:
         raise MdbenchError(

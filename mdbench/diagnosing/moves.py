@@ -70,17 +70,20 @@ def in_words(move: str, configuration: Mapping[str, float], examples: int) -> st
     """Return a move of one step, a factor of two, in a person's own terms.
 
     The temperature of gradient noise goes with learning rate / batch size (Smith and Le, ICLR 2018): half the batch is about
-    twice the rate.
+    twice the rate. A batch has one example at least, and all of them at most: beyond that, the rate alone is left.
     """
     up = move == "temperature_up"
     if move in ("temperature_up", "temperature_down"):
         batch, rate = configuration.get("batch_size"), configuration.get("learning_rate")
         first = "halve the batch size" if up else "double the batch size"
         second = "double the learning rate" if up else "halve the learning rate"
-        if batch:
-            first = f"batch size {batch:g} → {max(1, round(batch / 2 if up else 2 * batch)):g}"
         if rate:
             second = f"learning rate {rate:g} → {rate * 2 if up else rate / 2:.3g}"
+        if batch:
+            turned = max(1, round(batch / 2)) if up else min(round(2 * batch), examples)
+            if (turned >= batch) if up else (turned <= batch):
+                return second
+            first = f"batch size {batch:g} → {turned}"
         return f"{first}, or {second}"
     if move == "data":
         return f"more data: {examples:,} examples → {2 * examples:,}, or more augmentation"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from mdbench.diagnosing.answering import HINTS
 from mdbench.diagnosing.diagnosis import Bin, Diagnosis, Reliability, Share, Verdict
 from mdbench.showing import code, escape, table
 
@@ -52,12 +53,22 @@ def headline(diagnosis: Diagnosis) -> str:
     if not answered:
         hint = next((one for one in diagnosis.verdicts if one.task == _FIRST), diagnosis.verdicts[0])
         return (
-            f"No answer: nothing is as sure as answers were that were right 95 % of the time. As a hint, "
+            f"No answer: {_no_answer(diagnosis)}. As a hint, "
             f"{WORDS[hint.task][hint.likeliest]} ({hint.probabilities[hint.likeliest]:.0%})."
         )
     first = min(answered, key=lambda one: (one.task != _FIRST, -one.probabilities[one.likeliest]))
     said = f"{WORDS[first.task][first.likeliest]} ({first.probabilities[first.likeliest]:.0%})."
     return said[0].upper() + said[1:]
+
+
+def _no_answer(diagnosis: Diagnosis) -> str:
+    """Return why nothing is answered: nothing is sure enough, or what is has another reason."""
+    sure = (
+        one.why_not
+        for one in diagnosis.verdicts
+        if one.task not in HINTS and one.threshold is not None and one.probabilities[one.likeliest] >= one.threshold
+    )
+    return next(sure, None) or "nothing is as sure as answers were that were right 95 % of the time"
 
 
 def percent(share: Share) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from mdbench.errors import MdbenchError, nearest, reason
 from zoo_builder.specification import imported, told
@@ -24,12 +26,16 @@ LOSSES: Final[dict[str, Any]] = {
     "l1": functional.l1_loss,
     "bce_with_logits": functional.binary_cross_entropy_with_logits,
 }
+#: What is read of a file of arrays.
+_ARRAYS: Final = {f"{part}_{what}" for part in ("train", "test") for what in ("inputs", "targets", "labels")}
 #: Under which keys people keep a network's state beside other things.
 _WITHIN: Final = ("state_dict", "model_state_dict", "model")
 #: What wrappers put before the names of parameters.
 _PREFIXES: Final = ("module.", "_orig_mod.")
 #: Names that a message lists.
 _LISTED: Final = 3
+_FLOATING: Final = "floating point"
+_INTEGERS: Final = "integers"
 
 
 @contextmanager
@@ -68,31 +74,68 @@ def checkpoints(make: Callable[[], nn.Module], files: Sequence[Path]) -> list[nn
 def _filled(make: Callable[[], nn.Module], file: Path) -> nn.Module:
     try:
         network = make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MdbenchError(f"the function that makes the network fails: {told(error)}") from error
     if not isinstance(network, nn.Module):
         raise MdbenchError(f"the function that makes the network returns {type(network).__name__}, not an nn.Module")
+    network = getattr(network, "_orig_mod", network)  # what torch.compile was given
     found, wanted = _state(file), network.state_dict()
-    for prefix in _PREFIXES:
-        if not set(found) & set(wanted) and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): value for name, value in found.items()}
+    _unwrap(found, wanted)
+    both = {name: (found[name], value) for name, value in wanted.items() if name in found}
+    shapes = {
+        name: f"{name} {tuple(own.shape)} for {tuple(value.shape)}"
+        for name, (own, value) in both.items()
+        if own.shape != value.shape
+    }
+    kinds = {
+        name: f"{name}, {_kind(own)} for {_kind(value)}"
+        for name, (own, value) in both.items()
+        if _kind(own) not in (_kind(value), _FLOATING)
+    }
+    unfit = {name: found.pop(name) for name in {**shapes, **kinds}}
+    for name, value in found.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise MdbenchError(f"{file}: {name} holds numbers that are not finite: this network diverged")
+    try:
+        left = network.load_state_dict(found, strict=False)  # PyTorch knows what older states lack
+    except RuntimeError as error:
+        raise MdbenchError(f"{file} does not fit the network: {reason(error)}") from error
+    shared = {_place(value) for name, value in wanted.items() if name in found}
     faults = {
-        "lacks": [name for name in wanted if name not in found],
-        "has besides": [name for name in found if name not in wanted],
-        "has in another shape": [
-            f"{name} {tuple(found[name].shape)} for {tuple(value.shape)}"
-            for name, value in wanted.items()
-            if name in found and found[name].shape != value.shape
-        ],
+        "lacks": [name for name in left.missing_keys if name not in unfit and _place(wanted[name]) not in shared],
+        "has besides": left.unexpected_keys,
+        "has in another shape": [*shapes.values()],
+        "has as another kind of numbers": [*kinds.values()],
     }
     said = [f"{what} {_some(names)}" for what, names in faults.items() if names]
     if said:
         raise MdbenchError(f"{file} does not fit the network: it {'; it '.join(said)}")
-    for name, value in found.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise MdbenchError(f"{file}: {name} holds numbers that are not finite: this network diverged")
-    network.load_state_dict(found)
     return network.eval()
+
+
+def _unwrap(found: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Take what wrappers put before all names away, one wrapper after the other."""
+    while found and not set(found) & set(wanted):
+        around = next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in found)), None)
+        if around is None:
+            return
+        consume_prefix_in_state_dict_if_present(found, around)
+
+
+def _kind(value: Tensor) -> str:
+    """Return which kind of numbers a tensor holds."""
+    if value.layout != torch.strided or value.is_quantized:
+        return "sparse or quantized"
+    if value.is_meta:
+        return "no numbers (on the device 'meta')"
+    if value.is_complex():
+        return "complex numbers"
+    return _FLOATING if value.is_floating_point() else _INTEGERS
+
+
+def _place(value: Tensor) -> tuple[int, torch.Size]:
+    """Return what is the same of one tensor under two names."""
+    return value.data_ptr(), value.shape
 
 
 def _some(names: Sequence[str]) -> str:
@@ -122,9 +165,13 @@ def _state(file: Path) -> dict[str, Tensor]:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
             break
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise MdbenchError(f"{file} holds no tensors by name: save the state, torch.save(model.state_dict(), PATH)")
-    return {str(name): value for name, value in found.items()}
+    if not all(isinstance(name, str) for name in found):
+        raise MdbenchError(
+            f"{file} holds tensors by number, not by name: save the state, torch.save(model.state_dict(), PATH)"
+        )
+    return found
 
 
 def loss_of(said: str) -> Any:
@@ -143,7 +190,15 @@ def loss_of(said: str) -> Any:
             "of outputs and targets, my_module:loss"
         )
     found: Any = _function(said, "the loss", "returns a loss of outputs and targets")
-    return found() if isinstance(found, type) else found
+    if not isinstance(found, type):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise MdbenchError(
+            f"the loss {said} cannot be made without arguments: {told(error)}; give the import path of a function of "
+            "outputs and targets"
+        ) from error
 
 
 def data_of(said: str) -> tuple[Any, Any]:
@@ -166,7 +221,7 @@ def data_of(said: str) -> tuple[Any, Any]:
         found = _function(said, "the data", "returns training and test data")()
     except MdbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MdbenchError(f"the data {said}: {told(error)}") from error
     if isinstance(found, Mapping) and "train" in found:
         return found["train"], found.get("test")
@@ -179,18 +234,27 @@ def data_of(said: str) -> tuple[Any, Any]:
 
 
 def _arrays(file: Path) -> tuple[Any, Any]:
+    if not file.is_file():
+        raise MdbenchError(
+            f"{file} is not there: give a file of arrays, or the import path of a function, my_module:data"
+        )
+    if not zipfile.is_zipfile(file):
+        raise MdbenchError(f"{file} is damaged, or holds no arrays by name: write them by numpy.savez")
     try:
-        with np.load(file) as arrays:
-            there = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise MdbenchError(f"{file} cannot be read: {reason(error)}") from error
+        with np.load(file, allow_pickle=False) as arrays:
+            there = {name: arrays[name] if name in _ARRAYS else None for name in arrays.files}
+    except Exception as error:
+        raise MdbenchError(
+            f"{file} cannot be read: {reason(error)}. Its arrays must be of numbers, and whole"
+        ) from error
     parts = []
     for part in ("train", "test"):
         targets = next((there[name] for name in (f"{part}_targets", f"{part}_labels") if name in there), None)
         inputs = there.get(f"{part}_inputs")
         if (inputs is None) != (targets is None) or (part == "train" and inputs is None):
             raise MdbenchError(
-                f"{file} holds {', '.join(there)}; it must hold {part}_inputs, and {part}_targets or {part}_labels"
+                f"{file} holds {', '.join(there) or 'nothing'}; it must hold {part}_inputs, and {part}_targets or "
+                f"{part}_labels"
             )
         parts.append(None if inputs is None else (inputs, targets))
     return parts[0], parts[1]

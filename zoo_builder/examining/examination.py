@@ -1,37 +1,29 @@
 """Networks of a person's own, measured as the zoos are, gone on with after an interruption."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from mdbench import files
 from mdbench.errors import MdbenchError
-from mdbench.paths import cache_home
-from mdbench.version import __version__
 from zoo_builder.examining.extent import EXTENTS, Extent, settings_of
 from zoo_builder.examining.forecast import Forecast, forecast
+from zoo_builder.examining.shelf import keep, kept, shelf_of
 from zoo_builder.landscape import (
     FAMILIES,
     Data,
     Interrupted,
     Measurements,
-    Settings,
     Subject,
     bytes_of,
     data_of,
     measure,
     models_of,
-    named,
     objective_of,
     own_outputs,
     plain_attention,
@@ -46,7 +38,6 @@ TOLD: Final = {
     "dropout": "recipe_dropout",
 }
 _BATCH_SIZE: Final = "batch_size"
-_FILES: Final = ("models.parquet", "together.json", "layers.parquet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +120,7 @@ def examine(
         notes.append(f"network {', '.join(training)} was in training mode, and was measured in evaluation mode")
     if memory is not None:
         bytes_of(memory)  # refused also where all was measured before
-    check(networks, loss, seen, held_out[0] if held_out else None)
+    computed = check(networks, loss, seen, held_out[0] if held_out else None)
     if not mixed:
         seen = seen.some(torch.randperm(len(seen), generator=torch.Generator().manual_seed(0)))
     told = known(configuration or {}, len(seen))
@@ -139,8 +130,8 @@ def examine(
     if shortened is not None:
         notes.append(shortened)
         said(shortened)
-    shelf = _shelf(networks, seen, held_out[0] if held_out else None, loss, settings)
-    before = _kept(shelf)
+    shelf = shelf_of(networks, seen, held_out[0] if held_out else None, loss, settings, computed)
+    before = kept(shelf)
     left = [name for name in families if before is None or f"{name}_reason" not in before.models]
     expected: list[Forecast] = []
 
@@ -162,10 +153,10 @@ def examine(
                 before=foretold,
             )
         except Interrupted as stopped:
-            _keep(shelf, _joined(before, stopped.found))
+            keep(shelf, _joined(before, stopped.found))
             raise
         before = _joined(before, found)
-        _keep(shelf, before)
+        keep(shelf, before)
     assert before is not None
     row = _row(before, networks, len(seen), told)
     said_before = tuple(one for one in notes if one and one not in before.notes)
@@ -182,8 +173,13 @@ def examine(
     )
 
 
-def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | None) -> None:
-    """Refuse what can be measured but not diagnosed.
+def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | None) -> tuple[Tensor, ...]:
+    """Refuse what can be measured but not diagnosed, and return what was computed for that.
+
+    Returns
+    -------
+    outputs (S, n, …) of each network on some examples; of a loss of one's own also its sum over them (S,), and what that
+    is divided by for all examples.
 
     Raises
     ------
@@ -217,12 +213,15 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
                 "not reach its outputs (dead units, a wrong scale of the inputs)"
             )
     if isinstance(loss, str):
-        return
-    objective = objective_of(loss, outputs[0], train.spread(len(outputs[0])).targets)
+        return (outputs,)
+    targets = train.spread(len(outputs[0])).targets
+    objective = objective_of(loss, outputs[0], targets)
     if objective.summed:
         raise MdbenchError(
             "the loss is a sum over examples, and answers were learned from means: give its mean, reduction='mean'"
         )
+    totals = torch.stack([objective.total(own, targets).detach() for own in outputs])
+    return outputs, totals, torch.tensor(objective.normalizer(train.targets))
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:
@@ -238,6 +237,10 @@ def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]
     MdbenchError
         There is no such thing to be known, or it is no number.
     """
+    if not isinstance(configuration, Mapping):
+        raise MdbenchError(
+            f"the configuration is a {type(configuration).__name__}; it must map names to numbers, {{'epochs': 30}}"
+        )
     found = {}
     for name, value in configuration.items():
         if name not in (*TOLD, _BATCH_SIZE):
@@ -246,8 +249,9 @@ def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]
             number = float(value)
         except (TypeError, ValueError):
             number = np.nan
-        if not np.isfinite(number) or number < 0 or (name == _BATCH_SIZE and number < 1):
-            raise MdbenchError(f"configuration: {name} is {value!r}; it must be a number, at least 0")
+        least = int(name == _BATCH_SIZE)
+        if not np.isfinite(number) or number < least:
+            raise MdbenchError(f"configuration: {name} is {value!r}; it must be a number, at least {least}")
         if name == _BATCH_SIZE:
             found["recipe_steps_per_epoch"] = examples / number
         else:
@@ -286,59 +290,3 @@ def _joined(before: Measurements | None, found: Measurements) -> Measurements:
         found.way or before.way,
         tuple(dict.fromkeys([*before.notes, *found.notes])),
     )
-
-
-def _shelf(networks: Sequence[nn.Module], train: Data, test: Data | None, loss: Any, settings: Settings) -> Path:
-    """Return the folder for what is measured of these networks, with these data, by this version."""
-    digest = hashlib.sha256(f"{__version__} {torch.__version__} {settings} {_called(loss)}".encode())
-    digest.update(repr([(name, family.edition) for name, family in FAMILIES.items()]).encode())
-    for network in networks:
-        digest.update(repr(network).encode())
-        for name, value in network.state_dict().items():
-            _add(digest, name, value)
-    for part in (train, test):
-        for name, value in ({} if part is None else {**named(part.inputs), "targets": part.targets}).items():
-            _add(digest, name, value)
-    return cache_home() / "examined" / digest.hexdigest()[:32]
-
-
-def _called(loss: Any) -> str:
-    """Return what a loss is called; a function, where it is and what its code is."""
-    code = getattr(loss, "__code__", None)
-    return (
-        repr(loss) if code is None else f"{loss.__module__}:{loss.__qualname__} {code.co_code.hex()} {code.co_consts}"
-    )
-
-
-def _add(digest: Any, name: str, value: Tensor) -> None:
-    values = value.detach().cpu().contiguous()
-    values = values.float() if values.dtype == torch.bfloat16 else values
-    digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-    digest.update(values.numpy().tobytes())
-
-
-def _keep(shelf: Path, found: Measurements) -> None:
-    """Keep what was measured; a cache that cannot be written costs time alone."""
-    try:
-        shelf.mkdir(parents=True, exist_ok=True)
-        together = {name: value if isinstance(value, str) else _number(value) for name, value in found.together.items()}
-        said = json.dumps({"together": together, "way": found.way, "notes": found.notes})
-        contents = (files.parquet(found.models), said.encode(), files.parquet(found.layers))
-        files.replace({shelf / name: content for name, content in zip(_FILES, contents, strict=True)})
-    except OSError:
-        return
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _kept(shelf: Path) -> Measurements | None:
-    """Return what was measured before; None where there is nothing, or what is there cannot be read."""
-    try:
-        models, layers = (pd.read_parquet(shelf / name) for name in (_FILES[0], _FILES[2]))
-        said = json.loads((shelf / _FILES[1]).read_text(encoding="utf-8"))
-    except (OSError, ValueError, pa.ArrowException):
-        return None
-    together = pd.Series({name: np.nan if value is None else value for name, value in said["together"].items()})
-    return Measurements(models.rename_axis("model"), together, layers, said["way"], tuple(said["notes"]))

@@ -175,9 +175,19 @@ def class_numbers(labels: Tensor, what: str) -> Tensor:
     if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex():
         raise MdbenchError(
             f"the {what} are {labels.dtype} of shape {tuple(labels.shape)}; cross-entropy wants class numbers, integers of "
-            "shape (n,): turn one-hot targets into numbers by argmax(1), and give any other loss as a function"
+            f"shape (n,): {_instead(labels)}, and give any other loss as a function"
         )
     return labels.to("cpu", torch.int64)
+
+
+def _instead(labels: Tensor) -> str:
+    """Return what to do with labels that are no class numbers."""
+    if labels.dim() == 1 or labels.shape[1:].numel() == 1:
+        return f"take targets{'.flatten()' * (labels.dim() > 1)}{'.long()' * labels.is_floating_point()}"
+    one_hot = "turn one-hot targets into numbers by argmax(1)"
+    if labels.is_floating_point():
+        return one_hot
+    return f"{one_hot}, give nn.CrossEntropyLoss() (torch.nn:CrossEntropyLoss) where there is a class a position"
 
 
 def position_numbers(

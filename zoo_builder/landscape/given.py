@@ -145,15 +145,20 @@ def _tensor(value: Any, what: str) -> Tensor:
     """Return values of many examples as a tensor."""
     if not isinstance(value, Tensor):
         try:
-            value = torch.as_tensor(np.asarray(value))
+            array = np.asarray(value)
+            value = torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
         except (TypeError, ValueError, RuntimeError) as error:
             raise MdbenchError(
-                f"the {what} are a {type(value).__name__}; they must be a tensor or an array of numbers"
+                f"the {what} are a {type(value).__name__}{_of_dtype(value)}; they must be a tensor or an array of numbers"
             ) from error
     if not value.dim():
         raise MdbenchError(f"the {what} are a single number; the first axis must be that of the examples")
     found: Tensor = value.detach()
     return found
+
+
+def _of_dtype(value: Any) -> str:
+    return f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
 
 
 def _joined(parts: Sequence[tuple[Any, Any]], what: str) -> Data:

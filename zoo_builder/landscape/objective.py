@@ -245,6 +245,16 @@ def _kind(loss: Loss, outputs: Tensor, targets: Tensor) -> Literal["mean", "sum"
                 f"the loss returns shape {tuple(whole.shape)} for {len(outputs)} examples; it must be one number, or the "
                 "first axis that of the examples"
             )
+        for part in (part for parts in _splits(outputs, targets) for part in parts):
+            own, there = _tried(loss, outputs[part], targets[part]), whole[part.to(whole.device)]
+            slack = _TOLERANCE * float(whole.abs().max())
+            if own.shape != there.shape or not bool(((own - there).abs() <= slack).all()):
+                raise MdbenchError(
+                    "the loss gives an example another number when other examples are with it: asked about "
+                    f"{len(part)} of {len(outputs)} examples, it returns shape {tuple(own.shape)} for outputs "
+                    f"{tuple(outputs[part].shape)} and targets {tuple(targets[part].shape)}; it must be one loss an example, "
+                    "of it alone (where shapes differ, PyTorch may pair every output with every target)"
+                )
         return "each"
     mean, total = True, True
     for one, other in _splits(outputs, targets):
@@ -256,7 +266,8 @@ def _kind(loss: Loss, outputs: Tensor, targets: Tensor) -> Literal["mean", "sum"
     if not mean and not total:
         raise MdbenchError(
             "the loss is neither a mean nor a sum over examples: computed on two parts of them, it does not give what it "
-            f"gives on all together. Class weights, ignored targets and terms between examples are like that; {_INSTEAD}"
+            f"gives on all together. {_paired(outputs, targets)}Class weights, ignored targets and terms between examples "
+            f"are like that; {_INSTEAD}"
         )
     return "mean" if mean else "sum"
 
@@ -281,7 +292,22 @@ def _tried(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
         ) from error
     if not isinstance(found, Tensor) or not found.is_floating_point():
         raise MdbenchError(f"the loss returns {_named(found)}; it must return a floating point tensor")
+    if not torch.isfinite(found).all():
+        raise MdbenchError(
+            f"the loss is not finite on some of the training examples; it is called with outputs {tuple(outputs.shape)} and "
+            f"targets {tuple(targets.shape)}: leave such examples out, or keep it from infinity (a logarithm of 0?)"
+        )
     return found.detach()
+
+
+def _paired(outputs: Tensor, targets: Tensor) -> str:
+    """Return what PyTorch makes of outputs and targets of other shapes, where it makes something of them."""
+    if outputs.shape == targets.shape or outputs.numel() != targets.numel():
+        return ""
+    return (
+        f"Outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} have other shapes, so that PyTorch may pair "
+        "every output with every target. "
+    )
 
 
 def _named(value: object) -> str:

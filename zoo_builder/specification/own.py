@@ -37,7 +37,7 @@ def imported(path: str, what: str, purpose: str) -> Callable[..., Any]:
             f"{what} {path}: {error}; {home} is looked for among what is installed and in the folders of PYTHONPATH: "
             f"write PYTHONPATH=FOLDER before the command, FOLDER being where {home} lies{frames(error)}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MdbenchError(f"{what} {path} cannot be imported: {told(error)}") from error
     if not callable(found):
         raise MdbenchError(f"{what} {path} is not a function that {purpose}")
