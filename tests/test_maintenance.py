@@ -128,10 +128,14 @@ def test_from_pending_to_verified_to_changed(entries, exam):
         right = part["predicted"].astype(str).to_numpy() == truth.loc[part["row"].astype(str)].to_numpy()
         assert accepted.scores[name] == pytest.approx(100 * right.mean(), abs=1e-9)
 
-    # Nothing new the second time but two more verdicts.
-    assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
+    # Two more verdicts the second time; where nothing is run, nothing is known that was not.
+    assert run("verify", "--all", entries=entries).exit_code == 0
     assert [event.kind for event in Ledger.read(entries / LEDGER).events[4:]] == ["verification"] * 2
-    assert Ledger.read(entries / LEDGER).state(SLUG).verdict.outcome == "self-reported"
+    result = run("verify", "--all", "--no-rerun", entries=entries)
+    assert result.exit_code == 0
+    assert f"{SLUG} was not run, and stays verified; nothing was recorded" in result.output
+    assert len(Ledger.read(entries / LEDGER).events) == 6
+    assert Ledger.read(entries / LEDGER).state(SLUG).verdict.outcome == "verified"
 
     # Changed after it was accepted, and otherwise right in everything: whoever did that, it is not what it says that is wrong.
     before = (entries / LEDGER).read_bytes()
@@ -154,6 +158,19 @@ DAMAGE = {
     "a file more": lambda folder: (folder / "notes.txt").write_text("mine"),
     "a newer format": lambda folder: (folder / ENTRY).write_text(json.dumps(read(folder) | {"format": 2})),
 }
+
+
+def test_a_rejected_entry_is_not_back_because_it_was_not_run(entries):
+    path = entries / LEDGER
+    assert run("verify", SLUG, "--no-rerun", entries=entries).exit_code == 0
+    about = {"entry": SLUG, "entry_sha256": Ledger.read(path).events[0].entry_sha256}
+    verdict = {"outcome": "rejected", "reason": "run again, it does not repeat itself"}
+    append(path, kind="verification", verdict=verdict, reason="x", mdbench="0.1.0", dataset=Ledger.read(path).events[0].dataset, **about)
+    before = path.read_bytes()
+    result = run("verify", SLUG, "--no-rerun", entries=entries)
+    assert f"{SLUG} was not run, and stays rejected; nothing was recorded" in result.output
+    assert path.read_bytes() == before
+    assert Ledger.read(path).state(SLUG).status == "rejected"
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -24,7 +24,7 @@ from leaderboard.verifying.ledger import LEDGER, Ledger, State
 from leaderboard.verifying.relay import append as append_made
 from leaderboard.verifying.relay import check_free, event_of, tell_queries, waiting, write_lines
 from leaderboard.verifying.superseding import announced, displaced
-from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored
+from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored, stays
 from leaderboard.verifying.verification import verify as verify_one
 from mdbench.cli import progress_bar
 from mdbench.errors import MdbenchError
@@ -91,12 +91,16 @@ def verify(
         )
     known = read_entries(entries)
     found: list[Verified | Unverified] = []
+    kept: list[str] = []
     stopped = "verdicts so far are in the ledger" if recorded else "nothing was written"
     with progress_bar(stopped, doing="verifying", units="entries") as progress:
         progress(0, len(folders))
         how: dict[str, Any] = {"workers": workers, "timeout": timeout, "sandbox": sandbox}
         for one in verified(folders, Ledger.read(path), rerun=rerun, secret=secret, **how):
             if recorded and isinstance(one, Verified):
+                state = Ledger.read(path).state(one.slug)
+                if state.verdict and stays(one, state):
+                    kept.append(f"{one.slug} was not run, and stays {state.verdict.outcome}; nothing was recorded")
                 try:
                     record(path, one, known, allowed)
                 except MdbenchError as error:
@@ -104,6 +108,8 @@ def verify(
             found.append(one)
             progress(len(found), len(folders))
     _show(found)
+    for line in kept:
+        say(line)
     for line in announced([one.slug for one in found], known, Ledger.read(path)):
         say(f"look: {line}")
     failed = any(isinstance(one, Unverified) or one.verdict.outcome == "rejected" for one in found)
