@@ -535,7 +535,9 @@ with_method("text", "a method with carriage returns", lambda said: said.replace(
 with_method("text", "a method with an escape sequence", lambda said: said + "# \x1b[2J\n")
 with_method("text", "a method that reads otherwise than it runs", lambda said: said + "# \u202e fi\u2066\n")
 with_method("text", "a method with an invisible letter", lambda said: said + "ok\u200b = 1\n")
-with_method("text", "labels behind a letter", lambda said: said + f"# a{''.join(chr(0xFE00 + i % 16) for i in range(99))}\n")
+with_method(
+    "text", "labels behind a letter", lambda said: said + f"# a{''.join(chr(0xFE00 + i % 16) for i in range(99))}\n"
+)
 with_method("text", "a variable that is a blank", lambda said: said + "\u3164 = 1\n")
 with_method("text", "a method with another end of line", lambda said: said + "# a\u2028b\n")
 with_method("size", "a method of 1 MB", lambda said: said + "#" * 2**20)

@@ -382,7 +382,10 @@ def _appending(path: Path) -> Iterator[_Open]:
             content = _recorded(path, _content(path, file))
             ledger = _parsed(path, content)
             os.ftruncate(file, len(content))
-            if read_head(path) not in (None, ledger.head):  # what was read is recorded: a kill may not tear it away any more
+            if read_head(path) not in (
+                None,
+                ledger.head,
+            ):  # what was read is recorded: a kill may not tear it away any more
                 files.replace({head_file(path): ledger.head.content()})
             yield _Open(path, file, len(content), ledger)
             files.sync_folder(path.parent)
