@@ -382,10 +382,7 @@ def _appending(path: Path) -> Iterator[_Open]:
             content = _recorded(path, _content(path, file))
             ledger = _parsed(path, content)
             os.ftruncate(file, len(content))
-            if read_head(path) not in (
-                None,
-                ledger.head,
-            ):  # what was read is recorded: a kill may not tear it away any more
+            if (head := read_head(path)) and head != ledger.head:  # else a second kill could tear away what was read
                 files.replace({head_file(path): ledger.head.content()})
             yield _Open(path, file, len(content), ledger)
             files.sync_folder(path.parent)
