@@ -148,9 +148,8 @@ def redate(
 ) -> None:
     """Record that lines at the ledger's end were dated in the future by a wrong clock, and count as of now."""
     with needs("leaderboard"):
-        from leaderboard.verifying import ledger
-    event = ledger.redate(entries / ledger.LEDGER, reason)
-    typer.echo(f"lines {event.redates} to {event.number - 1} count as of {event.date:%Y-%m-%d %H:%M:%S} UTC")
+        from leaderboard.verifying import maintenance
+    maintenance.redate(reason, entries)
 
 
 @app.command()

@@ -263,6 +263,7 @@ with_entry("size", "20,000 packages", set_to("environment", "packages", value={f
 with_entry("text", "an author with a newline", set_to("authors", value=["Ada\nLovelace"]))
 with_entry("text", "an author with a bidi sign", set_to("authors", value=["Ada \u202elatot"]))
 with_entry("text", "an author with a zero-width space", set_to("authors", value=["Ada\u200bLovelace"]))
+with_entry("text", "an author who cannot be seen", set_to("authors", value=["\u3164"]))
 with_entry("text", "an author with an escape sequence", set_to("authors", value=["\x1b[31mAda"]))
 with_entry("text", "an author with a NUL", set_to("authors", value=["Ada\0"]))
 with_entry("text", "a platform with a bidi sign", set_to("environment", "platform", value="Linux\u2066"))
@@ -345,6 +346,7 @@ with_entry("missing file", "requirements that are not there", set_to("requiremen
 with_entry("missing file", "a sealed zoo without its answers", set_to("sealed", value={"one": {"sha256": "a" * 64}}))
 with_entry("schema", "a sealed zoo that climbs", set_to("sealed", value={"../x": {"sha256": "a" * 64}}))
 with_entry("schema", "less than no time", set_to("timings", "fit_seconds", value=-1))
+with_entry("schema", "more time than there was", set_to("timings", "fit_seconds", value=1e300))
 with_entry("schema", "time in words", set_to("timings", "fit_seconds", value="none"))
 
 with_text("json", "an empty entry.json", lambda said: "")
@@ -533,6 +535,10 @@ with_method("text", "a method with carriage returns", lambda said: said.replace(
 with_method("text", "a method with an escape sequence", lambda said: said + "# \x1b[2J\n")
 with_method("text", "a method that reads otherwise than it runs", lambda said: said + "# \u202e fi\u2066\n")
 with_method("text", "a method with an invisible letter", lambda said: said + "ok\u200b = 1\n")
+with_method(
+    "text", "labels behind a letter", lambda said: said + f"# a{''.join(chr(0xFE00 + i % 16) for i in range(99))}\n"
+)
+with_method("text", "a variable that is a blank", lambda said: said + "\u3164 = 1\n")
 with_method("text", "a method with another end of line", lambda said: said + "# a\u2028b\n")
 with_method("size", "a method of 1 MB", lambda said: said + "#" * 2**20)
 

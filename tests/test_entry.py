@@ -1,6 +1,8 @@
 """What an entry may be called, and what stands in entry.json."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -20,6 +22,7 @@ from leaderboard.entry.entry import (
     sealed_file,
     skeleton,
     slug_of,
+    unseen,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,6 +112,19 @@ def test_a_text_that_passes_can_be_seen(text):
         return
     assert all(sign.isprintable() or sign.isspace() for sign in text)
     assert not any(sign in text for sign in "\n\r\t\0\u200b\u202e\u2066\ufeff")
+
+
+def test_nothing_that_unicode_says_is_not_to_be_shown_can_be_in_a_text():
+    # By another list than ours: Perl's, of the whole of Unicode.
+    perl = shutil.which("perl")
+    if perl is None:
+        pytest.skip("Perl, which knows Unicode's properties, is not here")
+    asked = r'print join(",", grep { chr($_) =~ /\p{Default_Ignorable_Code_Point}/ } 0x80..0xD7FF, 0xE000..0x10FFFF)'
+    said = subprocess.run([perl, "-e", f"no warnings; {asked}"], capture_output=True, check=True, text=True).stdout
+    signs = [chr(int(number)) for number in said.split(",")]
+    assert len(signs) > 4000
+    assert unseen("".join(signs)) == set(signs)
+    assert not unseen("Ada Lovelace, Erdős Pál, 王小明, ＡＢＣ, 한글, é, हिन्दी, ✓")
 
 
 @pytest.mark.parametrize("text", ["Ada Lovelace", "Erdős Pál", "王小明", "Łukasz", "O'Brien", "<script>"])

@@ -459,6 +459,29 @@ def test_killed_between_a_line_and_its_head_the_next_line_mends_it(path, monkeyp
     assert json.loads(path.with_suffix(".head").read_text())["number"] == 3
 
 
+def test_what_was_read_once_is_not_torn_away_by_a_second_kill(path, monkeypatch):
+    accept(path)
+    head = path.with_suffix(".head").read_bytes()
+    verify(path)
+    path.with_suffix(".head").write_bytes(head)  # killed behind the line and before its head
+    events = Ledger.read(path).events
+    real = os.write
+
+    def torn(file: int, content: bytes) -> int:
+        real(file, content[:10])
+        raise SystemExit  # killed: nothing takes it back
+
+    monkeypatch.setattr(os, "write", torn)
+    monkeypatch.setattr(os, "ftruncate", lambda file, size: None)
+    with pytest.raises(SystemExit):
+        verify(path)
+    monkeypatch.undo()
+    assert path.read_bytes().count(b"\n") == 2, "half a line is there"
+    assert Ledger.read(path).events == events
+    verify(path)
+    assert Ledger.read(path).events[:2] == events
+
+
 def test_as_of_a_date_the_head_is_that_of_the_date(written):
     events = Ledger.read(written).events
     digests = [hashlib.sha256(line).hexdigest() for line in lines(written)]

@@ -128,10 +128,14 @@ def test_from_pending_to_verified_to_changed(entries, exam):
         right = part["predicted"].astype(str).to_numpy() == truth.loc[part["row"].astype(str)].to_numpy()
         assert accepted.scores[name] == pytest.approx(100 * right.mean(), abs=1e-9)
 
-    # Nothing new the second time but two more verdicts.
-    assert run("verify", "--all", "--no-rerun", entries=entries).exit_code == 0
+    # Two more verdicts the second time; where nothing is run, nothing is known that was not.
+    assert run("verify", "--all", entries=entries).exit_code == 0
     assert [event.kind for event in Ledger.read(entries / LEDGER).events[4:]] == ["verification"] * 2
-    assert Ledger.read(entries / LEDGER).state(SLUG).verdict.outcome == "self-reported"
+    result = run("verify", "--all", "--no-rerun", entries=entries)
+    assert result.exit_code == 0
+    assert f"{SLUG} was not run, and stays verified; nothing was recorded" in result.output
+    assert len(Ledger.read(entries / LEDGER).events) == 6
+    assert Ledger.read(entries / LEDGER).state(SLUG).verdict.outcome == "verified"
 
     # Changed after it was accepted, and otherwise right in everything: whoever did that, it is not what it says that is wrong.
     before = (entries / LEDGER).read_bytes()
@@ -154,6 +158,27 @@ DAMAGE = {
     "a file more": lambda folder: (folder / "notes.txt").write_text("mine"),
     "a newer format": lambda folder: (folder / ENTRY).write_text(json.dumps(read(folder) | {"format": 2})),
 }
+
+
+def test_a_rejected_entry_is_not_back_because_it_was_not_run(entries):
+    path = entries / LEDGER
+    assert run("verify", SLUG, "--no-rerun", entries=entries).exit_code == 0
+    about = {"entry": SLUG, "entry_sha256": Ledger.read(path).events[0].entry_sha256}
+    verdict = {"outcome": "rejected", "reason": "run again, it does not repeat itself"}
+    append(
+        path,
+        kind="verification",
+        verdict=verdict,
+        reason="x",
+        mdbench="0.1.0",
+        dataset=Ledger.read(path).events[0].dataset,
+        **about,
+    )
+    before = path.read_bytes()
+    result = run("verify", SLUG, "--no-rerun", entries=entries)
+    assert f"{SLUG} was not run, and stays rejected; nothing was recorded" in result.output
+    assert path.read_bytes() == before
+    assert Ledger.read(path).state(SLUG).status == "rejected"
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -276,6 +301,33 @@ def test_removing_takes_a_reason_and_is_final(entries):
     assert (entries / SLUG / ENTRY).is_file()
     with pytest.raises(MdbenchError, match="removed before"):
         maintenance.remove(SLUG, "again", entries)
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        (" ", "say why"),
+        ("x" * 501, "it has 501 signs, and 500 at most"),
+        ("taken \u202eback", r"U\+202E cannot stand in a text"),
+        ("taken\x1b[2J back", r"U\+001B cannot stand in a text"),
+        ("not \udcff UTF-8", r"U\+DCFF cannot stand in a text"),
+    ],
+)
+def test_a_reason_is_one_that_can_stand_on_the_board_for_ever(entries, reason, why):
+    assert run("verify", SLUG, "--no-rerun", entries=entries).exit_code == 0
+    before = everything(entries)
+    for act in (lambda: maintenance.remove(SLUG, reason, entries), lambda: maintenance.rescore(reason, entries),
+                lambda: maintenance.redate(reason, entries)):  # fmt: skip
+        with pytest.raises(MdbenchError, match=why):
+            act()
+    assert everything(entries) == before
+    maintenance.remove(SLUG, "  its authors asked: Erdős’s way  ", entries)
+    assert Ledger.read(entries / LEDGER).events[-1].reason == "its authors asked: Erdős’s way"
+
+
+def test_an_entry_that_is_named_twice_is_verified_once(entries):
+    assert run("verify", SLUG, SLUG, entries / SLUG, "--no-rerun", entries=entries).exit_code == 0
+    assert [event.kind for event in Ledger.read(entries / LEDGER).events] == ["accepted", "verification"]
 
 
 def test_when_the_data_change_entries_are_scored_anew_and_nobody_is_thrown_off(entries, exam, tmp_path, monkeypatch):

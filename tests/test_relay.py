@@ -368,6 +368,21 @@ def test_what_cannot_be_scored_where_the_labels_are(world, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_another_key_is_told_before_anything_is_verified(clone, world):
+    entries, vault = clone / "entries", world[0] / "vault"
+    before = (entries / "ledger.jsonl").read_bytes()
+    ran = run("verify", "majority", "--no-rerun", "--sealed", vault / "winter" / "labels.fernet",
+              "--key", vault / "spring" / "key", "--entries", entries)  # fmt: skip
+    assert "does not open" in str(ran.exception)
+    assert (entries / "ledger.jsonl").read_bytes() == before
+
+
+def test_an_entry_that_is_named_twice_is_scored_once(world, tmp_path):
+    ran = score(world, "spring", tmp_path / "out", "majority", "majority")
+    assert ran.exit_code == 0, ran.output
+    assert (tmp_path / "out").read_bytes().count(b"\n") == 1
+
+
 def test_queries_are_said_before_anything_is_scored_and_stand_on_the_page(lines, clone, tmp_path, world):
     entries = clone / "entries"
     assert run("append", lines, "--entries", entries).exit_code == 0

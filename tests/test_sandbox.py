@@ -278,6 +278,10 @@ with open(os.__file__) as file:
         lambda: fcntl.flock(file, fcntl.LOCK_EX),
         lambda: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK),
         lambda: fcntl.fcntl(file, fcntl.F_NOTIFY, fcntl.DN_ACCESS),
+        lambda: fcntl.fcntl(file, fcntl.F_GETLK, bytes(32)),
+        lambda: fcntl.fcntl(file, 36, bytes(32)),  # F_OFD_GETLK
+        lambda: fcntl.fcntl(file, 1036, bytes(8)),  # F_SET_RW_HINT
+        lambda: os.preadv(file.fileno(), [bytearray(9)], 0, os.RWF_NOWAIT),
     ):
         try: tells()
         except PermissionError: continue
@@ -293,6 +297,13 @@ with socket.socket() as server:
         server.accept()[0].close()
         client.close()
     except OSError: pass
+""",
+    "opens a socket that leads into the kernel, or below it": """
+for family in range(50):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_RAW):
+        try: socket.socket(family, kind).close()
+        except OSError: continue
+        if family not in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6): raise Found(family)
 """,
     "makes namespaces": """
 libc = ctypes.CDLL(None)
@@ -347,6 +358,62 @@ def test_the_kernel_refuses_what_the_list_says_by_the_numbers_of_libseccomp(outc
     found = ast.literal_eval(said.removeprefix("it raised Found: "))
     expected = dict.fromkeys(known, errno.EPERM) | dict.fromkeys(("clone3", "later", "x32"), errno.ENOSYS)
     assert found == expected
+
+
+# A file that all sandboxes see, and a number in it, in memory.
+AT_A_FILE = """
+import ctypes, fcntl, os, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+futex = {'x86_64': 202, 'aarch64': 98}[os.uname().machine]
+file = open(os.__file__)
+at = libc.mmap(None, 4096, 1, 1, file.fileno(), 0)
+number = ctypes.c_uint32.from_address(at)
+"""
+TELLS = (
+    AT_A_FILE
+    + """
+fcntl.fcntl(file, fcntl.F_SETLK, struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 4711, 1, 0))
+seconds = struct.pack('qq', 4, 0)
+raise LookupError(f"told: {libc.syscall(futex, ctypes.c_void_p(at), 0, number.value, seconds, None, 0)}")
+"""
+)
+HEARS = (
+    AT_A_FILE
+    + """
+heard, until = [], time.monotonic() + 3
+while time.monotonic() < until and not heard:
+    for ask in (fcntl.F_GETLK, 36):
+        try: kind = struct.unpack('hhqqi4x', fcntl.fcntl(file, ask, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 4711, 1, 0)))[0]
+        except OSError: continue
+        heard += ['a lock'] * (kind != fcntl.F_UNLCK)
+    heard += ['who waits'] * (libc.syscall(futex, ctypes.c_void_p(at), 1, 1, None, None, 0) > 0)
+    time.sleep(0.05)
+raise LookupError(f'heard: {heard}')
+"""
+)
+
+
+def test_what_one_question_does_with_a_file_another_that_is_asked_meanwhile_does_not_hear():
+    # Whoever waits at the file with no time limit of its own is not woken: -1, when the time is over.
+    boxes, said = [Box((), Limits()), Box((), Limits())], {}
+
+    def ask(place: int, source: str) -> None:
+        said[place] = boxes[place].ask({"file": "x.py", "source": source, "questions": []}, seconds=60)[1]
+
+    try:
+        for place in (0, 1):
+            ask(place, "raise LookupError")  # it has begun
+        asking = [threading.Thread(target=ask, args=one) for one in enumerate((TELLS, HEARS))]
+        for one in asking:
+            one.start()
+        for one in asking:
+            one.join()
+    finally:
+        for box in boxes:
+            box.close()
+    assert b"told: -1" in said[0], said
+    assert b"heard: []" in said[1], said
 
 
 def test_a_machine_whose_system_calls_are_not_known_has_no_sandbox():

@@ -548,7 +548,8 @@ def test_a_public_part_that_was_changed_is_refused(shelf, winter, content):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 2}, "format 2 is newer than this mdbench knows .1.; upgrade"),
+        ({"format": 0}, "format"),
         ({"tasks": {"optimizer": ["hot", "cold"]}}, "'optimizer' with these verdicts"),
         ({"tasks": {"weather": ["hot", "cold"]}}, "'weather' with these verdicts"),
         ({"tasks": {}}, "tasks"),

@@ -28,6 +28,7 @@ from .entry import (
     Sha256 as Sha256,
     Slug as Slug,
     Timings as Timings,
+    check_text as check_text,
     sealed_file as sealed_file,
     slug_of as slug_of,
 )

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import stat
-import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from leaderboard.entry.entry import (
     sealed_file,
     skeleton,
     slug_of,
+    unseen,
 )
 from leaderboard.entry.exam import Exam
 from leaderboard.entry.refused import Refused
@@ -64,7 +64,6 @@ _PACKAGES: Final = 100
 _A_WORD: Final = 4
 #: Signs of the longest text that an environment holds.
 _LONGEST: Final = 200
-_INVISIBLE: Final = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -393,7 +392,7 @@ def _check_texts(said: Any) -> None:
             waiting += one
         elif isinstance(one, str):
             texts.append(one)
-    for sign in sorted(_invisible("".join(texts))):
+    for sign in sorted(unseen("".join(texts))):
         raise Refused("text", f"{ENTRY}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
 
 
@@ -415,18 +414,13 @@ def _check_environment(said: Environment) -> None:
             raise Refused("size", f"{ENTRY}: environment: {text[:40]!a}… has {len(text):,} signs, more than {_LONGEST}")
 
 
-def _invisible(text: str) -> set[str]:
-    """Return the signs of a text that cannot be seen, or turn what is around them over."""
-    return {sign for sign in set(text) if unicodedata.category(sign) in _INVISIBLE}
-
-
 def _text(content: bytes, what: str) -> str:
     """Return a text of which everything can be seen."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused("text", f"{what} is no text in UTF-8 (byte {error.start})") from error
-    for sign in sorted(_invisible(text) - {"\n", "\t"}):
+    for sign in sorted(unseen(text) - {"\n", "\t"}):
         line = text[: text.index(sign)].count("\n") + 1
         raise Refused("text", f"{what}, line {line}: U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
     return text

@@ -30,10 +30,21 @@ REQUIRED: Final = "core"
 SELECTIONS: Final = (REQUIRED, "paper", "bundled")
 #: Sealed zoos that an entry answers at most.
 MOST_SEALED: Final = 10
+#: Seconds that an entry's method can have taken: thirty years.
+_LONGEST: Final = 1e9
 #: Signs that look like others, and digits that are read as letters inside words: no two names may differ by these alone.
 _ALIKE: Final = str.maketrans("01i5|2346789", "ollslzeagtbq")
 #: Words that are the board's to say, without what a skeleton leaves out.
 _OURS: Final = ("verified", "reproduced", "self-reported", "rejected", "official")
+
+#: Kinds of signs that cannot be seen, or turn what is around them over: control, formatting, and what is nobody's.
+_UNSEEN_KINDS: Final = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+#: Letters, marks and symbols that show nothing: Unicode's ``Default_Ignorable_Code_Point`` that is of no such kind (variation
+#: selectors, fillers), and blanks. A byte can be hidden in each.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U00016fe4\U0001d159\U000e0000-\U000e0fff]"
+)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -62,16 +73,22 @@ def check_name(name: str) -> str:
     return name
 
 
+def unseen(text: str) -> set[str]:
+    """Return the signs of a text that cannot be seen, or turn what is around them over; ends of lines and tabs among them."""
+    return {sign for sign in set(text) if unicodedata.category(sign) in _UNSEEN_KINDS or _UNSEEN.match(sign)}
+
+
 def check_text(text: str) -> str:
-    """Return a text as it is, if it holds no control, formatting or unassigned characters and no space at its ends.
+    """Return a text as it is, if all of it can be seen, and it has no space at its ends.
 
     Raises
     ------
     ValueError
-        It does: some of them are invisible, or turn the text around them over.
+        It holds signs that are `unseen`, or that Unicode does not know yet.
     """
+    hidden = unseen(text)
     for sign in text:
-        if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        if sign in hidden or unicodedata.category(sign) == "Cn":
             raise ValueError(f"U+{ord(sign):04X} cannot stand in a text: it cannot be seen")
     if text != text.strip():
         raise ValueError("there is a space at its ends")
@@ -141,8 +158,8 @@ class Dataset(_Strict):
 class Timings(_Strict):
     """Seconds of all cases and seeds together, on the submitter's machine."""
 
-    fit_seconds: float = Field(ge=0, allow_inf_nan=False)
-    predict_seconds: float = Field(ge=0, allow_inf_nan=False)
+    fit_seconds: float = Field(ge=0, le=_LONGEST, allow_inf_nan=False)
+    predict_seconds: float = Field(ge=0, le=_LONGEST, allow_inf_nan=False)
 
 
 class Entry(_Strict):

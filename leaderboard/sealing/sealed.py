@@ -21,12 +21,13 @@ from typing import Annotated, Final, Literal
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype, is_string_dtype
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from leaderboard.entry import (
     Exam,
     Sha256,
     Slug,
+    plain_json,
 )
 from mdbench.cases import Case, CaseRows, Rows, draw, taking_part
 from mdbench.errors import MdbenchError, reason
@@ -163,8 +164,14 @@ class Part:
             It is not there, damaged, or holds what has no place in it.
         """
         try:
-            sealed = Sealed.model_validate_json((folder / SEALED).read_bytes())
-        except (OSError, ValidationError) as error:
+            said = plain_json.read((folder / SEALED).read_bytes())
+            newer = said.get("format") if isinstance(said, dict) else None
+            if isinstance(newer, int) and newer > FORMAT:
+                raise MdbenchError(
+                    f"{folder / SEALED}: format {newer} is newer than this mdbench knows ({FORMAT}); upgrade mdbench"
+                )
+            sealed = Sealed.model_validate(said)
+        except (OSError, ValueError) as error:  # ValidationError among them
             raise MdbenchError(f"{folder / SEALED} cannot be read: {reason(error)}; fetch the folder anew") from error
         table = read_table(folder / MODELS, sealed.models_sha256, sealed.rows, described=SEALED)
         for name in map(str, table):

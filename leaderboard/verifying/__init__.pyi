@@ -1,4 +1,4 @@
-from . import ledger as ledger, maintenance as maintenance
+from . import maintenance as maintenance
 from .head import Head as Head
 from .ledger import (
     Event as Event,

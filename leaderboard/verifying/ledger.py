@@ -382,6 +382,8 @@ def _appending(path: Path) -> Iterator[_Open]:
             content = _recorded(path, _content(path, file))
             ledger = _parsed(path, content)
             os.ftruncate(file, len(content))
+            if (head := read_head(path)) and head != ledger.head:  # else a second kill could tear away what was read
+                files.replace({head_file(path): ledger.head.content()})
             yield _Open(path, file, len(content), ledger)
             files.sync_folder(path.parent)
     except OSError as error:

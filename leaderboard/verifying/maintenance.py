@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import typer
@@ -17,20 +17,22 @@ from rich.markup import escape
 from rich.table import Table
 
 import mdbench
-from leaderboard.entry import METHOD, Checked, check, read_entries, read_entry
+from leaderboard.entry import METHOD, Checked, check, check_text, read_entries, read_entry
 from leaderboard.sealing import KEY, PUBLIC, Part, SealedScore, unlock
 from leaderboard.verifying import ledger
 from leaderboard.verifying.ledger import LEDGER, Ledger, State
 from leaderboard.verifying.relay import append as append_made
 from leaderboard.verifying.relay import check_free, event_of, tell_queries, waiting, write_lines
 from leaderboard.verifying.superseding import announced, displaced
-from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored
+from leaderboard.verifying.verification import Exams, Verified, record, score_sealed, scored, stays
 from leaderboard.verifying.verification import verify as verify_one
 from mdbench.cli import progress_bar
 from mdbench.errors import MdbenchError
 from mdbench.methods import Sandbox, Workers
 from mdbench.showing import say
 
+#: Signs of a reason that a maintainer gives.
+_LONGEST_REASON: Final = 500
 _COLOURS = {"verified": "green", "reproduced within noise": "cyan", "self-reported": "yellow", "rejected": "red"}
 
 
@@ -82,6 +84,9 @@ def verify(
             if not recorded
             else "--secret repeats what was recorded, and is known: say --dry-run"
         )
+    lock = (
+        Lock.of(sealed, key) if sealed else None
+    )  # first: nobody wants to wait for verdicts, and then hear of another key
     folders = _chosen(names, entries, every=every)
     strange = [folder for folder in folders if folder.resolve().parent != entries.resolve()]
     if recorded and strange:
@@ -91,12 +96,16 @@ def verify(
         )
     known = read_entries(entries)
     found: list[Verified | Unverified] = []
+    kept: list[str] = []
     stopped = "verdicts so far are in the ledger" if recorded else "nothing was written"
     with progress_bar(stopped, doing="verifying", units="entries") as progress:
         progress(0, len(folders))
         how: dict[str, Any] = {"workers": workers, "timeout": timeout, "sandbox": sandbox}
         for one in verified(folders, Ledger.read(path), rerun=rerun, secret=secret, **how):
             if recorded and isinstance(one, Verified):
+                state = Ledger.read(path).state(one.slug)
+                if state.verdict and stays(one, state):
+                    kept.append(f"{one.slug} was not run, and stays {state.verdict.outcome}; nothing was recorded")
                 try:
                     record(path, one, known, allowed)
                 except MdbenchError as error:
@@ -104,11 +113,12 @@ def verify(
             found.append(one)
             progress(len(found), len(folders))
     _show(found)
+    for line in kept:
+        say(line)
     for line in announced([one.slug for one in found], known, Ledger.read(path)):
         say(f"look: {line}")
     failed = any(isinstance(one, Unverified) or one.verdict.outcome == "rejected" for one in found)
-    if sealed:
-        lock = Lock.of(sealed, key)
+    if lock:
         tell_queries(lock.part.sealed, Ledger.read(path), known)
         for one in found:
             # Every score says something about the labels: there is none for what is rejected.
@@ -156,7 +166,7 @@ def score_elsewhere(
     check_free(out)
     lock, known, history = Lock.of(labels, key, public), read_entries(entries), Ledger.read(entries / LEDGER)
     sealed = lock.part.sealed
-    chosen = list(names) or waiting(lock.part, known, history)
+    chosen = list(dict.fromkeys(names)) or waiting(lock.part, known, history)
     for slug in chosen:
         if history.state(slug).status != "on board":
             raise MdbenchError(f"{slug} is not on the board of {entries}, and what is not there is not scored")
@@ -301,9 +311,7 @@ def remove(name: str, reason: str, entries: Path) -> None:
     MdbenchError
         It is not on the board, or the ledger cannot be written.
     """
-    path = entries / LEDGER
-    if not reason.strip():
-        raise MdbenchError("--reason: say why, for the board will")
+    path, reason = entries / LEDGER, _checked(reason)
     state = Ledger.read(path).state(name)
     if state.accepted_on is None:
         raise MdbenchError(f"{name} was never on the board of {entries}")
@@ -323,6 +331,18 @@ def remove(name: str, reason: str, entries: Path) -> None:
         say(f"{back}, which it had displaced, is back")
 
 
+def redate(reason: str, entries: Path) -> None:
+    """Record that lines at the ledger's end were dated in the future by a wrong clock, and count as of now.
+
+    Raises
+    ------
+    MdbenchError
+        As `leaderboard.verifying.ledger.redate`.
+    """
+    event = ledger.redate(entries / LEDGER, _checked(reason))
+    say(f"lines {event.redates} to {event.number - 1} count as of {event.date:%Y-%m-%d %H:%M:%S} UTC")
+
+
 def rescore(reason: str, entries: Path) -> None:
     """Score every entry on the data as they are now, and record what has changed.
 
@@ -332,7 +352,7 @@ def rescore(reason: str, entries: Path) -> None:
         The ledger cannot be read. An entry that does not answer the cases as they are now has to be submitted anew: it is
         said which, the others are scored, and the exit code is 2.
     """
-    path = entries / LEDGER
+    path, reason = entries / LEDGER, _checked(reason)
     history, exams = Ledger.read(path), Exams()
     changed, failed = 0, 0
     for slug in sorted({event.entry for event in history.events}):
@@ -372,6 +392,27 @@ def _rescore(path: Path, folder: Path, state: State, exams: Exams, reason: str) 
     return True
 
 
+def _checked(reason: str) -> str:
+    """Return why something is done, without space at its ends, if it can stand in the ledger, which nobody can change later.
+
+    Raises
+    ------
+    MdbenchError
+        It says nothing, is too long, or not all of it can be seen.
+    """
+    reason = reason.strip()
+    if not reason:
+        raise MdbenchError("--reason: say why, for the board will")
+    if len(reason) > _LONGEST_REASON:
+        raise MdbenchError(
+            f"--reason: it has {len(reason):,} signs, and {_LONGEST_REASON} at most can stand on the board"
+        )
+    try:
+        return check_text(reason)
+    except ValueError as error:
+        raise MdbenchError(f"--reason: {error}") from error
+
+
 def _chosen(names: Sequence[str], entries: Path, *, every: bool) -> list[Path]:
     """Return the folders of the entries that are meant."""
     if not entries.is_dir():
@@ -388,7 +429,8 @@ def _chosen(names: Sequence[str], entries: Path, *, every: bool) -> list[Path]:
     gone = next((name for name in names if history.state(name).status == "removed"), None)
     if gone is not None:
         raise MdbenchError(f"{gone} was removed: {history.state(gone).history[-1].reason}")
-    folders = [Path(name) if len(Path(name).parts) > 1 else entries / name for name in names]
+    named = [Path(name) if len(Path(name).parts) > 1 else entries / name for name in names]
+    folders = list({folder.absolute(): folder for folder in named}.values())  # each once
     absent = next((folder for folder in folders if not os.path.lexists(folder)), None)
     if absent:
         raise MdbenchError(

@@ -158,7 +158,8 @@ def _before(entry: Entry, known: Mapping[str, Entry], history: Ledger) -> dict[s
 def record(path: Path, found: Verified, known: Mapping[str, Entry], allowed: Collection[str] = ()) -> None:
     """Write what came of an entry into the ledger: its acceptance, if it is new and not rejected, and the verdict.
 
-    A submission that is rejected at once leaves no trace in it: it was never on the board.
+    A submission that is rejected at once leaves no trace in it: it was never on the board. Nor does a method that was not run
+    where the entry has the verdict of a run: see `stays`.
 
     Parameters
     ----------
@@ -180,6 +181,8 @@ def record(path: Path, found: Verified, known: Mapping[str, Entry], allowed: Col
         or (state.accepted_on is None and found.verdict.outcome == "rejected")
     ):
         return
+    if stays(found, state):
+        return
     entry = found.checked.entry
     check_leave(entry, known, history, allowed)
     run.keep(path.parent, found.contents)
@@ -196,6 +199,12 @@ def record(path: Path, found: Verified, known: Mapping[str, Entry], allowed: Col
         )
         events.append({"kind": "superseded", "reason": f"its authors submitted {new}", "by": new, **lost})
     ledger.append_all(path, events)
+
+
+def stays(found: Verified, state: State) -> bool:
+    """Tell whether an entry keeps the verdict that it has: what was not run says nothing against what was, nor for it."""
+    known = state.verdict is not None and state.verdict.outcome != UNTOUCHED
+    return known and found.verdict.outcome == UNTOUCHED
 
 
 def score_sealed(found: Checked, labels: Path, key: Path, public: Path, **how: Any) -> SealedScore:

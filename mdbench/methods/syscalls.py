@@ -1,7 +1,7 @@
 """Which system calls a method may not make: what the kernel keeps between processes that are to know nothing of each other.
 
 A filter is a program for the kernel's packet filter (seccomp(2)), which looks at the kind of machine, at a call's number and,
-for two calls, at an argument. It needs no library. Processes that a method starts inherit it, and nothing takes it away.
+for a few calls, at an argument. It needs no library. Processes that a method starts inherit it, and nothing takes it away.
 """
 
 import ctypes
@@ -37,6 +37,9 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     # Files that all questions see: who locks, watches or has read them.
     "flock": (73, 32), "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
     "fanotify_init": (300, 262), "mincore": (27, 232), "cachestat": (451, 451), "open_by_handle_at": (304, 265),
+    "preadv2": (327, 286),  # which can ask to read only what somebody has read before
+    # Waking whoever waits at a file that all see, by the later calls; see _FUTEX.
+    "futex_wake": (454, 454), "futex_requeue": (456, 456),
     # What looks into the kernel, or has it compute.
     "perf_event_open": (298, 241), "bpf": (321, 280), "userfaultfd": (323, 282), "syslog": (103, 116),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
@@ -48,12 +51,21 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
 _CLONE: Final = (56, 220)
 _CLONE3: Final = 435
 _FCNTL: Final = (72, 25)
+_SOCKET: Final = (41, 198)
+_FUTEX: Final = (202, 98)
 #: Later calls, of which this list knows nothing, are not there; nor are those of x32, whose numbers are larger.
 _NEWEST: Final = 462
 #: Flags of clone that ask for namespaces: cgroup, uts, ipc, user, pid, net, mounts.
 _NAMESPACES: Final = 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x00020000
-#: Commands of fcntl that tell who opens a file: F_SETLEASE, F_NOTIFY.
-_TELLING: Final = (1024, 1026)
+#: Commands of fcntl that tell who opens, locks or writes a file: F_GETLK, F_OFD_GETLK, F_SETLEASE, F_NOTIFY, F_SET_RW_HINT.
+_TELLING: Final = (5, 36, 1024, 1026, 1036)
+#: Families of sockets that end where a namespace does: AF_UNIX, AF_INET, AF_INET6. Others lead to the machine below this one
+#: (AF_VSOCK), or into the kernel.
+_OWN: Final = (1, 2, 10)
+#: A futex of one process, and commands of others that wake who waits, wherever the same file is seen: FUTEX_WAKE,
+#: FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP, FUTEX_WAKE_BITSET, FUTEX_CMP_REQUEUE_PI. Threads that are joined wait so.
+_PRIVATE: Final = 128
+_WAKING: Final = (1, 3, 4, 5, 10, 12)
 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000  # linux/seccomp.h
 _EPERM, _ENOSYS = 1, 38
@@ -100,11 +112,20 @@ def filter_program(machine: str) -> bytes:
         (_EQUAL, _CLONE3, "absent", ""),  # its flags lie in memory; libraries then use clone
         *((_EQUAL, number, "refuse", "") for number in numbers if number is not None),
         (_EQUAL, _CLONE[place], "clone", ""),
+        (_EQUAL, _SOCKET[place], "socket", ""),
+        (_EQUAL, _FUTEX[place], "futex", ""),
         (_EQUAL, _FCNTL[place], "fcntl", "allow"),
     ]
     ends = [
         ("clone", (_LOAD, _FIRST_AT, "", "")),
         ("", (_ANY, _NAMESPACES, "refuse", "allow")),
+        ("socket", (_LOAD, _FIRST_AT, "", "")),
+        *(("", (_EQUAL, family, "allow", "")) for family in _OWN[:-1]),
+        ("", (_EQUAL, _OWN[-1], "allow", "refuse")),
+        ("futex", (_LOAD, _SECOND_AT, "", "")),
+        ("", (_ANY, _PRIVATE, "allow", "")),
+        *(("", (_EQUAL, command, "refuse", "")) for command in _WAKING[:-1]),
+        ("", (_EQUAL, _WAKING[-1], "refuse", "allow")),
         ("fcntl", (_LOAD, _SECOND_AT, "", "")),
         *(("", (_EQUAL, command, "refuse", "")) for command in _TELLING),
         ("allow", (_RETURN, _ALLOW, "", "")),
