@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mdbench.errors import MdbenchError
 from mdbench.scoring import NO_ANSWER, Result, axes_of, by_axes, by_margin, two_axes
-from mdbench.showing.report import console, plain_table
+from mdbench.showing.report import console, plain_table, put
 from mdbench.tables import find_zoo, load_zoo
 
 #: How many of the surest mistakes are shown.
@@ -80,7 +80,7 @@ def _level(name: object) -> str:
 
 def _print(out: Console, title: str, table: Table) -> None:
     out.print(f"[dim]{escape(title)}[/]", soft_wrap=True)  # a table's own title is no wider than the table
-    out.print(table)
+    put(out, table)
     out.print()
 
 

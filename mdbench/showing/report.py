@@ -7,10 +7,12 @@ from math import isnan
 from pathlib import Path
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from mdbench.cases import Case, selections
 from mdbench.methods import CHECKS, WANTS_COLUMN, Checked, MethodError, alternatives, load_method, named_methods
@@ -42,6 +44,18 @@ def plain_table(**options: object) -> Table:
     return Table(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold", **options)  # type: ignore[arg-type]
 
 
+def put(out: Console, table: Table) -> None:
+    """Print a table; where a terminal is too narrow for it, the terminal breaks its lines, and nothing is cut."""
+    for column in table.columns:
+        heads = [] if column.overflow == "fold" else [column.header]
+        lines = [line for cell in [*heads, *column.cells] for line in Text.from_markup(str(cell)).plain.splitlines()]
+        texts = lines if column.no_wrap else [word for line in lines for word in line.split()]
+        column.min_width = max(map(cell_len, texts), default=1)
+    needed = sum((column.min_width or 0) + 2 for column in table.columns)
+    wide = Console(highlight=False, width=needed) if needed > out.width else out
+    wide.print(table, crop=False)
+
+
 def _named(method: str, own: Sequence[str]) -> str:
     return f"[bold cyan]{escape(method)}[/]" if method in own else escape(method)
 
@@ -55,16 +69,16 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
     if len(result.cases) <= DETAILED:
         for record in result.cases:
             if by_case[record.case.name]:
-                out.print(_case_table(record, by_case[record.case.name], own))
+                put(out, _case_table(record, by_case[record.case.name], own))
                 out.print()
                 _show_sureness([[score] for score in by_case[record.case.name]], own)
     else:
         for table in _wide_tables(result, own):
-            out.print(table)
+            put(out, table)
             out.print()
     if len(result.cases) > 1:
         for table in _overall_tables(result, own):
-            out.print(table)
+            put(out, table)
             out.print()
     if len(result.cases) > DETAILED:
         by_method = [[s for s in result.scores if s.method == method.name] for method in result.methods]
@@ -175,7 +189,7 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases:
             cells.append(f"{len(some)}" if len(some) == cases else f"{len(some)} of {cases}")
         table.add_row(_named(some[0].method, own), *cells)
     out = console()
-    out.print(table)
+    put(out, table)
     out.print(
         "[dim]log loss in nats, Brier score from 0 to 2, with 95 % intervals on one case; calibration error in points, "
         "over ten bins of equal width; risk–coverage: mean error in % over all shares answered, the surest first; "
@@ -302,7 +316,7 @@ def show_comparison(comparison: Comparison) -> None:
             _p(d.p),
             "–" if isnan(one.degrees) else f"{one.degrees:.3g}",
         )
-    out.print(table)
+    put(out, table)
     over_zoos = (
         f"{comparison.over_zoos.case}: about other zoos, Student's interval and p over these, each with the same weight; "
         if comparison.over_zoos
@@ -348,7 +362,7 @@ def show_prescriptions(prescriptions: Prescriptions, own: Sequence[str] = ()) ->
                 cells.append(f"{gain.unclipped:+.2f}")
             label = f"[dim]{name}[/]" if name in ("best possible", "random") else _named(name, own)
             table.add_row(label, *cells)
-        out.print(table)
+        put(out, table)
         out.print()
     if prescriptions.cases:
         out.print(
@@ -408,7 +422,7 @@ def show_methods() -> None:
         kind = "not trained" if method.zero_shot else method.track
         about = f"[dim]answers {tasks}; {kind}; sees[/] {_sees(families)}"
         table.add_row(f"[bold]{name}[/]", f"{escape(_first_line_of_docstring(file))}\n{about}")
-    console().print(table)
+    put(console(), table)
 
 
 def _first_line_of_docstring(file: Path) -> str:
@@ -432,14 +446,14 @@ def show_cases(cases: Sequence[Case]) -> None:
             str(len(first.seeds)),
             escape(about),
         )
-    out.print(table)
+    put(out, table)
     out.print()
     table = plain_table(title="selections")
     table.add_column("name")
     table.add_column("cases")
     for name, patterns in selections().items():
         table.add_row(escape(name), escape("\n".join(patterns)))
-    out.print(table)
+    put(out, table)
     out.print(f"\n[dim]zoos on this machine: {escape(', '.join(zoo_names()) or 'none')}[/]")
 
 
