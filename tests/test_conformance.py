@@ -212,9 +212,9 @@ def test_what_a_method_is_warned_of_is_said_once(recwarn):
     class Warned(Plain):
         name = "warned"
 
-        def fit(self, models, labels):
+        def fit(self, models, labels, task):
             warnings.warn("few models", stacklevel=1)
-            super().fit(models, labels)
+            super().fit(models, labels, task)
 
     assert not [one for one in check_method(Warned, CASE) if one.reason]
     assert [str(one.message) for one in recwarn] == ["method warned: UserWarning: few models (in 1 case)"]
