@@ -153,20 +153,16 @@ def evaluate(
         unsaved = error
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
-        if unsaved:
-            raise unsaved
-        _close(result.failures)
+        _close(result.failures, unsaved)
         return
     report.show_result(result, own=_own(methods, result.methods))
     if mistakes and result.scores:
-        show_mistakes(result, _own(methods, result.methods))
-    if unsaved:
-        raise unsaved
-    if out and result.scores:
+        show_mistakes(result, _own(methods, result.methods), zoo)
+    if out and result.scores and not unsaved:
         report.say(f"wrote {out / 'result.json'} and {out / 'predictions.parquet'}")
     # A zoo of one's own need not have what the baselines look at that nobody asked for by name.
     unasked = set(_listed([BESIDE])) - set(methods) if zoo and beside == BESIDE else set()
-    _close(report.show_left_out(result.failures, unasked))
+    _close(report.show_left_out(result.failures, unasked), unsaved)
 
 
 @app.command()
@@ -501,12 +497,15 @@ def progress_bar(
         raise typer.Exit(130) from None
 
 
-def _close(failures: "Sequence[Failure]") -> None:
-    """Say what failed; exit with code 2 where something did."""
+def _close(failures: "Sequence[Failure]", unsaved: MdbenchError | None = None) -> None:
+    """Say what failed, and why nothing was written; exit with code 2 where something did."""
     if failures:
         from mdbench.showing import show_failures
 
         show_failures(failures)
+    if unsaved:
+        raise unsaved
+    if failures:
         raise typer.Exit(2)
 
 

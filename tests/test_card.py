@@ -167,6 +167,14 @@ def croissant(dataset):
         (["CC0 1.0", "CC0 1.0"], "cc0-1.0", "https://creativecommons.org/publicdomain/zero/1.0/", "under CC0 1.0"),
         (["Mine *alone*", "Mine *alone*"], "other", "Mine *alone*", r"under Mine \*alone\*"),
         (["", ""], "unknown", "not stated", "licence of the data is not stated"),
+        (["  ", ""], "unknown", "not stated", "licence of the data is not stated"),
+        (
+            ["cc-by-4.0", "CC-BY 4.0"],
+            "cc-by-4.0",
+            "https://creativecommons.org/licenses/by/4.0/",
+            "are under CC BY 4.0",
+        ),
+        (["apache-2.0", "Apache 2.0"], "apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", "under Apache 2.0"),
         (
             ["MIT", ""],
             "other",

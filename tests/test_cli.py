@@ -74,6 +74,31 @@ def test_help_is_quick_and_loads_nothing_heavy():
         assert f"  {command} " in done.stdout
 
 
+def test_means_of_how_sure_methods_are_stand_beside_means_over_the_same_cases(here, method_file):
+    some = method_file(
+        "from sklearn.dummy import DummyClassifier\ncolumns = {'optimizer': ['train_error']}\n"
+        "method = DummyClassifier(strategy='prior')\n",
+        "some.py",
+    )
+    cases = ("--cases", "sisters", "--samples", "2", "--workers", "0", "--beside", "", "--json")
+    said = json.loads(here("evaluate", some, "majority", *cases).stdout)
+    losses = {(s["method"], s["case"]): s["probability"]["log_loss"] for s in said["scores"]}
+    shared = [case for method, case in losses if method == "some"]
+    assert len(shared) == 3
+    shown = here("evaluate", some, "majority", *cases[:-1]).stdout.split("how sure, and whether that is deserved")[1:]
+    assert [text.split("\n")[0].strip() for text in shown] == [
+        ", over all 12 cases",
+        ", over the 3 cases of optimizer that these all answer",
+    ]
+    for text, names, over in ((shown[0], ["majority"], None), (shown[1], ["majority", "some"], shared)):
+        rows = {line.split()[0]: line.split()[1] for line in text.splitlines()[2:] if line.split()[:1] != []}
+        for name in names:
+            mean = sum(v for (m, c), v in losses.items() if m == name and (over is None or c in over))
+            count = sum(m == name and (over is None or c in over) for m, c in losses)
+            assert rows[name] == f"{mean / count:.3f}"
+        assert ("some" in rows) == ("some" in names)
+
+
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, mdbench; assert not {'torch', 'pandas', 'numpy', 'matplotlib', 'datasets'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -325,6 +350,17 @@ def test_libraries_warn_once_a_method(method_file):
             assert re.fullmatch(r"warning: method hasty: ConvergenceWarning: lbfgs failed .* \(in 2 cases\)", line)
             assert done.stderr.count("ConvergenceWarning") == 1
             assert done.stderr.count("UserWarning: loading") == 1
+
+
+def test_what_failed_is_said_though_the_result_cannot_be_written(here, tmp_path, method_file):
+    broken = method_file(GOOD.replace("return [self.l] * len(m)", "raise ValueError('no idea')"), "broken.py")
+    (tmp_path / "taken").write_text("a file")
+    done = here(
+        "evaluate", broken, "majority", "--beside", "", "--cases", CORE, "--workers", "0", "--out", tmp_path / "taken"
+    )
+    assert done.returncode == 2
+    assert f"method broken, case {CORE}: it raised ValueError: no idea" in done.stderr
+    assert done.stderr.endswith(f"error: cannot write the result to {tmp_path / 'taken'}: File exists\n")
 
 
 @pytest.mark.usefixtures("toy_home")

@@ -1,5 +1,7 @@
 """What any method must stand: the baselines do, and each broken method fails the check that is meant for it and no other."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.impute import SimpleImputer
@@ -167,11 +169,10 @@ def test_what_keeps_the_rules_passes(method):
     assert [(one.name, one.reason) for one in check_method(method, CASE)] == [(name, "") for name in CHECKS]
 
 
-#: Of the others, md_forest and random_forest pass too, but take some 10 seconds; weights_forest reads columns that no zoo of this
-#: package has.
+#: The others pass too, but take some 10 seconds.
 QUICK = """
     barrier_rule hyperparameter_tree hyperparameter_validation_tree landscape_tree logistic_regression majority md_committee
-    md_tree md_tree_cka md_tree_exact md_tree_quantile nearest_neighbours random validation_tree
+    md_tree md_tree_cka md_tree_exact md_tree_quantile nearest_neighbours random validation_tree weights_forest
 """
 
 
@@ -205,6 +206,18 @@ def test_the_command(tmp_path):
     stopped = CliRunner().invoke(app, ["check", str(broken), "--case", CASE])  # width is no verdict there
     assert stopped.exit_code == 1
     assert f"{len(CHECKS) - 1} more checks were not run" in stopped.output
+
+
+def test_what_a_method_is_warned_of_is_said_once(recwarn):
+    class Warned(Plain):
+        name = "warned"
+
+        def fit(self, models, labels, task):
+            warnings.warn("few models", stacklevel=1)
+            super().fit(models, labels, task)
+
+    assert not [one for one in check_method(Warned, CASE) if one.reason]
+    assert [str(one.message) for one in recwarn] == ["method warned: UserWarning: few models (in 1 case)"]
 
 
 def test_a_method_without_a_case_is_refused():

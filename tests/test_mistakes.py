@@ -1,5 +1,8 @@
 """What a method confuses, where, and how sure it was; against counts made by hand and by scikit-learn."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +44,35 @@ def test_the_surest_mistakes_come_first():
     without = mistakes(PREDICTIONS.drop(columns=["p_a", "p_b"]))
     assert without["row"][0] == "width=4/batch_size=16"  # wrong most often
     assert without["confidence"].isna().all()
+
+
+def test_confidence_is_that_of_what_is_said_most_often():
+    def of_a_network(*answers):
+        rows = [(seed, "width=2", said, "a", 1 - sure, sure) for seed, (said, sure) in enumerate(answers)]
+        return pd.DataFrame(rows, columns=["seed", "row", "predicted", "true", "p_a", "p_b"]).assign(
+            method="m", case="c"
+        )
+
+    abstaining = mistakes(of_a_network((None, 0.5), (None, 0.5), ("b", 0.9))).iloc[0]
+    assert (abstaining["said"], abstaining["wrong"]) == ("no answer", 100)
+    assert np.isnan(abstaining["confidence"])  # 0.9 was the confidence of another answer
+    wrong = mistakes(of_a_network((None, 0.5), ("b", 0.8), ("b", 0.6), ("a", 0.1))).iloc[0]
+    assert (wrong["said"], wrong["wrong"], wrong["confidence"]) == ("b", 75, pytest.approx(70))
+    assert mistakes(of_a_network(("a", 0.1))).empty
+
+
+def test_margins_are_those_of_the_zoo_that_was_asked(tmp_path):
+    """A zoo in a folder, which no name finds: its margins are shown too."""
+    zoo = mdbench.load_zoo("mnist1d-cnn")
+    replace(zoo, name="mine").save(tmp_path / "elsewhere")
+    arguments = ["--cases", "mine/optimizer/cross-noise/*", "--beside", "", "--mistakes", "--workers", "0"]
+    said = CliRunner().invoke(app, ["evaluate", "majority", "--zoo", str(tmp_path / "elsewhere"), *arguments])
+    assert said.exit_code == 0, said.output
+    table = zoo.configurations[(zoo.configurations["label_noise"] > 0) & (zoo.configurations["optimizer"] != "none")]
+    margins = table["optimizer_margin"] / table["optimizer_margin_se"]
+    for name, low, high in (("0 to 1", 0, 1), ("1 to 2", 1, 2), ("2 to 4", 2, 4), ("above 4", 4, np.inf)):
+        networks = int(((margins > low) & (margins <= high)).sum())
+        assert re.search(rf"\n{name} +{networks} ", said.output)
 
 
 def test_accuracy_over_the_grid_and_over_margins():

@@ -73,6 +73,16 @@ def test_one_more_knob_has_a_row_of_panels_and_the_title_says_the_rest():
         levels_at(zoo, ["width=2"])
 
 
+@pytest.mark.parametrize("said", ["label_noise=10.0", " label_noise = 1e1", "label_noise=010"])
+def test_a_level_is_a_number_however_it_is_written(said):
+    assert levels_at(mdbench.load_zoo("mnist1d-cnn"), [said, "label_noise=10"]) == {"label_noise": 10}
+
+
+def test_a_knob_is_at_one_level():
+    with pytest.raises(MdbenchError, match="label_noise is at one level at a time, not at 10 and 0"):
+        levels_at(mdbench.load_zoo("mnist1d-cnn"), ["label_noise=10", "label_noise=0"])
+
+
 def test_the_baseline_that_draws_stands_among_those_that_see_nothing():
     one = Difference(50.0, Interval(40.0, 60.0), 1.0)
     sees = {"random": ("landscape", "validation"), "majority": (), "validation_tree": ("landscape", "validation")}

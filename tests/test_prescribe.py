@@ -199,6 +199,38 @@ def test_the_best_possible_is_of_both_knobs_and_a_knob_that_turns_nothing_is_ref
         prescribe(Warmer, zoo=tmp_path / "two", knob="widht")
 
 
+def test_nobody_who_knows_when_to_stay_gains_more_than_what_is_called_the_best():
+    """One who knows the grid, and abstains where both neighbours are worse, gains the best possible, losses counted too."""
+    table = load_zoo("mnist1d-cnn").configurations
+    line = table.sort_values("batch_size").groupby(["width", "data_fraction", "label_noise"])["test_error"]
+    error = table["test_error"]
+    down, up = (
+        (error - line.shift(way).reindex(table.index)).fillna(0) for way in (1, -1)
+    )  # a smaller batch, a larger one
+    says = np.where(down >= up, "temperature_too_low", "temperature_too_high").astype(object)
+    says[(np.maximum(down, up) < 0).to_numpy()] = None
+    by_loss = dict(zip(table["train_loss"], says, strict=True))
+    assert len(by_loss) == len(table)
+
+    class Knows:
+        name = "knows"
+        zero_shot = True
+        columns = ["train_loss"]
+
+        def predict(self, models):
+            return [by_loss[loss] for loss in models["train_loss"]]
+
+    case = load_cases("mnist1d-cnn/optimizer/cross-noise/20")[0]
+    (found,) = prescribe(Knows, case.name).cases
+    asked = table[(table["label_noise"] > 0) & (table["optimizer"] != "none")].index
+    assert (np.maximum(down, up)[asked] < 0).any()  # there is somebody who had better stay
+    expected = np.maximum(np.maximum(down, up)[asked], 0).mean()
+    for diagnosis in ("knows", "best possible"):
+        gain = next(gain for gain in found.gains if (gain.diagnosis, gain.rule) == (diagnosis, "one"))
+        assert gain.unclipped == pytest.approx(expected)
+        assert gain.mean == pytest.approx(expected)
+
+
 @pytest.mark.usefixtures("toy_home")
 def test_it_is_a_line_in_a_terminal_and_a_table_in_a_notebook():
     prescribed = prescribe("majority", "cifar10/optimizer/few-shot/8")

@@ -100,3 +100,26 @@ def test_a_notebook_keeps_its_own_way_to_show_figures():
         "import mdbench.showing.plots; assert matplotlib.get_backend() == 'agg'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path):
+    compared = mdbench.compare("hyperparameter_tree", "majority", CASE)
+    with pytest.raises(mdbench.MdbenchError, match="a Comparison cannot be drawn"):
+        mdbench.plot(compared)
+    with pytest.raises(mdbench.MdbenchError, match="no label_noise=None; it has 0, 10"):
+        mdbench.plot("mnist1d-cnn", "test_error", at={"label_noise": None})
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_fewer_samples_than_one_are_refused(samples):
+    for ask in (mdbench.evaluate, mdbench.explain):
+        with pytest.raises(mdbench.MdbenchError, match=f"{samples} training samples are too few"):
+            ask("hyperparameter_tree", CASE, samples=samples)
+
+
+def test_a_name_alone_is_one_method_and_a_text_is_a_folder(tmp_path):
+    compared = mdbench.compare("hyperparameter_tree", "majority", CASE, among="validation_tree")
+    assert compared.corrected.methods == ("hyperparameter_tree", "majority", "validation_tree")
+    result = mdbench.evaluate("majority", CASE)
+    result.save(str(tmp_path / "kept"))
+    assert mdbench.load_result(str(tmp_path / "kept")).predictions.equals(result.predictions)

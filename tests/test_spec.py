@@ -66,6 +66,8 @@ def test_the_digest_is_of_what_is_said_not_of_how():
     assert parse_spec(GOOD.replace('name = "zoo"', 'name = "zoo"\ntitle = "A zoo"'), "it").digest == spec.digest
     licensed = parse_spec(GOOD.replace('name = "zoo"', 'name = "zoo"\nlicence = "MIT"'), "it")
     assert (licensed.licence, licensed.digest, spec.licence) == ("MIT", spec.digest, "")
+    for said, meant in ('" MIT "', "MIT"), ('"  "', ""), (r'"MIT\nfor all"', "MIT for all"):  # one line of a table
+        assert parse_spec(GOOD.replace('name = "zoo"', f'name = "zoo"\nlicence = {said}'), "it").licence == meant
     assert "licence" not in spec.model_dump_json()
     assert parse_spec(GOOD + "[training]\nmomentum = 0.9\n", "it").digest == spec.digest
     assert parse_spec(GOOD.replace("[2, 4]", "[2, 5]"), "it").digest != spec.digest

@@ -92,7 +92,15 @@ class Case(_Strict):
         return f"{self.budget:g}"
 
     def first(self, samples: int | None) -> Self:
-        """Return the case with its first training samples alone, for a quick look; all of them if None."""
+        """Return the case with its first training samples alone, for a quick look; all of them if None.
+
+        Raises
+        ------
+        MdbenchError
+            There are to be fewer than one.
+        """
+        if samples is not None and samples < 1:
+            raise MdbenchError(f"{samples} training samples are too few: a method learns from one at least")
         return self if samples is None else self.model_copy(update={"seeds": self.seeds[:samples]})
 
     @property

@@ -30,5 +30,5 @@ from .trial import (
     given_columns as given_columns,
     questions as questions,
 )
-from .warned import MethodWarning as MethodWarning, say_once as say_once
+from .warned import MethodWarning as MethodWarning, kept_back as kept_back, say_once as say_once
 from .workers import Here as Here, Order as Order, Runner as Runner, Workers as Workers

@@ -16,6 +16,7 @@ from mdbench.errors import MdbenchError
 from mdbench.methods.imports import beside
 from mdbench.methods.method import Method, MethodError, loaded_method
 from mdbench.methods.trial import ROUNDING, Learner, Question, questions
+from mdbench.methods.warned import kept_back, say_once
 from mdbench.tables import find_zoo, load_zoo
 
 #: The case whose rows are used, where a method answers its task: it has four verdicts.
@@ -68,14 +69,16 @@ def check_method(method: Any, case: str | None = None) -> tuple[Checked, ...]:
     """
     subject = subject_of(method, case)
     found: list[Checked] = []
-    for name in CHECKS:
-        try:
-            hold(subject, name)
-            found.append(Checked(name))
-        except MethodError as error:
-            found.append(Checked(name, str(error), error.traceback))
-            if name == ANSWERS:
-                break
+    with kept_back() as warned:
+        for name in CHECKS:
+            try:
+                hold(subject, name)
+                found.append(Checked(name))
+            except MethodError as error:
+                found.append(Checked(name, str(error), error.traceback))
+                if name == ANSWERS:
+                    break
+    say_once(subject.method.name, [warned])
     return tuple(found)
 
 
@@ -124,7 +127,7 @@ def hold(subject: Subject, check: str) -> None:
         with beside(subject.method.file):
             holds(subject)
     except MethodError as error:
-        raise MethodError(f"{error}. {remedy}", error.traceback) from error
+        raise MethodError(f"{str(error).rstrip('.')}. {remedy}", error.traceback) from error
 
 
 def _only(question: Question, chosen: np.ndarray) -> Question:

@@ -179,6 +179,7 @@ def compare(
     MdbenchError
         A method cannot be loaded, or there is no case that both answer.
     """
+    among = [among] if isinstance(among, str) else among
     wanted, at_hand = choose(cases, zoo)
     if _same(a, b):
         raise MdbenchError(f"there are no two methods to compare: {a} and {b} are the same method")

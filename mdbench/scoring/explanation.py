@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 
 from mdbench.errors import MdbenchError
-from mdbench.methods import Learner, Method, MethodError, Question, beside, loaded_method, questions
+from mdbench.methods import (
+    Learner,
+    Method,
+    MethodError,
+    Question,
+    beside,
+    kept_back,
+    loaded_method,
+    questions,
+    say_once,
+)
 from mdbench.scoring import stats
 from mdbench.scoring.evaluation import Progress
 from mdbench.scoring.posing import choose, pose
@@ -115,7 +125,7 @@ def explain(
         )
     base, lost, distinct = [], [], len(set(rows.distinct))
     try:
-        with beside(known.file):
+        with beside(known.file), kept_back() as warned:
             for _, seen, question in questions(known, rows):
                 if not question.columns:
                     raise MdbenchError(f"method {known.name} looks at no column in case {rows.case.name}")
@@ -126,6 +136,7 @@ def explain(
                     progress(len(base), distinct)
     except MethodError as error:
         raise MethodError(f"method {known.name}, case {rows.case.name}: {error}", error.traceback) from error
+    say_once(known.name, [warned])
     return Explanation.of((known.name, rows.case.name), question.columns, np.array(base), np.stack(lost))
 
 

@@ -45,7 +45,7 @@ def mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
     -------
     A row for each method, case and network with a wrong answer: ``row``, its grid point; ``true``; ``said``, the wrong answer
     that was given most often; ``wrong``, the share of seeds in which the answer was wrong, in %; ``confidence``, the mean
-    probability given to what was said then, in %, NaN of methods without probabilities.
+    probability given to ``said`` whenever that was said, in %, NaN of abstentions and of methods without probabilities.
     """
     said, true = _said(predictions), predictions["true"].astype(str)
     sure = np.full(len(predictions), np.nan)
@@ -55,14 +55,10 @@ def mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
     each = predictions[[*_KEYS, "row"]].astype(str).assign(true=true, said=said, wrong=said != true, sure=100 * sure)
     network = [*_KEYS, "row", "true"]
     shares = 100 * each.groupby(network)["wrong"].mean()
-    wrong = each[each["wrong"]].groupby(network)
-    found = pd.DataFrame(
-        {
-            "said": wrong["said"].agg(lambda some: some.mode().iloc[0]),
-            "wrong": shares,
-            "confidence": wrong["sure"].mean(),
-        }
-    ).dropna(subset="said")
+    wrong = each[each["wrong"]]
+    often = wrong.groupby(network)["said"].agg(lambda some: some.mode().iloc[0])
+    told = wrong.join(often.rename("often"), on=network).query("said == often").groupby(network)["sure"].mean()
+    found = pd.DataFrame({"said": often, "wrong": shares, "confidence": told}).dropna(subset="said")
     return found.reset_index().sort_values(["confidence", "wrong"], ascending=False, kind="stable", ignore_index=True)
 
 

@@ -241,8 +241,8 @@ def _prescription(
             resolved = answers[method.name, names[1]].predicted if second else None
             gains += _report(method.name, _gained(task, moves, predicted, resolved), first)
     # The best of all moves by each rule, model by model and by whatever knob: the true verdict's own need not be it, but by
-    # the rule `optimal`.
-    gains += _report("best possible", np.max(list(every.values()), axis=0)[:, :, None], first)
+    # the rule `optimal`. Where all moves lose, it is none: whoever abstains stays.
+    gains += _report("best possible", np.maximum(np.max(list(every.values()), axis=0), 0)[:, :, None], first)
     chance = np.mean([np.mean([moves[move] for move in some], axis=0) for some in task.verdicts.values()], axis=0)
     gains += _report("random", chance[:, :, None], first)
     instead = tuple(dict.fromkeys(by for move, by in every if by not in turns.values()))

@@ -299,7 +299,7 @@ class Result(_Strict):
         """
         return mistakes(self.predictions)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``result.json`` and ``predictions.parquet`` into a folder, which is made where it is missing.
 
         Both are written beside their names and then renamed, the JSON last: a reader never sees half a file, and where there
@@ -310,6 +310,7 @@ class Result(_Strict):
         MdbenchError
             The folder cannot be written.
         """
+        folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             said = pa.BufferOutputStream()

@@ -11,7 +11,7 @@ from mdbench.errors import MdbenchError
 from mdbench.scoring import Explanation, Result
 from mdbench.showing.explanation import importance
 from mdbench.showing.plots import accuracy_against_budget, check_format, levels_at, phase, save
-from mdbench.tables import Zoo, level_text, load_zoo
+from mdbench.tables import Zoo, load_zoo
 
 
 def plot(
@@ -51,13 +51,13 @@ def plot(
         if isinstance(thing, Result) and not thing.scores:
             raise MdbenchError("the result has no scores to draw")
         figure = importance(thing) if isinstance(thing, Explanation) else accuracy_against_budget(thing)
+    elif not isinstance(thing, Zoo | str | os.PathLike):
+        raise MdbenchError(f"a {type(thing).__name__} cannot be drawn; a result, an explanation or a zoo can")
     else:
         zoo = thing if isinstance(thing, Zoo) else load_zoo(thing, layers=False)
         if column is None:
             raise MdbenchError(f'of zoo {zoo.name} a column is drawn: mdbench.plot({zoo.name!r}, "failure_source")')
-        figure = phase(
-            zoo, column, levels_at(zoo, [f"{knob}={level_text(level)}" for knob, level in (at or {}).items()])
-        )
+        figure = phase(zoo, column, levels_at(zoo, [f"{knob}={level}" for knob, level in (at or {}).items()]))
     plt.close(figure)  # a notebook would show it a second time
     if path:
         save(figure, path)

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from mdbench.scoring import Explanation
 from mdbench.showing.plots import COLOURS, STYLE
-from mdbench.showing.report import console, plain_table
+from mdbench.showing.report import console, plain_table, put
 
 
 def show_explanation(explanation: Explanation) -> None:
@@ -24,7 +24,7 @@ def show_explanation(explanation: Explanation) -> None:
         table.add_row(
             f"[{style}]{escape(one.column)}[/]", f"[{style}]{one.lost:+.2f}[/]", rf"\[{low:+.2f}, {high:+.2f}]"
         )
-    out.print(table)
+    put(out, table)
     out.print(f"\n[dim]{escape(said(explanation))}[/]", soft_wrap=True)
 
 

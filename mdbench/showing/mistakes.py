@@ -1,5 +1,6 @@
 """The mistakes of methods, on the terminal."""
 
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,15 +12,21 @@ from rich.table import Table
 
 from mdbench.errors import MdbenchError
 from mdbench.scoring import NO_ANSWER, Result, axes_of, by_axes, by_margin, two_axes
-from mdbench.showing.report import console, plain_table
+from mdbench.showing.report import console, plain_table, put
 from mdbench.tables import find_zoo, load_zoo
 
 #: How many of the surest mistakes are shown.
 SHOWN: Final = 5
 
 
-def show_mistakes(result: Result, methods: Sequence[str]) -> None:
-    """Print, for each method and case, the confusion, accuracy over two axes and over margins, and the surest mistakes."""
+def show_mistakes(result: Result, methods: Sequence[str], zoo: str | os.PathLike[str] | None = None) -> None:
+    """Print, for each method and case, the confusion, accuracy over two axes and over margins, and the surest mistakes.
+
+    Parameters
+    ----------
+    result, methods : whose mistakes, of which methods.
+    zoo : name or folder of the zoo whose own cases were asked; None where they were mdbench's.
+    """
     predictions, counts, wrong = result.predictions, result.confusion(), result.mistakes()
     for method in methods:
         for record in result.cases:
@@ -41,7 +48,7 @@ def show_mistakes(result: Result, methods: Sequence[str]) -> None:
             axes = two_axes(axes_of(mine["row"]))
             if axes:
                 _print(out, f"accuracy in % by {axes[0]} ↓ and {axes[1]} →", _framed(by_axes(mine, *axes)))
-            margins = _margins(case.test, case.task)
+            margins = _margins(case.test if zoo is None else zoo, case.task, of_case=zoo is None)
             if margins is not None:
                 found = by_margin(mine, margins)
                 _print(out, "accuracy in % by the label's margin over its standard error", _framed(found))
@@ -54,10 +61,10 @@ def show_mistakes(result: Result, methods: Sequence[str]) -> None:
                 )
 
 
-def _margins(zoo: str, task: str) -> pd.Series | None:
+def _margins(zoo: str | os.PathLike[str], task: str, *, of_case: bool) -> pd.Series | None:
     """Return margin over standard error of each grid point; None where the zoo is not at hand or has no single networks."""
     try:
-        table = load_zoo(find_zoo(zoo, of_case=True), layers=False).configurations
+        table = load_zoo(find_zoo(zoo, of_case=of_case), layers=False).configurations
     except MdbenchError:
         return None
     error = f"{task}_margin_se"
@@ -80,7 +87,7 @@ def _level(name: object) -> str:
 
 def _print(out: Console, title: str, table: Table) -> None:
     out.print(f"[dim]{escape(title)}[/]", soft_wrap=True)  # a table's own title is no wider than the table
-    out.print(table)
+    put(out, table)
     out.print()
 
 

@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mdbench.errors import MdbenchError, nearest
 from mdbench.scoring import CaseRecord, Difference, Result
-from mdbench.tables import COLUMNS, NONE, Family, Task, Zoo, kind, level_text
+from mdbench.tables import COLUMNS, NONE, Family, Task, Zoo, kind, level_text, same_level
 
 FORMATS: Final = (".pdf", ".png", ".svg")
 #: Okabe and Ito's colours, which people with any common colour vision tell apart; black first, for what matters most.
@@ -227,7 +227,7 @@ def levels_at(zoo: Zoo, said: Sequence[str]) -> dict[str, float | str]:
     Raises
     ------
     MdbenchError
-        A text is none of these, or the zoo has no such knob, or the knob no such level.
+        A text is none of these, or the zoo has no such knob, or the knob no such level; or a knob has two.
     """
     chosen: dict[str, float | str] = {}
     free = [knob for knob in zoo.knobs if knob not in _AXES]
@@ -238,9 +238,11 @@ def levels_at(zoo: Zoo, said: Sequence[str]) -> dict[str, float | str]:
                 f"{text!r} is no knob=value of zoo {zoo.name}; its knobs are {', '.join(free) or 'none'}"
             )
         levels = {level_text(level): level for level in zoo.levels(knob)}
-        if value not in levels:
+        level = next((levels[one] for one in levels if same_level(value, one)), None)
+        if level is None:
             raise MdbenchError(f"zoo {zoo.name} has no {knob}={value}; it has {', '.join(levels)}")
-        chosen[knob] = levels[value]
+        if chosen.setdefault(knob, level) != level:
+            raise MdbenchError(f"{knob} is at one level at a time, not at {level_text(chosen[knob])} and {value}")
     return chosen
 
 

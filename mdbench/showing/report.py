@@ -7,10 +7,12 @@ from math import isnan
 from pathlib import Path
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from mdbench.cases import Case, selections
 from mdbench.methods import CHECKS, WANTS_COLUMN, Checked, MethodError, alternatives, load_method, named_methods
@@ -42,6 +44,18 @@ def plain_table(**options: object) -> Table:
     return Table(box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold", **options)  # type: ignore[arg-type]
 
 
+def put(out: Console, table: Table) -> None:
+    """Print a table; where a terminal is too narrow for it, the terminal breaks its lines, and nothing is cut."""
+    for column in table.columns:
+        heads = [] if column.overflow == "fold" else [column.header]
+        lines = [line for cell in [*heads, *column.cells] for line in Text.from_markup(str(cell)).plain.splitlines()]
+        texts = lines if column.no_wrap else [word for line in lines for word in line.split()]
+        column.min_width = max(map(cell_len, texts), default=1)
+    needed = sum((column.min_width or 0) + 2 for column in table.columns)
+    wide = Console(highlight=False, width=needed) if needed > out.width else out
+    wide.print(table, crop=False)
+
+
 def _named(method: str, own: Sequence[str]) -> str:
     return f"[bold cyan]{escape(method)}[/]" if method in own else escape(method)
 
@@ -55,20 +69,21 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
     if len(result.cases) <= DETAILED:
         for record in result.cases:
             if by_case[record.case.name]:
-                out.print(_case_table(record, by_case[record.case.name], own))
+                put(out, _case_table(record, by_case[record.case.name], own))
                 out.print()
                 _show_sureness([[score] for score in by_case[record.case.name]], own)
     else:
         for table in _wide_tables(result, own):
-            out.print(table)
+            put(out, table)
             out.print()
     if len(result.cases) > 1:
-        for table in _overall_tables(result, own):
-            out.print(table)
+        for shared, lines in _shared(result, [method.name for method in result.methods]):
+            put(out, _overall_table(result, lines, shared, own))
             out.print()
     if len(result.cases) > DETAILED:
-        by_method = [[s for s in result.scores if s.method == method.name] for method in result.methods]
-        _show_sureness(by_method, own, cases=len(result.cases))
+        sure = dict.fromkeys(score.method for score in result.scores if score.probability or score.coverage < 100)
+        for shared, lines in _shared(result, list(sure)):
+            _show_sureness(lines, own, f", over {_about(result, shared)}")
     out.print(
         "[dim]above chance in %: the mean recall of the verdicts, 0 where one is said always, 100 where all are right"
         f"{_rare(result)}; accuracy in %, mean ± std over the case's seeds; {result.level:.0%} interval: Student's, "
@@ -127,31 +142,29 @@ def _interval(interval: IntervalRecord | None) -> str:
     return "–" if interval is None else rf"\[{interval.low:.1f}, {interval.high:.1f}]"
 
 
-def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases: int = 1) -> None:
+def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], about: str = "") -> None:
     """Print how sure methods are, and whether that is deserved, where some give probabilities or abstain.
 
     Parameters
     ----------
-    groups : the scores of each method on some cases, means over which are shown.
+    groups : the scores of each method on the same cases, means over which are shown.
     own : methods that stand out.
-    cases : how many there are; a method with fewer is marked.
+    about : which cases these are, for the title.
     """
     sure = [some for some in groups if some and all(score.probability for score in some)]
     abstaining = [some for some in groups if any(score.coverage < 100 for score in some)]
     lines = [some for some in groups if some in sure or some in abstaining]
     if not lines:
         return
-    table = plain_table(title="how sure, and whether that is deserved")
+    table = plain_table(title=escape(f"how sure, and whether that is deserved{about}"))
     heads = ("log loss", "Brier score", "calibration error", "risk–coverage", "surer half", "95 % right", "answered")
     table.add_column("method", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right")
-    if cases > 1:
-        table.add_column("cases", justify="right")
     best = min(
         (np.mean([score.probability.log_loss for score in some if score.probability]) for some in sure), default=0
     )
-    for some in sorted(lines, key=lambda some: (some not in sure, -len(some), some[0].method)):
+    for some in sorted(lines, key=lambda some: (some not in sure, some[0].method)):
         given = [score.probability for score in some if score.probability] if some in sure else []
         cells = ["–"] * 6
         if given:
@@ -171,11 +184,9 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], cases:
                 low, high = given[0].brier_score_interval.low, given[0].brier_score_interval.high
                 cells[1] += rf" \[{low:.2f}, {high:.2f}]"
         cells.append(f"{np.mean([score.coverage for score in some]):.1f}")
-        if cases > 1:
-            cells.append(f"{len(some)}" if len(some) == cases else f"{len(some)} of {cases}")
         table.add_row(_named(some[0].method, own), *cells)
     out = console()
-    out.print(table)
+    put(out, table)
     out.print(
         "[dim]log loss in nats, Brier score from 0 to 2, with 95 % intervals on one case; calibration error in points, "
         "over ten bins of equal width; risk–coverage: mean error in % over all shares answered, the surest first; "
@@ -221,32 +232,35 @@ def _wide_table(result: Result, own: Sequence[str], names: Sequence[str]) -> Tab
     return table
 
 
-def _overall_tables(result: Result, own: Sequence[str]) -> Iterator[Table]:
-    """Yield a table for each set of cases that is all that some method answers, the largest first.
+def _shared(result: Result, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[list[Score]]]]:
+    """Yield each set of cases that is all that some method answers, the largest first, and the scores on it.
 
-    Means over different cases cannot be compared: in a table are all methods that answer all of its cases.
+    Means over different cases cannot be compared: the scores are of all methods that answer all of these cases.
     """
     scores = {(score.method, score.case): score for score in result.scores}
     cases = [record.case.name for record in result.cases]
-    answered = {
-        method.name: tuple(case for case in cases if (method.name, case) in scores) for method in result.methods
-    }
+    answered = {name: tuple(case for case in cases if (name, case) in scores) for name in names}
     for shared in sorted(set(answered.values()) - {()}, key=lambda some: (-len(some), some)):
         methods = [name for name, some in answered.items() if set(shared) <= set(some)]
-        yield _overall_table(result, [[scores[name, case] for case in shared] for name in methods], shared, own)
+        yield shared, [[scores[name, case] for case in shared] for name in methods]
+
+
+def _about(result: Result, shared: Sequence[str]) -> str:
+    """Say which of a result's cases some are."""
+    tasks = dict.fromkeys(record.case.task for record in result.cases if record.case.name in shared)
+    count = f"{len(shared)} case{'s' if len(shared) > 1 else ''}"
+    if len(shared) == len(result.cases):
+        return f"all {count}"
+    if any(record.case.task in tasks and record.case.name not in shared for record in result.cases):
+        return f"{count} that these all answer: {', '.join(shared)}"
+    return f"the {count} of {', '.join(tasks)} that these all answer"
 
 
 def _overall_table(
     result: Result, lines: Sequence[Sequence[Score]], shared: Sequence[str], own: Sequence[str]
 ) -> Table:
     """Return means over the cases that all of these methods answered; `lines` holds the scores of each."""
-    tasks = dict.fromkeys(record.case.task for record in result.cases if record.case.name in shared)
-    whole = len(shared) == len(result.cases)
-    count = f"{len(shared)} case{'s' if len(shared) > 1 else ''}"
-    about = f"all {count}" if whole else f"the {count} of {', '.join(tasks)} that these all answer"
-    if not whole and any(r.case.task in tasks and r.case.name not in shared for r in result.cases):
-        about = f"{count} that these all answer: {', '.join(shared)}"
-    table = plain_table(title=f"over {escape(about)}")
+    table = plain_table(title=f"over {escape(_about(result, shared))}")
     for name, justify in (
         ("method", "left"),
         ("above chance", "right"),
@@ -302,7 +316,7 @@ def show_comparison(comparison: Comparison) -> None:
             _p(d.p),
             "–" if isnan(one.degrees) else f"{one.degrees:.3g}",
         )
-    out.print(table)
+    put(out, table)
     over_zoos = (
         f"{comparison.over_zoos.case}: about other zoos, Student's interval and p over these, each with the same weight; "
         if comparison.over_zoos
@@ -349,14 +363,14 @@ def show_prescriptions(prescriptions: Prescriptions, own: Sequence[str] = ()) ->
                 cells.append(f"{gain.unclipped:+.2f}")
             label = f"[dim]{name}[/]" if name in ("best possible", "random") else _named(name, own)
             table.add_row(label, *cells)
-        out.print(table)
+        put(out, table)
         out.print()
     if prescriptions.cases:
         out.print(
             "[dim]one: to the next grid value; random: to a uniform choice among the values in that direction (expectation); "
             "optimal: to the best of them; a loss counts as 0, unclipped: as a loss; "
             "best possible: the best move by each rule, by "
-            "whatever knob\n"
+            "whatever knob, or none where all lose\n"
             "± std over the case's seeds; interval: Student's, over training samples (seeds); where these change nothing, "
             "over test grid cells[/]"
         )
@@ -409,7 +423,7 @@ def show_methods() -> None:
         kind = "not trained" if method.zero_shot else method.track
         about = f"[dim]answers {tasks}; {kind}; sees[/] {_sees(families)}"
         table.add_row(f"[bold]{name}[/]", f"{escape(_first_line_of_docstring(file))}\n{about}")
-    console().print(table)
+    put(console(), table)
 
 
 def _first_line_of_docstring(file: Path) -> str:
@@ -433,14 +447,14 @@ def show_cases(cases: Sequence[Case]) -> None:
             str(len(first.seeds)),
             escape(about),
         )
-    out.print(table)
+    put(out, table)
     out.print()
     table = plain_table(title="selections")
     table.add_column("name")
     table.add_column("cases")
     for name, patterns in selections().items():
         table.add_row(escape(name), escape("\n".join(patterns)))
-    out.print(table)
+    put(out, table)
     out.print(f"\n[dim]zoos on this machine: {escape(', '.join(zoo_names()) or 'none')}[/]")
 
 

@@ -33,6 +33,7 @@ from .schema import (
     kind as kind,
     knob_column as knob_column,
     level_text as level_text,
+    same_level as same_level,
 )
 from .tasks import NONE as NONE, TASKS as TASKS, Task as Task, find_task as find_task
 from .zoo import Zoo as Zoo, is_single as is_single, single_precision as single_precision, write_tables as write_tables

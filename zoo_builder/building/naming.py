@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from mdbench.errors import MdbenchError
+from mdbench.tables import same_level
 
 #: Candidates that a message lists.
 _LISTED: Final = 8
@@ -48,11 +49,4 @@ def values(name: str) -> dict[str, str]:
 
 
 def _fits(wanted: Mapping[str, str], its: Mapping[str, str]) -> bool:
-    return bool(wanted) and all(knob in its and _same(value, its[knob]) for knob, value in wanted.items())
-
-
-def _same(one: str, other: str) -> bool:
-    try:
-        return one == other or float(one) == float(other)
-    except ValueError:
-        return False
+    return bool(wanted) and all(knob in its and same_level(value, its[knob]) for knob, value in wanted.items())

@@ -1,5 +1,6 @@
 """Under which licence a dataset's data are: what its zoos say, as people, the Hub and Croissant call it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -35,8 +36,11 @@ class Licence:
 
 
 def licence_of(zoos: Sequence[Zoo]) -> Licence:
-    """Return the licence of a dataset of zoos; where they have several, each zoo's is said."""
-    each = {zoo.name: zoo.provenance.license for zoo in zoos}
+    """Return the licence of a dataset of zoos; where they have several, each zoo's is said.
+
+    Spelling does not matter: ``cc-by-4.0`` is CC BY 4.0.
+    """
+    each = {zoo.name: _known_as(" ".join(zoo.provenance.license.split())) for zoo in zoos}
     names = set(each.values())
     if len(names) > 1:
         said = ", ".join(f"{zoo}: {name or NOT_STATED}" for zoo, name in each.items())
@@ -46,3 +50,12 @@ def licence_of(zoos: Sequence[Zoo]) -> Licence:
         return Licence(f"The licence of the data is {NOT_STATED}", "unknown", NOT_STATED)
     hub, address = _KNOWN.get(name, ("other", name))
     return Licence(f"The data are under {name}", hub, address)
+
+
+def _known_as(name: str) -> str:
+    """Return a licence under the name that it has in `_KNOWN`; as it is where it is not there."""
+
+    def letters(text: str) -> str:
+        return re.sub(r"[\W_]", "", text.casefold())
+
+    return next((known for known in _KNOWN if letters(known) == letters(name)), name)

@@ -47,6 +47,11 @@ class ZooSpec(Strict):
     axes: tuple[Axis, ...] = Field(min_length=1)
     seeds: tuple[Whole, ...] = Field(default=(0,), min_length=1)
 
+    @field_validator("licence")
+    @classmethod
+    def _in_a_line(cls, licence: str) -> str:
+        return " ".join(licence.split())
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -18,6 +18,14 @@ def level_text(level: float | str) -> str:
     return level if isinstance(level, str) else f"{level:g}"
 
 
+def same_level(one: str, other: str) -> bool:
+    """Tell whether two texts say the same value of a knob: ``10`` and ``10.0`` do."""
+    try:
+        return one == other or float(one) == float(other)
+    except ValueError:
+        return False
+
+
 COLUMNS: Final = (
     Column("width", "1", Family.KNOB, "width multiplier or number of channels; more makes the model larger"),
     Column("batch_size", "examples", Family.KNOB, "examples a step; fewer raise the temperature of learning"),
