@@ -254,8 +254,8 @@ def _mostly_noise(found: pd.DataFrame) -> str:
     if not named:
         return ""
     return (
-        f"> **Mostly within noise:** more than half of the labels of {', '.join(named)}. Part of what a method gets wrong there "
-        "is noise; its accuracy on *decided* rows leaves these out."
+        f"> **Mostly within noise:** more than half of the labels of {', '.join(named)}. Part of what a method gets wrong "
+        "there is noise; its accuracy on *decided* rows leaves these out."
     )
 
 
