@@ -470,3 +470,16 @@ def test_a_file_in_the_current_folder_does_not_hide_the_standard_library(method_
     done = run("evaluate", "good.py", "--cases", CASE, "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\d+ +good ", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_failures_that_differ_by_numbers_alone_are_said_once(method_file):
+    """One label too few fails in every case, with another number of rows in each."""
+    short = method_file(
+        "columns = ['train_error']\nclass M:\n    def fit(self, m, l): self.l = l.mode()[0]\n    def predict(self, m): return [self.l] * (len(m) - 1)\n",
+        "short.py",
+    )
+    several = "mnist1d-cnn/optimizer/cross-noise/20,mnist1d-cnn/width_vs_optimizer/cross-noise/20"
+    done = run("evaluate", short, "--cases", several, "--beside", "", "--workers", "0")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "mnist1d-cnn/optimizer/cross-noise/20 and 1 more: " in line

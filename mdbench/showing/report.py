@@ -1,6 +1,7 @@
 """What people see on the terminal."""
 
 import ast
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from math import isnan
@@ -25,6 +26,7 @@ DETAILED = 10
 ACROSS = 5
 #: The smallest p that is shown as a number.
 P_SHOWN = 0.001
+_NUMBER = re.compile(r"\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -389,9 +391,14 @@ def show_left_out(failures: Sequence[Failure], unasked: Collection[str]) -> list
 
 
 def show_failures(failures: Sequence[Failure]) -> None:
-    """Print what failed, to stderr: one line a failure, with the method's own traceback."""
+    """Print what failed, to stderr: one line for all that differ by numbers alone, with the first traceback."""
     out = console(stderr=True)
-    for (method, reason, traceback), group in groupby(failures, key=lambda f: (f.method, f.reason, f.traceback)):
+    alike: dict[tuple[str, ...], list[Failure]] = {}
+    for failure in failures:
+        texts = [(text or "").replace(failure.case or "\0", "") for text in (failure.reason, failure.traceback)]
+        alike.setdefault((failure.method or "", *(_NUMBER.sub("", text) for text in texts)), []).append(failure)
+    for group in alike.values():
+        method, reason, traceback = group[0].method, group[0].reason, group[0].traceback
         cases = [failure.case for failure in group if failure.case]
         where = cases[0] + (f" and {len(cases) - 1} more" if len(cases) > 1 else "") if cases else ""
         subject = ", ".join(
