@@ -277,7 +277,7 @@ def test_out_keeps_scores_and_predictions(my_method, tmp_path):
 
 
 def test_how_sure_a_method_is_stands_below(tmp_path, monkeypatch):
-    """docs/methods.md: log loss and Brier score with their intervals, calibration error, area, surer half, 95 %; abstentions."""
+    """docs/methods.md: log loss and Brier score with their intervals, calibration error, area, surer half, 95 %; what is answered, and right."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "careful.py").write_text("columns = ['train_error']\n" + EXAMPLES["docs/methods.md", 2])
     said = run("evaluate", "careful.py", "--cases", CASE, "--samples", 5, "--beside", "").stdout
@@ -292,13 +292,16 @@ def test_how_sure_a_method_is_stands_below(tmp_path, monkeypatch):
             "surer half",
             "95 % right",
             "answered",
+            "of these right",
         )
     ]
     (row,) = [line for line in below if line.startswith("careful ")]
     assert len(re.findall(r"\[[\d.]+, [\d.]+\]", row)) == 2
-    answered = float(row.split()[-1])
-    result = mdbench.evaluate("careful.py", CASE, samples=5)
-    assert answered == pytest.approx(100 * result.predictions["predicted"].notna().mean(), abs=0.05)
+    answered, right = map(float, row.split()[-2:])
+    said = mdbench.evaluate("careful.py", CASE, samples=5).predictions
+    some = said[said["predicted"].notna()]
+    assert answered == pytest.approx(100 * len(some) / len(said), abs=0.05)
+    assert right == pytest.approx(100 * (some["predicted"] == some["true"]).mean(), abs=0.05)
 
 
 def test_mistakes_say_what_the_page_says(my_method):

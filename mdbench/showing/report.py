@@ -159,9 +159,9 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], about:
     if not lines:
         return
     table = plain_table(title=escape(f"how sure, and whether that is deserved{about}"))
-    heads = ("log loss", "Brier score", "calibration error", "risk–coverage", "surer half", "95 % right", "answered")
     table.add_column("method", no_wrap=True)
-    for head in heads:
+    heads = ("log loss", "Brier score", "calibration error", "risk–coverage", "surer half", "95 % right")
+    for head in (*heads, "answered", "of these right"):
         table.add_column(head, justify="right")
     best = min(
         (np.mean([score.probability.log_loss for score in some if score.probability]) for some in sure), default=0
@@ -185,15 +185,16 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], about:
                 cells[0] += rf" \[{low:.2f}, {high:.2f}]"
                 low, high = given[0].brier_score_interval.low, given[0].brier_score_interval.high
                 cells[1] += rf" \[{low:.2f}, {high:.2f}]"
-        cells.append(f"{np.mean([score.coverage for score in some]):.1f}")
+        answered, right = (float(np.mean(said)) for said in zip(*((s.coverage, s.accuracy) for s in some), strict=True))
+        cells += [f"{answered:.1f}", f"{100 * right / answered:.1f}" if answered else "–"]
         table.add_row(_named(some[0].method, own), *cells)
     out = console()
     put(out, table)
     out.print(
         "[dim]log loss in nats, Brier score from 0 to 2, with 95 % intervals on one case; calibration error in points, "
         "over ten bins of equal width; risk–coverage: mean error in % over all shares answered, the surest first; "
-        "accuracy in % on the surer half; share in % on which 95 % are right; share answered in %, an abstention is not "
-        "right[/]\n"
+        "accuracy in % on the surer half; share in % on which 95 % are right; share answered in %, and of these "
+        "the share that is right; an abstention is not, in any other number[/]\n"
     )
 
 

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP
 from zoo_builder.landscape import Data, Subject, measure, topology
 
 #: Points along each axis: those of the family `topology`.
 SIDE: Final = topology.SIDES[2]
-#: Where a drawing is, of 220 × 150 units.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 212.0, 8.0, 128.0
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +86,7 @@ def drawn(losses: Floats) -> Plane:
     spread = float(np.ptp(heights)) or 1.0
     share = (heights - heights.min()) / spread
     row, widths = profile(share)
-    x = _LEFT + (_RIGHT - _LEFT) * np.concatenate([[0], np.cumsum(widths)]) / widths.sum()
-    y = _BOTTOM - row * (_BOTTOM - _TOP)
+    x = LEFT + (RIGHT - LEFT) * np.concatenate([[0], np.cumsum(widths)]) / widths.sum()
+    y = BOTTOM - row * (BOTTOM - TOP)
     steps = [f"{at:.1f},{height:.1f}" for place, height in enumerate(y) for at in x[place : place + 2]]
     return Plane(tuple(tuple(line) for line in share.round(3).tolist()), " ".join(steps), low, high)

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from zoo_builder.examining.drawing import BOTTOM, LEFT, RIGHT, TOP
 from zoo_builder.landscape import Data, Subject, connectivity, measure
 
 #: Points of each way.
 PLACES: Final = 25
-#: Where a drawing is, of 220 × 150 units.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 212.0, 8.0, 128.0
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +57,7 @@ def drawn(losses: Mapping[str, Floats]) -> Ways:
     bottom, spread = float(scale(low)), float(scale(high) - scale(low)) or 1.0
     lines = []
     for way, values in losses.items():
-        x = np.linspace(_LEFT, _RIGHT, len(values))
-        y = _BOTTOM - (scale(values) - bottom) / spread * (_BOTTOM - _TOP)
+        x = np.linspace(LEFT, RIGHT, len(values))
+        y = BOTTOM - (scale(values) - bottom) / spread * (BOTTOM - TOP)
         lines.append((way, " ".join(f"{at:.1f},{height:.1f}" for at, height in zip(x, y, strict=True))))
     return Ways(tuple(lines), low, high)

@@ -10,7 +10,7 @@ from torch import nn
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape import matrices, spectra
 
-#: Where densities are drawn, of 220 × 150 units.
+#: Where curves are drawn, of 220 × 150 units.
 LEFT, RIGHT, TOP, BOTTOM = 8.0, 212.0, 8.0, 128.0
 #: Layers that are drawn at most: evenly from all of them, the first and the last among them.
 LAYERS: Final = 12
