@@ -406,12 +406,23 @@ def test_nothing_is_cut_or_lies_on_something_else(browser, address, width):
     assert over == []
     cut = browser.execute_script(
         "return [...document.querySelectorAll('.tabulator-row:not(:has(a[href*=hostile])) [tabulator-field]')].filter(cell =>"
-        "['name', 'score', 'authors', 'sees'].includes(cell.getAttribute('tabulator-field')) && "
-        "[cell, ...cell.querySelectorAll('.name, .two, .score, .wrap')].some(box =>"
+        "['name', 'score', 'rank', 'authors', 'sees', 'date', 'verdict'].includes(cell.getAttribute('tabulator-field')) && "
+        "[cell, ...cell.querySelectorAll('.name, .two, .score, .wrap, .tabulator-col-title')].some(box =>"
         " box.scrollWidth > box.clientWidth + 1 && box.clientWidth || box.scrollHeight > box.clientHeight + 2 && box.clientHeight))"
         ".map(cell => cell.innerText)"
     )
     assert cut == []
+    if width == 1400:  # and nothing has to be scrolled to, with scrollbars of the page and of the table
+        wide, room = browser.execute_script(
+            "const one = document.querySelector('.tabulator-tableholder'); return [one.scrollWidth, one.clientWidth]"
+        )
+        assert wide <= room
+        taken = browser.execute_script(
+            "return [...document.querySelectorAll('.tabulator-col')].reduce((sum, head) => sum + ("
+            "['name', 'authors'].includes(head.getAttribute('tabulator-field'))"
+            " ? parseFloat(getComputedStyle(head).minWidth) : head.offsetWidth), 0)"
+        )
+        assert taken <= room - 15
     for page in ("index.html", "cases/mnist1d-cnn/optimizer/cross-noise/20.html"):
         show(browser, address + page)
         broken = browser.execute_script(

@@ -284,18 +284,18 @@
     const right = { hozAlign: "right", headerHozAlign: "right" };
     const numeric = { sorter: "number", sorterParams: bottom };
     const columns = [
-      column("Place", "order", 64, { formatter: format.place, ...numeric, ...right, frozen: true }),
-      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 164 : 206, widthGrow: 2 }),
+      column("Place", "order", 56, { formatter: format.place, ...numeric, ...right, frozen: true }),
+      column("Method", "name", undefined, { formatter: format.name, sorter: "string", frozen: true, minWidth: narrow ? 164 : 186, widthGrow: 2 }),
       column("Above chance", "score", 248, { formatter: format.score, titleFormatter: scoreTitle, ...numeric, headerSortStartingDir: "desc" }),
-      column("Average rank", "rank", 72, { formatter: format.number, ...numeric, ...right }),
+      column("Average rank", "rank", 76, { formatter: format.number, ...numeric, ...right }),
       column("Group", "groups", 80, { formatter: format.groups, sorter: "string", sorterParams: bottom }),
       column("Against the chosen one", "better", 142, { formatter: format.against, ...numeric, headerSortStartingDir: "desc", visible: false }),
-      column("Stays first, %", "overRows", 88, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),
+      column("Stays first, %", "overRows", 74, { formatter: format.stability, ...numeric, ...right, headerSortStartingDir: "desc" }),
       column("Sees", "sees", 172, { formatter: format.sees, sorter: "string" }),
       column("Track", "track", 98, { formatter: format.text, sorter: "string" }),
-      column("Verdict", "verdict", 114, { formatter: format.verdict, sorter: "string" }),
-      column("On the board since", "date", 92, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
-      column("Authors", "authors", undefined, { formatter: format.lines, sorter: "string", minWidth: 124, widthGrow: 3 }),
+      column("Verdict", "verdict", 118, { formatter: format.verdict, sorter: "string" }),
+      column("On the board since", "date", 100, { formatter: format.text, sorter: "string", headerSortStartingDir: "desc" }),
+      column("Authors", "authors", undefined, { formatter: format.lines, sorter: "string", minWidth: 112, widthGrow: 3 }),
     ];
 
     view = find();
