@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -46,7 +47,6 @@ WAITED = 2.0
 EXAM: list[Exam] = []
 HOW = {"workers": 1, "sandbox": False, "timeout": 60}
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["survival"])
 #: The server that forks finds this file by it; what is on `sys.path` here it is not told. No entry is empty: that would be the
 #: current folder.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -77,6 +77,8 @@ def at_home(world: Path):
 
 def prepared(world: Path) -> None:
     """Make a world: entries, of which one is on the board and one would take its place; zoos; a build, and one published."""
+    end_server()
+    CONTEXT.set_forkserver_preload(["survival"])
     EXAM[:] = [small_exam(world / "home")]
     with at_home(world) as exam:
         entries = world / "entries"
@@ -93,6 +95,11 @@ def prepared(world: Path) -> None:
     toy.zoo(seed=0).save(world / "imported")
     for name in ("hidden", "known"):
         _grid(name).save(world / "home" / "zoos" / name)
+
+
+def end_server() -> None:
+    """End the process that others are forked from: there is one, and it has imported what whoever began it needs."""
+    forkserver._forkserver._stop()
 
 
 def _grid(name: str) -> Any:

@@ -99,7 +99,15 @@ NETWORK = (
 #: Examples that run as they stand, or after something: page and place → what runs before, and after.
 RUN = {
     ("README.md", 0): ("", "assert len(zoos['mnist1d_cnn'].to_pandas()) == 672"),
-    ("README.md", 2): (NETWORK, "assert found.models['hessian_trace'].notna().all() and len(found.layers) == 2"),
+    ("README.md", 1): (
+        "import torch\nNet = lambda: torch.nn.Linear(2, 2)\n"
+        "train_inputs = test_inputs = torch.zeros(4, 2)\ntrain_targets = test_targets = torch.zeros(4, dtype=torch.long)\n",
+        "import sys\nsys.modules['my_module'] = sys.modules['__main__']\n"
+        "from zoo_builder.examining.bringing import data_of, factory\n"
+        "assert isinstance(factory('my_module:make')(), torch.nn.Module)\n"
+        "assert [len(part) for part in data_of('my_module:data')] == [2, 2]",
+    ),
+    ("README.md", 3): (NETWORK, "assert found.models['hessian_trace'].notna().all() and len(found.layers) == 2"),
     ("docs/metrics.md", 0): (
         NETWORK,
         "assert len(found.models) == 2 and len(found.layers) == 4 and 'mode_connectivity' in found.together\nassert found.way",
@@ -114,7 +122,7 @@ RUN = {
 }
 #: Examples that other tests of this file run.
 ELSEWHERE = {
-    *(("README.md", place) for place in (1, 3)),
+    *(("README.md", place) for place in (2, 4)),
     *(("docs/methods.md", place) for place in range(4)),
     *(("docs/tables.md", place) for place in range(2)),
     ("docs/submitting.md", 0),
@@ -149,12 +157,12 @@ def my_method(tmp_path, monkeypatch) -> Path:
     """README's method, in the folder that commands are typed in."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "my_method.py"
-    path.write_text(EXAMPLES["README.md", 1])
+    path.write_text(EXAMPLES["README.md", 2])
     return path
 
 
 def test_readmes_python_runs(my_method, tmp_path, capsys):
-    exec(EXAMPLES["README.md", 3], {})
+    exec(EXAMPLES["README.md", 4], {})
     said = capsys.readouterr().out
     assert "my_method" in said
     assert "<Comparison: my_method − md_tree = " in said

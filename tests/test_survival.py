@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from survival import COMMANDS, SLUG, Trial, prepared, run, run_within
+from survival import COMMANDS, SLUG, Trial, end_server, prepared, run, run_within
 
 from leaderboard.verifying.ledger import LEDGER, Ledger
 
@@ -14,7 +14,8 @@ from leaderboard.verifying.ledger import LEDGER, Ledger
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     prepared(folder)
-    return folder
+    yield folder
+    end_server()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -150,7 +150,7 @@ def test_every_case_is_there_and_the_best_are_bold(found, own_home, tmp_path):
     best = whole.loc[case].idxmax()
     for method in METHODS:
         line = next(line for line in text[start:].splitlines() if line.startswith(f"| `{method}`"))
-        against = None if method == best else compare(best, method, case).overall.difference.interval
+        against = None if method == best else compare(best, method, case, accuracy=True).overall.difference.interval
         assert ("**" in line) == (against is None or against.low <= 0)
     assert text[start:].count("**") > 0
 
@@ -168,12 +168,13 @@ def test_the_advantage_is_what_compare_says(found, own_home):
         ]
         cases = [name for name in cases if name.endswith("/20")]
         for rival in METHODS[1:3]:
-            d = compare("md_tree", rival, cases).overall.difference
+            d = compare("md_tree", rival, cases, accuracy=True).overall.difference
             low, high = d.interval.low, d.interval.high
             assert line[f"− {rival}"] == f"{d.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
             ahead[rival], behind[rival] = ahead[rival] + (low > 0), behind[rival] + (high < 0)
         assert (line["− barrier_rule"] == "–") == (task != "optimizer")
-    everything = compare("md_tree", "majority", [case.name for case in load_cases("sisters")]).overall.difference
+    every = [case.name for case in load_cases("sisters")]
+    everything = compare("md_tree", "majority", every, accuracy=True).overall.difference
     assert shown.loc["core", "all of these", ""]["− majority"].startswith(f"{everything.estimate:+.1f} ")
     assert len(lines) == 6
     for rival in METHODS[1:3]:
