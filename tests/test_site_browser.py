@@ -392,8 +392,9 @@ def test_nothing_is_wider_than_a_phone(browser, address):
 
 
 @pytest.mark.parametrize("width", [1400, 500, 400])
-def test_nothing_is_cut_or_lies_on_something_else(browser, address, width):
+def test_nothing_is_cut_or_lies_on_something_else(browser, address, board, width):
     """Arrows lie on no title; names, intervals, families and authors are whole, and names end their lines between words."""
+    method = f"methods/{next(iter(board.rows))}.html"
     look(browser, width=width)
     show(browser, address + "index.html")
     over = browser.execute_script(
@@ -423,11 +424,11 @@ def test_nothing_is_cut_or_lies_on_something_else(browser, address, width):
             " ? parseFloat(getComputedStyle(head).minWidth) : head.offsetWidth), 0)"
         )
         assert taken <= room - 15
-    for page in ("index.html", "cases/mnist1d-cnn/optimizer/cross-noise/20.html"):
+    for page in ("index.html", "cases.html", "cases/mnist1d-cnn/optimizer/cross-noise/20.html", method):
         show(browser, address + page)
         broken = browser.execute_script(
             "const found = [];"
-            "for (const link of document.querySelectorAll('td.name a, .tabulator-row a.name:not([href*=hostile])')) {"
+            "for (const link of document.querySelectorAll('td.name a, td.code a, .tabulator-row a.name:not([href*=hostile])')) {"
             " for (const node of link.childNodes) { if (node.nodeType !== 3 || !node.data.trim()) continue;"
             "  const part = document.createRange(); part.selectNodeContents(node);"
             "  const tops = new Set([...part.getClientRects()].map(r => Math.round(r.top)));"

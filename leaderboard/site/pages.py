@@ -323,7 +323,7 @@ class Pages:
         """Case → its cell on the page of a method, and how many answer it."""
         return {
             case: (
-                f'<td class="code"><a href="../{case_page(case)}">{escape(case)}</a></td>',
+                f'<td class="code"><a href="../{case_page(case)}">{breakable(case)}</a></td>',
                 sum(one.place > 0 for one in scores),
             )
             for case, scores in self._in_case.items()

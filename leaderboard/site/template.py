@@ -53,8 +53,8 @@ def case_page(name: str) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """Return a name as HTML that may end a line behind an underscore or a hyphen, where it would else be broken in a word."""
-    return Markup("<wbr>").join(re.split(r"(?<=[_-])", name))
+    """Return a name as HTML that may end a line behind a slash, underscore or hyphen, where it would else break in a word."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_-])", name))
 
 
 @cache
