@@ -62,7 +62,8 @@ class Comparison:
     ----------
     a, b : their names.
     measure : of the scores: ``above chance`` or ``accuracy``.
-    cases : one entry a case that both answer; about this grid.
+    cases : one entry a case that both answer; about this grid. Above chance, cases are left out of which all rows but a few
+        have one verdict: nobody is above chance there.
     overall : the mean over these cases, each with the same weight; about this grid.
     over_zoos : the mean over the zoos asked about, each with the same weight; about other zoos. None where there is one zoo.
     corrected : p of `overall`, corrected for the pairs among several methods; None where none were named.
