@@ -15,7 +15,8 @@ DEMO_HOME := MDBENCH_HOME=$(DEMO)/home
 CASES := --cases sisters $(if $(DATA),--cases paper)
 METHODS := md_tree md_tree_exact md_tree_quantile barrier_rule landscape_tree random_forest xgboost nearest_neighbours \
   validation_tree hyperparameter_validation_tree hyperparameter_tree majority random
-ZOOS := convection-pinn digits-adamw fashion-cnn mnist1d-cnn mnist1d-mlp mnist1d-plain mnist1d-treated shapes-unet teacher-wide text-lm
+ZOOS := convection-pinn digits-adamw fashion-cnn fashion-wide mnist1d-cnn mnist1d-mlp mnist1d-plain mnist1d-treated shapes-unet \
+  teacher-wide text-lm
 # What landscape metrics are compared with. Without what they ask for besides (torchvision, transformers): not needed here, large.
 COMPARED := pyhessian==0.1 weightwatcher==0.7.7
 define MAKE_VENV

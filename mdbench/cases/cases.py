@@ -151,7 +151,6 @@ class Unseen(_Strict):
     Attributes
     ----------
     kin : groups of zoos with the same data and the same architecture, which are left out together.
-    later : zoos of this package that came after the cases were last made: in no group, neither asked about nor learned from.
     name, scenario, about, budgets, seeds : see `Case`; a budget is the share of every zoo's cells that is drawn, in %.
     """
 
@@ -161,14 +160,13 @@ class Unseen(_Strict):
     budgets: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     kin: tuple[tuple[str, ...], ...]
-    later: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> "Unseen":
-        every = [*self.later, *(zoo for zoos in self.kin for zoo in zoos)]
+        every = [zoo for zoos in self.kin for zoo in zoos]
         twice = next((zoo for zoo in every if every.count(zoo) > 1), None)
         if twice is not None:
-            raise ValueError(f"zoo {twice} is in several groups of kin, or in one and among those that came later")
+            raise ValueError(f"zoo {twice} is in several groups of kin")
         return self
 
     def cases(self, posing: Posing) -> list[Case]:

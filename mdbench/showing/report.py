@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from math import isnan
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -440,21 +441,21 @@ def _first_line_of_docstring(file: Path) -> str:
 
 
 def show_cases(cases: Sequence[Case]) -> None:
-    """Print cases, one line a sweep, and the selections."""
+    """Print cases, one line for sweeps that differ by their task alone, and the selections."""
     out = console()
-    table = plain_table(title="sweeps: a case is SWEEP/BUDGET")
-    for name in ("sweep", "budgets", "seeds", "training rows"):
+    table = plain_table(title="sweeps: a case is SWEEP/BUDGET, with one of the tasks for TASK")
+    for name in ("sweep", "tasks", "budgets", "seeds", "training rows"):
         table.add_column(name, no_wrap=name == "sweep")
+    lines = []
     for sweep, group in groupby(cases, key=lambda case: case.sweep):
-        some = list(group)
-        first = some[0]
-        about = first.about if len(some) > 1 else first.drawn
-        table.add_row(
-            escape(sweep),
-            escape(", ".join(case.budget_text for case in some)),
-            str(len(first.seeds)),
-            escape(about),
-        )
+        first, *more = group
+        budgets = ", ".join(case.budget_text for case in (first, *more))
+        about = first.about if more else first.drawn
+        lines.append((first.task, (sweep.replace(first.task, "TASK"), budgets, str(len(first.seeds)), about)))
+    for (sweep, *rest), alike in groupby(lines, key=itemgetter(1)):
+        task, *others = (task for task, _ in alike)
+        name = sweep if others else sweep.replace("TASK", task)
+        table.add_row(escape(name), ", ".join((task, *others)), *map(escape, rest))
     put(out, table)
     out.print()
     table = plain_table(title="selections")
