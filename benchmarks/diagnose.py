@@ -84,7 +84,8 @@ def page(found: Found, pools: dict[bool, Pool], figure: str) -> Iterator[str]:
         "all verdicts or from clear "
         "ones; calibrated on either): they were looked at once for that, and once more for the rule about "
         "networks that lie far beyond all others. "
-        "The figures are a little too good by it. `convection-pinn` and `shapes-unet` came later, and chose nothing.",
+        "The figures are a little too good by it. `convection-pinn`, `shapes-unet`, `text-lm` and `fashion-wide` came later, "
+        "and chose nothing.",
         "",
         "| measured | task | right, whatever was said | answered | right, of what was answered |",
         "|---|---|---|---|---|",
