@@ -105,6 +105,6 @@ def test_what_was_handed_in_is_what_its_method_says(ledger):
     # Entries that are on the board were run again when they came there; new ones are now, and one of the others.
     new = [folder for folder in FOLDERS if ledger.state(folder.name).status == "pending"]
     again = next(f for f in FOLDERS if f.name.startswith("majority") and ledger.state(f.name).status == "on board")
-    for one in verified([*new, again], ledger, rerun=True, workers=2, timeout=600, sandbox=True):
+    for _, one in verified([*new, again], ledger, rerun=True, workers=2, timeout=600, sandbox=True):
         assert isinstance(one, Verified), one
         assert one.verdict.outcome != "rejected", (one.slug, one.verdict.reason)

@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,8 @@ def test_all_tricks_in_one_run_are_refused_each_for_its_reason(made, exam, tmp_p
         before |= everything(home / BYSTANDER)
     of_method = scored(check(made / SLUG, exam).predicted, exam)
     of_constant = scored(check(honest(tmp_path / "constant", exam, method=CONSTANT), exam).predicted, exam)
-    found = list(verified(folders[0::2], Ledger(), rerun=True, workers=2, timeout=60, sandbox=True))
+    ready = dict(verified(folders[0::2], Ledger(), rerun=True, workers=2, timeout=60, sandbox=True))
+    found = [ready[folder] for folder in folders[0::2]]
     # Those beside them were accepted before, and lose nothing by it.
     append(
         tmp_path / LEDGER,
@@ -81,7 +83,8 @@ def test_all_tricks_in_one_run_are_refused_each_for_its_reason(made, exam, tmp_p
         scores={},
     )
     history = Ledger.read(tmp_path / LEDGER)
-    beside = list(verified(folders[1::2], history, rerun=False, workers=2, timeout=60, sandbox=True))
+    ready = dict(verified(folders[1::2], history, rerun=False, workers=2, timeout=60, sandbox=True))
+    beside = [ready[folder] for folder in folders[1::2]]
     assert len(found) == len(TRICKS) >= 100
     for trick, one in zip(TRICKS, found, strict=True):
         if trick.kind == "format":  # which is no trick, but a newer mdbench
@@ -393,7 +396,7 @@ def test_what_an_entry_says_of_its_method_is_compared_with_its_file(entries, cha
     for key, value in change.items():
         said[key] = said[key] | value
     (entries / SLUG / ENTRY).write_text(json.dumps(said))
-    (one,) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=True)
+    ((_, one),) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=True)
     assert isinstance(one, Verified)
     assert one.verdict.reason == f"run again, {expected}"
 
@@ -401,7 +404,7 @@ def test_what_an_entry_says_of_its_method_is_compared_with_its_file(entries, cha
 def test_what_is_not_installed_here_is_self_reported(entries):
     (entries / SLUG / "requirements.txt").write_text("no-package-of-this-name>=2\n")
     describe(entries / SLUG)
-    (one,) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=False)
+    ((_, one),) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=False)
     assert isinstance(one, Verified)
     assert one.verdict.outcome == "self-reported"
     assert "no-package-of-this-name>=2 is not installed here" in one.verdict.reason
@@ -413,7 +416,7 @@ def test_a_package_that_is_apart_from_mdbench_is_not_held_against_an_entry(entri
     file = entries / SLUG / "method.py"
     file.write_text(file.read_text() + "\n\ndef never():\n    from xgboost.sklearn import XGBClassifier\n")
     describe(entries / SLUG)
-    (one,) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=False)
+    ((_, one),) = verified([entries / SLUG], Ledger(), rerun=True, workers=1, timeout=60, sandbox=False)
     assert isinstance(one, Verified)
     assert (one.verdict.outcome, one.verdict.reason) == (
         "self-reported",
@@ -524,3 +527,18 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
 def test_no_entries_are_no_error(tmp_path):
     result = run("verify", "--all", "--no-rerun", entries=tmp_path)
     assert (result.exit_code, result.output.strip()) == (0, "there are no entries")
+
+
+def test_verdicts_come_as_they_are_ready_so_that_a_slow_method_keeps_none_from_the_ledger(entries, monkeypatch):
+    seen = threading.Event()
+
+    def slowly(folder, *rest):
+        assert folder.name != SLUG or seen.wait(20), "nobody saw the other one meanwhile"
+        return Unverified(folder.name, "not run")
+
+    monkeypatch.setattr(maintenance, "verify_one", slowly)
+    folders = [entries / SLUG, entries / BYSTANDER]
+    ready = verified(folders, Ledger(), rerun=False, workers=2, timeout=60, sandbox=True)
+    assert next(ready) == (folders[1], Unverified(BYSTANDER, "not run"))
+    seen.set()
+    assert list(ready) == [(folders[0], Unverified(SLUG, "not run"))]

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +95,13 @@ def verify(
             f"--entries {strange[0].parent}"
         )
     known = read_entries(entries)
-    found: list[Verified | Unverified] = []
+    ready: dict[Path, Verified | Unverified] = {}
     kept: list[str] = []
     stopped = "verdicts so far are in the ledger" if recorded else "nothing was written"
     with progress_bar(stopped, doing="verifying", units="entries") as progress:
         progress(0, len(folders))
         how: dict[str, Any] = {"workers": workers, "timeout": timeout, "sandbox": sandbox}
-        for one in verified(folders, Ledger.read(path), rerun=rerun, secret=secret, **how):
+        for folder, one in verified(folders, Ledger.read(path), rerun=rerun, secret=secret, **how):
             if recorded and isinstance(one, Verified):
                 state = Ledger.read(path).state(one.slug)
                 if state.verdict and stays(one, state):
@@ -110,8 +110,9 @@ def verify(
                     record(path, one, known, allowed)
                 except MdbenchError as error:
                     one = Unverified(one.slug, str(error))  # noqa: PLW2901 - it is that, then
-            found.append(one)
-            progress(len(found), len(folders))
+            ready[folder] = one
+            progress(len(ready), len(folders))
+    found = [ready[folder] for folder in folders]
     _show(found)
     for line in kept:
         say(line)
@@ -172,9 +173,10 @@ def score_elsewhere(
             raise MdbenchError(f"{slug} is not on the board of {entries}, and what is not there is not scored")
     tell_queries(sealed, history, known)
     how: dict[str, Any] = {"workers": workers, "timeout": timeout, "sandbox": sandbox}
-    found, said = verified([entries / slug for slug in chosen], history, rerun=False, **how), []
+    folders = [entries / slug for slug in chosen]
+    found, said = dict(verified(folders, history, rerun=False, **how)), []
     failed = False
-    for one in found:
+    for one in (found[folder] for folder in folders):
         if not isinstance(one, Verified) or not one.checked:
             typer.echo(f"error: {one.reason if isinstance(one, Unverified) else one.verdict.reason}", err=True)
             failed = True
@@ -256,8 +258,8 @@ def verified(
     sandbox: bool,
     exams: Exams | None = None,
     secret: str | None = None,
-) -> Iterator[Verified | Unverified]:
-    """Verify entries, several at a time; they come in the order in which they were given.
+) -> Iterator[tuple[Path, Verified | Unverified]]:
+    """Verify entries, several at a time; folders come with what was found, each as it is ready.
 
     Parameters
     ----------
@@ -299,8 +301,8 @@ def verified(
             if folder.name in known[folder.parent]
         }
         slow = sorted(folders, key=lambda folder: -said[folder].fit_seconds if folder in said else 0)
-        waiting = {folder: threads.submit(of, folder) for folder in slow}
-        yield from (waiting[folder].result() for folder in folders)
+        waited = {threads.submit(of, folder): folder for folder in slow}
+        yield from ((waited[future], future.result()) for future in as_completed(waited))
 
 
 def remove(name: str, reason: str, entries: Path) -> None:
