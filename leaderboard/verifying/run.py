@@ -19,7 +19,7 @@ from mdbench.errors import MdbenchError, reason
 FOLDER: Final = ".runs"
 #: Points that an honest method may lose where values move by a millionth, or order changes; and points that a method which
 #: learns may be better than the best constant answer where the labels that it learns from are exchanged. Ten times what
-#: any baseline has lost (tests/test_entries.py).
+#: any baseline has lost that is not drawn (tests/test_entries.py).
 SUSPECT: Final = 5.0
 #: Points beyond which it is no longer a matter of suspicion.
 BEYOND: Final = 20.0
