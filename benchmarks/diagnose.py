@@ -249,9 +249,9 @@ def four() -> Iterator[str]:
             yield f"| `{name}` | {lack} | {errors} | {headline(asked)} |"
     yield from (
         "",
-        "`slow` and `few` are right. `narrow` needs width, which is never an answer, only a hint: there is none, and the hint "
-        "about its temperature is wrong. `fine` shows that no verdict says that nothing is wrong: of what could be asked for, "
-        "the most useful is said, and its test error says how little that is.",
+        "`slow` and `few` are right. `narrow` needs width, which is never an answer, only a hint: there is none, and the "
+        "hint about its temperature is wrong. `fine` shows that no verdict says that nothing is wrong: of what could be asked "
+        "for, the most useful is said, and its test error says how little that is.",
         "",
     )
 
