@@ -250,8 +250,8 @@ def four() -> Iterator[str]:
     yield from (
         "",
         "`slow` and `few` are right. `narrow` needs width, which is never an answer, only a hint: there is none, and the "
-        "hint about its temperature is wrong. `fine` shows that no verdict says that nothing is wrong: of what could be asked "
-        "for, the most useful is said, and its test error says how little that is.",
+        "hint about its temperature is wrong. `fine` shows that no verdict says that nothing is wrong: of what could be "
+        "asked for, the most useful is said, and its test error says how little that is.",
         "",
     )
 
