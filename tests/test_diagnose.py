@@ -145,14 +145,16 @@ def test_two_seeds_are_measured_and_reported(run, place):
     assert (place / "report" / "report.md").read_text().startswith("# Diagnosis")
 
 
-def test_numbers_are_those_of_measure(place):
+def test_numbers_are_those_of_the_compiled_loops_by_which_zoos_are_measured(place):
     models = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
     train, test = bringing.data_of("my_module:data")
     found = diagnosed(models, train=train, test=test, extent="quick").diagnosis
     expected = measure(models, "cross_entropy", train, test=test, families=["performance", "hessian", "spectra"])
+    assert "loops" in expected.way
+    assert "loops" not in found.way
     for column in ("train_loss", "test_error", "hessian_trace", "stable_rank_mean"):
-        assert found.measured[column] == pytest.approx(expected.models[column].iloc[0], rel=1e-6)
-    assert found.measured["log_hessian_trace"] == pytest.approx(expected.together["log_hessian_trace"])
+        assert found.measured[column] == pytest.approx(expected.models[column].iloc[0], rel=1e-5)
+    assert found.measured["log_hessian_trace"] == pytest.approx(expected.together["log_hessian_trace"], rel=1e-5)
     assert found.measured["data_amount"] == 60
 
 

@@ -158,7 +158,7 @@ def test_what_was_learned_is_kept(left_out, tmp_path, monkeypatch):
     monkeypatch.setenv("MDBENCH_HOME", str(tmp_path))
     asked = []
 
-    def leave_out(pool, task, columns):
+    def leave_out(pool, task, columns, workers):
         asked.append(columns)
         return left_out
 

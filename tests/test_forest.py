@@ -15,6 +15,8 @@ from mdbench.scoring.evaluation import pose
 
 ESTIMATORS = [
     lambda seed: RandomForestClassifier(20, random_state=seed),
+    lambda seed: ExtraTreesClassifier(20, random_state=seed),
+    lambda seed: ExtraTreesClassifier(20, min_samples_leaf=3, class_weight="balanced", random_state=seed),
     lambda seed: DecisionTreeClassifier(random_state=seed),
     lambda seed: DecisionTreeClassifier(max_depth=3, random_state=seed),
 ]
@@ -40,6 +42,19 @@ def test_what_stands_in_says_the_same_to_the_last_bit(make, seed, shape, missing
     assert (ours.classes_ == theirs.classes_).all()
 
 
+@pytest.mark.parametrize("balanced", [None, "balanced"])
+@pytest.mark.parametrize("rows", [3, 80])
+def test_weights_and_importances_are_those_of_scikit_learn(balanced, rows):
+    draw = np.random.default_rng(0)
+    seen, weights = draw.normal(size=(rows, 5)), draw.uniform(0.2, 3, rows)
+    labels = np.where(np.arange(rows) % 3 == 0, "x", "y")
+    make = lambda: ExtraTreesClassifier(30, min_samples_leaf=2, class_weight=balanced, random_state=1)  # noqa: E731
+    theirs = make().fit(seen, labels, sample_weight=weights)
+    ours = stand_in(make(), seen).fit(seen, labels, weights)
+    assert np.array_equal(ours.predict_proba(seen), theirs.predict_proba(seen))
+    assert np.allclose(ours.feature_importances_, theirs.feature_importances_, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize(
     "estimator",
     [
@@ -49,7 +64,10 @@ def test_what_stands_in_says_the_same_to_the_last_bit(make, seed, shape, missing
         RandomForestClassifier("many"),
         RandomForestClassifier(random_state=np.random.RandomState(0)),
         RandomForestClassifier(random_state=-1),
-        ExtraTreesClassifier(),
+        ExtraTreesClassifier(bootstrap=True),
+        ExtraTreesClassifier(class_weight="balanced_subsample"),
+        ExtraTreesClassifier(min_samples_leaf=0.1),
+        ExtraTreesClassifier(class_weight={"w": 2.0}),
         DecisionTreeClassifier(max_depth=0),
         DecisionTreeClassifier(ccp_alpha=0.1),
         type("Own", (RandomForestClassifier,), {})(),

@@ -20,7 +20,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from mdbench.diagnosing.calibration import FLOOR
 from mdbench.errors import MdbenchError
-from mdbench.methods import Method, find_method, load_method
+from mdbench.methods import Method, find_method, load_method, stand_in
 from mdbench.tables import Task, columns_for, coordinates_of
 
 Floats = NDArray[np.float64]
@@ -76,8 +76,8 @@ class Judge:
         self._middle = found.median()
         seen = found.fillna(self._middle).to_numpy()
         self._least, self._most, self._spread = seen.min(axis=0), seen.max(axis=0), seen.std(axis=0, ddof=1)
-        self._trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, class_weight="balanced", random_state=42)
-        self._trees.fit(seen, right, sample_weight=weights)
+        trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, class_weight="balanced", random_state=42)
+        self._trees: Any = stand_in(trees, seen).fit(seen, right, weights)
         self._committee: Any = committee().fresh()
         self._committee.members_of = {self.task.name: self._members(models)}
         self._committee.fit(models, pd.Series(np.array(self.task.classes, dtype=object)[right]), self.task)

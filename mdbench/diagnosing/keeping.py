@@ -1,7 +1,7 @@
 """What is learned from the zoos of this package, kept: within a process all of it, on disk what takes long.
 
-Leaving out every pair of groups takes a minute of a core, and depends on nothing of the network in question but which
-columns it has.
+Leaving out every pair of groups takes a minute of a core, all tasks together, and depends on nothing of the network in
+question but which columns it has.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
+import joblib
 import numpy as np
 
 from mdbench import files
@@ -34,7 +35,7 @@ def of_bundle(seeds: bool, task: str, columns: tuple[str, ...]) -> tuple[Calibra
     path = _path(pool, asked, columns)
     found = _read(path, Rows.of(pool, asked), len(asked.classes))
     if found is None:
-        found = leave_out(pool, asked, columns)
+        found = leave_out(pool, asked, columns, joblib.cpu_count())
         _write(path, *found)
     return *found, learned(pool, asked, columns, Rows.of(pool, asked))
 

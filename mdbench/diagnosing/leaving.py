@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import joblib
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mdbench.diagnosing import calibration
@@ -125,19 +127,24 @@ def calibrated(probabilities: Floats, rows: Rows, far: NDArray[np.bool_]) -> Cal
     return Calibration(temperature, calibration.threshold_of(found.max(axis=1), hit, rows.weights))
 
 
-def leave_out(pool: Pool, task: Task, columns: Sequence[str]) -> tuple[Calibration, LeftOut]:
+def leave_out(pool: Pool, task: Task, columns: Sequence[str], workers: int = 1) -> tuple[Calibration, LeftOut]:
     """Return by what answers are calibrated, and each network as it was answered by a pipeline that never saw its kin.
 
     A group's own judge, temperature and threshold follow from the other groups alone: the latter two from judges that saw
     neither it nor the group that they answered for.
+
+    Parameters
+    ----------
+    pool, task, columns : what is learned from, what is asked, and which columns of the pool are looked at.
+    workers : processes, on whose number nothing depends but the time.
     """
     rows = Rows.of(pool, task)
     groups = np.unique(rows.groups)
-    said = {
-        frozenset(out): _said(pool, task, columns, rows, np.isin(rows.groups, out))
-        for size in (1, 2)
-        for out in combinations(groups.tolist(), size)
-    }
+    models = pool.rows.iloc[rows.at][list(columns)]
+    outs = [out for size in (1, 2) for out in combinations(groups.tolist(), size)]
+    asked = joblib.delayed(_said)
+    found = joblib.Parallel(workers)(asked(models, task, columns, rows, np.isin(rows.groups, out)) for out in outs)
+    said = dict(zip(map(frozenset, outs), found, strict=True))
 
     def others_of(group: int) -> Said:
         found = Said.nothing(len(rows.at), len(task.classes))
@@ -152,9 +159,9 @@ def leave_out(pool: Pool, task: Task, columns: Sequence[str]) -> tuple[Calibrati
         there = rows.groups == group
         own.take(said[frozenset((group,))], there)
         others = others_of(group)
-        found = calibrated(others.probabilities[~there], rows.some(~there), others.far[~there])
-        probabilities[there] = calibration.tempered(own.probabilities[there], found.temperature)
-        thresholds[there] = found.threshold
+        by = calibrated(others.probabilities[~there], rows.some(~there), others.far[~there])
+        probabilities[there] = calibration.tempered(own.probabilities[there], by.temperature)
+        thresholds[there] = by.threshold
     return calibrated(own.probabilities, rows, own.far), LeftOut(rows, probabilities, thresholds, own.far)
 
 
@@ -176,9 +183,12 @@ class Said:
         self.far[there] = other.far[there]
 
 
-def _said(pool: Pool, task: Task, columns: Sequence[str], rows: Rows, out: NDArray[np.bool_]) -> Said:
-    """Return what is said of some rows by a judge that learned from the others; nothing of the others."""
+def _said(models: pd.DataFrame, task: Task, columns: Sequence[str], rows: Rows, out: NDArray[np.bool_]) -> Said:
+    """Return what is said of some rows (n, columns) by a judge that learned from the others; nothing of the others."""
     found = Said.nothing(len(out), len(task.classes))
-    judge, models = learned(pool, task, columns, rows.some(~out)), pool.rows.iloc[rows.at[out]]
-    found.probabilities[out], found.far[out] = judge.predict_proba(models), judge.far(models)
+    seen = ~out & rows.clear
+    learning = rows.some(seen)
+    judge = Judge(task, columns).fit(models.iloc[np.flatnonzero(seen)], learning.right, learning.weights)
+    asked = models.iloc[np.flatnonzero(out)]
+    found.probabilities[out], found.far[out] = judge.predict_proba(asked), judge.far(asked)
     return found

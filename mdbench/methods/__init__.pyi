@@ -6,6 +6,7 @@ from .conformance import (
     assert_conforms as assert_conforms,
     check_method as check_method,
 )
+from .forest import stand_in as stand_in
 from .imports import beside as beside, optional_imports as optional_imports
 from .method import (
     Method as Method,

@@ -75,7 +75,7 @@ def plane_of(network: nn.Module, loss: Any, train: Data) -> Plane | None:
         data = subject.train.first(subject.settings.topology_sample)
         found.append(topology.sampled(subject.surface, data, directions, topology.grid(SIDE, 2))[0])
 
-    measure([network], loss, train, families=(), before=look)
+    measure([network], loss, train, families=(), compiled=False, before=look)
     return drawn(found[0].reshape(SIDE, SIDE)) if np.isfinite(found[0]).all() else None
 
 

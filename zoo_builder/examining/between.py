@@ -44,7 +44,7 @@ def ways_of(networks: Sequence[nn.Module], loss: Any, train: Data) -> Ways | Non
     def follow(subject: Subject) -> None:
         found.append(connectivity.followed(subject, PLACES)[1])
 
-    measure(list(networks[:2]), loss, train, families=(), before=follow)
+    measure(list(networks[:2]), loss, train, families=(), compiled=False, before=follow)
     losses = found[0]
     return drawn(losses) if all(np.isfinite(values).all() for values in losses.values()) else None
 

@@ -149,6 +149,7 @@ def examine(
                 families=left,
                 settings=settings,
                 memory=memory,
+                compiled=False,  # for one network PyTorch is done long before loops are compiled
                 progress=progress,
                 before=foretold,
             )

@@ -69,6 +69,7 @@ def measure(
     dtype: torch.dtype = torch.float32,
     settings: Settings | None = None,
     memory: int | str | None = None,
+    compiled: bool = True,
     progress: bool = False,
     before: Callable[[Subject], None] = lambda _: None,
 ) -> Measurements:
@@ -94,6 +95,8 @@ def measure(
     memory : what measuring may take beside the networks and the data, about: bytes, or text such as ``"3 GB"``. Fewer vectors
         are held then, and networks measured one after the other; what does not fit is refused before anything is measured.
         If left out, vectors take up to 1.6 GB.
+    compiled : whether compiled loops may measure small networks on a CPU. Compiling takes minutes, once on a machine; PyTorch
+        gives the same numbers, but for rounding, and takes longer where networks are many.
     progress : whether a bar shows how far it is.
     before : is called with what is measured, as families get it, before the first of them.
 
@@ -137,7 +140,15 @@ def measure(
             _check_labels(parts, right, outputs.shape[2])
         train = parts["training"]
         surface = fitting_surface(
-            networks, train, objective, outputs, output=output, which=parameters, device=device, dtype=dtype
+            networks,
+            train,
+            objective,
+            outputs,
+            output=output,
+            which=parameters,
+            device=device,
+            dtype=dtype,
+            compiled=compiled,
         )
         subject = Subject(surface, train, parts.get("test"), wrong=wrong, truth=right, settings=settings)
         if budget is not None and {"hessian", "topology"} & {family.name for family in wanted}:

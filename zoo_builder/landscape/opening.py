@@ -188,6 +188,7 @@ def fitting_surface(
     which: Which = "trained",
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    compiled: bool = True,
 ) -> Surface:
     """Return the surfaces of networks by the fastest way that gives what they themselves give.
 
@@ -200,6 +201,7 @@ def fitting_surface(
     output : what a network puts out → what the loss sees.
     which : parameters that the surface is over.
     device, dtype : where and in which precision to compute.
+    compiled : whether compiled loops are one of the ways.
 
     Raises
     ------
@@ -217,7 +219,7 @@ def fitting_surface(
         Alone, networks, objective, names=names, output=output, device=device, dtype=dtype, differences=differences
     )
     why = ""
-    for make in _ways(networks, data, objective, names, output, device, dtype, alone, hard):
+    for make in _ways(networks, data, objective, names, output, device, dtype, alone, hard, compiled):
         try:
             with warnings.catch_warnings():
                 # What PyTorch can only map one by one is no faster on a stack.
@@ -262,13 +264,20 @@ def _ways(
     dtype: torch.dtype,
     alone: Callable[..., Alone],
     hard: bool,
+    compiled: bool,
 ) -> Iterator[Callable[[], Surface]]:
     """Yield the ways of computing, the fastest first; `hard`: the networks use hard swishes or hard sigmoids."""
     on_cpu, every = torch.device(device).type == "cpu", dict(networks[0].named_parameters())
     parameters = sum(every[name].numel() for name in names)
     small = parameters < _LARGE and isinstance(data.inputs, Tensor) and output is main_output
     if small and _puts_out_a_tensor(networks[0], data, device):
-        if on_cpu and len(names) == len(every) and isinstance(objective, CrossEntropy) and objective.unweighted:
+        if (
+            compiled
+            and on_cpu
+            and len(names) == len(every)
+            and isinstance(objective, CrossEntropy)
+            and objective.unweighted
+        ):
             yield lambda: Taped(networks, data.shape, dtype, objective)
         if data.floating and len(networks) > 1 and not (on_cpu and parameters >= _STACKED):
             yield lambda: Stacked(networks, data.shape, objective=objective, names=names, device=device, dtype=dtype)
