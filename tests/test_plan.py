@@ -1,5 +1,6 @@
 """Networks and plans: what each network is trained with, and how the work is cut."""
 
+import itertools
 import resource
 from collections import Counter
 from contextlib import nullcontext
@@ -19,6 +20,7 @@ from zoo_builder.specification.network import Batches, initialisation_seed, lear
 from zoo_builder.specification.recipe import TrainingSpec
 from zoo_builder.specification.spec import parse_spec
 from zoo_builder.specification.subsets import draw_subsets
+from zoo_builder.training import taped
 from zoo_builder.training.costs import cost
 
 SPEC = parse_spec(
@@ -190,10 +192,30 @@ values = ["sam", "sgd"]
         return (0.0, 2.0) if group[0].how.sharpness else (0.0, 1.0)
 
     monkeypatch.setattr("zoo_builder.building.plan.step_seconds", step_seconds)
-    (seconds,) = estimate(whole, material, "cpu").values()
+    told = []
+    (seconds,) = estimate(whole, material, "cpu", lambda *how_far: told.append(how_far)).values()
+    assert told == [(0, 2), (1, 2)]
     measured = (30 + 40) / 10 / 3
     assert seconds == pytest.approx(2 * (10 + measured) * 2.0 + 2 * (10 + measured) * 1.0)
     assert asked == [{"optimizer=sam"}, {"optimizer=sgd"}]
+
+
+def test_a_step_of_seconds_is_timed_once(monkeypatch):
+    """A hundred steps of a second each are no better an estimate than one."""
+    whole = plan(SPEC, Material.of_spec(SPEC), **LIMITS["cpu"])
+    network = whole.units[0].networks[0]
+    taken = []
+
+    def advance(run, steps):
+        taken.append(steps)
+
+    monkeypatch.setattr("zoo_builder.training.taped._Run.advance", advance)
+    for ticks, calls in ((5.0, 2), (0.02, 6)):  # seconds by the clock; one step before any is timed
+        taken.clear()
+        clock = itertools.count(0, ticks)
+        lesson = Material.of_spec(SPEC).of(network.data)
+        assert taped.step_seconds(SPEC, *lesson, network, lambda: next(clock)) == pytest.approx(ticks)  # noqa: B023
+        assert taken == [1] * calls
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def plan(
         from zoo_builder.building import devices, forecast
 
     chosen = devices(device)
-    found = forecast(spec, chosen[0], workers or _workers(chosen), trust_code=trust_code)
+    with report.counted(sys.stderr, "timing a step of each kind of network") as timed:
+        found = forecast(spec, chosen[0], workers or _workers(chosen), trust_code=trust_code, timed=timed)
     report.show_forecast(found, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -260,6 +260,16 @@ def bar(stream: TextIO, doing: str) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield show
+
+
+@contextmanager
+def counted(stream: TextIO, doing: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of how many are done where the stream is a terminal; `doing` says of what."""
+    console = Console(file=stream, highlight=False)
+    columns = TextColumn(doing), BarColumn(), MofNCompleteColumn()
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("", total=None)
+        yield lambda done, whole: shown.update(task, completed=done, total=whole)
 
 
 @contextmanager

@@ -181,8 +181,22 @@ class Forecast:
     bytes: int
 
 
-def forecast(spec_path: Path, device: str, workers: int, *, trust_code: bool = False) -> Forecast:
+def forecast(
+    spec_path: Path,
+    device: str,
+    workers: int,
+    *,
+    trust_code: bool = False,
+    timed: Callable[[int, int], None] = lambda _done, _whole: None,
+) -> Forecast:
     """Return what a zoo will be and cost, after timing a few steps of each kind of network on a device.
+
+    Parameters
+    ----------
+    spec_path : the specification.
+    device, workers : where it is to be trained, and by how many processes.
+    trust_code : whether code that the specification names may run.
+    timed : is called with how many kinds of network have been timed, and how many there are.
 
     Raises
     ------
@@ -195,7 +209,7 @@ def forecast(spec_path: Path, device: str, workers: int, *, trust_code: bool = F
     material = Material.of_spec(spec)
     whole = plan(spec, material, **LIMITS[device.split(":")[0]])
     torch.set_num_threads(1)  # as workers do
-    seconds = [*estimate(whole, material, device).values()]
+    seconds = [*estimate(whole, material, device, timed).values()]
     first = whole.units[0].networks[0]
     return Forecast(
         name=spec.name,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypedDict
@@ -208,13 +208,16 @@ def _unit(group: Sequence[Network], common: dict[str, object]) -> Unit:
     return Unit(tuple(group), hashlib.sha256(said.encode()).hexdigest()[:20])
 
 
-def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
+def estimate(
+    plan: Plan, material: Material, device: str, timed: Callable[[int, int], None] = lambda _done, _whole: None
+) -> dict[str, float]:
     """Return the seconds that a worker needs for each unit, by key, after timing a few steps of each kind of network.
 
     Parameters
     ----------
     plan, material : the zoo and its data.
     device : where to time.
+    timed : is called with how many kinds have been timed, and how many there are.
 
     Raises
     ------
@@ -227,7 +230,8 @@ def estimate(plan: Plan, material: Material, device: str) -> dict[str, float]:
         for kind, group in every.items():
             largest[kind] = max(largest.get(kind, []), group, key=len)
     costs, tests = {}, {}
-    for kind, group in largest.items():
+    for done, (kind, group) in enumerate(largest.items()):
+        timed(done, len(largest))
         lesson = material.of(group[0].data)
         try:
             costs[kind] = step_seconds(plan.spec, *lesson, group, device)

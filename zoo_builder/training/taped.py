@@ -47,6 +47,8 @@ _STEPS = 4096
 _EVALUATION, _PUT_OUT = 64, 2**24
 #: Numbers of augmented examples that are laid out at once.
 _LAID_OUT = 2**22
+#: Seconds of timed steps that are enough.
+_LONG = 1.0
 #: How a network is tried.
 _NO_STEP = TrainingSpec(momentum=0)
 
@@ -84,6 +86,8 @@ def step_seconds(
 ) -> float:
     """Return the seconds that a step of a network takes here, by some clock, the median of a few hundredths of a second.
 
+    Where a step takes a second, one says enough.
+
     Raises
     ------
     UnknownLayerError, MdbenchError
@@ -96,7 +100,7 @@ def step_seconds(
     steps = 1
     with threadpool_limits(1, "blas"):
         run.advance(steps)
-        while len(taken) < 5:
+        while len(taken) < 5 and sum(taken) < _LONG:
             begun = clock()
             run.advance(steps)
             taken.append((clock() - begun) / steps)
