@@ -63,6 +63,21 @@ def total(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets, reduction="sum")
 def between(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets) + outputs.std()
+def cut_off(outputs, targets):
+    return nn.functional.cross_entropy(outputs.detach(), targets)
+class Still(nn.Sequential):
+    @torch.no_grad()
+    def forward(self, inputs):
+        return super().forward(inputs)
+def still():
+    return Still(*make())
+def one_outside():
+    train, test = data()
+    train[1][41] = 3
+    return train, test
+def two_shapes():
+    (inputs, targets), test = data()
+    return (inputs[:, :5], targets), test
 """
 #: No answer that means anything, and nothing that takes time.
 ANSWER = Verdict.model_validate_json(
@@ -237,6 +252,10 @@ REFUSED = {
     "the same for everything": (["--weights", "zero.pt"], "puts out the same whatever it is given"),
     "data of the wrong shape": (["--data", "my_module:misshapen"], "fails on the training inputs"),
     "labels out of range": (["--data", "my_module:outside"], "has 3, but the networks have 3 outputs"),
+    "one label out of range": (["--data", "my_module:one_outside"], "training targets, example 41 has 3"),
+    "training data of the wrong shape alone": (["--data", "my_module:two_shapes"], "fails on the training inputs"),
+    "a loss without a gradient": (["--loss", "my_module:cut_off"], "the loss has no gradient"),
+    "a regression's loss on classes": (["--loss", "mse"], "the loss fails"),
     "no test data": (["--data", "my_module:untested"], "has no test data"),
     "one class": (["--data", "my_module:single"], "all training targets are 0"),
     "a loss that is no mean": (["--loss", "my_module:between"], "neither a mean nor a sum"),
@@ -261,6 +280,7 @@ REFUSED = {
     "no such knowledge": (["--known", "batch=3"], "there is no 'batch'; there are epochs"),
     "a batch of none": (["--known", "batch_size=0"], "batch_size is 0.0; it must be a number, at least 1"),
     "knowledge that is no number": (["--known", "epochs=many"], "is not NAME=NUMBER"),
+    "knowledge said twice": (["--known", "epochs=3", "--known", "epochs=4"], "--known has epochs twice"),
     "two extents": (["--quick", "--thorough"], "two extents"),
 }
 
@@ -279,6 +299,26 @@ def test_what_cannot_be_diagnosed_is_refused_in_a_sentence(run, place, changes, 
     assert re.search(said, error), error
     assert error.count("\n") <= 1
     assert not (place / "report").exists()
+
+
+def test_a_network_without_gradients_is_refused(run):
+    code, _, error = run("my_module:still", "--weights", "seed0.pt", "--data", "my_module:data", "--quick")
+    assert code == 2
+    assert "no gradient" in error
+
+
+def test_layers_are_listed_as_the_network_has_them():
+    """Not as text is sorted: 10 before 2, and a last layer called `fc` first."""
+    torch.manual_seed(0)
+    network = nn.Sequential(*(layer for _ in range(6) for layer in (nn.Linear(5, 5), nn.Tanh())))
+    network.append(nn.Linear(5, 3))
+    data = torch.randn(20, 5), torch.arange(20) % 3
+    found = measure(network, "cross_entropy", data, families=["hessian", "spectra"]).layers
+    assert found["layer"].tolist() == ["0", "2", "4", "6", "8", "10", "12"]
+    again = examination._joined(
+        *(measure(network, "cross_entropy", data, families=[one]) for one in ("hessian", "spectra"))
+    )
+    pd.testing.assert_frame_equal(again.layers, found)
 
 
 def test_a_factory_that_fails_says_where(run, place):
@@ -502,6 +542,15 @@ def test_the_experiment_is_a_sentence(likely, helps):
     assert helps in said
     assert "_" not in said
     assert said.endswith(".")
+
+
+def test_the_experiment_asks_nothing_that_was_answered():
+    """Which way the temperature is off was; whether it is that, and not the data, is open."""
+    shares = {"temperature_too_low": 0.5, "temperature_too_high": 0.3, "data": 0.15, "width": 0.05}
+    source = ANSWER.model_copy(update={"task": "failure_source", "probabilities": shares})
+    assert "which way" in experiment([source])
+    assert "half of the data" in experiment([ANSWER, source])
+    assert "which way" in experiment([ANSWER.model_copy(update={"answered": False}), source])
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,13 @@ def test_a_group_is_answered_by_who_never_saw_it(left_out):
     assert not np.array_equal(again.probabilities[~there], found.probabilities[~there])
 
 
+def test_the_number_of_processes_changes_nothing(left_out):
+    calibrated, found = leave_out(bundled_pool(seeds=False), find_task("optimizer"), FEW, workers=2)
+    assert calibrated == left_out[0]
+    for name in ("probabilities", "thresholds", "far"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(left_out[1], name))
+
+
 def test_what_was_learned_is_kept(left_out, tmp_path, monkeypatch):
     """And learned again where the file is damaged, or other columns are asked about."""
     monkeypatch.setenv("MDBENCH_HOME", str(tmp_path))

@@ -352,7 +352,7 @@ def _kept(what: str = _KEPT) -> Iterator[None]:
     except KeyboardInterrupt:
         # Whoever presses it again is being obeyed already; a second one would only cut the tidying short.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        from zoo_builder.building import end_nursery
+        from mdbench.methods import end_nursery
 
         end_nursery()
         typer.echo(f"stopped; {what}", err=True)

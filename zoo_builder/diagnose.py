@@ -130,9 +130,11 @@ def _known(said: list[str]) -> dict[str, float]:
     """Return what is known of a training, from NAME=VALUE."""
     found: dict[str, float] = {}
     for part in (part for text in said for part in text.split(",") if part.strip()):
-        name, _, value = part.partition("=")
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name in found:
+            raise MdbenchError(f"--known has {name} twice")
         try:
-            found[name.strip()] = float(value)
+            found[name] = float(value)
         except ValueError:
             raise MdbenchError(f"--known {part!r} is not NAME=NUMBER: epochs=30,batch_size=128") from None
     return found

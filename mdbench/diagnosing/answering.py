@@ -9,7 +9,7 @@ import pandas as pd
 from mdbench.diagnosing import calibration
 from mdbench.diagnosing.diagnosis import Bin, Reliability, Share, Verdict, ZooRecord
 from mdbench.diagnosing.judge import FAR, Judge, known
-from mdbench.diagnosing.keeping import of_bundle
+from mdbench.diagnosing.keeping import is_kept, of_bundle
 from mdbench.diagnosing.leaving import Calibration, LeftOut, Rows, learned, leave_out
 from mdbench.diagnosing.pool import ASKED, Pool, bundled_pool
 from mdbench.tables import Task, find_task
@@ -49,7 +49,11 @@ def verdicts_of(
     columns = known(row, pool.rows)
     found = []
     for name in tasks:
-        said(name)
+        said(
+            name
+            if not bundled or is_kept(seeds, name, columns)
+            else f"{name}, once it is learned from the zoos and kept"
+        )
         if bundled:
             parts = of_bundle(seeds, name, columns)
         else:

@@ -14,14 +14,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-import joblib
 import numpy as np
 
 from mdbench import files
 from mdbench.diagnosing.judge import Judge, committee
 from mdbench.diagnosing.leaving import Calibration, LeftOut, Rows, learned, leave_out
 from mdbench.diagnosing.pool import Pool, bundled_pool
-from mdbench.methods import cache
+from mdbench.methods import CORES, cache
 from mdbench.paths import cache_home
 from mdbench.tables import Task, find_task
 
@@ -35,9 +34,14 @@ def of_bundle(seeds: bool, task: str, columns: tuple[str, ...]) -> tuple[Calibra
     path = _path(pool, asked, columns)
     found = _read(path, Rows.of(pool, asked), len(asked.classes))
     if found is None:
-        found = leave_out(pool, asked, columns, joblib.cpu_count())
+        found = leave_out(pool, asked, columns, CORES)
         _write(path, *found)
     return *found, learned(pool, asked, columns, Rows.of(pool, asked))
+
+
+def is_kept(seeds: bool, task: str, columns: tuple[str, ...]) -> bool:
+    """Tell whether what `of_bundle` returns was learned before, on this machine."""
+    return _path(bundled_pool(seeds), find_task(task), columns).exists()
 
 
 def _path(pool: Pool, task: Task, columns: Sequence[str]) -> Path:

@@ -4,19 +4,22 @@ Temperature and threshold that are used come from all groups, each left out in t
 come from the other groups alone: for each pair of groups, a judge that saw neither.
 """
 
+import multiprocessing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pebble import ProcessExpired, ProcessPool
 
 from mdbench.diagnosing import calibration
 from mdbench.diagnosing.judge import Judge
 from mdbench.diagnosing.pool import Pool
+from mdbench.errors import MdbenchError
+from mdbench.methods import end_nursery, worker_context
 from mdbench.tables import Task
 
 Floats = NDArray[np.float64]
@@ -142,9 +145,8 @@ def leave_out(pool: Pool, task: Task, columns: Sequence[str], workers: int = 1) 
     groups = np.unique(rows.groups)
     models = pool.rows.iloc[rows.at][list(columns)]
     outs = [out for size in (1, 2) for out in combinations(groups.tolist(), size)]
-    asked = joblib.delayed(_said)
-    found = joblib.Parallel(workers)(asked(models, task, columns, rows, np.isin(rows.groups, out)) for out in outs)
-    said = dict(zip(map(frozenset, outs), found, strict=True))
+    orders = [(models, task, columns, rows, np.isin(rows.groups, out)) for out in outs]
+    said = dict(zip(map(frozenset, outs), _all_said(orders, workers), strict=True))
 
     def others_of(group: int) -> Said:
         found = Said.nothing(len(rows.at), len(task.classes))
@@ -181,6 +183,38 @@ class Said:
         """Take over what was said of some."""
         self.probabilities[there] = other.probabilities[there]
         self.far[there] = other.far[there]
+
+
+#: What `_said` is asked.
+_Order = tuple[pd.DataFrame, Task, Sequence[str], Rows, NDArray[np.bool_]]
+
+
+def _all_said(orders: Iterable[_Order], workers: int) -> list[Said]:
+    """Return what `_said` says to each order, of several at a time.
+
+    Raises
+    ------
+    MdbenchError
+        A process ended before it had said anything.
+    """
+    if workers < 2 or multiprocessing.current_process().daemon:  # which may start no others
+        return [_said(*order) for order in orders]
+    pool = ProcessPool(max_workers=workers, context=worker_context((__name__,)))
+    try:
+        found = [waiting.result() for waiting in [pool.schedule(_said, args=[*order]) for order in orders]]
+        pool.close()  # type: ignore[no-untyped-call]
+    except BaseException as error:
+        end_nursery()
+        pool.stop()  # type: ignore[no-untyped-call]
+        if isinstance(error, ProcessExpired):
+            raise MdbenchError(
+                f"a process that learned from the zoos ended (exit code {error.exitcode}), perhaps for want of memory: the "
+                "same command goes on from there"
+            ) from error
+        raise
+    finally:
+        pool.join()
+    return found
 
 
 def _said(models: pd.DataFrame, task: Task, columns: Sequence[str], rows: Rows, out: NDArray[np.bool_]) -> Said:

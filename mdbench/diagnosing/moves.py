@@ -14,6 +14,8 @@ from mdbench.tables import find_task
 ASKED: Final = "failure_source"
 #: The rule of `RULES` by which a gain is counted: to the next value of the grid.
 _ONE: Final = RULES.index("one")
+#: The lacks that say which way the temperature is off.
+_TEMPERATURES: Final = {"temperature_too_low", "temperature_too_high"}
 #: Of the other of two likely lacks: what helps.
 _HELPS: Final = {
     "temperature_too_low": "a higher temperature of training",
@@ -91,13 +93,18 @@ def in_words(move: str, configuration: Mapping[str, float], examples: int) -> st
 
 
 def experiment(verdicts: Sequence[Verdict]) -> str | None:
-    """Return the cheapest experiment that tells the two likeliest moves apart; None where nothing is asked."""
+    """Return the cheapest experiment that tells the two likeliest moves apart; None where nothing is asked.
+
+    Which way the temperature is off is not asked again where that was answered.
+    """
     found = next((verdict for verdict in verdicts if verdict.task == ASKED), None)
     if found is None:
         return None
-    first, second = sorted(found.probabilities, key=lambda name: -found.probabilities[name])[:2]
+    sure = next((one.likeliest for one in verdicts if one.task == "optimizer" and one.answered), None)
+    open_ones = [name for name in found.probabilities if sure is None or name not in _TEMPERATURES - {sure}]
+    first, second = sorted(open_ones, key=lambda name: -found.probabilities[name])[:2]
     pair = {first, second}
-    if pair == {"temperature_too_low", "temperature_too_high"}:
+    if pair == _TEMPERATURES:
         return (
             "train once more with twice the learning rate, and once with half of it: the same cost each; the "
             "better one says which way."

@@ -19,7 +19,7 @@ from .method import (
     loaded_method as loaded_method,
     named_methods as named_methods,
 )
-from .nursery import worker_context as worker_context
+from .nursery import end_nursery as end_nursery, worker_context as worker_context
 from .sandbox import Sandbox as Sandbox
 from .trial import (
     Answer as Answer,

@@ -96,6 +96,15 @@ def import_libraries() -> None:
                     importlib.import_module(module)
 
 
+def end_nursery() -> None:
+    """End the process that workers are forked from, which may have some to fork that nobody waits for any more."""
+    nursery = getattr(forkserver, "_forkserver", None)  # Python has no public way
+    process = getattr(nursery, "_forkserver_pid", None)
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
     """Keep Ctrl-C from a process that starts meanwhile, for good, and from this one until it has started."""

@@ -1,7 +1,7 @@
 from . import builder as builder, executors as executors
 from .builder import build as build, forecast as forecast, status as status
 from .built import Built as Built, Source as Source
-from .executors import OpenExecutor as OpenExecutor, devices as devices, end_nursery as end_nursery
+from .executors import OpenExecutor as OpenExecutor, devices as devices
 from .measuring import measure as measure, open_subject as open_subject
 from .pairs import Difference as Difference
 from .portions import meant_in as meant_in, portion_of as portion_of

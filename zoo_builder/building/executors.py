@@ -7,8 +7,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -181,15 +181,6 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_nursery() -> None:
-    """End the process that workers are forked from, which may have some to fork that nobody waits for any more."""
-    nursery = getattr(forkserver, "_forkserver", None)  # Python has no public way
-    process = getattr(nursery, "_forkserver_pid", None)
-    if process is not None:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
 
 
 def _start_worker(deal: Any) -> None:

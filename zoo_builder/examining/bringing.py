@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,7 +154,9 @@ def _state(file: Path) -> dict[str, Tensor]:
         except (OSError, SafetensorError) as error:
             raise MdbenchError(f"{file} cannot be read: {reason(error)}") from error
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise MdbenchError(f"{file} cannot be read: {reason(error)}") from error
     except Exception as error:

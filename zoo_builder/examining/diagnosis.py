@@ -147,7 +147,6 @@ def diagnose(
         mixed=mixed,
     )
     several = len(examined.networks) > 1
-    said("asking; what is learned from the zoos is kept, the first time takes up to a minute longer")
     verdicts = verdicts_of(examined.row, seeds=several, said=lambda task: said(f"asking: {task}"))
     row, pool = examined.row.iloc[0], bundled_pool(several)
     columns = known(examined.row, pool.rows)

@@ -16,18 +16,27 @@ from zoo_builder.examining.forecast import Forecast, forecast
 from zoo_builder.examining.shelf import keep, kept, shelf_of
 from zoo_builder.landscape import (
     FAMILIES,
+    CrossEntropy,
     Data,
     Interrupted,
     Measurements,
+    Objective,
     Subject,
     bytes_of,
+    called,
+    check_classes,
+    class_numbers,
     data_of,
+    joined_in_order,
+    main_output,
     measure,
     models_of,
     objective_of,
+    of_each,
     own_outputs,
     plain_attention,
 )
+from zoo_builder.training import copied
 
 #: What a person may say of the training → the column that follows; the batch size is turned into steps an epoch.
 TOLD: Final = {
@@ -202,27 +211,58 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
         raise MdbenchError(
             f"all training targets are {int(train.targets[0])}: with one class there is nothing to learn"
         )
+    train.check("training", train)
+    with plain_attention():
+        outputs = own_outputs(networks, train)
     parts = {"training": train} | ({"test": test} if test is not None else {})
     for what, one in parts.items():
         one.check(what, train)
-    with plain_attention():
-        outputs = own_outputs(networks, train)
     for at, own in enumerate(outputs):
         if len(own) > 1 and bool((own == own[:1]).all()):
             raise MdbenchError(
                 f"network {at} puts out the same whatever it is given: it has learned nothing from its inputs, or they do "
-                "not reach its outputs (dead units, a wrong scale of the inputs)"
+                "not reach its outputs (a learning rate so large that all units died, a wrong scale of the inputs)"
             )
+    some = train.spread(len(outputs[0]))
+    targets = some.targets
+    if isinstance(loss, str):
+        parts = {what: one.classified(what) for what, one in parts.items()}
+        targets = parts["training"].spread(len(outputs[0])).targets
+    objective = objective_of(loss, outputs[0], targets)
+    if isinstance(objective, CrossEntropy) and objective.classifies:
+        for what, one in parts.items():
+            said = f"{what} targets"
+            check_classes(
+                class_numbers(one.targets.where(objective.counts(one.targets), 0), said), said, outputs.shape[2]
+            )
+    check_slope(networks[0], objective, some, targets)
     if isinstance(loss, str):
         return (outputs,)
-    targets = train.spread(len(outputs[0])).targets
-    objective = objective_of(loss, outputs[0], targets)
     if objective.summed:
         raise MdbenchError(
             "the loss is a sum over examples, and answers were learned from means: give its mean, reduction='mean'"
         )
     totals = torch.stack([objective.total(own, targets).detach() for own in outputs])
     return outputs, totals, torch.tensor(objective.normalizer(train.targets))
+
+
+def check_slope(network: nn.Module, objective: Objective, some: Data, targets: Tensor) -> None:
+    """Make sure that the loss of some examples with these targets depends on a network's parameters.
+
+    Raises
+    ------
+    MdbenchError
+        It does not: gradients are cut off on the way, by ``torch.no_grad`` or ``detach``.
+    """
+    network = copied(network).eval().to("cpu").float()  # as it is measured
+    inputs = of_each(some.inputs, lambda value: value.float() if value.is_floating_point() else value)
+    with torch.enable_grad(), plain_attention():
+        loss = objective.total(main_output(called(network, inputs)), targets)
+    if not loss.requires_grad:
+        raise MdbenchError(
+            "the loss has no gradient: on the way from the parameters to it something cuts it off (torch.no_grad, detach, "
+            "a round trip through NumPy), or no parameter requires one"
+        )
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:
@@ -280,7 +320,7 @@ def _joined(before: Measurements | None, found: Measurements) -> Measurements:
     layers = before.layers if len(before.layers) else found.layers
     if len(before.layers) and len(found.layers):
         fresh = [name for name in found.layers if name in keys or name not in before.layers]
-        layers = before.layers.merge(found.layers[fresh], on=keys, how="outer", sort=False)
+        layers = joined_in_order(before.layers, found.layers[fresh], keys)
     new = [name for name in found.models if name not in before.models]
     return Measurements(
         pd.concat([before.models, found.models[new]], axis=1),

@@ -282,9 +282,17 @@ def layer_table(found: Measured, names: Sequence[Any]) -> pd.DataFrame:
 
 
 def joined_layers(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return several families' tables of layers as one."""
-    whole = pd.DataFrame(columns=["checkpoint", "layer"])
+    """Return several families' tables of layers as one, layers in the order in which they come first."""
+    keys = ["checkpoint", "layer"]
+    whole = pd.DataFrame(columns=keys)
     for table in tables:
         if len(table):
-            whole = table if whole.empty else whole.merge(table, on=["checkpoint", "layer"], how="outer", sort=False)
+            whole = table if whole.empty else joined_in_order(whole, table, keys)
     return whole
+
+
+def joined_in_order(one: pd.DataFrame, other: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return two tables as one, rows in the order in which their keys come first: an outer merge of pandas sorts them."""
+    names = list(keys)
+    order = pd.concat([one[names], other[names]]).drop_duplicates()
+    return order.merge(one, on=names, how="left").merge(other, on=names, how="left")

@@ -5,6 +5,7 @@ class weights or ignored targets are part of does not, for every block has anoth
 which is added up block by block, and a normalizer, which is computed once, over all the data.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -284,7 +285,9 @@ def _splits(outputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]
 
 def _tried(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
     try:
-        found = loss(outputs, targets)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is wrong with it, more is said below
+            found = loss(outputs, targets)
     except Exception as error:
         raise MdbenchError(
             f"the loss fails: {reason(error)}. It is called with outputs {tuple(outputs.shape)}, {outputs.dtype}, and "
