@@ -34,7 +34,7 @@ LAYERS_SAID: Final = (
     "layer freshly initialised, "
     "below zero where training has made the tail heavier. Its standard error is about (α − 1) / √(n / 2) "
     "for n eigenvalues: 20 % "
-    "from layers of 50 on the shorter side on, 10 % from 200 on. Narrower layers have no word here. Rate: what TempBalance "
+    "from layers of 50 on the shorter side on, 10 % from 200 on. Narrower layers are called neither under- nor over-trained. Rate: what TempBalance "
     "multiplies the learning rate by, 0.5 to 1.5 over the layers. Pruned: AlphaPruning's share of a layer, 50 % in all. "
     "Experts: how many of the adapters (LoRA experts) a layer gets by AlphaLoRA, in proportion to α to the power of 2.5; "
     "its layers are blocks of a transformer with the mean α of their matrices, and here each matrix is one."
