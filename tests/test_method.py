@@ -1,8 +1,13 @@
 """Method files: what is found in them, and what is refused."""
 
+import ast
+import gc
 import hashlib
 import importlib.metadata
+import inspect
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mdbench.cases import load_cases, split
 from mdbench.extras import OPTIONAL
-from mdbench.methods.imports import imported_names, installed_imports
+from mdbench.methods.imports import imported_names, installed_imports, syntax_tree
 from mdbench.methods.method import MethodError, as_method, find_method, load_method, named_methods
 from mdbench.methods.trial import ask
 from mdbench.scoring.evaluation import evaluate
@@ -323,3 +328,24 @@ def test_what_is_imported_beforehand_is_what_packages_installed(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     wanted = {name for name in names if name.partition(".")[0] in distributed - {"mdbench", "baselines"}}
     assert installed_imports(source) == wanted >= {"numpy", "pandas.api.types", "sklearn.tree"}
+
+
+def test_sources_are_parsed_by_one_thread_at_a_time():
+    """CPython 3.11 counts how deep all threads are together, and takes what it counts for a fault of its own."""
+    source = Path(inspect.getfile(load_method)).read_text()
+
+    def switch(*_):
+        sum(range(100))
+
+    before = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(switch)
+    try:
+        gc.set_threshold(5)
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(4) as threads:
+            trees = [*threads.map(lambda _: syntax_tree(source), range(120))]
+    finally:
+        gc.callbacks.remove(switch)
+        gc.set_threshold(*before[0])
+        sys.setswitchinterval(before[1])
+    assert len({ast.dump(tree) for tree in trees}) == 1

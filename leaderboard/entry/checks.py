@@ -1,6 +1,5 @@
 """What can be checked of an entry without running it. A folder is hostile until all of this has been said of it."""
 
-import ast
 import errno
 import hashlib
 import os
@@ -38,6 +37,7 @@ from leaderboard.entry.exam import Exam
 from leaderboard.entry.refused import Refused
 from leaderboard.entry.sheet import sheet_of
 from mdbench.errors import MdbenchError, reason
+from mdbench.methods import syntax_tree
 from mdbench.scoring import Environment
 from mdbench.tables import COLUMNS, check_visible
 
@@ -254,7 +254,7 @@ def check_method(content: bytes, what: str) -> str:
     source = _text(content, what)
     try:
         with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(source)
+            tree = syntax_tree(source)
     except SyntaxError as error:
         raise Refused("python", f"{what}, line {error.lineno}: syntax error: {error.msg}") from error
     except (RecursionError, MemoryError, ValueError) as error:

@@ -7,7 +7,7 @@ from .conformance import (
     check_method as check_method,
 )
 from .forest import stand_in as stand_in
-from .imports import beside as beside, optional_imports as optional_imports
+from .imports import beside as beside, optional_imports as optional_imports, syntax_tree as syntax_tree
 from .method import (
     Method as Method,
     MethodError as MethodError,

@@ -5,6 +5,7 @@ import inspect
 import site
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,11 +16,23 @@ from types import ModuleType
 from mdbench.extras import OPTIONAL
 from mdbench.paths import PACKAGE
 
+_PARSING = threading.Lock()
+
+
+def syntax_tree(source: str | bytes) -> ast.Module:
+    """Return what a Python source says, as `ast.parse` does and raises, one thread at a time.
+
+    Threads that parse at once share one count of how deep they are, and some of them end with a SystemError (seen with
+    CPython 3.11.7; python/cpython#106905).
+    """
+    with _PARSING:
+        return ast.parse(source)
+
 
 def imported_names(source: str | bytes) -> frozenset[str]:
     """Return the names of the modules that a Python source imports, anywhere in it; none where it cannot be read."""
     try:
-        statements = list(ast.walk(ast.parse(source)))
+        statements = list(ast.walk(syntax_tree(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # running it will say so
         return frozenset()
     named = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
