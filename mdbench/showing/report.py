@@ -17,16 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mdbench.cases import Case, selections
-from mdbench.methods import (
-    CHECKS,
-    WANTS_COLUMN,
-    Checked,
-    MethodError,
-    alternatives,
-    load_method,
-    named_methods,
-    syntax_tree,
-)
+from mdbench.methods import CHECKS, WANTS_COLUMN, Checked, MethodError, alternatives, load_method, named_methods
 from mdbench.scoring import RULES, CaseRecord, Comparison, Failure, IntervalRecord, Prescriptions, Result, Score
 from mdbench.tables import COLUMNS, TASKS, VISIBLE_FAMILIES, Family, zoo_names
 
@@ -445,7 +436,7 @@ def show_methods() -> None:
 
 
 def _first_line_of_docstring(file: Path) -> str:
-    text = ast.get_docstring(syntax_tree(file.read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0]
 
 
