@@ -20,7 +20,7 @@ from mdbench import files
 from mdbench.diagnosing.judge import Judge, committee
 from mdbench.diagnosing.leaving import Calibration, LeftOut, Rows, learned, leave_out
 from mdbench.diagnosing.pool import Pool, bundled_pool
-from mdbench.methods import CORES, cache
+from mdbench.methods import WORKERS, cache
 from mdbench.paths import cache_home
 from mdbench.tables import Task, find_task
 
@@ -34,7 +34,7 @@ def of_bundle(seeds: bool, task: str, columns: tuple[str, ...]) -> tuple[Calibra
     path = _path(pool, asked, columns)
     found = _read(path, Rows.of(pool, asked), len(asked.classes))
     if found is None:
-        found = leave_out(pool, asked, columns, CORES)
+        found = leave_out(pool, asked, columns, WORKERS)
         _write(path, *found)
     return *found, learned(pool, asked, columns, Rows.of(pool, asked))
 
