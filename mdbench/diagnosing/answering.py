@@ -49,11 +49,8 @@ def verdicts_of(
     columns = known(row, pool.rows)
     found = []
     for name in tasks:
-        said(
-            name
-            if not bundled or is_kept(seeds, name, columns)
-            else f"{name}, once it is learned from the zoos and kept"
-        )
+        known_already = not bundled or is_kept(seeds, name, columns)
+        said(name if known_already else f"{name}, once it is learned from the zoos")
         if bundled:
             parts = of_bundle(seeds, name, columns)
         else:
