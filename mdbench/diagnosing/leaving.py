@@ -116,8 +116,13 @@ class LeftOut:
 
 def learned(pool: Pool, task: Task, columns: Sequence[str], rows: Rows) -> Judge:
     """Return a judge that learned from those of some rows whose verdicts are more than noise."""
-    rows = rows.some(rows.clear)
-    return Judge(task, columns).fit(pool.rows.iloc[rows.at], rows.right, rows.weights)
+    return _taught(pool.rows.iloc[rows.at], task, columns, rows)
+
+
+def _taught(models: pd.DataFrame, task: Task, columns: Sequence[str], rows: Rows) -> Judge:
+    """Return what `learned` does, of rows whose numbers are these (n, …)."""
+    clear = rows.some(rows.clear)
+    return Judge(task, columns).fit(models[rows.clear], clear.right, clear.weights)
 
 
 def calibrated(probabilities: Floats, rows: Rows, far: NDArray[np.bool_]) -> Calibration:
@@ -220,9 +225,6 @@ def _all_said(orders: Iterable[_Order], workers: int) -> list[Said]:
 def _said(models: pd.DataFrame, task: Task, columns: Sequence[str], rows: Rows, out: NDArray[np.bool_]) -> Said:
     """Return what is said of some rows (n, columns) by a judge that learned from the others; nothing of the others."""
     found = Said.nothing(len(out), len(task.classes))
-    seen = ~out & rows.clear
-    learning = rows.some(seen)
-    judge = Judge(task, columns).fit(models.iloc[np.flatnonzero(seen)], learning.right, learning.weights)
-    asked = models.iloc[np.flatnonzero(out)]
+    judge, asked = _taught(models[~out], task, columns, rows.some(~out)), models[out]
     found.probabilities[out], found.far[out] = judge.predict_proba(asked), judge.far(asked)
     return found

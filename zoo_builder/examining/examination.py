@@ -235,7 +235,7 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
             check_classes(
                 class_numbers(one.targets.where(objective.counts(one.targets), 0), said), said, outputs.shape[2]
             )
-    check_slope(networks[0], objective, some, targets)
+    check_slope(networks[0], objective, some.first(2), targets[:2])
     if isinstance(loss, str):
         return (outputs,)
     if objective.summed:
@@ -247,7 +247,12 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
 
 
 def check_slope(network: nn.Module, objective: Objective, some: Data, targets: Tensor) -> None:
-    """Make sure that the loss of some examples with these targets depends on a network's parameters.
+    """Make sure that the loss of some examples depends on a network's parameters.
+
+    Parameters
+    ----------
+    network, objective : in any mode, and the loss; neither is changed.
+    some, targets : examples, and their targets (n, …) as the loss takes them.
 
     Raises
     ------
