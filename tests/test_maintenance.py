@@ -3,6 +3,7 @@ import json
 import shutil
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -326,6 +327,21 @@ def test_a_reason_is_one_that_can_stand_on_the_board_for_ever(entries, reason, w
     assert everything(entries) == before
     maintenance.remove(SLUG, "  its authors asked: Erdős’s way  ", entries)
     assert Ledger.read(entries / LEDGER).events[-1].reason == "its authors asked: Erdős’s way"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda entries: maintenance.remove(SLUG, "why", entries),
+        lambda entries: maintenance.rescore("why", entries),
+        lambda entries: maintenance.redate("the clock was wrong", entries),
+    ],
+)
+def test_no_ledger_comes_of_what_records_nothing(entries, act):
+    before = everything(entries)
+    with suppress(MdbenchError):
+        act(entries)
+    assert everything(entries) == before
 
 
 def test_an_entry_that_is_named_twice_is_verified_once(entries):

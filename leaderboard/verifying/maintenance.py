@@ -339,8 +339,10 @@ def redate(reason: str, entries: Path) -> None:
     Raises
     ------
     MdbenchError
-        As `leaderboard.verifying.ledger.redate`.
+        There is no ledger; or as `leaderboard.verifying.ledger.redate`.
     """
+    if not (entries / LEDGER).exists():
+        raise MdbenchError(f"{entries} has no {LEDGER}: there is nothing to date")
     event = ledger.redate(entries / LEDGER, _checked(reason))
     say(f"lines {event.redates} to {event.number - 1} count as of {event.date:%Y-%m-%d %H:%M:%S} UTC")
 
