@@ -38,6 +38,7 @@ class Rows:
     zoo: str = ""
     _values: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _combinations: dict[tuple[str, ...], tuple[np.ndarray, int]] = field(default_factory=dict, repr=False)
+    _told: dict[tuple[str, ...], "Rows"] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -68,8 +69,10 @@ class Rows:
 
     def told(self, columns: Sequence[str], *, labels: bool = True) -> "Rows":
         """Return the same rows with some columns alone, those of them that the zoo has, and with their labels or without."""
-        names = [*(name for name in columns if name in self.table), *([self.task.name] if labels else [])]
-        return Rows(self.table[names], self.task, self.cells, self.cell_count, self.zoo)
+        names = (*(name for name in columns if name in self.table), *([self.task.name] if labels else []))
+        if names not in self._told:  # a zoo is learned from in many cases, and pandas takes long to choose columns
+            self._told[names] = Rows(self.table[list(names)], self.task, self.cells, self.cell_count, self.zoo)
+        return self._told[names]
 
     def matrix(self, columns: Sequence[str]) -> np.ndarray:
         """Return the values of some columns, NaN in one that the zoo does not have; shape (rows, columns)."""
