@@ -540,3 +540,8 @@ def main() -> None:
         for line in getattr(error, "traceback", "").splitlines():
             typer.echo(f"    {line}", err=True)
         sys.exit(2)
+    except PermissionError as error:
+        typer.echo(
+            f"error: {error.filename}: permission denied; MDBENCH_HOME names the folder of zoos and caches", err=True
+        )
+        sys.exit(2)

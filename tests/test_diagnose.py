@@ -22,6 +22,7 @@ import mdbench
 from mdbench.diagnosing import Standing, experiment, headline
 from mdbench.diagnosing.diagnosis import Diagnosis, Verdict, json_schema, load_diagnosis
 from mdbench.errors import MdbenchError
+from mdbench.paths import cache_home
 from zoo_builder.examining import bringing, diagnosis, examination, extent
 from zoo_builder.examining.basins import plane_of, profile
 from zoo_builder.examining.between import ways_of
@@ -414,6 +415,25 @@ def test_kept_numbers_do_not_hide_what_is_wrong_with_memory(run, place):
     assert run(*asked)[0] == 0
     code, _, error = run(*asked, "--memory", "lots")
     assert (code, "lots" in error) == (2, True)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"together": 1, "way": "x", "notes": []}', "[]", "nothing"])
+def test_kept_numbers_that_are_damaged_are_measured_anew(run, place, content):
+    asked = ("my_module:make", "--weights", "seed0.pt", "--data", "my_module:data", "--quick")
+    assert run(*asked)[0] == 0
+    first = (place / "report" / "diagnosis.json").read_bytes()
+    (kept,) = (cache_home() / "examined").glob("*/together.json")
+    kept.write_text(content)
+    assert run(*asked)[0] == 0
+    assert load_diagnosis((place / "report" / "diagnosis.json").read_bytes()) == load_diagnosis(first)
+
+
+def test_the_second_run_says_what_the_first_said(run, place):
+    asked = ("my_module:make", "--weights", "seed0.pt", "--data", "my_module:data", "--quick")
+    assert run(*asked)[0] == 0
+    first = load_diagnosis((place / "report" / "diagnosis.json").read_bytes()).measured
+    assert run(*asked)[0] == 0
+    assert load_diagnosis((place / "report" / "diagnosis.json").read_bytes()).measured == first
 
 
 def test_interrupted_it_goes_on(place, monkeypatch):

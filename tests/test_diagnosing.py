@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
+from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 
 import foreign
 import numpy as np
 import pandas as pd
 import pytest
+from pebble import ProcessPool
 from scipy import optimize, stats
 from tiny_zoo import here
 
@@ -183,11 +186,35 @@ def test_what_was_learned_is_kept(left_out, tmp_path, monkeypatch):
         np.testing.assert_array_equal(getattr(found, name), getattr(left_out[1], name))
     assert keeping.of_bundle(False, "optimizer", FEW)[2] is judge
     (kept,) = (tmp_path / "cache" / keeping.FOLDER).iterdir()
-    kept.write_bytes(kept.read_bytes()[:100])
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:100])
     learned()
     learned(FEW[:4])
     assert asked == [FEW, FEW, FEW[:4]]
+    rows, classes = Rows.of(bundled_pool(seeds=False), find_task("optimizer")), 2
+    assert keeping._read(kept, rows, classes) is not None
+    for place in (*range(400), *range(400, len(whole), 97)):  # zipfile, zlib and NumPy's header raise what they like
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        keeping._read(kept, rows, classes)
     keeping.of_bundle.cache_clear()
+
+
+def test_a_cache_that_nobody_may_look_into_holds_nothing(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    assert not keeping.is_kept(False, "optimizer", FEW)  # what it reads of the package is read
+    monkeypatch.setattr(os, "stat", refused)  # what a folder without rights does to anybody but root
+    assert not keeping.is_kept(False, "optimizer", FEW)
+
+
+def test_a_fork_server_that_was_killed_is_told_in_a_line(monkeypatch):
+    def killed(*_, **__):
+        raise BrokenProcessPool("a process in the pool ended")
+
+    monkeypatch.setattr(ProcessPool, "schedule", killed)
+    with pytest.raises(MdbenchError, match="a process that learned from the zoos ended, perhaps for want of memory"):
+        leave_out(bundled_pool(seeds=False), find_task("optimizer"), FEW, workers=2)
 
 
 def test_groups_weigh_the_same_whatever_they_hold():

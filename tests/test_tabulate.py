@@ -233,6 +233,10 @@ def test_what_cannot_be_posed_or_answered_is_said(own_home, method_file):
     document = page.compose(found, ["sisters"], "x")
     assert "Not posed: `mnist1d-cnn-to-fashion-cnn/optimizer/cross-dataset/20` and 3 more" in document
     assert "4 more of the selection could not be posed" in document
+    assert "not asked for" not in document
+    some = page.compose(evaluated(["majority"], [found.posed[0].rows.case]), ["sisters"], "x")
+    assert "could not be posed" not in some
+    assert "11 more of the selection were not asked for" in some
     (failed,) = (one for one in tables(document) if "why" in one)
     assert failed.to_numpy().tolist() == [["mine", "2", "it raised ValueError: no idea"]]
     sets = [set(one["method"]) for one in tables(document) if "rank" in one]

@@ -62,7 +62,7 @@ def seal(zoo: str | Path, out: Path, name: str, train: str) -> Sealed:
     names = np.array([secrets.token_hex(16) for _ in shown.index], dtype=object)
     order = names.argsort()
     models = shown.iloc[order].dropna(axis=1, how="all").set_axis(pd.Index(names[order], name="configuration"))
-    table = files.parquet(models.reset_index())
+    table = files.parquet(models.copy().reset_index())
     try:
         draft = Sealed(
             name=name,

@@ -6,7 +6,7 @@ question but which columns it has.
 
 import hashlib
 import json
-import zipfile
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -41,7 +41,7 @@ def of_bundle(seeds: bool, task: str, columns: tuple[str, ...]) -> tuple[Calibra
 
 def is_kept(seeds: bool, task: str, columns: tuple[str, ...]) -> bool:
     """Tell whether what `of_bundle` returns was learned before, on this machine."""
-    return _path(bundled_pool(seeds), find_task(task), columns).exists()
+    return os.path.exists(_path(bundled_pool(seeds), find_task(task), columns))  # noqa: PTH110 - False where nobody may look
 
 
 def _path(pool: Pool, task: Task, columns: Sequence[str]) -> Path:
@@ -61,16 +61,13 @@ def _path(pool: Pool, task: Task, columns: Sequence[str]) -> Path:
 
 def _read(path: Path, rows: Rows, classes: int) -> tuple[Calibration, LeftOut] | None:
     """Return what is kept; None where nothing is, or what is there does not fit."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            temperature, threshold = kept["calibration"].tolist()
-            found = LeftOut(rows, kept["probabilities"], kept["thresholds"], kept["far"])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    count = len(rows.at)
+    shapes = {"calibration": (2,), "probabilities": (count, classes), "thresholds": (count,), "far": (count,)}
+    there = cache.arrays(path) or {}
+    if any(name not in there or there[name].shape != shape for name, shape in shapes.items()):
         return None
-    fits = found.probabilities.shape == (len(rows.at), classes) and len(found.thresholds) == len(found.far) == len(
-        rows.at
-    )
-    return (Calibration(temperature, threshold), found) if fits else None
+    temperature, threshold = there["calibration"].tolist()
+    return Calibration(temperature, threshold), LeftOut(rows, there["probabilities"], there["thresholds"], there["far"])
 
 
 def _write(path: Path, calibration: Calibration, found: LeftOut) -> None:

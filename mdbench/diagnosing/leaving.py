@@ -7,6 +7,7 @@ come from the other groups alone: for each pair of groups, a judge that saw neit
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -211,10 +212,11 @@ def _all_said(orders: Iterable[_Order], workers: int) -> list[Said]:
     except BaseException as error:
         end_nursery()
         pool.stop()  # type: ignore[no-untyped-call]
-        if isinstance(error, ProcessExpired):
+        if isinstance(error, ProcessExpired | BrokenProcessPool):
+            code = f" (exit code {error.exitcode})" if isinstance(error, ProcessExpired) else ""
             raise MdbenchError(
-                f"a process that learned from the zoos ended (exit code {error.exitcode}), perhaps for want of memory: the "
-                "same command goes on from there"
+                f"a process that learned from the zoos ended{code}, perhaps for want of memory: the same command goes on "
+                "from there"
             ) from error
         raise
     finally:

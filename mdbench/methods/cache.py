@@ -5,7 +5,6 @@ import io
 import json
 import os
 import platform
-import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -22,6 +21,7 @@ from mdbench.tables import Zoo
 from mdbench.version import package_versions
 
 FOLDER: Final = "answers"
+_FIELDS: Final = {"predicted", "columns", "fit_seconds", "predict_seconds", "warned"}
 
 
 @cache
@@ -46,20 +46,28 @@ def key(method: Method, rows: CaseRows, zoos: Iterable[Zoo]) -> str | None:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a file that was kept, name → array; None where there is no whole one."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return {name: kept[name] for name in kept.files}
+    except Exception:  # noqa: BLE001 - damage shows in many ways (zipfile, zlib, tokenize), and what is damaged is made anew
+        return None
+
+
 def read(name: str, rows: CaseRows) -> Answer | None:
     """Return a kept answer; None where there is none, or where what is there does not fit the case."""
-    try:
-        with _path(name).open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            answer = Answer(
-                kept["predicted"],
-                tuple(kept["columns"].tolist()),
-                tuple(kept["fit_seconds"].tolist()),
-                tuple(kept["predict_seconds"].tolist()),
-                kept.get("probabilities"),
-                warned=tuple(kept["warned"].tolist()),
-            )
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    kept = arrays(_path(name))
+    if kept is None or not kept.keys() >= _FIELDS:
         return None
+    answer = Answer(
+        kept["predicted"],
+        tuple(kept["columns"].tolist()),
+        tuple(kept["fit_seconds"].tolist()),
+        tuple(kept["predict_seconds"].tolist()),
+        kept.get("probabilities"),
+        warned=tuple(kept["warned"].tolist()),
+    )
     said, given = answer.predicted, answer.probabilities
     classes = len(rows.task.classes)
     fits = said.shape == (len(rows.samples), len(rows.test)) and said.dtype == np.int8

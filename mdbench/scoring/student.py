@@ -143,10 +143,12 @@ class Means:
         p[one, other] = p[other, one] = _p(gaps, *_spread(self._both, squares))
         return p
 
-    def difference(self, level: float = LEVEL) -> tuple[Difference, float]:
-        """Return the one mean there is, of paired differences, with interval, p and degrees of freedom."""
+    def difference(
+        self, level: float = LEVEL, *, low: float = -np.inf, high: float = np.inf
+    ) -> tuple[Difference, float]:
+        """Return the one mean there is, with its interval, which ends at `low` and `high`, p and degrees of freedom."""
         error, degrees = self.spread()
-        (interval,) = self.intervals(level=level)
+        (interval,) = self.intervals(level=level, low=low, high=high)
         (p,) = _p(np.abs(self.values), error, degrees)
         return Difference(float(self.values[0]), interval, float(p)), float(degrees[0])
 

@@ -141,11 +141,14 @@ def _headline(found: Evaluated) -> list[str]:
     cases = _headliners(found)
     if not cases:
         return []
-    missing = len(load_cases(HEADLINE)) - len(cases)
+    every_case = {case.name for case in load_cases(HEADLINE)}
+    unposed = len({failure.case for failure in found.result.failures if failure.method is None} & every_case)
+    unasked = len(every_case) - len(cases) - unposed
     blocks = [
         f"## The selection `{HEADLINE}`",
         f"{len(cases)} cases: {', '.join(code(case.name) for case in cases)}."
-        + (f" {missing} more of the selection could not be posed." if missing else ""),
+        + (f" {unposed} more of the selection could not be posed." if unposed else "")
+        + (f" {unasked} more of the selection were not asked for." if unasked else ""),
         "Intervals are about *this grid*. Not every method answers every task, and only means over the same cases can be "
         "compared: there is a table for each set of tasks. *Decided* is the accuracy on those rows whose label is outside "
         "noise (below). The rank is by balanced accuracy among the methods of a table, the mean over its cases; equal ones "

@@ -34,7 +34,8 @@ def mean(
         chosen = outside_noise(one) if only_decided else None
         if chosen is None or chosen.any():
             gains.append(gained(one, said, other if minus else None, rows=chosen))
-    return mean_of(gains).difference()[0] if gains else None
+    bounds = {} if minus else {"low": 0.0, "high": 100.0}
+    return mean_of(gains).difference(**bounds)[0] if gains else None
 
 
 def outside_noise(one: Posed) -> np.ndarray:
@@ -101,7 +102,8 @@ def above_chance(found: Evaluated, cases: Iterable[str], method: str) -> Differe
     -------
     None where the method did not answer one of the cases.
     """
-    several = []
+    several: list[Means] = []
+    least: list[float] = []
     for one in posed_of(found, cases):
         answer = found.answers.get((method, one.rows.case.name))
         if answer is None:
@@ -111,8 +113,10 @@ def above_chance(found: Evaluated, cases: Iterable[str], method: str) -> Differe
         mean = stats.means_above_chance(
             right, test.codes, test.cells, test.cell_count, zoo=one.test.name, several=one.rows.several
         )
-        several += [mean] if mean else []
-    return mean_of(several).difference()[0] if several else None
+        if mean:
+            several.append(mean)
+            least.append(-100 / (len(stats.counted(test.codes)) - 1))  # all wrong
+    return mean_of(several).difference(low=float(np.mean(least)), high=100)[0] if several else None
 
 
 def ordered(found: Evaluated, cases: Sequence[str], methods: Iterable[str]) -> list[tuple[str, Difference]]:

@@ -308,13 +308,13 @@ def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]
 def _row(found: Measurements, networks: Sequence[nn.Module], examples: int, told: Mapping[str, float]) -> pd.DataFrame:
     """Return one row of a zoo's table: means over the networks, what is of all together, what is known besides."""
     numbers = {str(name): float(value) for name, value in found.models.select_dtypes("number").mean().items()}
-    together = {
+    numbers |= {
         str(name): float(value) for name, value in found.together.items() if isinstance(value, int | float | np.number)
     }
+    # A reason is a text; where there was none to keep, what is read back is an empty number.
+    numbers = {name: value for name, value in numbers.items() if not name.endswith("_reason")}
     size = sum(value.numel() for value in networks[0].parameters())
-    return pd.DataFrame(
-        [{**numbers, **together, "data_amount": float(examples), "parameter_count": float(size), **told}]
-    )
+    return pd.DataFrame([{**numbers, "data_amount": float(examples), "parameter_count": float(size), **told}])
 
 
 def _joined(before: Measurements | None, found: Measurements) -> Measurements:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -124,7 +123,7 @@ def kept(shelf: Path) -> Measurements | None:
     try:
         models, layers = (pd.read_parquet(shelf / name) for name in (_FILES[0], _FILES[2]))
         said = json.loads((shelf / _FILES[1]).read_text(encoding="utf-8"))
-    except (OSError, ValueError, pa.ArrowException):
+        together = pd.Series({name: np.nan if value is None else value for name, value in said["together"].items()})
+        return Measurements(models.rename_axis("model"), together, layers, said["way"], tuple(said["notes"]))
+    except Exception:  # noqa: BLE001 - damage shows in many ways, and what is damaged is measured anew
         return None
-    together = pd.Series({name: np.nan if value is None else value for name, value in said["together"].items()})
-    return Measurements(models.rename_axis("model"), together, layers, said["way"], tuple(said["notes"]))
