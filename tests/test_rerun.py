@@ -232,6 +232,25 @@ def test_a_method_that_is_steady_enough_is_scored_by_the_mean(exam):
     assert "depend on which other rows" in judge([many, *(answered(run) for run in runs[1:])], exam, PLAIN)
 
 
+def test_flips_in_whole_answers_hide_no_look_at_other_rows(exam, monkeypatch):
+    monkeypatch.setitem(judge.__globals__, "SPREAD", 100.0)  # in a thousand times as many rows, runs are less apart
+    # It says of a half what it would of each row; of all, what the batch tells, with flips that widen what two runs differ by.
+    machine, rng = Machine(exam, 0.0), np.random.default_rng(4)
+
+    def flipped(said):
+        return np.where(rng.random(said.shape) < 0.11, 1 - said, said).astype(np.int8)
+
+    halves = {name: np.where(rng.random(said.shape) < 0.15, 1 - said, said) for name, said in machine.fixed.items()}
+    runs = [
+        {
+            name: Answer(flipped(said), ("train_error",), (), (), None, 500, 110, halves=halves[name].astype(np.int8))
+            for name, said in machine.fixed.items()
+        }
+        for _ in range(RUNS)
+    ]
+    assert "depend on which other rows" in judge(runs, exam, PLAIN)
+
+
 def test_a_table_of_all_rows_is_known_by_its_controls_and_refused(exam, entry):
     table = {}
     for name in (case("optimizer").name, case("width_vs_optimizer").name):

@@ -19,7 +19,17 @@ from leaderboard.verifying.ledger import Verdict
 from leaderboard.verifying.run import BEYOND, Controls, Run, Sure
 from mdbench.cases import CaseRows
 from mdbench.errors import MdbenchError
-from mdbench.methods import Answer, Control, Method, MethodError, Order, Runner, depends_on_others, optional_imports
+from mdbench.methods import (
+    Answer,
+    Control,
+    Method,
+    MethodError,
+    Order,
+    Runner,
+    depends_on_others,
+    leans_on_others,
+    optional_imports,
+)
 from mdbench.scoring import probability_record
 
 #: case → what was predicted, see `leaderboard.entry.Checked`.
@@ -256,8 +266,8 @@ def judge(runs: Sequence[Mapping[str, Answer]], exam: Exam, method: Method) -> s
 
     One run is enough where every prediction that was asked for once more was the same. Else there are several. Where these
     are equal, what changed depends on the other rows. Where they are not, the method is random (threads, hardware, draws of
-    its own): they may be at most `SPREAD` points apart, and on a half of the rows no more may have changed than between two
-    runs, times `FARTHER`.
+    its own): they may be at most `SPREAD` points apart, on a half of the rows no more may have changed than between two
+    runs, times `FARTHER`, and what is said of a half must be drawn as what is said of all is (`leans_on_others`).
 
     Parameters
     ----------
@@ -271,17 +281,18 @@ def judge(runs: Sequence[Mapping[str, Answer]], exam: Exam, method: Method) -> s
     predicted = [_predictions(answers) for answers in runs]
     count = sum(said.size for said in predicted[0].values())
     own = max(difference(one, other) / count for one, other in combinations(predicted, 2))
-    if changed / again > FARTHER * own:
+    spread = float(np.ptp([accuracy(one, exam) for one in predicted]))
+    beyond = changed / again > FARTHER * own
+    if not beyond and spread > SPREAD:
+        return (
+            f"it does not repeat itself: with the same seeds, {len(runs)} runs are {spread:.2f} points apart, and {SPREAD:g} "
+            "is the most; draw from generators that are seeded, or average until it is steady"
+        )
+    if beyond or leans_on_others([[run[case] for case in runs[0]] for run in runs]):
         if method.track == "inductive":
             return depends_on_others(f"{changed:,} of {again:,}")
         return (
             f"it does not repeat itself: {changed:,} of {again:,} predictions changed when it was asked the same again"
-        )
-    spread = float(np.ptp([accuracy(one, exam) for one in predicted]))
-    if spread > SPREAD:
-        return (
-            f"it does not repeat itself: with the same seeds, {len(runs)} runs are {spread:.2f} points apart, and {SPREAD:g} "
-            "is the most; draw from generators that are seeded, or average until it is steady"
         )
     return ""
 

@@ -7,6 +7,7 @@ from .conformance import (
     check_method as check_method,
 )
 from .forest import stand_in as stand_in
+from .halves import depends_on_others as depends_on_others, leans_on_others as leans_on_others
 from .imports import beside as beside, optional_imports as optional_imports, syntax_tree as syntax_tree
 from .method import (
     Method as Method,
@@ -27,7 +28,6 @@ from .trial import (
     Learner as Learner,
     Question as Question,
     WANTS_COLUMN as WANTS_COLUMN,
-    depends_on_others as depends_on_others,
     given_columns as given_columns,
     questions as questions,
 )

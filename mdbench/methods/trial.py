@@ -20,6 +20,7 @@ import pandas as pd
 
 from mdbench.cases import CaseRows, codes
 from mdbench.methods.forest import stand_in, takes_values
+from mdbench.methods.halves import UNASKED, check_inductive, differing
 from mdbench.methods.imports import beside
 from mdbench.methods.interrupts import pressed
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
@@ -31,8 +32,6 @@ from mdbench.tables import COLUMNS, Family, Task
 WANTS_COLUMN: Final = "it wants column"
 #: What stands for a verdict where a method abstained.
 ABSTAINED: Final = -1
-#: How far a probability may move where other rows are asked about: sums are rounded otherwise.
-ROUNDING: Final = 1e-3
 #: By which share of themselves values move in a control.
 MOVED: Final = 1e-6
 
@@ -53,7 +52,8 @@ class Answer:
     fit_seconds, predict_seconds : wall time of ``fit`` and ``predict``, one value a seed.
     probabilities : of each verdict, in the order of ``task.classes``; shape (seeds, test rows, classes), float32. None of a
         method without ``predict_proba``.
-    again, changed : with a secret, how many predictions were asked for once more, and how many of them were others then.
+    halves : with a secret, what was said of rows that were asked about once more, as `predicted`; `UNASKED` of the others.
+    again, changed : how many these are, and how many of them were others then.
     warned : what was warned of meanwhile, a line each.
     """
 
@@ -65,6 +65,7 @@ class Answer:
     again: int = 0
     changed: int = 0
     warned: tuple[str, ...] = ()
+    halves: np.ndarray | None = None
 
 
 def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
@@ -200,13 +201,16 @@ def answer(
     """
     columns = given_columns(method, rows)
     predicted = np.empty((len(rows.samples), len(rows.test)), dtype=np.int8)
+    halves = np.full_like(predicted, UNASKED) if secret and not control else None
     replies: dict[int, Reply] = {}
     asked = list(questions(method, rows, secret, control))
     again = changed = 0
     for (position, seen, question), reply in zip(asked, solved([question for *_, question in asked]), strict=True):
         if reply.half is not None:
-            if not secret:
+            if halves is None:
                 check_inductive(question, reply, reply.half)
+            else:
+                halves[position, seen[question.half]] = reply.half.said
             again += len(reply.half.said)
             changed += int(differing(question, reply, reply.half).sum())
         replies[position] = replace(reply, half=None)
@@ -226,6 +230,7 @@ def answer(
         np.stack(given) if given else None,
         again,
         changed,
+        halves=None if halves is None else halves[rows.distinct],
     )
 
 
@@ -348,44 +353,6 @@ def solve(method: Method, question: Question) -> Reply:
             again = _predict(twin, half, question)
             reply = replace(reply, half=replace(reply, said=again, probabilities=_probabilities(twin, half, question)))
     return reply
-
-
-def check_inductive(question: Question, whole: Reply, half: Reply) -> None:
-    """Make sure that a method says of a shuffled half of the rows what it said of them among all.
-
-    Parameters
-    ----------
-    question : with its `half`.
-    whole, half : replies to the question, and to its half alone.
-
-    Raises
-    ------
-    MethodError
-        It does not.
-    """
-    differs = differing(question, whole, half)
-    if differs.any():
-        what = "predictions" if (half.said != whole.said[question.half]).any() else "probabilities"
-        raise MethodError(depends_on_others(f"{differs.sum()} of {len(differs)}", what))
-
-
-def depends_on_others(changed: str, what: str = "predictions") -> str:
-    """Say what is wrong with a method of the inductive track whose answers change with the other rows."""
-    return (
-        f"its {what} depend on which other rows are asked about: {changed} changed on a shuffled subset; a method that uses "
-        'the test table as a batch declares track = "transductive"'
-    )
-
-
-def differing(question: Question, whole: Reply, half: Reply) -> np.ndarray:
-    """Return of which rows of a question's half something else was said among all; shape (rows of the half,), bool.
-
-    Something else is another verdict, or where verdicts are the same everywhere, probabilities that are more than rounded.
-    """
-    differs: np.ndarray = half.said != whole.said[question.half]
-    if not differs.any() and whole.probabilities is not None and half.probabilities is not None:
-        differs = (np.abs(half.probabilities - whole.probabilities[question.half]) > ROUNDING).any(axis=1)
-    return differs
 
 
 def _trained(
