@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from leaderboard.entry.exam import Exam
 from leaderboard.ranking import assemble, markdown, summarised
 from leaderboard.sealing import seal as sealing
+from leaderboard.sealing.answers import answer
 from leaderboard.sealing.seal import seal
 from leaderboard.sealing.shelf import sealed_zoos
 from leaderboard.site.site import build
@@ -128,9 +130,12 @@ def clone(world, tmp_path):
     return tmp_path / "clone" / "leaderboard"
 
 
-def accuracies(folder: Path, name: str, hidden: Zoo) -> dict[str, float]:
-    """Accuracy on each task of an entry on a sealed zoo, by pandas, from its file and the zoo's own labels."""
-    said = pq.read_table(folder / f"sealed-{name}.parquet").to_pandas()
+def accuracies(folder: Path, name: str, hidden: Zoo, secret: str) -> dict[str, float]:
+    """Accuracy on each task of an entry on a sealed zoo, by pandas, asked with a secret, and the zoo's own labels."""
+    public = folder.parent.parent / "sealed" / name / "public"
+    said = pq.read_table(
+        BytesIO(answer(folder / "method.py", public, sandbox=False, secret=secret).content)
+    ).to_pandas()
     models = pq.read_table(folder.parent.parent / "sealed" / name / "public" / "models.parquet").to_pandas()
     # Losses are not rounded: they tell which row is which.
     names = pd.Series(models["configuration"].to_numpy(), index=models["train_loss"].to_numpy())
@@ -170,8 +175,12 @@ def test_scores_from_where_the_labels_are_lead_the_board_where_it_is(world, line
     assert head.read_head(entries / LEDGER).number == len(after.events)
     scored = {event.entry: event.sealed for event in after.events if event.sealed}
     assert {slug.replace("-", "_") for slug in scored} == set(named_methods()) - CANNOT
-    for slug, found in scored.items():
-        assert found.by_task == pytest.approx(accuracies(entries / slug, "winter", HIDDEN["winter"])), slug
+    assert len({found.secret for found in scored.values()}) == len(scored)
+    for slug in ("majority", "md-tree", "random-forest", "barrier-rule"):
+        found = scored[slug]
+        assert found.by_task == pytest.approx(accuracies(entries / slug, "winter", HIDDEN["winter"], found.secret)), (
+            slug
+        )
     best = max(found.above_chance for found in scored.values() if found.tasks == PAPER)
     # The second zoo, after the ledger has come to where the labels are.
     shutil.copy(entries / LEDGER, vault / LEDGER)

@@ -99,8 +99,8 @@ def winter(shelf, tmp_path):
     return tmp_path / "winter"
 
 
-def asked(method, folder) -> Answered:
-    return answer(method, folder / "public", sandbox=False)
+def asked(method, folder, **how) -> Answered:
+    return answer(method, folder / "public", sandbox=False, **how)
 
 
 def scored(content, folder):
@@ -280,6 +280,31 @@ def test_every_row_is_answered_in_order(shelf):
     ]
     assert [(one["case"], one["seed"], one["row"]) for one in table] == expected
     assert all(one["predicted"] in TASKS[one["case"].split("/")[1]].classes for one in table)
+
+
+def test_a_look_at_other_rows_cannot_be_hidden_behind_what_is_public(shelf, tmp_path):
+    # After the first sample, and of fewer rows than all, it judges each by itself; else by its place among all.
+    posed = next(iter(Part.read(shelf / "winter" / "public").exam().posed.values()))
+    first = float(posed.rows.train.matrix(["train_error"])[posed.rows.samples[0]].sum())
+    (tmp_path / "sneaky.py").write_text(f"""
+columns = {{"{posed.rows.task.name}": ["train_error"]}}
+
+
+class Sneaky:
+    def fit(self, models, labels):
+        self.verdicts, self.first = sorted(set(labels)), abs(models["train_error"].sum() - {first!r}) < 1e-6
+
+    def predict(self, models):
+        error = models["train_error"]
+        batch = len(models) == {len(posed.rows.test)} and not self.first
+        return [self.verdicts[int(batch and value > error.median())] for value in error]
+
+
+method = Sneaky
+""")
+    assert asked(tmp_path / "sneaky.py", shelf / "winter").content  # the public questions let it pass
+    with pytest.raises(MethodError, match="depend on which other rows are asked about"):
+        asked(tmp_path / "sneaky.py", shelf / "winter", secret="5" * 32)
 
 
 def test_a_method_meets_neither_labels_nor_names(shelf, tmp_path):

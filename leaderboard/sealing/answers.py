@@ -10,7 +10,7 @@ import numpy as np
 from leaderboard.entry import PREDICTION_COLUMNS, TEXTS, Exam, Refused, Sheet, read_table, sealed_file
 from leaderboard.sealing.sealed import Part, Sealed
 from mdbench.cases import CaseRows
-from mdbench.methods import CORES, TIMEOUT, Here, Method, MethodError, Order, Runner, given_columns
+from mdbench.methods import CORES, TIMEOUT, Here, Method, MethodError, Order, Runner, depends_on_others, given_columns
 from mdbench.scoring import Progress
 
 
@@ -37,6 +37,7 @@ def answer(
     workers: int = CORES,
     timeout: float = TIMEOUT,
     sandbox: bool = True,
+    secret: str = "",
     progress: Progress | None = None,
 ) -> Answered:
     """Ask a method about a sealed zoo.
@@ -47,13 +48,14 @@ def answer(
     public : the public part.
     workers, timeout : sandboxes at a time, and seconds that the method may take for one case.
     sandbox : whether the method is isolated. Otherwise it runs in this process, without a time limit.
+    secret : what orders, halves and seeds follow from in place of public names, see `mdbench.methods.questions`.
     progress : called with the number of answers there and wanted.
 
     Raises
     ------
     MdbenchError
-        The method cannot be loaded, or fails where it answers; the public part is damaged, or the zoo to learn from is not
-        there.
+        The method cannot be loaded, or fails where it answers, or says other things of a half of the rows; the public part
+        is damaged, or the zoo to learn from is not there.
     """
     part = Part.read(public)
     exam = part.exam()
@@ -65,13 +67,18 @@ def answer(
         for one in exam.posed.values():
             why = _cannot(method, one.rows)
             if why is None:
-                orders.append(Order(method, one.rows))
+                orders.append(Order(method, one.rows, secret))
             else:
                 left_out[one.rows.task.name] = why
         for order, said in runner.ask(orders):
             name = order.rows.case.name
             if isinstance(said, MethodError):
                 raise MethodError(f"{method.name} fails on {name}: {said}", said.traceback)
+            if said.changed:
+                changed = f"{said.changed:,} of {said.again:,}"
+                inductive = method.track == "inductive"
+                why = depends_on_others(changed) if inductive else f"it does not repeat itself: {changed} changed"
+                raise MethodError(f"{method.name} on {name}: {why}")
             predicted[name] = said.predicted
             if progress:
                 progress(len(predicted), len(orders))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from cryptography.fernet import Fernet, InvalidToken
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from leaderboard.entry import (
     PUBLISHED,
@@ -27,6 +27,7 @@ class SealedScore(BaseModel):
     above_chance, low, high : balanced accuracy above chance, as the board ranks by; its 95 % interval.
     accuracy : how many verdicts are right.
     by_task : task → accuracy, of all tasks that are answered.
+    secret : what the questions followed from whose answers were scored; None where they were those that were sent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,9 +40,10 @@ class SealedScore(BaseModel):
     high: float
     accuracy: float
     by_task: dict[str, float]
+    secret: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
 
 
-def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
+def score(content: bytes, public: Path, labels: Path, key: Path, *, secret: str | None = None) -> SealedScore:
     """Score predictions on a sealed zoo.
 
     Parameters
@@ -49,6 +51,7 @@ def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
     content : the predictions, see `Answered`.
     public : the public part.
     labels, key : the other part.
+    secret : what the questions followed from.
 
     Returns
     -------
@@ -91,6 +94,7 @@ def score(content: bytes, public: Path, labels: Path, key: Path) -> SealedScore:
         high=interval.high,
         accuracy=float(np.mean([by_task[task] for task in tasks])),
         by_task=by_task,
+        secret=secret,
     )
 
 

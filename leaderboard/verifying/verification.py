@@ -1,5 +1,6 @@
 """Entries checked, run again, and what came of it written into the ledger."""
 
+import hmac
 import shlex
 import tempfile
 import threading
@@ -210,6 +211,9 @@ def stays(found: Verified, state: State) -> bool:
 def score_sealed(found: Checked, labels: Path, key: Path, public: Path, **how: Any) -> SealedScore:
     """Score an entry on a sealed zoo, after its method, run again, has said the same of it.
 
+    Scored is what the method says to questions whose order, halves and seeds follow from a secret of the key and the entry,
+    which the score names: those that were sent were answered in a public order, which a method can know.
+
     Parameters
     ----------
     found : the entry.
@@ -219,7 +223,7 @@ def score_sealed(found: Checked, labels: Path, key: Path, public: Path, **how: A
     Raises
     ------
     MdbenchError
-        The entry has no predictions for it, or they are not those of its method.
+        The entry has no predictions for it, or they are not those of its method, or it looks at other rows.
     """
     part = Part.read(public)
     content = found.sealed.get(part.sealed.name)
@@ -231,10 +235,15 @@ def score_sealed(found: Checked, labels: Path, key: Path, public: Path, **how: A
         file = Path(folder, METHOD)
         file.write_text(found.source, encoding="utf-8")
         answered = answer(file, public, **how)
+        # Of the key, so that nobody foresees it and nobody draws until a score pleases.
+        secret = hmac.new(key.read_bytes().strip(), found.entry_sha256.encode(), "sha256").hexdigest()[:32]
+        drawn = answer(file, public, secret=secret, **how)
     again = check_answers(answered.content, exam) if answered.content else {}
     if submitted.keys() != again.keys():
         raise MdbenchError(f"{found.entry.slug} answers other tasks on {part.sealed.name} when it is run again")
     where = first_difference(submitted, again, exam)
     if where:
         raise MdbenchError(f"{found.entry.slug}: predictions on {part.sealed.name} are not its method's: {where}")
-    return score(content, public, labels, key)
+    if drawn.content is None:
+        raise MdbenchError(f"{found.entry.slug} answers nothing on {part.sealed.name} in another order")
+    return score(drawn.content, public, labels, key, secret=secret)
