@@ -162,6 +162,40 @@ def test_the_digest_covers_what_a_method_imports(method_file, tmp_path):
     assert load_method(method_file(text, "second.py")).source_sha256 != first
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        "from settings_here import WHICH\n\n\nclass M:\n    def fit(self, m, l): pass\n    def predict(self, m): return [WHICH] * len(m)\n",
+        "class M:\n    def fit(self, m, l):\n        import settings_here\n\n    def predict(self, m): return [1] * len(m)\n",
+        "class M:\n    def fit(self, m, l):\n        from parts_here import settings\n\n    def predict(self, m): return m\n",
+        "class M:\n    def fit(self, m, l):\n        import between_here\n\n    def predict(self, m): return m\n",
+    ],
+)
+def test_the_digest_covers_constants_and_what_is_imported_late(method_file, tmp_path, method):
+    (tmp_path / "between_here.py").write_text("def later():\n    from parts_here import more\n")
+    parts = tmp_path / "parts_here"
+    parts.mkdir()
+    (parts / "__init__.py").write_text("")
+    (parts / "more.py").write_text("def latest():\n    from . import settings\n")
+
+    def digest(which):
+        for name in (tmp_path / "settings_here.py", parts / "settings.py"):
+            name.write_text(f"WHICH = {which}\n")
+        for name in [name for name in sys.modules if name.endswith("_here")]:
+            del sys.modules[name]
+        return load_method(method_file(method)).source_sha256
+
+    assert digest(0) == digest(0) != digest(1)
+
+
+def test_the_digest_covers_the_versions_of_what_is_installed(method_file, monkeypatch):
+    text = "class M:\n    def fit(self, m, l):\n        import torch\n\n    def predict(self, m): return m\n"
+    before = load_method(method_file(text)).source_sha256
+    known = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9.9" if name == "torch" else known(name))
+    assert load_method(method_file(text)).source_sha256 != before
+
+
 def test_a_file_beside_a_method_does_not_hide_the_standard_library(method_file):
     method_file("raise RuntimeError('the wrong one')", "tomllib.py")
     sys.modules.pop("tomllib", None)

@@ -6,8 +6,8 @@ import site
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import ModuleType
 
 from mdbench.extras import OPTIONAL
 from mdbench.paths import PACKAGE
+from mdbench.version import PACKAGES
 
 _PARSING = threading.Lock()
 
@@ -117,28 +118,87 @@ class _Beside:
 
 
 def imported_source(module: ModuleType) -> bytes:
-    """Return the source of what a method's module has imported: files beside it, and others that no package installed."""
+    """Return what an answer depends on of what a method's module imports, at its top or when it is asked.
+
+    The source of files beside it, and of others that no package installed, and of what these import; and the versions of
+    installed packages, but for those that every answer is kept with (`mdbench.version`).
+    """
     folders = [Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    own = Path(str(module.__file__)).resolve().parent
+    own = Path(str(module.__file__)).resolve()
 
     def installed(path: Path) -> bool:
         return any(folder in path.parents for folder in folders)
 
     def counts(path: Path) -> bool:
         # Of an installed package of methods, what lies beside is the method's own.
-        foreign = installed(path) and not (installed(own) and own in path.parents)
-        return path.suffix == ".py" and path.is_file() and not foreign and PACKAGE not in path.parents
+        foreign = installed(path) and not (installed(own) and own.parent in path.parents)
+        return path.suffix == ".py" and path.is_file() and not foreign and PACKAGE not in path.parents and path != own
 
-    seen: dict[str, bytes] = {}
-    waiting = [module]
+    seen: dict[Path, bytes] = {}
+    packages: set[str] = set()
+    waiting: list[tuple[Path, ModuleType | None]] = [(own, module)]
     while waiting:
-        for thing in vars(waiting.pop()).values():
-            home = thing if inspect.ismodule(thing) else sys.modules.get(getattr(thing, "__module__", None) or "")
-            file = getattr(home, "__file__", None)
-            if home is None or not file or file in seen or home is module:
+        path, home = waiting.pop()
+        found = [*_homes(home), *_named(path, own.parent)]
+        packages |= {name.partition(".")[0] for name in imported_names(path.read_bytes())}
+        for place, other in found:
+            if place not in seen and counts(place):
+                seen[place] = place.read_bytes()
+                waiting.append((place, other))
+    return b"".join(source for _, source in sorted(seen.items())) + _versions(packages)
+
+
+def _homes(module: ModuleType | None) -> Iterator[tuple[Path, ModuleType]]:
+    """Yield the modules that are in a module, or that things in it come from, with their files."""
+    for thing in vars(module).values() if module else ():
+        home = thing if inspect.ismodule(thing) else sys.modules.get(getattr(thing, "__module__", None) or "")
+        if home is not None and not _is_python_s(home.__name__) and getattr(home, "__file__", None):
+            yield Path(str(home.__file__)).resolve(), home
+
+
+def _named(path: Path, beside: Path) -> Iterator[tuple[Path, ModuleType | None]]:
+    """Yield the files of the modules that a source names in its imports, and what is loaded of them."""
+    try:
+        statements = list(ast.walk(syntax_tree(path.read_bytes())))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for one in statements:
+        if isinstance(one, ast.Import):
+            level, names = 0, [alias.name for alias in one.names]
+        elif isinstance(one, ast.ImportFrom):
+            level, base = one.level, f"{one.module}." if one.module else ""
+            names = [base[:-1], *(f"{base}{alias.name}" for alias in one.names)]
+        else:
+            continue
+        for name in names:
+            if not level and _is_python_s(name):
                 continue
-            path = Path(file).resolve()
-            if counts(path):
-                seen[file] = path.read_bytes()
-                waiting.append(home)
-    return b"".join(source for _, source in sorted(seen.items()))
+            loaded = sys.modules.get(name) if name and not level else None
+            if loaded is not None and getattr(loaded, "__file__", None):
+                yield Path(str(loaded.__file__)).resolve(), loaded
+                continue
+            for folder in (
+                [path.parents[level - 1]] if 0 < level <= len(path.parents) else [beside, *map(Path, sys.path)]
+            ):
+                place = folder.joinpath(*name.split("."))
+                there = [one for one in (place.with_name(f"{place.name}.py"), place / "__init__.py") if one.is_file()]
+                yield from ((one.resolve(), None) for one in there)
+                if there:
+                    break
+
+
+def _is_python_s(module: str) -> bool:
+    """Tell whether a module is of Python's own library."""
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _versions(packages: Iterable[str]) -> bytes:
+    """Return the versions of installed packages, but for those that every answer is kept with."""
+    from importlib.metadata import PackageNotFoundError, version  # takes long to import
+
+    lines = []
+    for name in sorted(packages):
+        if _is_installed(name) and name not in ("sklearn", *PACKAGES):
+            with suppress(PackageNotFoundError):
+                lines.append(f"{name}=={version(name)}\n")
+    return "".join(lines).encode()
