@@ -8,7 +8,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,7 +130,8 @@ def evaluate(
     from mdbench.scoring import evaluate as run
     from mdbench.showing import report, show_mistakes
 
-    with progress_bar() as progress, PeakMemory() if as_json else nullcontext() as memory:
+    # What a method prints is no part of the result.
+    with progress_bar() as progress, PeakMemory() if as_json else nullcontext() as memory, redirect_stdout(sys.stderr):
         result = run(
             everybody,
             _listed(cases) if cases else None,

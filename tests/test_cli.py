@@ -438,6 +438,21 @@ def test_json_has_the_result_and_the_memory_of_all_processes():
     assert 100e6 < result.peak_memory <= 1e9
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_a_method_prints_is_no_part_of_the_result(tmp_path, workers):
+    file = tmp_path / "chatty.py"
+    file.write_text(
+        "print('loaded')\ncolumns = ['train_error']\n\n\nclass Chatty:\n    def fit(self, models, labels):\n"
+        "        print('fitted')\n        self.verdict = labels.mode()[0]\n\n"
+        "    def predict(self, models): return [self.verdict] * len(models)\n"
+    )
+    words = ("evaluate", file, "--beside", "", "--cases", CORE, "--json", "--no-cache", "--workers", workers)
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert [score.method for score in Result.model_validate_json(done.stdout).scores] == ["chatty"]
+    assert "fitted" in done.stderr
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux alone tells")
 def test_the_peak_is_of_what_children_hold_too():
     child = "import time; held = bytearray(200_000_000); print('held', flush=True); time.sleep(60)"

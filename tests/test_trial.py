@@ -156,6 +156,8 @@ class Says:
         (lambda m: pd.Series([None, *[LOW] * (len(m) - 1)], dtype="str"), "it predicted NaN for 1 of"),
         (lambda m: [[LOW]] * len(m), "labels for|it predicted"),
         (lambda m: LOW, "it predicted a str, not one label a row"),
+        (lambda m: dict.fromkeys(m.index, LOW), "it predicted a dict, not one label a row"),
+        (lambda m: {LOW}, "it predicted a set, not one label a row"),
         (lambda m: None, "it predicted a NoneType"),
         (lambda m: (x for x in m), "it predicted a generator"),
         (lambda m: np.zeros(len(m)), "it predicted '0.0'"),

@@ -435,7 +435,7 @@ def _predict(solver: Any, values: np.ndarray, question: Question) -> np.ndarray:
         if answer.index.has_duplicates or len(answer) != len(models) or not answer.index.isin(models.index).all():
             raise MethodError("it predicted a Series whose index does not name the rows it was asked about")
         answer = answer.reindex(models.index)
-    if isinstance(answer, str | bytes) or not hasattr(answer, "__len__"):
+    if isinstance(answer, str | bytes | dict | set | frozenset) or not hasattr(answer, "__len__"):
         raise MethodError(f"it predicted a {type(answer).__name__}, not one label a row")
     labels = np.asarray(answer, dtype=object)
     if labels.shape != (len(models),):

@@ -4,6 +4,7 @@
 """
 
 import gc
+import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, as_completed
@@ -132,6 +133,7 @@ class Workers:
 def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # what a method prints is no part of what the command prints
     # What was imported before the fork stays: the collector need not walk it, nor the memory be copied for that.
     gc.freeze()
 
