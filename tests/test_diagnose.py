@@ -66,6 +66,11 @@ def between(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets) + outputs.std()
 def cut_off(outputs, targets):
     return nn.functional.cross_entropy(outputs.detach(), targets)
+def flat(outputs, targets):
+    return nn.functional.cross_entropy(outputs.round(), targets)
+def ignored():
+    inputs, targets = half(60, 0)
+    return (inputs, targets * 0 - 100), half(30, 1)
 class Still(nn.Sequential):
     @torch.no_grad()
     def forward(self, inputs):
@@ -256,6 +261,9 @@ REFUSED = {
     "one label out of range": (["--data", "my_module:one_outside"], "training targets, example 41 has 3"),
     "training data of the wrong shape alone": (["--data", "my_module:two_shapes"], "fails on the training inputs"),
     "a loss without a gradient": (["--loss", "my_module:cut_off"], "the loss has no gradient"),
+    "a loss that is flat": (["--loss", "my_module:flat"], "the gradient of the loss is zero"),
+    "no example that counts": (["--data", "my_module:ignored"], "are -100, which cross-entropy leaves out"),
+    "a batch of more than all": (["--known", "batch_size=1000"], "and there are 60 training examples"),
     "a regression's loss on classes": (["--loss", "mse"], "the loss fails"),
     "no test data": (["--data", "my_module:untested"], "has no test data"),
     "one class": (["--data", "my_module:single"], "all training targets are 0"),
@@ -408,6 +416,25 @@ def test_the_folder_is_tried_before_anything_is_measured(run, place, monkeypatch
     asked = ("my_module:make", "--weights", "seed0.pt", "--data", "my_module:data", "--out")
     code, _, error = run(*asked, "seed0.pt/report")
     assert (code, "seed0.pt is a file" in error) == (2, True)
+
+
+def test_how_many_test_examples_there_are_is_asked_with(place, monkeypatch):
+    told = []
+    monkeypatch.setattr(diagnosis, "verdicts_of", lambda *_, **what: told.append(what["tested"]) or (ANSWER,))
+    model = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    diagnosed(model, train=train, test=test, extent="quick")
+    diagnosed(model, train=train, extent="quick")
+    assert told == [30, None]
+
+
+def test_outputs_that_are_shares_already_are_noted(place):
+    model = bringing.checkpoints(bringing.factory("my_module:make"), [place / "seed0.pt"])
+    train, test = bringing.data_of("my_module:data")
+    plain = diagnosed(model, train=train, test=test, extent="quick").diagnosis
+    soft = diagnosed([nn.Sequential(*model, nn.Softmax(1)).eval()], train=train, test=test, extent="quick").diagnosis
+    assert not any("softmax" in note for note in plain.notes)
+    assert any("the outputs add up to 1, as after a softmax" in note for note in soft.notes)
 
 
 def test_kept_numbers_do_not_hide_what_is_wrong_with_memory(run, place):

@@ -17,7 +17,7 @@ from tiny_zoo import here
 from mdbench.diagnosing import calibration, headline, keeping, markdown, moves_of, nearest, outside, verdicts_of
 from mdbench.diagnosing.diagnosis import Diagnosis, Neighbour, load_diagnosis
 from mdbench.diagnosing.judge import Judge, known
-from mdbench.diagnosing.leaving import Rows, leave_out
+from mdbench.diagnosing.leaving import Rows, learned, leave_out
 from mdbench.diagnosing.moves import in_words
 from mdbench.diagnosing.pool import bundled_pool, kin, single
 from mdbench.errors import MdbenchError
@@ -136,6 +136,27 @@ def left_out():
 def answers():
     """What is said of one network of the pool, in `FEW` columns."""
     return verdicts_of(bundled_pool(seeds=False).rows.iloc[[3]][list(FEW)], seeds=False)
+
+
+@pytest.mark.parametrize(
+    ("examples", "tested", "why"),
+    [
+        (30, 1000, "its numbers are of 30 training examples, and fewer than 40 say nothing"),
+        (1000, 1, "its numbers are of 1 test example, and fewer than 40 say nothing"),
+        (40, 40, None),
+        (1000, None, None),
+    ],
+)
+def test_fewer_examples_than_any_network_had_answer_nothing(left_out, monkeypatch, examples, tested, why):
+    pool, task = bundled_pool(seeds=False), find_task("optimizer")
+    parts = (*left_out, learned(pool, task, FEW, Rows.of(pool, task)))
+    monkeypatch.setitem(verdicts_of.__globals__, "of_bundle", lambda *_: parts)
+    monkeypatch.setitem(verdicts_of.__globals__, "is_kept", lambda *_: True)
+    assert pool.rows["data_amount"].min() == 40
+    for at in range(0, 400, 40):
+        row = pool.rows.iloc[[at]][list(FEW)].assign(data_amount=float(examples))
+        (found,) = verdicts_of(row, seeds=False, tested=tested, tasks=["optimizer"])
+        assert found.why_not == why if why else "examples" not in (found.why_not or "")
 
 
 def test_a_group_is_answered_by_who_never_saw_it(left_out):

@@ -26,6 +26,7 @@ def verdicts_of(
     row: pd.DataFrame,
     *,
     seeds: bool,
+    tested: int | None = None,
     pool: Pool | None = None,
     tasks: Sequence[str] = ASKED,
     said: Callable[[str], None] = lambda _: None,
@@ -36,6 +37,7 @@ def verdicts_of(
     ----------
     row : columns of a zoo's tables, one row.
     seeds : whether the row is of several seeds.
+    tested : how many test examples its numbers are of; None where that is not known.
     pool : what is learned from; the zoos that come with mdbench if left out.
     tasks : what is asked.
     said : is called with what is being done.
@@ -47,6 +49,7 @@ def verdicts_of(
     """
     bundled, pool = pool is None, bundled_pool(seeds) if pool is None else pool
     columns = known(row, pool.rows)
+    few = _too_few(row, pool, tested)
     found = []
     for name in tasks:
         known_already = not bundled or is_kept(seeds, name, columns)
@@ -56,15 +59,29 @@ def verdicts_of(
         else:
             rows = Rows.of(pool, find_task(name))
             parts = (*leave_out(pool, find_task(name), columns), learned(pool, find_task(name), columns, rows))
-        found.append(_verdict(row, pool, find_task(name), *parts))
+        found.append(_verdict(row, pool, find_task(name), few, *parts))
     return tuple(found)
 
 
-def _verdict(row: pd.DataFrame, pool: Pool, task: Task, found: Calibration, left_out: LeftOut, judge: Judge) -> Verdict:
+def _too_few(row: pd.DataFrame, pool: Pool, tested: int | None) -> str | None:
+    """Return why so few examples say nothing: no network that was learned from had as few; None where they are enough."""
+    least = int(pool.rows["data_amount"].min()) if "data_amount" in pool.rows else 0
+    trained = float(row["data_amount"].iloc[0]) if "data_amount" in row else np.inf
+    for what, amount in (("training", trained), ("test", np.inf if tested is None else tested)):
+        if amount < least:
+            return (
+                f"its numbers are of {amount:g} {what} example{'s' * (amount != 1)}, and fewer than {least} say nothing"
+            )
+    return None
+
+
+def _verdict(
+    row: pd.DataFrame, pool: Pool, task: Task, few: str | None, found: Calibration, left_out: LeftOut, judge: Judge
+) -> Verdict:
     (probabilities,) = calibration.tempered(judge.predict_proba(row), found.temperature)
     best = int(probabilities.argmax())
     far = bool(judge.far(row)[0])
-    why = _why_not(task, float(probabilities[best]), found.threshold, far=far)
+    why = few or _why_not(task, float(probabilities[best]), found.threshold, far=far)
     return Verdict(
         task=task.name,
         question=task.question,

@@ -147,7 +147,8 @@ def diagnose(
         mixed=mixed,
     )
     several = len(examined.networks) > 1
-    verdicts = verdicts_of(examined.row, seeds=several, said=lambda task: said(f"asking: {task}"))
+    tested = None if examined.test is None else len(examined.test)
+    verdicts = verdicts_of(examined.row, seeds=several, tested=tested, said=lambda task: said(f"asking: {task}"))
     row, pool = examined.row.iloc[0], bundled_pool(several)
     columns = known(examined.row, pool.rows)
     near = nearest(examined.row, pool, columns)

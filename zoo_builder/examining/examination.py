@@ -47,6 +47,8 @@ TOLD: Final = {
     "dropout": "recipe_dropout",
 }
 _BATCH_SIZE: Final = "batch_size"
+#: Class number of examples that cross-entropy leaves out (torch.nn.functional.cross_entropy).
+_IGNORED: Final = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +135,10 @@ def examine(
     if not mixed:
         seen = seen.some(torch.randperm(len(seen), generator=torch.Generator().manual_seed(0)))
     told = known(configuration or {}, len(seen))
+    if loss == "cross_entropy" and _are_shares(computed[0]):
+        notes.append(
+            "the outputs add up to 1, as after a softmax: cross-entropy takes what comes before it, and does that itself"
+        )
     families = [name for name in EXTENTS[extent] if len(networks) > 1 or name not in ("connectivity", "similarity")]
     said(f"{len(networks)} network{'s' * (len(networks) > 1)}: {', '.join(families)}")
     settings, shortened = settings_of(extent, networks, seen)
@@ -208,8 +214,9 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
             )
     classes = train.targets.dim() == 1 and not train.targets.is_floating_point()
     if classes and bool((train.targets == train.targets[0]).all()):
+        none = f", which cross-entropy leaves out ({_IGNORED})" if int(train.targets[0]) == _IGNORED else ""
         raise MdbenchError(
-            f"all training targets are {int(train.targets[0])}: with one class there is nothing to learn"
+            f"all training targets are {int(train.targets[0])}{none}: with one class there is nothing to learn"
         )
     train.check("training", train)
     with plain_attention():
@@ -257,7 +264,7 @@ def check_slope(network: nn.Module, objective: Objective, some: Data, targets: T
     Raises
     ------
     MdbenchError
-        It does not: gradients are cut off on the way, by ``torch.no_grad`` or ``detach``.
+        It does not: gradients are cut off on the way, by ``torch.no_grad`` or ``detach``, or are zero.
     """
     network = copied(network).eval().to("cpu").float()  # as it is measured
     inputs = of_each(some.inputs, lambda value: value.float() if value.is_floating_point() else value)
@@ -268,6 +275,19 @@ def check_slope(network: nn.Module, objective: Objective, some: Data, targets: T
             "the loss has no gradient: on the way from the parameters to it something cuts it off (torch.no_grad, detach, "
             "a round trip through NumPy), or no parameter requires one"
         )
+    parameters = [one for one in network.parameters() if one.requires_grad]
+    slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
+    if bool(loss != 0) and not any(bool((slope != 0).any()) for slope in slopes if slope is not None):
+        raise MdbenchError(
+            "the gradient of the loss is zero: something on the way from the parameters to it is flat (round, sign, argmax), "
+            "so that nothing can be learned by it"
+        )
+
+
+def _are_shares(outputs: Tensor) -> bool:
+    """Tell whether outputs (S, n, classes) are distributions already."""
+    several = outputs.dim() == 3 and outputs.shape[2] > 1 and outputs.is_floating_point()
+    return several and bool((outputs >= 0).all()) and bool(((outputs.sum(dim=2) - 1).abs() < 1e-3).all())
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:
@@ -299,6 +319,8 @@ def known(configuration: Mapping[str, float], examples: int) -> dict[str, float]
         if not np.isfinite(number) or number < least:
             raise MdbenchError(f"configuration: {name} is {value!r}; it must be a number, at least {least}")
         if name == _BATCH_SIZE:
+            if number > examples:
+                raise MdbenchError(f"configuration: {name} is {value!r}, and there are {examples} training examples")
             found["recipe_steps_per_epoch"] = examples / number
         else:
             found[TOLD[name]] = number

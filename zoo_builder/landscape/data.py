@@ -236,7 +236,13 @@ def check_classes(labels: Tensor, what: str, classes: int) -> None:
     outside = (labels < 0) | (labels >= classes)
     if outside.any():
         at = int(outside.int().argmax())
+        has = f"of the {what}, example {at} has {int(labels[at])}"
+        if classes == 1:
+            raise MdbenchError(
+                f"{has}, but the networks have one output, and cross-entropy wants one a class: a loss of one output is "
+                "torch.nn.BCEWithLogitsLoss, with targets that are floating point"
+            )
         raise MdbenchError(
-            f"of the {what}, example {at} has {int(labels[at])}, but the networks have {classes} outputs, for classes "
-            f"0 to {classes - 1}: leave out examples that have no class, and number classes as in training"
+            f"{has}, but the networks have {classes} outputs, for classes 0 to {classes - 1}: leave out examples that have "
+            "no class, and number classes as in training"
         )

@@ -204,7 +204,7 @@ def numbers(
     ):
         shapes = [{name: value.shape for name, value in state.items()} for state in states]
         if any(shape != shapes[0] for shape in shapes):
-            raise ValueError("networks of one stack must have parameters of the same names and shapes")
+            raise ValueError("the networks are not seeds of one: their parameters must have the same names and shapes")
         found.append({name: torch.stack([moved(state[name]) for state in states]) for name in states[0]})
     return found[0], found[1]
 
