@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 
 import any_networks
 import numpy as np
@@ -655,7 +656,7 @@ def quantized():
         (quantized, "model 0 is quantized"),
         (lambda: torch.jit.trace(net(), X), r"model 0 is a program of torch\.jit"),
         (nn.ReLU, "model 0 has no parameters"),
-        (lambda: [net(), net(width=8)], "parameters of the same names and shapes"),
+        (lambda: [net(), net(width=8)], "their parameters must have the same names and shapes"),
     ],
 )
 def test_models_that_cannot_be_measured_are_refused_in_a_sentence(models, said):
@@ -791,3 +792,42 @@ def test_what_is_asked_first_of_networks_alone_is_right(first):
         alone = Alone(networks, CrossEntropy(), dtype=torch.float64, products=products)
         tolerance = 1e-5 if products == "differences" else 1e-10
         torch.testing.assert_close(asked(alone), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("apart", [3.5, 5.0])
+def test_where_the_loss_is_small_the_hessian_is_that_of_double_precision(apart):
+    """Two classes far apart: nearly all examples have a loss of nothing, and in single precision probabilities are 1."""
+    torch.manual_seed(0)
+    targets = torch.arange(240) % 2
+    inputs = torch.randn(240, 6) + apart * (2 * targets[:, None] - 1)
+    network = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 2))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(inputs), targets).backward()
+        optimizer.step()
+    found = measure([network.eval()], "cross_entropy", (inputs, targets), families=["hessian"], compiled=False).models
+    network = network.double()
+    loss = nn.functional.cross_entropy(network(inputs.double()), targets)
+    assert float(loss.detach()) < 1e-5
+    parameters = list(network.parameters())
+    slope = torch.cat([one.flatten() for one in torch.autograd.grad(loss, parameters, create_graph=True)])
+    rows = [torch.autograd.grad(one, parameters, retain_graph=True) for one in slope]
+    dense = torch.stack([torch.cat([one.flatten() for one in row]) for row in rows])
+    assert found["hessian_top_eigenvalue"].iloc[0] == pytest.approx(float(torch.linalg.eigvalsh(dense)[-1]), rel=0.02)
+    assert found["hessian_trace"].iloc[0] == pytest.approx(float(dense.trace()), rel=0.1)
+
+
+def test_a_loss_of_nothing_is_what_is_said():
+    torch.manual_seed(0)
+    targets = torch.arange(100) % 2
+    inputs = torch.randn(100, 6) + 500 * (2 * targets[:, None] - 1)
+    network = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 2))
+    optimizer = torch.optim.SGD(network.parameters(), 1e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(inputs), targets).backward()
+        optimizer.step()
+    found = measure([network.eval()], "cross_entropy", (inputs, targets), families=["hessian"], compiled=False).models
+    assert float(nn.functional.cross_entropy(network(inputs), targets).detach()) < 1e-9
+    assert re.search("next to nothing|zero", found["hessian_reason"].iloc[0]), found["hessian_reason"].iloc[0]

@@ -42,6 +42,8 @@ from zoo_builder.training import UnknownLayerError
 #: Examples that networks are asked about, and that second derivatives are tried on.
 _EXAMPLES: Final = 64
 _FEW: Final = 8
+#: Loss of those together below which nobody can tell a wrong derivative from rounding.
+_NOTHING: Final = 1e-9
 #: Parameters from which on a network is measured alone, and from which on a CPU one is not stacked.
 _LARGE: Final = 2**20
 _STACKED: Final = 2**16
@@ -227,7 +229,10 @@ def fitting_surface(
                 surface = make()
                 if not _agrees(surface, some, outputs):
                     continue
-                why = _doubtful(surface, some.first(_FEW), differences)
+                hardest, loss = _hardest(some, objective, surface.logits(some)[0])
+                why = _doubtful(surface, hardest, differences)
+                if why and loss < _NOTHING:
+                    why = "the loss is next to nothing on all examples, so that its curvature is lost in rounding"
         except ValueError as error:
             raise MdbenchError(str(error)) from error
         except (UnknownLayerError, MdbenchError, RuntimeError, NotImplementedError, TypeError, UserWarning) as error:
@@ -284,6 +289,8 @@ def _ways(
     yield from (partial(alone, products="backward"), partial(alone, products="forward"))
     if hard:
         yield partial(alone, products="backward", composed=True)
+    if dtype == torch.float32:  # where probabilities are 1 but for rounding
+        yield partial(alone, products="backward", dtype=torch.float64)
     yield partial(alone, products="differences")
 
 
@@ -306,6 +313,21 @@ def _agrees(surface: Surface, some: Data, outputs: Tensor) -> bool:
     )
 
 
+def _hardest(some: Data, objective: Objective, outputs: Tensor) -> tuple[Data, float]:
+    """Return the few examples in a row with the largest loss, and that loss: of a small one, curvature is lost in rounding.
+
+    Parameters
+    ----------
+    some, outputs : examples, and what a network puts out for them, (n, …).
+    """
+    own, starts = outputs.detach().cpu(), range(0, len(some), _FEW)
+    losses = torch.tensor(
+        [float(objective.total(own[at : at + _FEW], some.targets[at : at + _FEW])) for at in starts]
+    ).nan_to_num(-torch.inf)
+    at = starts[int(losses.argmax())]
+    return some.some(slice(at, at + _FEW)), float(losses.max())
+
+
 def _doubtful(surface: Surface, few: Data, how: Differences) -> str:
     """Return why products with the Hessians cannot be trusted, or nothing; `how` gradients are to be differenced."""
     chance = torch.Generator().manual_seed(0)
@@ -326,7 +348,8 @@ def _doubtful(surface: Surface, few: Data, how: Differences) -> str:
     way = torch.randn(length, generator=chance).to(aside.points)
     aside.points = aside.points + _ASIDE * aside.points.norm() / way.norm() * way
     products, vectors = aside.curvature(few)(vectors[:1])[0].double(), vectors[:1].float()
-    for step in (how.step,) if how == DOUBLE else _LONG_STEPS:
+    # Short steps cross few kinks, and drown in rounding where the gradient is next to nothing.
+    for step in (how.step, *_LONG_STEPS) if how == DOUBLE else _LONG_STEPS:
         checked = Alone(
             [aside.network(0)],
             surface.objective,
