@@ -18,7 +18,8 @@ from leaderboard.verifying.run import Controls, keep, read_runs
 from leaderboard.verifying.verification import scored
 from mdbench.errors import MdbenchError
 from mdbench.methods.method import as_method, load_method
-from mdbench.methods.trial import Answer, questions, solve
+from mdbench.methods.replies import Answer
+from mdbench.methods.trial import questions, solve
 from mdbench.methods.workers import Here
 
 SECRET = "0123456789abcdef" * 2

@@ -23,8 +23,9 @@ from mdbench.methods import syscalls, trial
 from mdbench.methods.box import Box
 from mdbench.methods.confinement import _hidden, confinement
 from mdbench.methods.method import MethodError, find_method, load_method, named_methods
+from mdbench.methods.replies import Answer
 from mdbench.methods.sandbox import Sandbox, _Source
-from mdbench.methods.trial import Answer, ask
+from mdbench.methods.trial import ask
 from mdbench.methods.warned import MOST, TEXT, MethodWarning
 from mdbench.methods.wire import Limits
 from mdbench.methods.workers import Order

@@ -7,7 +7,6 @@ from .conformance import (
     check_method as check_method,
 )
 from .forest import stand_in as stand_in
-from .halves import depends_on_others as depends_on_others, leans_on_others as leans_on_others
 from .imports import beside as beside, optional_imports as optional_imports, syntax_tree as syntax_tree
 from .method import (
     Method as Method,
@@ -21,9 +20,9 @@ from .method import (
     named_methods as named_methods,
 )
 from .nursery import end_nursery as end_nursery, worker_context as worker_context
+from .replies import Answer as Answer, depends_on_others as depends_on_others, leans_on_others as leans_on_others
 from .sandbox import Sandbox as Sandbox
 from .trial import (
-    Answer as Answer,
     Control as Control,
     Learner as Learner,
     Question as Question,

@@ -15,7 +15,7 @@ import numpy as np
 
 from mdbench.cases import CaseRows
 from mdbench.methods.method import Method
-from mdbench.methods.trial import ABSTAINED, Answer
+from mdbench.methods.replies import ABSTAINED, Answer
 from mdbench.paths import PACKAGE, cache_home
 from mdbench.tables import Zoo
 from mdbench.version import package_versions

@@ -13,9 +13,9 @@ import numpy as np
 
 from mdbench.cases import Case, load_cases, split
 from mdbench.errors import MdbenchError
-from mdbench.methods.halves import ROUNDING
 from mdbench.methods.imports import beside
 from mdbench.methods.method import Method, MethodError, loaded_method
+from mdbench.methods.replies import ROUNDING
 from mdbench.methods.trial import Learner, Question, questions
 from mdbench.methods.warned import kept_back, say_once
 from mdbench.tables import find_zoo, load_zoo

@@ -18,7 +18,8 @@ import numpy as np
 
 from mdbench.methods.letter import read_question, write_question
 from mdbench.methods.method import read_method
-from mdbench.methods.trial import Question, Reply, solve
+from mdbench.methods.replies import Reply
+from mdbench.methods.trial import Question, solve
 from mdbench.tables import TASKS, Task
 
 #: The tasks that are asked: one of two verdicts, one of several.

@@ -34,7 +34,8 @@ from mdbench.methods.imports import imported_names
 from mdbench.methods.letter import write_question
 from mdbench.methods.method import Method, MethodError, as_method, named_methods
 from mdbench.methods.probabilities import check_probabilities
-from mdbench.methods.trial import ABSTAINED, Answer, Question, Reply, answer
+from mdbench.methods.replies import ABSTAINED, Answer, Reply
+from mdbench.methods.trial import Question, answer
 from mdbench.methods.warned import MOST, TEXT, MethodWarning
 from mdbench.methods.wire import LENGTH, Limits
 from mdbench.methods.workers import Order

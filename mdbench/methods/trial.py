@@ -20,52 +20,22 @@ import pandas as pd
 
 from mdbench.cases import CaseRows, codes
 from mdbench.methods.forest import stand_in, takes_values
-from mdbench.methods.halves import UNASKED, check_inductive, differing
 from mdbench.methods.imports import beside
 from mdbench.methods.interrupts import pressed
 from mdbench.methods.method import Method, MethodError, alternatives, describe, own_frames
 from mdbench.methods.probabilities import in_order
+from mdbench.methods.replies import ABSTAINED, UNASKED, Answer, Reply, check_inductive, differing
 from mdbench.methods.warned import kept_back
 from mdbench.tables import COLUMNS, Family, Task
 
 #: How the reason begins where a zoo lacks what a method looks at.
 WANTS_COLUMN: Final = "it wants column"
-#: What stands for a verdict where a method abstained.
-ABSTAINED: Final = -1
 #: By which share of themselves values move in a control.
 MOVED: Final = 1e-6
 
 #: What is changed of a question to see what a method goes by: labels of training rows exchanged, values of test rows moved by
 #: a millionth of themselves, rows in another order.
 Control = Literal["permuted", "moved", "order"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a method said of one case.
-
-    Attributes
-    ----------
-    predicted : places in ``task.classes``, −1 where it abstained; shape (seeds, test rows), int8; test rows in the zoo's
-        order.
-    columns : the columns the method was given.
-    fit_seconds, predict_seconds : wall time of ``fit`` and ``predict``, one value a seed.
-    probabilities : of each verdict, in the order of ``task.classes``; shape (seeds, test rows, classes), float32. None of a
-        method without ``predict_proba``.
-    halves : with a secret, what was said of rows that were asked about once more, as `predicted`; `UNASKED` of the others.
-    again, changed : how many these are, and how many of them were others then.
-    warned : what was warned of meanwhile, a line each.
-    """
-
-    predicted: np.ndarray
-    columns: tuple[str, ...]
-    fit_seconds: tuple[float, ...]
-    predict_seconds: tuple[float, ...]
-    probabilities: np.ndarray | None = None
-    again: int = 0
-    changed: int = 0
-    warned: tuple[str, ...] = ()
-    halves: np.ndarray | None = None
 
 
 def given_columns(method: Method, rows: CaseRows) -> tuple[str, ...]:
@@ -139,25 +109,6 @@ class Question:
         return pd.Index(self.columns, dtype=object)
 
 
-@dataclass(frozen=True, eq=False)
-class Reply:
-    """What a method said to a question.
-
-    Attributes
-    ----------
-    said : places in ``task.classes``, `ABSTAINED` where it said None; shape (n,), int8.
-    fit_seconds, predict_seconds : how long ``fit`` and ``predict`` took.
-    probabilities : of each verdict, in the order of ``task.classes``; shape (n, classes), float32. None where it gives none.
-    half : what it said where the question's half was asked about; None where it was not.
-    """
-
-    said: np.ndarray
-    fit_seconds: float
-    predict_seconds: float
-    probabilities: np.ndarray | None = None
-    half: "Reply | None" = None
-
-
 def ask(method: Method, rows: CaseRows, secret: str = "", control: Control | None = None) -> Answer:
     """Train and ask a method, once for each seed of a case, in this process.
 
@@ -208,11 +159,11 @@ def answer(
     for (position, seen, question), reply in zip(asked, solved([question for *_, question in asked]), strict=True):
         if reply.half is not None:
             if halves is None:
-                check_inductive(question, reply, reply.half)
+                check_inductive(question.half, reply, reply.half)
             else:
                 halves[position, seen[question.half]] = reply.half.said
             again += len(reply.half.said)
-            changed += int(differing(question, reply, reply.half).sum())
+            changed += int(differing(question.half, reply, reply.half).sum())
         replies[position] = replace(reply, half=None)
         predicted[position, seen] = reply.said
         if reply.probabilities is not None:

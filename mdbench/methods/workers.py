@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 from mdbench.cases import CaseRows
 from mdbench.methods.method import Method, MethodError, load_method
 from mdbench.methods.nursery import import_libraries, worker_context
-from mdbench.methods.trial import Answer, Control, ask, given_columns
+from mdbench.methods.replies import Answer
+from mdbench.methods.trial import Control, ask, given_columns
 from mdbench.methods.warned import kept_back
 
 if TYPE_CHECKING:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mdbench.methods.halves import UNASKED, leans_on_others
-from mdbench.methods.trial import Answer
+from mdbench.methods.replies import UNASKED, Answer, leans_on_others
 
 CASES, SAMPLES, ROWS, RUNS = 12, 5, 120, 5
 

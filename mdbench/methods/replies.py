@@ -1,16 +1,16 @@
-"""What a method says of a half of the rows, and what it says of them among all: of an inductive one that is the same."""
+"""What a method said, and whether it says the same of a half of the rows as of them among all."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations, permutations
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from mdbench.methods.method import MethodError
 
-if TYPE_CHECKING:
-    from mdbench.methods.trial import Answer, Question, Reply
-
+#: What stands for a verdict where a method abstained.
+ABSTAINED: Final = -1
 #: How far a probability may move where other rows are asked about: sums are rounded otherwise.
 ROUNDING: Final = 1e-3
 #: In an answer's halves: a row that was asked about once alone.
@@ -21,22 +21,69 @@ _LEVEL: Final = 0.999
 _FARTHEST: Final = 0.05
 
 
-def check_inductive(question: "Question", whole: "Reply", half: "Reply") -> None:
+@dataclass(frozen=True)
+class Answer:
+    """What a method said of one case.
+
+    Attributes
+    ----------
+    predicted : places in ``task.classes``, −1 where it abstained; shape (seeds, test rows), int8; test rows in the zoo's
+        order.
+    columns : the columns the method was given.
+    fit_seconds, predict_seconds : wall time of ``fit`` and ``predict``, one value a seed.
+    probabilities : of each verdict, in the order of ``task.classes``; shape (seeds, test rows, classes), float32. None of a
+        method without ``predict_proba``.
+    halves : with a secret, what was said of rows that were asked about once more, as `predicted`; `UNASKED` of the others.
+    again, changed : how many these are, and how many of them were others then.
+    warned : what was warned of meanwhile, a line each.
+    """
+
+    predicted: np.ndarray
+    columns: tuple[str, ...]
+    fit_seconds: tuple[float, ...]
+    predict_seconds: tuple[float, ...]
+    probabilities: np.ndarray | None = None
+    again: int = 0
+    changed: int = 0
+    warned: tuple[str, ...] = ()
+    halves: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What a method said to a question.
+
+    Attributes
+    ----------
+    said : places in ``task.classes``, `ABSTAINED` where it said None; shape (n,), int8.
+    fit_seconds, predict_seconds : how long ``fit`` and ``predict`` took.
+    probabilities : of each verdict, in the order of ``task.classes``; shape (n, classes), float32. None where it gives none.
+    half : what it said where the question's half was asked about; None where it was not.
+    """
+
+    said: np.ndarray
+    fit_seconds: float
+    predict_seconds: float
+    probabilities: np.ndarray | None = None
+    half: "Reply | None" = None
+
+
+def check_inductive(at: np.ndarray | None, whole: Reply, half: Reply) -> None:
     """Make sure that a method says of a shuffled half of the rows what it said of them among all.
 
     Parameters
     ----------
-    question : with its `half`.
-    whole, half : replies to the question, and to its half alone.
+    at : places of the half among all rows.
+    whole, half : replies to a question about all, and about the half alone.
 
     Raises
     ------
     MethodError
         It does not.
     """
-    differs = differing(question, whole, half)
+    differs = differing(at, whole, half)
     if differs.any():
-        what = "predictions" if (half.said != whole.said[question.half]).any() else "probabilities"
+        what = "predictions" if (half.said != whole.said[at]).any() else "probabilities"
         raise MethodError(depends_on_others(f"{differs.sum()} of {len(differs)}", what))
 
 
@@ -48,18 +95,18 @@ def depends_on_others(changed: str, what: str = "predictions") -> str:
     )
 
 
-def differing(question: "Question", whole: "Reply", half: "Reply") -> np.ndarray:
-    """Return of which rows of a question's half something else was said among all; shape (rows of the half,), bool.
+def differing(at: np.ndarray | None, whole: Reply, half: Reply) -> np.ndarray:
+    """Return of which rows of a half something else was said among all; shape (rows of the half,), bool.
 
     Something else is another verdict, or where verdicts are the same everywhere, probabilities that are more than rounded.
     """
-    differs: np.ndarray = half.said != whole.said[question.half]
+    differs: np.ndarray = half.said != whole.said[at]
     if not differs.any() and whole.probabilities is not None and half.probabilities is not None:
-        differs = (np.abs(half.probabilities - whole.probabilities[question.half]) > ROUNDING).any(axis=1)
+        differs = (np.abs(half.probabilities - whole.probabilities[at]) > ROUNDING).any(axis=1)
     return differs
 
 
-def leans_on_others(runs: Sequence[Sequence["Answer"]]) -> bool:
+def leans_on_others(runs: Sequence[Sequence[Answer]]) -> bool:
     """Tell whether a method that does not repeat itself says other things of a half than of the same rows among all.
 
     Wholes and halves are drawn from two distributions. Where these are one, a whole and a half differ as often as two wholes
@@ -83,7 +130,7 @@ def leans_on_others(runs: Sequence[Sequence["Answer"]]) -> bool:
     return count > 0 and bool(excess.mean() > allowed or excess.max() > _FARTHEST)
 
 
-def _energy(case: Sequence["Answer"]) -> float:
+def _energy(case: Sequence[Answer]) -> float:
     """Return by which share of the rows wholes and halves of one case differ more often than each among themselves."""
     wholes = np.stack([run.predicted for run in case])
     halves = np.stack([run.halves for run in case if run.halves is not None])
