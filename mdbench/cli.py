@@ -543,6 +543,7 @@ def main() -> None:
         sys.exit(2)
     except PermissionError as error:
         typer.echo(
-            f"error: {error.filename}: permission denied; MDBENCH_HOME names the folder of zoos and caches", err=True
+            f"error: {error.filename or error}: permission denied; MDBENCH_HOME names another folder of zoos and caches",
+            err=True,
         )
         sys.exit(2)

@@ -17,6 +17,7 @@ import toy
 from test_modeldiagnosis import clone  # noqa: F401 - a fixture
 from tiny_zoo import Faults, contents, failing
 
+import mdbench.cli
 from mdbench.__main__ import main
 from mdbench.scoring.memory import PeakMemory
 from mdbench.scoring.results import Result, load_result
@@ -498,3 +499,14 @@ def test_failures_that_differ_by_numbers_alone_are_said_once(method_file):
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "mnist1d-cnn/optimizer/cross-noise/20 and 1 more: " in line
+
+
+def test_a_folder_that_nobody_may_look_into_is_told_in_a_line(monkeypatch, capsys):
+    def refused():
+        raise PermissionError(13, "Permission denied", "/closed/zoo.json")
+
+    monkeypatch.setattr(mdbench.cli, "app", refused)
+    with pytest.raises(SystemExit) as ended:
+        mdbench.cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: /closed/zoo.json: permission denied; MDBENCH_HOME")
