@@ -17,6 +17,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         sys.exit(130)
+    finally:
+        # If Ctrl-C came in an `exec` of text, as namedtuple's, `python -m` ends by the signal, unless there was another.
+        exec("")  # noqa: S102
 
 
 def _stop_once(_number: int, _frame: FrameType | None) -> None:

@@ -304,7 +304,7 @@ def _living(session: int) -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted by what Linux tells of them")
 @pytest.mark.usefixtures("toy_home")
-@pytest.mark.parametrize("after", ["a moment", "the first answer"])
+@pytest.mark.parametrize("after", ["the first worker", "the first answer"])
 def test_ctrl_c_pressed_again_leaves_no_traceback_and_no_process(method_file, home, after):
     slow = GOOD.replace("self.l = l.mode()[0]", "import time; self.l = l.mode()[0]; time.sleep(60 * (len(l) > 60))")
     file = method_file(slow, "slow.py")
@@ -317,12 +317,15 @@ def test_ctrl_c_pressed_again_leaves_no_traceback_and_no_process(method_file, ho
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    if after == "a moment":  # while the workers' imports are under way
-        time.sleep(0.5)
-    else:
-        while not list(home.glob("cache/answers/*/*.npz")):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+
+    def begun() -> bool:
+        if after == "the first worker":  # while its imports are under way
+            return len(_living(process.pid)) > 1
+        return bool(list(home.glob("cache/answers/*/*.npz")))
+
+    while not begun():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     for wait in (0, 0.01, 0.05, 0.2):
         time.sleep(wait)
         with suppress(ProcessLookupError):
@@ -452,6 +455,16 @@ def test_what_a_method_prints_is_no_part_of_the_result(tmp_path, workers):
     assert done.returncode == 0, done.stderr
     assert [score.method for score in Result.model_validate_json(done.stdout).scores] == ["chatty"]
     assert "fitted" in done.stderr
+
+
+@pytest.mark.parametrize("inside", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"])
+def test_ctrl_c_ends_with_130_wherever_it_comes(inside, tmp_path):
+    """Of one that left an ``exec`` of text, ``python -m`` would end by the signal, whatever `sys.exit` was told."""
+    (tmp_path / "begun.py").write_text(
+        f"import mdbench.__main__ as m\ndef run(words): {inside}\nm._run = run\nm.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "begun"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux alone tells")

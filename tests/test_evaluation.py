@@ -13,6 +13,7 @@ import mdbench
 from mdbench.errors import MdbenchError
 from mdbench.methods import cache
 from mdbench.methods.cache import FOLDER
+from mdbench.methods.interrupts import pressed
 from mdbench.methods.warned import MethodWarning
 from mdbench.paths import cache_home
 from mdbench.scoring.results import PREDICTION_COLUMNS, Result, json_schema, load_result
@@ -145,6 +146,20 @@ def test_ctrl_c_while_a_method_runs_here_is_ctrl_c(method_file):
     with pytest.raises(KeyboardInterrupt):
         mdbench.evaluate(file, CASE)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_who_hears_ctrl_c_while_a_method_runs_may_want_to_hear_no_more():
+    def once(number, frame):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    before = signal.signal(signal.SIGINT, once)
+    try:
+        with pressed() as heard:
+            signal.raise_signal(signal.SIGINT)
+        assert heard == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_traceback_is_cut_to_the_methods_own_frames(method_file):

@@ -28,4 +28,5 @@ def pressed() -> Iterator[list[int]]:
     try:
         yield heard
     finally:
-        signal.signal(signal.SIGINT, before)
+        if signal.getsignal(signal.SIGINT) is hear:  # `before` may want to hear of it no more
+            signal.signal(signal.SIGINT, before)
