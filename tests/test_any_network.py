@@ -570,7 +570,7 @@ def test_a_small_last_batch_counts_for_its_examples(size):
         ((X, Y[:, None]), r"shape \(60, 1\); .* take targets.flatten\(\), and"),
         ((X, Y.float()), r"shape \(60,\); .* take targets.long\(\), and"),
         ((X, functional.one_hot(Y)), r"shape \(60, 3\); .* by argmax\(1\), give nn.CrossEntropyLoss\(\)"),
-        ((X[:0], Y[:0]), "there are no examples"),
+        ((X[:0], Y[:0]), "the training data: there are no examples"),
         ((X[:, :4], Y), "network 0 fails on the training inputs: RuntimeError"),
         ((torch.randint(0, 9, (60, 5)), Y), "they must be floating point unless they are token ids"),
     ],
@@ -588,6 +588,19 @@ def test_a_data_set_that_fails_says_why():
             raise FileNotFoundError("image 3 is gone")
 
     refused("the training data cannot be read: FileNotFoundError: image 3 is gone", net(), data=Broken())
+
+
+def test_data_without_an_end_are_refused_before_memory_is_full(monkeypatch):
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            while True:
+                yield X[0], Y[0]
+
+    pages = {"SC_PHYS_PAGES": 100, "SC_PAGE_SIZE": 1000}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    each = X[0].nbytes + Y[0].nbytes
+    examples = 256 * (1 + 50_000 // (256 * each))  # loaders give 256 at a time
+    refused(f"do not fit: {examples} examples hold 0.0 GB, more than half", net(), data=Endless())
 
 
 class Wrapped(nn.Module):

@@ -60,6 +60,8 @@ def single():
 def empty():
     inputs, targets = half(60, 0)
     return (inputs[:0], targets[:0]), half(30, 1)
+def unheld():
+    return half(60, 0), empty()[0]
 def total(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets, reduction="sum")
 def between(outputs, targets):
@@ -273,7 +275,8 @@ REFUSED = {
         ["--weights", "seed0.pt", "seed1.pt", "seed0.safetensors"],
         "networks 0 and 2 have the same weights",
     ),
-    "no examples": (["--data", "my_module:empty"], "there are no examples"),
+    "no examples": (["--data", "my_module:empty"], "the training data: there are no examples"),
+    "no test examples": (["--data", "my_module:unheld"], "the test data: there are no examples"),
     "a file as the report's folder": (["--out", "seed0.pt"], "seed0.pt is a file; give a folder as --out"),
     "memory that is none": (["--memory", "lots"], "lots"),
     "a loss that cannot be made": (["--loss", "torch.nn:Linear"], "cannot be made without arguments: TypeError"),

@@ -67,6 +67,11 @@ class Data:
         return len(self.targets)
 
     @property
+    def bytes(self) -> int:
+        """What they hold in memory."""
+        return sum(value.nbytes for value in [*named(self.inputs).values(), self.targets])
+
+    @property
     def tensor(self) -> Tensor:
         """The inputs, where they are one tensor."""
         assert isinstance(self.inputs, Tensor)

@@ -1,5 +1,6 @@
 """What people have, as what is measured: networks, and examples in any of the forms in which PyTorch knows them."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -61,7 +62,7 @@ def data_of(given: GivenData, what: str) -> tuple[Data, str | None]:
     Raises
     ------
     MdbenchError
-        They are something else, or their parts do not fit together.
+        They are something else, their parts do not fit together, or they hold more than half of this machine's memory.
     """
     if isinstance(given, Data):
         return given, None
@@ -82,7 +83,7 @@ def data_of(given: GivenData, what: str) -> tuple[Data, str | None]:
             raise MdbenchError(f"the {what} data cannot be read: {reason(error)}") from error
     elif isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise MdbenchError(f"the {what} data are a {type(given).__name__}; they must be {_FORMS}")
-    return _joined(list(_batches(given, what)), what), note
+    return _joined(_read(given, what), what), note
 
 
 def _is_values(part: Any) -> bool:
@@ -138,7 +139,10 @@ def _pair(inputs: Any, targets: Any, what: str) -> Data:
         seen = tuple(_tensor(value, f"{what} inputs {at}") for at, value in enumerate(inputs))
     else:
         seen = _tensor(inputs, f"{what} inputs")
-    return Data(seen, _tensor(targets, f"{what} targets"))
+    try:
+        return Data(seen, _tensor(targets, f"{what} targets"))
+    except MdbenchError as error:
+        raise MdbenchError(f"the {what} data: {error}") from error
 
 
 def _tensor(value: Any, what: str) -> Tensor:
@@ -161,11 +165,27 @@ def _of_dtype(value: Any) -> str:
     return f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
 
 
-def _joined(parts: Sequence[tuple[Any, Any]], what: str) -> Data:
-    """Return batches as examples."""
-    if not parts:
+def _read(given: Iterable[Any], what: str) -> list[Data]:
+    """Return the batches, of which there is at least one; half of the memory is left for joining them."""
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    every: list[Data] = []
+    held = examples = 0
+    for inputs, targets in _batches(given, what):
+        every.append(_pair(inputs, targets, what))
+        examples += len(every[-1])
+        held += every[-1].bytes
+        if held > most:
+            raise MdbenchError(
+                f"the {what} data do not fit: {examples} examples hold {held / 1e9:.1f} GB, more than half of this machine's "
+                "memory, and there are more. Give a part of them, such as a torch.utils.data.Subset"
+            )
+    if not every:
         raise MdbenchError(f"the {what} data hold no batch")
-    every = [_pair(inputs, targets, what) for inputs, targets in parts]
+    return every
+
+
+def _joined(every: Sequence[Data], what: str) -> Data:
+    """Return batches as examples."""
     first = every[0]
     for at, one in enumerate(every):
         for (name, mine), theirs in zip(named(one.inputs).items(), named(first.inputs).values(), strict=False):
