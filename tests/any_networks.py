@@ -121,6 +121,33 @@ class Language(nn.Module):
         return {"logits": self.out(self.layer(self.embedding(input_ids), src_mask=ahead))}
 
 
+class Scaled(nn.Module):
+    """A learned temperature, which has no axis, and a parameter that holds nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.scale, self.nothing = (
+            nn.Linear(5, 3),
+            nn.Parameter(torch.tensor(1.5)),
+            nn.Parameter(torch.empty(0)),
+        )
+
+    def forward(self, x):
+        return self.layer(x) * self.scale.exp()
+
+
+class Padded(nn.Module):
+    """Tokens, of which 0 is padding, whose vector training leaves alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(7, 3, padding_idx=0), nn.Linear(3, 3)
+        nn.init.normal_(self.embedding.weight)
+
+    def forward(self, ids):
+        return self.out(torch.tanh(self.embedding(ids)).mean(1))
+
+
 def _per_sequence(outputs, targets):
     return functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").sum(1)
 
@@ -189,6 +216,17 @@ def make(name: str) -> Given:
             return Given(
                 network, nn.MSELoss(), (x, targets), lambda own: functional.mse_loss(own(x.double()), targets.double())
             )
+        case "a scalar parameter":
+            return _classifier(Scaled(), x, y)
+        case "padded tokens":
+            tokens, network = torch.randint(0, 7, (24, 5)), Padded()
+            first = network.embedding.weight[:1].detach().double().clone()
+
+            def plain(own: Any) -> Tensor:
+                vectors = torch.cat([first, own.embedding.weight[1:]])
+                return functional.cross_entropy(own.out(torch.tanh(vectors[tokens]).mean(1)), y)
+
+            return Given(network, "cross_entropy", (tokens, y), plain)
         case "one loss an example":
             network = _mlp(nn.Linear(5, 6), nn.SiLU())
             return Given(
@@ -215,4 +253,6 @@ NAMES = (
     "half precision",
     "dropout and squared errors",
     "one loss an example",
+    "a scalar parameter",
+    "padded tokens",
 )

@@ -543,6 +543,48 @@ def test_a_network_does_not_get_the_numbers_of_another_with_its_weights(place):
     assert any("do not require gradients" in note for note in found.notes)
 
 
+class Gated(nn.Module):
+    """A network of which a part may be cut off from its gradient, unseen by its outputs and its text."""
+
+    def __init__(self, cut):
+        super().__init__()
+        torch.manual_seed(0)
+        self.into, self.gate, self.out = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.cut = cut
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.into(x)) * self.cut(torch.sigmoid(self.gate(x))))
+
+
+def test_a_network_that_was_mended_is_measured_anew(place):
+    """By the reason for what is missing, a person finds the ``detach``, and asks again."""
+    train, _ = bringing.data_of("my_module:data")
+    shelves = [
+        shelf_of(
+            [model],
+            Data(*train),
+            None,
+            "cross_entropy",
+            Settings(),
+            examination.check([model], "cross_entropy", Data(*train), None),
+        )
+        for model in (Gated(torch.detach), Gated(torch.clone), Gated(torch.clone))
+    ]
+    assert shelves[0] != shelves[1] == shelves[2]
+    found = diagnosed(Gated(torch.detach).eval(), train=train, extent="quick").diagnosis
+    assert found.measured["hessian_trace"] is None
+    found = diagnosed(Gated(torch.clone).eval(), train=train, extent="quick").diagnosis
+    assert found.measured["hessian_trace"] is not None
+
+
+def test_what_a_gradient_is_counts_where_code_says_nothing(place):
+    """Of compiled code and of code in packages nothing is read."""
+    train = Data(*bringing.data_of("my_module:data")[0])
+    computed = [examination.check([Gated(cut)], "cross_entropy", train, None) for cut in (torch.detach, torch.clone)]
+    assert torch.equal(computed[0][0], computed[1][0])
+    assert not torch.equal(computed[0][-1], computed[1][-1])
+
+
 SAME = """
 import torch
 from functools import partial

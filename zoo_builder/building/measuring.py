@@ -297,7 +297,7 @@ def _objective(network: Network, dataset: Dataset, train: Data, outputs: Tensor)
         classes = dataset.kind == "classes"
         return CrossEntropy(classes, weight, None if classes else MASKED, how.label_smoothing)
     given = functional.mse_loss if loss == "mse" else imported(loss)
-    return objective_of(given, outputs, train.spread(len(outputs)).targets.to(outputs.device))
+    return objective_of(given, outputs, train.tried.targets.to(outputs.device))
 
 
 def _says_tokens(dataset: Dataset) -> bool:

@@ -25,6 +25,7 @@ from zoo_builder.landscape import (
     bytes_of,
     called,
     check_classes,
+    check_positions,
     class_numbers,
     data_of,
     joined_in_order,
@@ -47,6 +48,8 @@ TOLD: Final = {
     "dropout": "recipe_dropout",
 }
 _BATCH_SIZE: Final = "batch_size"
+#: Examples on which the gradient of the loss is computed before anything is measured.
+_STEEP: Final = 4
 #: Class number of examples that cross-entropy leaves out (torch.nn.functional.cross_entropy).
 _IGNORED: Final = -100
 
@@ -194,8 +197,8 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
 
     Returns
     -------
-    outputs (S, n, …) of each network on some examples; of a loss of one's own also its sum over them (S,), and what that
-    is divided by for all examples.
+    outputs (S, n, …) of each network on some examples; the sum of the loss over them (S,), and what that is divided by for
+    all examples; how steep the loss is (parameters,) at each network, see `slopes`.
 
     Raises
     ------
@@ -230,36 +233,38 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
                 f"network {at} puts out the same whatever it is given: it has learned nothing from its inputs, or they do "
                 "not reach its outputs (a learning rate so large that all units died, a wrong scale of the inputs)"
             )
-    some = train.spread(len(outputs[0]))
-    targets = some.targets
     if isinstance(loss, str):
         parts = {what: one.classified(what) for what, one in parts.items()}
-        targets = parts["training"].spread(len(outputs[0])).targets
-    objective = objective_of(loss, outputs[0], targets)
-    if isinstance(objective, CrossEntropy) and objective.classifies:
+    some = parts["training"].tried
+    objective = objective_of(loss, outputs[0], some.targets)
+    if isinstance(objective, CrossEntropy) and not objective.classifies:
+        check_positions(parts, outputs.shape[2:], objective.ignore_index)
+    elif isinstance(objective, CrossEntropy):
         for what, one in parts.items():
             said = f"{what} targets"
             check_classes(
                 class_numbers(one.targets.where(objective.counts(one.targets), 0), said), said, outputs.shape[2]
             )
-    check_slope(networks[0], objective, some.first(2), targets[:2])
-    if isinstance(loss, str):
-        return (outputs,)
+    steep = [slopes(network, objective, some.first(_STEEP)) for network in networks]
     if objective.summed:
         raise MdbenchError(
             "the loss is a sum over examples, and answers were learned from means: give its mean, reduction='mean'"
         )
-    totals = torch.stack([objective.total(own, targets).detach() for own in outputs])
-    return outputs, totals, torch.tensor(objective.normalizer(train.targets))
+    totals = torch.stack([objective.total(own, some.targets).detach() for own in outputs])
+    return outputs, totals, torch.tensor(objective.normalizer(parts["training"].targets)), *steep
 
 
-def check_slope(network: nn.Module, objective: Objective, some: Data, targets: Tensor) -> None:
-    """Make sure that the loss of some examples depends on a network's parameters.
+def slopes(network: nn.Module, objective: Objective, some: Data) -> Tensor:
+    """Return the length of the gradient of the loss of some examples by each parameter, to two digits: NaN where none leads.
 
     Parameters
     ----------
     network, objective : in any mode, and the loss; neither is changed.
-    some, targets : examples, and their targets (n, …) as the loss takes them.
+    some : examples.
+
+    Returns
+    -------
+    (parameters,), of those that require a gradient.
 
     Raises
     ------
@@ -269,19 +274,21 @@ def check_slope(network: nn.Module, objective: Objective, some: Data, targets: T
     network = copied(network).eval().to("cpu").float()  # as it is measured
     inputs = of_each(some.inputs, lambda value: value.float() if value.is_floating_point() else value)
     with torch.enable_grad(), plain_attention():
-        loss = objective.total(main_output(called(network, inputs)), targets)
+        loss = objective.total(main_output(called(network, inputs)), some.targets)
     if not loss.requires_grad:
         raise MdbenchError(
             "the loss has no gradient: on the way from the parameters to it something cuts it off (torch.no_grad, detach, "
             "a round trip through NumPy), or no parameter requires one"
         )
     parameters = [one for one in network.parameters() if one.requires_grad]
-    slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
-    if bool(loss != 0) and not any(bool((slope != 0).any()) for slope in slopes if slope is not None):
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    if bool(loss != 0) and not any(bool((slope != 0).any()) for slope in found if slope is not None):
         raise MdbenchError(
             "the gradient of the loss is zero: something on the way from the parameters to it is flat (round, sign, argmax), "
             "so that nothing can be learned by it"
         )
+    lengths = [torch.nan if slope is None else float(f"{float(slope.norm()):.1e}") for slope in found]
+    return torch.tensor(lengths, dtype=torch.float64)
 
 
 def _are_shares(outputs: Tensor) -> bool:

@@ -12,6 +12,7 @@ from .budget import bytes_needed as bytes_needed, bytes_of as bytes_of
 from .data import (
     Data as Data,
     check_classes as check_classes,
+    check_positions as check_positions,
     class_numbers as class_numbers,
     named as named,
     of_each as of_each,

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.data import Data, Inputs, Rows, named, of_each
-from zoo_builder.landscape.module import Composed, Output, called, dense, main_output, normalizations, normalizing
+from zoo_builder.landscape.module import (
+    Composed,
+    Output,
+    called,
+    dense,
+    main_output,
+    normalizations,
+    normalizing,
+    padded,
+)
 from zoo_builder.landscape.objective import Objective
 from zoo_builder.landscape.product import DOUBLE, KEPT, Differences, Differentiated
 from zoo_builder.landscape.surface import GRAPH, NO_LINEAR, STATISTICS_BATCH, Curvature, Layout, filled
@@ -81,7 +90,7 @@ class Alone:
             raise MdbenchError(f"the network cannot be copied: {reason(error)}") from error
         for module in self._modules:
             module.requires_grad_(False)
-            dense(module)
+            padded(dense(module))
         self.module = self._modules[0]
         self.layout = Layout(self.module, names)
         if any(Layout(module, names).shapes != self.layout.shapes for module in self._modules):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from mdbench.errors import MdbenchError
 Inputs: TypeAlias = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
 #: Which examples: a slice, or numbers (b,).
 Rows: TypeAlias = slice | Tensor
+#: Examples that networks and losses are tried on: from all over, and at most so many more of rare targets.
+_TRIED: Final = 64
+#: Targets that are counted for that: where there is a class a position, there may be very many.
+_COUNTED: Final = 10_000_000
 
 
 def of_each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
@@ -99,21 +103,30 @@ class Data:
         """Return the examples that are chosen, bool (n,); all of them are these themselves."""
         return self if which.all() else self.some(which.nonzero()[:, 0])
 
-    def spread(self, most: int) -> "Data":
-        """Return so many examples from all over the data, or all where there are fewer."""
-        return self if most >= len(self) else self.some(torch.linspace(0, len(self) - 1, most).long())
+    @cached_property
+    def tried(self) -> "Data":
+        """Some of the examples, to try networks and losses on: 64 from all over the data, and up to 64 of rare targets.
+
+        These are one of each of the rarest classes, or of other targets those where one is largest or smallest: a loss may
+        treat them in its own way.
+        """
+        if len(self) <= _TRIED:
+            return self
+        everywhere = torch.linspace(0, len(self) - 1, _TRIED).long()
+        rare = _rare(self.targets.detach().cpu())[:_TRIED]
+        return self.some(torch.as_tensor(sorted({*everywhere.tolist(), *rare.tolist()})))
 
     def classified(self, what: str) -> "Data":
         """Return the examples with their targets as class numbers; see `class_numbers`."""
         return Data(self.inputs, class_numbers(self.targets, f"{what} targets"))
 
     def check(self, what: str, like: "Data") -> None:
-        """Make sure that networks for the inputs of other examples can be given these.
+        """Make sure that networks and losses for other examples can be given these.
 
         Raises
         ------
         MdbenchError
-            The inputs have another form or shape, are no numbers, or not finite.
+            Inputs or targets have another form or shape, or the inputs are no numbers, or not finite.
         """
         mine, theirs = named(self.inputs), named(like.inputs)
         if mine.keys() != theirs.keys():
@@ -125,10 +138,7 @@ class Data:
                 raise MdbenchError(
                     f"the {what} inputs{name} are {value.dtype}; they must be floating point, or integers"
                 )
-            if theirs[name].is_floating_point() and not value.is_floating_point():
-                raise MdbenchError(
-                    f"the {what} inputs{name} are {value.dtype}; they must be floating point, like the training inputs"
-                )
+            _check_kind(f"{what} inputs{name}", value, theirs[name], "inputs")
             shape, wanted = tuple(value.shape[1:]), tuple(theirs[name].shape[1:])
             if shape != wanted:
                 raise MdbenchError(
@@ -140,6 +150,12 @@ class Data:
                     f"the {what} inputs{name} hold numbers that are not finite, first in example {int(bad.int().argmax())}: "
                     "leave such examples out, or fill in what is missing"
                 )
+        _check_kind(f"{what} targets", self.targets, like.targets, "targets")
+        if self.targets.shape[1:] != like.targets.shape[1:]:
+            raise MdbenchError(
+                f"the {what} targets have shape {tuple(self.targets.shape[1:])} each; they must be "
+                f"{tuple(like.targets.shape[1:])}, like the training targets"
+            )
 
     def first(self, n: int) -> "Data":
         """Return the first n examples, or all where there are fewer."""
@@ -154,6 +170,25 @@ class Data:
         """The inputs as the compiled loops read them: (n, … · channels), channels last."""
         values = self.tensor.detach().cpu().numpy()
         return np.ascontiguousarray(np.moveaxis(values, 1, -1).reshape(len(values), -1))
+
+
+def _rare(targets: Tensor) -> Tensor:
+    """Return where targets (n, …) are rare, the rarest first: each class, or the extremes of other numbers."""
+    each = targets.reshape(len(targets), -1)
+    if not each.shape[1] or each.is_complex():
+        return torch.empty(0, dtype=torch.int64)
+    if each.is_floating_point():
+        shown = torch.cat([each.double().sum(1, keepdim=True), each[:, : _TRIED // 2 - 1].double()], 1)
+        return torch.cat([shown.argmax(0), shown.argmin(0)])  # where one is no number, it is the largest
+    _, first, times = np.unique(each[: 1 + _COUNTED // each.shape[1]].numpy(), return_index=True, return_counts=True)
+    return torch.as_tensor(first[times.argsort(kind="stable")] // each.shape[1])
+
+
+def _check_kind(what: str, values: Tensor, like: Tensor, those: str) -> None:
+    """Make sure that numbers are floating point where those of training are, and integers where those are."""
+    if values.is_floating_point() != like.is_floating_point():
+        kind = "floating point" if like.is_floating_point() else f"integers, {like.dtype}"
+        raise MdbenchError(f"the {what} are {values.dtype}; they must be {kind}, like the training {those}")
 
 
 def _listed(inputs: Inputs) -> str:
@@ -228,6 +263,19 @@ def position_numbers(
             f"{classes} outputs there, for classes 0 to {classes - 1}"
         )
     return torch.where(counts, numbers, -1)
+
+
+def check_positions(parts: Mapping[str, Data], shape: tuple[int, ...], ignored: int | None) -> None:
+    """Make sure that targets of positions are classes of networks that put out `shape`, (classes, …), for an example.
+
+    Raises
+    ------
+    MdbenchError
+        One is not.
+    """
+    for what, data in parts.items():
+        if not data.targets.is_floating_point():
+            position_numbers(data.targets, f"{what} targets", shape[0], tuple(shape[1:]), ignored)
 
 
 def check_classes(labels: Tensor, what: str, classes: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
 
 from mdbench.errors import MdbenchError, reason
 from zoo_builder.landscape.data import Data, Inputs, named, of_each
@@ -72,10 +72,7 @@ def data_of(given: GivenData, what: str) -> tuple[Data, str | None]:
         return _pair(*_parted(given, what), what), None
     note = None
     if isinstance(given, DataLoader):
-        if isinstance(given.sampler, RandomSampler):
-            note = (
-                f"the {what} loader shuffles: it was read once, and the order of that pass is the order of the examples"
-            )
+        note = _drawn(given, what)
     elif isinstance(given, Dataset):
         try:
             given = DataLoader(given, batch_size=_BATCH)
@@ -83,7 +80,26 @@ def data_of(given: GivenData, what: str) -> tuple[Data, str | None]:
             raise MdbenchError(f"the {what} data cannot be read: {reason(error)}") from error
     elif isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise MdbenchError(f"the {what} data are a {type(given).__name__}; they must be {_FORMS}")
-    return _joined(_read(given, what), what), note
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a loader that shuffles gives the same order each time
+        return _joined(_read(given, what), what), note
+
+
+def _drawn(loader: DataLoader[Any], what: str) -> str | None:
+    """Return what is worth knowing about which examples a loader gives, and in which order."""
+    if isinstance(loader.dataset, IterableDataset):
+        return None
+    said = []
+    plain = type(loader.batch_sampler) in (BatchSampler, type(None))
+    drawing = loader.sampler if plain else loader.batch_sampler
+    if isinstance(drawing, RandomSampler) and not drawing.replacement:
+        said.append("shuffles: it was read once, and the order of that pass is the order of the examples")
+    elif not isinstance(drawing, SequentialSampler):
+        said.append(f"draws examples by a {type(drawing).__name__}: what one pass gave was measured")
+    left = len(loader.sampler) % (loader.batch_size or 1) if loader.drop_last else 0  # type: ignore[arg-type]
+    if left:
+        said.append(f"leaves out {left} examples (drop_last)")
+    return f"the {what} loader {', and '.join(said)}" if said else None
 
 
 def _is_values(part: Any) -> bool:
@@ -112,8 +128,11 @@ def _batches(given: Iterable[Any], what: str) -> Iterator[tuple[Any, Any]]:
                 raise MdbenchError(f"a batch of the {what} data is a {_form(batch)}; the data must be {_FORMS}")
     except MdbenchError:
         raise
-    except Exception as error:
-        raise MdbenchError(f"the {what} data cannot be read: {type(error).__name__}: {reason(error)}") from error
+    except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {reason(error)}"
+        if "in DataLoader worker" in said:  # its own traceback follows, with the cause at its end
+            said = str(error).strip().splitlines()[-1]
+        raise MdbenchError(f"the {what} data cannot be read: {said}") from error
 
 
 def _form(batch: Any) -> str:
@@ -139,8 +158,9 @@ def _pair(inputs: Any, targets: Any, what: str) -> Data:
         seen = tuple(_tensor(value, f"{what} inputs {at}") for at, value in enumerate(inputs))
     else:
         seen = _tensor(inputs, f"{what} inputs")
+    wanted = _tensor(targets, f"{what} targets")
     try:
-        return Data(seen, _tensor(targets, f"{what} targets"))
+        return Data(seen, wanted)
     except MdbenchError as error:
         raise MdbenchError(f"the {what} data: {error}") from error
 
@@ -155,6 +175,9 @@ def _tensor(value: Any, what: str) -> Tensor:
             raise MdbenchError(
                 f"the {what} are a {type(value).__name__}{_of_dtype(value)}; they must be a tensor or an array of numbers"
             ) from error
+    if value.is_nested or value.layout != torch.strided or value.is_meta:
+        form = "nested" if value.is_nested else "on the device 'meta'" if value.is_meta else str(value.layout)
+        raise MdbenchError(f"the {what} are a tensor that is {form}; they must be a dense one: to_dense(), or pad them")
     if not value.dim():
         raise MdbenchError(f"the {what} are a single number; the first axis must be that of the examples")
     found: Tensor = value.detach()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdbench.errors import MdbenchError
 from zoo_builder.landscape.budget import bytes_of, vectors_within
-from zoo_builder.landscape.data import Data, check_classes, class_numbers
+from zoo_builder.landscape.data import Data, check_classes, check_positions, class_numbers
 from zoo_builder.landscape.given import GivenData, GivenModels, data_of, models_of
 from zoo_builder.landscape.metric import Measured, Settings, Subject
 from zoo_builder.landscape.module import Output, Which, main_output, plain_attention, trained
@@ -127,17 +127,23 @@ def measure(
         parts = {what: one.classified(what) for what, one in parts.items()}
     with plain_attention():
         outputs = own_outputs(networks, train, output=output, device=device, dtype=dtype)
-        some = train.spread(len(outputs[0]))
-        objective = objective_of(loss, outputs[0], some.targets.to(outputs.device))
+        objective = objective_of(loss, outputs[0], train.tried.targets.to(outputs.device))
+        if isinstance(objective, CrossEntropy) and not objective.classifies:
+            check_positions(parts, outputs.shape[2:], objective.ignore_index)
         right = wrong = None
         if isinstance(objective, CrossEntropy) and objective.classifies:
             counts = {what: objective.counts(one.targets) for what, one in parts.items()}
+            for what, there in counts.items():
+                if not there.any():
+                    raise MdbenchError(f"all {what} targets are {objective.ignore_index}, which the loss leaves out")
             parts = {what: one.only(counts[what]).classified(what) for what, one in parts.items()}
             if truth is not None:
                 right = class_numbers(torch.as_tensor(truth), _TRUTH).numpy()
                 wrong = _differ(right, train.targets.numpy())[counts["training"].numpy()]
                 right = right[counts["training"].numpy()]
             _check_labels(parts, right, outputs.shape[2])
+            if not counts["training"].all():
+                outputs = own_outputs(networks, parts["training"], output=output, device=device, dtype=dtype)
         train = parts["training"]
         surface = fitting_surface(
             networks,

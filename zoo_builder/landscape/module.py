@@ -33,6 +33,28 @@ def dense(network: nn.Module) -> nn.Module:
     return network
 
 
+class _Padded(nn.Embedding):
+    """An embedding whose row of padding stays what it is, as in training: PyTorch gives that row no gradient."""
+
+    kept: Tensor
+    row: int
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that PyTorch gives it
+        """Return the vectors of tokens."""
+        padding = torch.arange(len(self.weight), device=self.weight.device) == self.row
+        weight = torch.where(padding[:, None], self.kept.to(self.weight), self.weight)
+        return functional.embedding(input, weight, None, None, self.norm_type, self.scale_grad_by_freq)
+
+
+def padded(network: nn.Module) -> nn.Module:
+    """Have rows of padding in embeddings be constants, so that the gradient is that of the loss, and return the network."""
+    for one in network.modules():
+        if type(one) is nn.Embedding and one.padding_idx is not None and one.max_norm is None:
+            vars(one).update(kept=one.weight.detach().clone(), row=one.padding_idx, padding_idx=None)
+            one.__class__ = _Padded
+    return network
+
+
 def normalizations(network: nn.Module) -> dict[str, nn.Module]:
     """Return the layers of a network that keep running statistics of what they normalize, by path."""
     return {

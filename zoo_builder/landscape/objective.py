@@ -114,7 +114,9 @@ class CrossEntropy:
 
     def counts(self, targets: Tensor) -> Tensor:
         """Return which class numbers (n, …) count."""
-        return torch.ones_like(targets, dtype=torch.bool) if self.ignore_index is None else targets != self.ignore_index
+        if self.ignore_index is None:
+            return torch.ones_like(targets, dtype=torch.bool)
+        return targets.long() != self.ignore_index  # of bytes, -100 would be 156
 
 
 def negative_log_likelihoods(logits: Tensor, labels: Tensor) -> Tensor:
@@ -169,7 +171,7 @@ def objective_of(loss: GivenLoss, outputs: Tensor, targets: Tensor) -> Objective
     ----------
     loss : ``"cross_entropy"``, a module or a function. `torch.nn.CrossEntropyLoss` and `torch.nn.NLLLoss` are read; anything
         else is tried: on parts of the examples and on all of them together.
-    outputs, targets : (n, …) each, of a network on some examples of all kinds that there are.
+    outputs, targets : (n, …) each, of a network on some examples of all kinds that there are: `Data.tried`.
 
     Raises
     ------
@@ -288,7 +290,7 @@ def _tried(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is wrong with it, more is said below
             found = loss(outputs, targets)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MdbenchError(
             f"the loss fails: {reason(error)}. It is called with outputs {tuple(outputs.shape)}, {outputs.dtype}, and "
             f"targets {tuple(targets.shape)}, {targets.dtype}"

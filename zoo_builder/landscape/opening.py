@@ -39,8 +39,7 @@ from zoo_builder.landscape.surface import Surface
 from zoo_builder.landscape.taped import Taped
 from zoo_builder.training import UnknownLayerError
 
-#: Examples that networks are asked about, and that second derivatives are tried on.
-_EXAMPLES: Final = 64
+#: Examples that second derivatives are tried on.
 _FEW: Final = 8
 #: Loss of those together below which nobody can tell a wrong derivative from rounding.
 _NOTHING: Final = 1e-9
@@ -49,6 +48,8 @@ _LARGE: Final = 2**20
 _STACKED: Final = 2**16
 #: By what share of the largest output two ways of computing it may differ: rounding.
 _ROUNDING: Final = {torch.float32: 1e-4, torch.float64: 1e-8}
+#: By what share of the largest output a network in double precision may differ from itself in single.
+_LOST: Final = 1e-3
 #: Asymmetry of a Hessian that rounding explains, as a share of its size along random directions.
 _ASYMMETRY: Final = {torch.float32: 1e-2, torch.float64: 1e-4}
 #: By what share a product may differ from differences of the gradient.
@@ -102,7 +103,7 @@ def own_outputs(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Return what each network itself puts out on examples from all over the data, (S, n, …), n up to 64.
+    """Return what each network itself puts out on some of the data, `Data.tried`, (S, n, …).
 
     Parameters
     ----------
@@ -116,14 +117,17 @@ def own_outputs(
     ------
     MdbenchError
         A network fails, or gives no finite outputs; it gives other outputs when asked twice, or when other examples stand
-        beside the one in question; networks give outputs of several shapes.
+        beside the one in question, or in the precision of its own; networks give outputs of several shapes.
     """
-    some = data.spread(_EXAMPLES)
+    some = data.tried
     found = []
     for at, network in enumerate(networks):
         alone = Alone([network], CrossEntropy(), output=output, device=device, dtype=dtype)
         what = names[at] if names else f"network {at}"
         found.append(_sound(alone, some, what))
+        if dtype != torch.float64 and _is_double(network, some):
+            own = Alone([network], CrossEntropy(), output=output, device=device, dtype=torch.float64)
+            _check_precision(own, some, found[-1], what)
         if found[-1].shape != found[0].shape:
             raise MdbenchError(
                 f"{what} puts out shape {tuple(found[-1].shape[1:])} an example, the first network "
@@ -138,7 +142,7 @@ def _sound(alone: Alone, some: Data, what: str) -> Tensor:
         once = alone.logits(some)[0]
     except MdbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MdbenchError(
             f"{what} fails on the training inputs: {type(error).__name__}: {reason(error)}{_of_integers(some)}"
         ) from error
@@ -164,6 +168,27 @@ def _sound(alone: Alone, some: Data, what: str) -> Tensor:
                 "(normalization without running statistics, a mean over the batch), so that there is no loss of an example"
             )
     return once
+
+
+def _is_double(network: nn.Module, some: Data) -> bool:
+    """Tell whether a network or what it is given is in double precision."""
+    values = [*network.parameters(), *network.buffers(), *named(some.inputs).values()]
+    return any(value.dtype == torch.float64 for value in values)
+
+
+def _check_precision(own: Alone, some: Data, outputs: Tensor, what: str) -> None:
+    """Make sure that what a network in double precision puts out (n, …) is there in single precision too."""
+    try:
+        exact = own.logits(some)[0]
+    except Exception:  # noqa: BLE001 - something inside is in single precision, and nothing makes it double
+        return
+    apart, size = float((exact - outputs).abs().max()), float(exact.abs().max())
+    if apart > _LOST * max(size, 1e-30):
+        raise MdbenchError(
+            f"{what} is in double precision, and in single precision puts out other numbers: up to {apart:.2g} apart, where "
+            f"the largest is {size:.2g}. Some of what it is given cannot be told apart there, as large numbers that differ a "
+            "little: give inputs less their mean, over their spread; or zoo_builder.landscape.measure(dtype=torch.float64)"
+        )
 
 
 def _of_integers(some: Data) -> str:
@@ -215,7 +240,7 @@ def fitting_surface(
         raise MdbenchError(
             "the networks' parameters differ in name, or in which of them train: measure them apart, or give parameters='all'"
         )
-    some = data.spread(_EXAMPLES)
+    some = data.tried
     differences, hard = _watched(partial(Alone, networks[:1], objective, output=output, device=device), data.first(2))
     alone = partial(
         Alone, networks, objective, names=names, output=output, device=device, dtype=dtype, differences=differences

@@ -54,9 +54,11 @@ class Layout:
     """
 
     def __init__(self, network: nn.Module, names: Collection[str] | None = None) -> None:
-        """Lay out a network's parameters: those of these names, or all."""
+        """Lay out a network's parameters that hold anything: those of these names, or all."""
         self.shapes = {
-            name: tuple(value.shape) for name, value in network.named_parameters() if names is None or name in names
+            name: tuple(value.shape)
+            for name, value in network.named_parameters()
+            if value.numel() and (names is None or name in names)
         }
         self.slices: dict[str, slice] = {}
         at = 0
@@ -82,11 +84,11 @@ class Layout:
     def tensors(self, points: Tensor) -> dict[str, Tensor]:
         """Return points (…, P) as parameters, name → (…, *shape); they share memory."""
         ahead = points.shape[:-1]
-        return {name: points[..., at].reshape(*ahead, *self.shapes[name]) for name, at in self.slices.items()}
+        return {name: points[..., at].reshape(ahead + self.shapes[name]) for name, at in self.slices.items()}
 
     def points(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return parameters, name → (S, *shape), as points (S, P)."""
-        return torch.cat([tensors[name].flatten(1) for name in self.slices], 1)
+        return torch.cat([tensors[name].reshape(len(tensors[name]), -1) for name in self.slices], 1)
 
 
 class Curvature(Protocol):
