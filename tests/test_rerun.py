@@ -174,6 +174,17 @@ return self.classes[(error > np.median(error)).astype(int)]
     assert "depend on which other rows are asked about" in found.verdict.reason
 
 
+def test_a_look_at_other_rows_is_seen_however_coarse(exam, entry):
+    # A random half has nearly the same median: rounded, it is the same.
+    coarse = hostile(
+        "error = models['train_error'].to_numpy()\n"
+        "return self.classes[(error > 20 * np.round(np.median(error) / 20)).astype(int)]"
+    )
+    found = rerun(with_source(entry(METHOD), coarse), exam, Here())
+    assert found.verdict.outcome == "rejected"
+    assert "depend on which other rows are asked about" in found.verdict.reason
+
+
 def test_a_coin_between_two_extremes_is_refused_for_its_spread(exam, entry):
     # Its own generator, which nobody seeds: all verdicts are the first, or all the second.
     flips = hostile(

@@ -192,8 +192,9 @@ def questions(
 
     Without a secret, orders and seeds follow from the case's public name, and an inductive method is asked about a half of
     the rows after the first sample. A secret, drawn when a method is judged, decides in their place, so that nothing can be
-    computed beforehand: the order of the questions too, and after which half of the rows the method is asked about once more:
-    the same half after every sample, in another order each. A transductive method is asked about all rows once more, as they
+    computed beforehand: the order of the questions too, and which half of the rows the method is asked about once more: the
+    same half after every sample, in another order each. It is a half by the values of one column, so that a method that looks
+    at other rows, however coarsely, sees others. A transductive method is asked about all rows once more, as they
     were: it has to repeat itself. A control asks the same questions but for what it changes, and about no half.
 
     Yields
@@ -210,7 +211,7 @@ def questions(
     train, test = rows.train.matrix(columns), rows.test.matrix(columns)
     places = [position for position, first in enumerate(rows.distinct) if first == position]
     whole = np.random.default_rng(named_seed(rows.case.name, np.empty(0), secret))  # of what is one for all samples
-    chosen = whole.permutation(len(test))[: (len(test) + 1) // 2]
+    chosen = _lower_half(test, whole)
     for position in whole.permutation(places).tolist() if secret else places:
         sample = rows.samples[position]
         shuffle = np.random.default_rng(named_seed(rows.case.name, sample, secret))
@@ -227,8 +228,16 @@ def questions(
             if method.track == "inductive":
                 half = shuffle.permutation(np.flatnonzero(np.isin(seen, chosen)))
         elif method.track == "inductive" and position == 0:
-            half = shuffle.permutation(len(test))[: (len(test) + 1) // 2]
+            half = shuffle.permutation(np.flatnonzero(np.isin(seen, chosen)))
         yield position, seen, Question(rows.task, columns, train[drawn], labels, test[seen], seed, half)
+
+
+def _lower_half(values: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    """Return which rows (n, columns) are the lower half by a column that is drawn: places, ((n + 1) // 2,)."""
+    order = draws.permutation(len(values))  # of rows that are alike, and of all where a method wants no column
+    if values.shape[1]:
+        order = order[np.argsort(values[order, draws.integers(values.shape[1])], kind="stable")]
+    return order[: (len(values) + 1) // 2]
 
 
 def _changed(
