@@ -180,9 +180,10 @@ def test_a_look_at_other_rows_is_seen_however_coarse(exam, entry):
         "error = models['train_error'].to_numpy()\n"
         "return self.classes[(error > 20 * np.round(np.median(error) / 20)).astype(int)]"
     )
-    found = rerun(with_source(entry(METHOD), coarse), exam, Here())
-    assert found.verdict.outcome == "rejected"
-    assert "depend on which other rows are asked about" in found.verdict.reason
+    checked = with_source(entry(METHOD), coarse)
+    reasons = [rerun(checked, exam, Here(), f"{secret:032d}").verdict.reason for secret in range(8)]
+    # Which column its half leans to is drawn, in three small cases here: of fifty, some always lean to the one it looks at.
+    assert sum("depend on which other rows are asked about" in reason for reason in reasons) >= 3
 
 
 def test_a_coin_between_two_extremes_is_refused_for_its_spread(exam, entry):

@@ -193,8 +193,8 @@ def questions(
     Without a secret, orders and seeds follow from the case's public name, and an inductive method is asked about a half of
     the rows after the first sample. A secret, drawn when a method is judged, decides in their place, so that nothing can be
     computed beforehand: the order of the questions too, and which half of the rows the method is asked about once more: the
-    same half after every sample, in another order each. It is a half by the values of one column, so that a method that looks
-    at other rows, however coarsely, sees others. A transductive method is asked about all rows once more, as they
+    same half after every sample, in another order each. Of that half more rows lie on one side of a column, so that a method
+    that looks at other rows, however coarsely, sees others. A transductive method is asked about all rows once more, as they
     were: it has to repeat itself. A control asks the same questions but for what it changes, and about no half.
 
     Yields
@@ -211,7 +211,7 @@ def questions(
     train, test = rows.train.matrix(columns), rows.test.matrix(columns)
     places = [position for position, first in enumerate(rows.distinct) if first == position]
     whole = np.random.default_rng(named_seed(rows.case.name, np.empty(0), secret))  # of what is one for all samples
-    chosen = _lower_half(test, whole)
+    chosen = _lopsided_half(test, whole)
     for position in whole.permutation(places).tolist() if secret else places:
         sample = rows.samples[position]
         shuffle = np.random.default_rng(named_seed(rows.case.name, sample, secret))
@@ -232,12 +232,19 @@ def questions(
         yield position, seen, Question(rows.task, columns, train[drawn], labels, test[seen], seed, half)
 
 
-def _lower_half(values: np.ndarray, draws: np.random.Generator) -> np.ndarray:
-    """Return which rows (n, columns) are the lower half by a column that is drawn: places, ((n + 1) // 2,)."""
+def _lopsided_half(values: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    """Return a half of the rows (n, columns), seven in eight of which lie on one side of a column: places, ((n + 1) // 2,).
+
+    The column and the side are drawn.
+    """
     order = draws.permutation(len(values))  # of rows that are alike, and of all where a method wants no column
     if values.shape[1]:
         order = order[np.argsort(values[order, draws.integers(values.shape[1])], kind="stable")]
-    return order[: (len(values) + 1) // 2]
+    if draws.random() < 0.5:
+        order = order[::-1]
+    # The least of numbers from 0 to 1 on one side, and from 3/4 to 7/4 on the other: up to 7/8.
+    late = draws.random(len(order)) + 0.75 * (2 * np.arange(len(order)) >= len(order))
+    return order[np.argsort(late)[: (len(order) + 1) // 2]]
 
 
 def _changed(
