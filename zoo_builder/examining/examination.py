@@ -237,6 +237,8 @@ def check(networks: Sequence[nn.Module], loss: Any, train: Data, test: Data | No
         parts = {what: one.classified(what) for what, one in parts.items()}
     some = parts["training"].tried
     objective = objective_of(loss, outputs[0], some.targets)
+    for what, one in parts.items():
+        one.check_alike(what, parts["training"])
     if isinstance(objective, CrossEntropy) and not objective.classifies:
         check_positions(parts, outputs.shape[2:], objective.ignore_index)
     elif isinstance(objective, CrossEntropy):

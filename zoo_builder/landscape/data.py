@@ -121,12 +121,12 @@ class Data:
         return Data(self.inputs, class_numbers(self.targets, f"{what} targets"))
 
     def check(self, what: str, like: "Data") -> None:
-        """Make sure that networks and losses for other examples can be given these.
+        """Make sure that networks for the inputs of other examples can be given these.
 
         Raises
         ------
         MdbenchError
-            Inputs or targets have another form or shape, or the inputs are no numbers, or not finite.
+            The inputs have another form or shape, are no numbers, or not finite.
         """
         mine, theirs = named(self.inputs), named(like.inputs)
         if mine.keys() != theirs.keys():
@@ -138,7 +138,8 @@ class Data:
                 raise MdbenchError(
                     f"the {what} inputs{name} are {value.dtype}; they must be floating point, or integers"
                 )
-            _check_kind(f"{what} inputs{name}", value, theirs[name], "inputs")
+            if theirs[name].is_floating_point():
+                _check_kind(f"{what} inputs{name}", value, theirs[name], "inputs")
             shape, wanted = tuple(value.shape[1:]), tuple(theirs[name].shape[1:])
             if shape != wanted:
                 raise MdbenchError(
@@ -150,6 +151,18 @@ class Data:
                     f"the {what} inputs{name} hold numbers that are not finite, first in example {int(bad.int().argmax())}: "
                     "leave such examples out, or fill in what is missing"
                 )
+
+    def check_alike(self, what: str, like: "Data") -> None:
+        """Make sure that examples which passed `check` are of the kind of those of training, which a network and a loss take.
+
+        Raises
+        ------
+        MdbenchError
+            Inputs or targets are floating point where those are integers, or the other way round, or targets have another
+            shape, so that a loss would pair what does not belong together.
+        """
+        for name, value in named(self.inputs).items():
+            _check_kind(f"{what} inputs{name}", value, named(like.inputs)[name], "inputs")
         _check_kind(f"{what} targets", self.targets, like.targets, "targets")
         if self.targets.shape[1:] != like.targets.shape[1:]:
             raise MdbenchError(

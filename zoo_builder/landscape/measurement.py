@@ -128,6 +128,8 @@ def measure(
     with plain_attention():
         outputs = own_outputs(networks, train, output=output, device=device, dtype=dtype)
         objective = objective_of(loss, outputs[0], train.tried.targets.to(outputs.device))
+        for what, one in parts.items():
+            one.check_alike(what, parts["training"])
         if isinstance(objective, CrossEntropy) and not objective.classifies:
             check_positions(parts, outputs.shape[2:], objective.ignore_index)
         right = wrong = None
