@@ -5,6 +5,7 @@ from typing import Final
 
 from mdbench.diagnosing.answering import HINTS
 from mdbench.diagnosing.diagnosis import Bin, Diagnosis, Reliability, Share, Verdict
+from mdbench.diagnosing.moves import lesser_by, said_by
 from mdbench.showing import code, escape, table
 
 #: Task → verdict → what it says of a network.
@@ -57,7 +58,11 @@ def headline(diagnosis: Diagnosis) -> str:
             f"No answer: {_no_answer(diagnosis)}. As a hint, "
             f"{WORDS[hint.task][hint.likeliest]} ({hint.probabilities[hint.likeliest]:.0%})."
         )
-    first = min(answered, key=lambda one: (one.task != _FIRST, -one.probabilities[one.likeliest]))
+    lesser = lesser_by(answered)
+    first = min(
+        answered,
+        key=lambda one: (one.task != _FIRST, said_by([one]) <= lesser, -one.probabilities[one.likeliest]),
+    )
     said = f"{WORDS[first.task][first.likeliest]} ({first.probabilities[first.likeliest]:.0%})."
     return said[0].upper() + said[1:]
 
