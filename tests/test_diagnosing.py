@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import re
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
+from pathlib import Path
 
 import foreign
 import numpy as np
@@ -464,6 +466,13 @@ def test_a_diagnosis_in_words(answers):
     for verdict in diagnosis.verdicts:
         assert verdict.question in text
         assert ("A hint:" in text) == any(not one.answered for one in diagnosis.verdicts)
+
+
+def test_the_page_names_the_widths_that_its_table_has():
+    page = (Path(__file__).parent.parent / "docs" / "diagnose.md").read_text(encoding="utf-8")
+    widths = re.findall(r"^\| `mnist1d-cnn` \| `[^`]*/width=(\d+)/", page, re.M)
+    (said,) = re.findall(r"^- `mnist1d-cnn` with width (.*) and all", page, re.M)
+    assert said.split(" or ") == sorted(set(widths))
 
 
 def test_networks_of_other_data_are_answered_as_the_page_says(tmp_path):
