@@ -35,8 +35,10 @@ from mdbench.cli import main
 from mdbench.errors import MdbenchError
 from mdbench.tables.loading import load_zoo
 from mdbench.tables.zoo import Zoo
+from zoo_builder import building
 from zoo_builder.building import executors
 from zoo_builder.report import show_zoo
+from zoo_builder.training.kernels import apart
 
 STOPPED = "stopped; finished units are kept, and the same command goes on from there\n"
 #: Networks whose training begins when it may; until then their worker leaves a mark.
@@ -137,6 +139,22 @@ def test_the_disk_that_a_plan_says_is_what_the_numbers_take(mdbench, tmp_path):
     assert mdbench("build", spec, "--out", tmp_path / "zoo")[0] == 0
     taken = sum(path.stat().st_size for path in tmp_path.glob("zoo/units/*/checkpoints.safetensors"))
     assert json.loads(out)["bytes"] == pytest.approx(taken, rel=0.05)
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_plan_says_that_it_compiles_where_it_is_piped_too(mdbench, tmp_path, monkeypatch, form):
+    """As if a loop had to be compiled while steps are timed. JSON is for programs, which read no such line."""
+    timed = building.forecast
+
+    def compiling(*given, **more):
+        apart._tell()
+        return timed(*given, **more)
+
+    apart._tell.cache_clear()
+    monkeypatch.setattr(building, "forecast", compiling)
+    code, _, error = mdbench("plan", write_spec(tmp_path), "--workers", 1, "--device", "cpu", *form)
+    assert code == 0
+    assert error.startswith("compiling the loops") != bool(form)
 
 
 def test_a_zoo_is_built_among_mdbenchs_own(mdbench, tmp_path, home):
