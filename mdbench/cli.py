@@ -56,6 +56,15 @@ Chosen = Annotated[
         show_default=False,
     ),
 ]
+MovesChosen = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cases",
+        help="Cases whose verdicts are moves, as `mdbench cases` lists them, several by commas; with --zoo, of its own "
+        "[default: core-moves, with --zoo all].",
+        show_default=False,
+    ),
+]
 Zoo = Annotated[
     str | None,
     typer.Option(help="Name or folder of a zoo: evaluate on the cases that it makes by itself.", show_default=False),
@@ -258,7 +267,7 @@ def explain(
 @app.command()
 def prescribe(
     methods: Methods,
-    cases: Chosen = None,
+    cases: MovesChosen = None,
     zoo: Zoo = None,
     beside: Beside = "md_tree,validation_tree,hyperparameter_tree",
     knob: Annotated[
@@ -290,6 +299,8 @@ def prescribe(
             strict=True,
             progress=progress,
         )
+    asked = ", ".join(_listed(cases)) if cases else f"all of {zoo}" if zoo else "core-moves"
+    report.say(f"{len(found.cases)} case{'s' * (len(found.cases) != 1)}: {asked}\n")
     report.show_prescriptions(found, own=[Path(method).stem for method in methods])
     _close(found.failures)
 

@@ -19,6 +19,7 @@ from tiny_zoo import Faults, contents, failing
 
 import mdbench.cli
 from mdbench.__main__ import main
+from mdbench.cases import load_cases
 from mdbench.scoring.memory import PeakMemory
 from mdbench.scoring.results import Result, load_result
 from mdbench.tables import COLUMNS
@@ -98,6 +99,23 @@ def test_means_of_how_sure_methods_are_stand_beside_means_over_the_same_cases(he
             count = sum(m == name and (over is None or c in over) for m, c in losses)
             assert rows[name] == f"{mean / count:.3f}"
         assert ("some" in rows) == ("some" in names)
+
+
+def test_below_a_line_a_case_nothing_is_explained_that_is_not_there(here):
+    many = here("evaluate", "majority", "--cases", "sisters", "--beside", "", "--samples", "1")
+    one = here("evaluate", "majority", "--cases", CORE, "--beside", "", "--samples", "1")
+    for text in ("±", "interval"):
+        assert text not in many.stdout
+        assert text in one.stdout
+
+
+def test_the_default_of_prescribe_is_the_one_that_its_help_names(here):
+    told = " ".join(here("prescribe", "--help").stdout.split())
+    (named,) = re.findall(r"default: ([\w-]+), with --zoo", told)
+    done = here("prescribe", "majority", "--beside", "")
+    cases = [case.name for case in load_cases(named)]
+    assert done.stdout.startswith(f"{len(cases)} cases: {named}\n")
+    assert [line.strip() for line in done.stdout.splitlines() if line.strip() in cases] == cases
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import re
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
+from pathlib import Path
 
 import foreign
 import numpy as np
@@ -18,7 +20,7 @@ from mdbench.diagnosing import calibration, headline, keeping, markdown, moves_o
 from mdbench.diagnosing.diagnosis import Diagnosis, Neighbour, load_diagnosis
 from mdbench.diagnosing.judge import Judge, known
 from mdbench.diagnosing.leaving import Rows, learned, leave_out
-from mdbench.diagnosing.moves import in_words
+from mdbench.diagnosing.moves import experiment, in_words
 from mdbench.diagnosing.pool import bundled_pool, kin, single
 from mdbench.errors import MdbenchError
 from mdbench.tables import find_task, load_zoo
@@ -380,6 +382,72 @@ def test_a_move_gains_what_it_gained_on_the_nearest(answers):
     assert "1,000 examples → 2,000" in moves["data"].what
 
 
+LIKELY = {"data": 0.4, "temperature_too_high": 0.25, "temperature_too_low": 0.2, "width": 0.15}
+
+
+def _said(answers, **given):
+    """Return verdicts: a hint about the source, as likely as `LIKELY` says, and the answers that are given."""
+    (like, *_) = answers
+    source = like.model_copy(
+        update={"task": "failure_source", "probabilities": LIKELY, "likeliest": "data", "answered": False}
+    )
+    asked = [
+        like.model_copy(
+            update={
+                "task": task,
+                "likeliest": said,
+                "answered": True,
+                "probabilities": {name: sure if name == said else 1 - sure for name in find_task(task).classes},
+            }
+        )
+        for task, (said, sure) in given.items()
+    ]
+    return [*asked, source]
+
+
+@pytest.mark.parametrize(
+    ("given", "order", "experiment_is"),
+    [
+        ({}, ["data", "temperature_too_high", "temperature_too_low", "width"], "a lower temperature"),
+        (
+            {"optimizer": ("temperature_too_low", 1.0)},
+            ["temperature_too_low", "data", "width", "temperature_too_high"],
+            "a higher temperature",
+        ),
+        (
+            {"data_vs_optimizer": ("optimizer", 0.97)},
+            ["temperature_too_high", "temperature_too_low", "width", "data"],
+            "which way",
+        ),
+        (
+            {"optimizer": ("temperature_too_low", 0.99), "data_vs_optimizer": ("optimizer", 0.96)},
+            ["temperature_too_low", "width", "data", "temperature_too_high"],
+            "twice the learning rate",
+        ),
+        (
+            {"optimizer": ("temperature_too_low", 0.99), "data_vs_optimizer": ("data", 0.96)},
+            ["data", "temperature_too_low", "width", "temperature_too_high"],
+            "a wider network",
+        ),
+    ],
+)
+def test_what_to_do_begins_with_what_was_answered(answers, given, order, experiment_is):
+    """And the experiment asks nothing that was; orders written by hand."""
+    verdicts = _said(answers, **given)
+    moves = moves_of(verdicts, (), bundled_pool(seeds=False), {}, 100)
+    assert [move.verdict for move in moves] == order
+    assert experiment_is in experiment(verdicts)
+
+
+def test_the_headline_is_of_the_move_that_comes_first(answers):
+    """Answered: the temperature is too low, less surely that data help more. So more data is what is said."""
+    told = {"optimizer": ("temperature_too_low", 0.99), "data_vs_optimizer": ("data", 0.96)}
+    found = Diagnosis(
+        checkpoints=1, parameters=5, extent="quick", verdicts=_said(answers, **told), measured={}, reasons={}
+    )
+    assert headline(found) == "More data would help more than a better temperature of training (96%)."
+
+
 def test_a_diagnosis_in_words(answers):
     pool = bundled_pool(seeds=False)
     row = pool.rows.iloc[[3]][list(FEW)]
@@ -398,6 +466,13 @@ def test_a_diagnosis_in_words(answers):
     for verdict in diagnosis.verdicts:
         assert verdict.question in text
         assert ("A hint:" in text) == any(not one.answered for one in diagnosis.verdicts)
+
+
+def test_the_page_names_the_widths_that_its_table_has():
+    page = (Path(__file__).parent.parent / "docs" / "diagnose.md").read_text(encoding="utf-8")
+    widths = re.findall(r"^\| `mnist1d-cnn` \| `[^`]*/width=(\d+)/", page, re.M)
+    (said,) = re.findall(r"^- `mnist1d-cnn` with width (.*) and all", page, re.M)
+    assert said.split(" or ") == sorted(set(widths))
 
 
 def test_networks_of_other_data_are_answered_as_the_page_says(tmp_path):

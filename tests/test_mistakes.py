@@ -39,8 +39,7 @@ def test_the_surest_mistakes_come_first():
     rows = found[["row", "true", "said", "wrong", "confidence"]].astype({"said": str, "true": str})
     assert rows.iloc[0].tolist() == ["width=2/batch_size=8", "a", "b", 50, pytest.approx(90)]
     assert rows.iloc[1].tolist() == ["width=4/batch_size=16", "b", "a", 100, pytest.approx(70)]
-    assert rows.iloc[2].tolist()[:4] == ["width=4/batch_size=8", "b", "no answer", 50]
-    assert np.isnan(rows.iloc[2]["confidence"])
+    assert len(rows) == 2  # of the third network nothing wrong was said: it was right, and abstained
     without = mistakes(PREDICTIONS.drop(columns=["p_a", "p_b"]))
     assert without["row"][0] == "width=4/batch_size=16"  # wrong most often
     assert without["confidence"].isna().all()
@@ -53,12 +52,23 @@ def test_confidence_is_that_of_what_is_said_most_often():
             method="m", case="c"
         )
 
-    abstaining = mistakes(of_a_network((None, 0.5), (None, 0.5), ("b", 0.9))).iloc[0]
-    assert (abstaining["said"], abstaining["wrong"]) == ("no answer", 100)
-    assert np.isnan(abstaining["confidence"])  # 0.9 was the confidence of another answer
     wrong = mistakes(of_a_network((None, 0.5), ("b", 0.8), ("b", 0.6), ("a", 0.1))).iloc[0]
-    assert (wrong["said"], wrong["wrong"], wrong["confidence"]) == ("b", 75, pytest.approx(70))
+    assert (wrong["said"], wrong["wrong"], wrong["confidence"]) == ("b", 50, pytest.approx(70))
     assert mistakes(of_a_network(("a", 0.1))).empty
+
+
+def test_abstentions_do_not_outvote_a_wrong_verdict():
+    """Two seeds abstain and one is wrong and sure: the wrong verdict is the mistake. Who only abstains makes none."""
+    answers = {"width=2": [(None, 0.5), (None, 0.5), ("b", 0.9)], "width=4": [(None, 0.5)] * 3}
+    rows = [(row, said, "a", 1 - p, p) for row, some in answers.items() for said, p in some]
+    predictions = pd.DataFrame(rows, columns=["row", "predicted", "true", "p_a", "p_b"]).assign(method="m", case="c")
+    found = mistakes(predictions)
+    assert found["row"].tolist() == ["width=2"]
+    assert (found["said"][0], found["wrong"][0], found["confidence"][0]) == (
+        "b",
+        pytest.approx(100 / 3),
+        pytest.approx(90),
+    )
 
 
 def test_margins_are_those_of_the_zoo_that_was_asked(tmp_path):

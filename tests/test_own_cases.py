@@ -117,6 +117,17 @@ def test_a_zoo_that_makes_no_cases_says_why(table, moves, message):
         own_cases(Zoo.from_table("z", "", table, moves, PROVENANCE))
 
 
+def test_a_case_that_is_not_there_for_its_task_has_one_verdict_is_told_so(tmp_path):
+    """Where only the batch size matters, width is nobody's lack."""
+    table = toy.table().assign(test_error=lambda t: 20 + (np.log2(t["batch_size"]) - 6) ** 2)
+    Zoo.from_table("z", "", table, MOVES, PROVENANCE).save(tmp_path / "z")
+    asked = "z/width_vs_optimizer/held-out/3"
+    with pytest.raises(MdbenchError) as told:
+        mdbench.evaluate("majority", asked, zoo=tmp_path / "z")
+    assert str(told.value).startswith(f"case '{asked}' does not exist; zoo z makes z/optimizer/held-out/")
+    assert "width_vs_optimizer/held-out: every row to train on has the verdict 'optimizer'" in str(told.value)
+
+
 def test_evaluating_and_comparing_on_a_zoo_of_ones_own(tmp_path, monkeypatch):
     OWN.save(tmp_path / "own")
     result = mdbench.evaluate(["md_tree", "majority"], zoo=tmp_path / "own")

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -15,6 +16,7 @@ from leaderboard.ranking import LEVEL
 from leaderboard.ranking.ranking import letters
 from leaderboard.site.serve import serving
 from leaderboard.site.site import build
+from mdbench.scoring import Interval
 from mdbench.scoring.stats import holm
 
 pytest.importorskip("selenium")
@@ -518,6 +520,36 @@ def test_it_can_be_read_without_javascript(browser, address, board):
         assert line.startswith(f"{place.place} {board.rows[place.slug].entry.name}")
         assert f"{place.score:.1f} [{place.interval.low:.1f}, {place.interval.high:.1f}]" in line
     assert not browser.find_element(By.ID, "controls").is_displayed(), "what does nothing is not shown"
+
+
+def test_numbers_are_the_same_with_javascript_and_without(browser, board, tmp_path):
+    """Numbers whose last digit falls another way where they are rounded twice, or where halves are rounded up."""
+    hard = [82.25, 61.449, 33.75, 33.349, 12.25, 4.449, 0.0499, -0.25, -3.449]
+    shares = [0.005, 0.015, 0.494999, 0.125]
+    view = ranking(board)
+    places = tuple(
+        replace(
+            place,
+            score=score,
+            interval=Interval(score - 8.5, score + 8.5),
+            average_rank=1 + abs(score) / 10,
+            first_over_rows=shares[at % 4],
+            first_over_cases=shares[-1 - at % 4],
+        )
+        for at, (place, score) in enumerate(zip(view.places, hard, strict=False))
+    )
+    assert len(places) > 5
+    views = tuple(replace(one, places=places) if one is view else one for one in board.views)
+    build(replace(board, views=views), tmp_path / "site")
+    page = (tmp_path / "site" / "index.html").as_uri()
+    show(browser, page)
+    drawn = [cells(browser, field)[: len(places)] for field in ("score", "rank", "overRows")]
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(page)
+    rows = [row.find_elements(By.TAG_NAME, "td") for row in browser.find_elements(By.CSS_SELECTOR, "#board tbody tr")]
+    assert [[row[at].text for row in rows[: len(places)]] for at in (3, 5, 7)] == drawn
+    assert drawn[0][0].startswith("82.2 ["), "as Python writes it"
+    assert drawn[0][1].startswith("61.4 [")
 
 
 def test_it_works_from_a_disk(browser, folder):

@@ -19,6 +19,7 @@ from zoo_builder.reporting.portrait import show
 from zoo_builder.specification.datasets import DatasetSpec, load_dataset
 from zoo_builder.specification.material import Material
 from zoo_builder.specification.network import networks
+from zoo_builder.specification.own import imported
 from zoo_builder.specification.spec import parse_spec
 from zoo_builder.specification.trust import check_trust, code_of
 from zoo_builder.training.losses import _Own, try_loss
@@ -94,7 +95,15 @@ def _spec(**axes):
         ("def make(seed):\n    return {'train_inputs': [1]}", "train_inputs is list; it must be a NumPy array"),
         ("def make(seed):\n    return {}", "data set theirs:make: array 'train_inputs' is missing"),
         ("make = 3", "theirs:make is not a function that makes arrays"),
-        ("", "no attribute 'make'; theirs is looked for among what is installed .*: write PYTHONPATH=FOLDER"),
+        ("", r"theirs\.py has no attribute 'make'; .*where another theirs is meant, write PYTHONPATH=FOLDER"),
+        (
+            "mak = 3",
+            r"theirs\.py has no attribute 'make' \(nearest: mak\); give the name of a function in it that makes",
+        ),
+        (
+            "import nowhere_at_all",
+            "No module named 'nowhere_at_all'; nowhere_at_all is looked for among what is installed",
+        ),
         ("def make():\n    return {}", "raises TypeError: .*unexpected keyword argument 'seed'"),
         (
             "import numpy as np\ndef make(seed):\n    return {'train_inputs': np.random.rand(3, 2)}",
@@ -111,6 +120,23 @@ def test_generators_that_cannot_be_used(theirs, text, message):
     theirs(text)
     with pytest.raises(MdbenchError, match=message):
         load_dataset(DatasetSpec(name="theirs:make"))
+
+
+@pytest.mark.parametrize(
+    ("searched", "said"), [(False, ", in the folders of PYTHONPATH:"), (True, " and in the current folder:")]
+)
+def test_where_a_module_was_looked_for_is_said(monkeypatch, searched, said):
+    monkeypatch.setattr(sys, "path", [*([""] if searched else []), *(one for one in sys.path if one)])
+    with pytest.raises(MdbenchError, match="No module named 'nowhere_at_all'; nowhere_at_all is looked for") as told:
+        imported("nowhere_at_all:make", "network", "makes it")
+    assert said in str(told.value)
+
+
+def test_a_module_is_named_without_its_ending(theirs):
+    theirs("def make():\n    return 3")
+    with pytest.raises(MdbenchError, match=r"a module is named without \.py: theirs:make$") as told:
+        imported("theirs.py:make", "network", "makes it")
+    assert "PYTHONPATH" not in str(told.value)
 
 
 def test_a_generator_makes_as_many_examples_as_it_is_asked_for(theirs):

@@ -4,7 +4,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,9 +59,11 @@ def plan(
     with needs("zoo"):
         from zoo_builder import report
         from zoo_builder.building import devices, forecast
+        from zoo_builder.training import kernels
 
     chosen = devices(device)
-    with report.counted(sys.stderr, "timing a step of each kind of network") as timed:
+    told = nullcontext() if as_json else kernels.telling()
+    with told, report.counted(sys.stderr, "timing a step of each kind of network") as timed:
         found = forecast(spec, chosen[0], workers or _workers(chosen), trust_code=trust_code, timed=timed)
     report.show_forecast(found, as_json=as_json)
 

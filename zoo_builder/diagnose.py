@@ -61,7 +61,9 @@ def diagnose(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
-    quick: Annotated[bool, typer.Option("--quick", help="Losses, the Hessian and spectra alone.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Losses, the Hessian, spectra, and how alike seeds are; no more.")
+    ] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="All families.")] = False,
     no_test: Annotated[
         bool, typer.Option("--no-test", help="Do without test data: fewer numbers, fewer answers.")

@@ -104,8 +104,7 @@ def show_zoo(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:
             said += f"; margin above 2 standard errors in {clear.mean():.0%}"
         lines.append((task, said))
     _show(zoo.name, lines)
-    following = f"evaluate validation_tree --zoo {folder}" if zoo.tasks else f"zoo measure {folder}"
-    say(f"wrote {folder}; next: mdbench {following}")
+    say(f"wrote {folder}; next: mdbench zoo measure {folder}")
 
 
 def show_measured(zoo: Zoo, folder: Path, *, as_json: bool = False) -> None:

@@ -146,10 +146,9 @@ class Pages:
                         [
                             slugs[place.slug],
                             place.place,
-                            *(round(float(v), 2) for v in (place.score, place.interval.low, place.interval.high)),
-                            round(float(place.average_rank), 2),
+                            *map(float, (place.score, place.interval.low, place.interval.high, place.average_rank)),
                             place.groups,
-                            *(round(100 * float(v), 1) for v in (place.first_over_rows, place.first_over_cases)),
+                            *(100 * float(v) for v in (place.first_over_rows, place.first_over_cases)),
                         ]
                         for place in view.places
                     ],

@@ -5,7 +5,7 @@ from .cases import (
     select as select,
     selections as selections,
 )
-from .own import SEEDS as SEEDS, own_cases as own_cases
+from .own import SEEDS as SEEDS, own_cases as own_cases, own_cases_and_why as own_cases_and_why
 from .splits import (
     CaseRows as CaseRows,
     Rows as Rows,

@@ -29,6 +29,17 @@ def own_cases(zoo: Zoo) -> list[Case]:
     MdbenchError
         It supports none: it has no labels, one verdict everywhere, or too few cells.
     """
+    return own_cases_and_why(zoo)[0]
+
+
+def own_cases_and_why(zoo: Zoo) -> tuple[list[Case], list[str]]:
+    """Return the cases of a zoo, see `own_cases`, and why it makes no others.
+
+    Raises
+    ------
+    MdbenchError
+        It supports none: it has no labels, one verdict everywhere, or too few cells.
+    """
     cases: list[Case] = []
     reasons = []
     scenarios = _scenarios(zoo)
@@ -45,7 +56,7 @@ def own_cases(zoo: Zoo) -> list[Case]:
             reasons.append(f"{task.name}: there are no labels, for the zoo has no move {lacking[0]!r}")
     if not cases:
         raise MdbenchError(f"zoo {zoo.name} makes no cases of its own: {'; '.join(reasons)}")
-    return cases
+    return cases, reasons
 
 
 def _scenarios(zoo: Zoo) -> dict[str, dict[str, Any]]:

@@ -31,7 +31,10 @@ def moves_of(
     configuration: Mapping[str, float],
     examples: int,
 ) -> tuple[Move, ...]:
-    """Return the moves of the verdicts of `failure_source`, the likeliest first, with what one step gained.
+    """Return the moves of the verdicts of `failure_source`, with what one step gained.
+
+    What answers say comes first, and what an answer calls the lesser move after what it calls the better one. The rest is in
+    the order of its probabilities; last is the direction of the temperature that was answered to be the wrong one.
 
     Parameters
     ----------
@@ -44,8 +47,34 @@ def moves_of(
     found = next((verdict for verdict in verdicts if verdict.task == ASKED), None)
     if found is None:
         return ()
-    order = sorted(found.probabilities, key=lambda name: -found.probabilities[name])
+    said, lesser, wrong = said_by(verdicts), lesser_by(verdicts), _wrong_way(verdicts)
+
+    def place(name: str) -> tuple[bool, bool, bool, float]:
+        (move,) = find_task(ASKED).verdicts[name]
+        return name in wrong, move not in said, move in lesser, -found.probabilities[name]
+
+    order = sorted(found.probabilities, key=place)
     return tuple(_move(name, nearest, pool, configuration, examples) for name in order)
+
+
+def said_by(verdicts: Sequence[Verdict]) -> set[str]:
+    """Return the moves that answers stand for."""
+    answered = [one for one in verdicts if one.answered]
+    return {move for one in answered for move in find_task(one.task).verdicts[one.likeliest]}
+
+
+def lesser_by(verdicts: Sequence[Verdict]) -> set[str]:
+    """Return the moves that some answer was not given for, though its question was about them too."""
+    answered = [one for one in verdicts if one.answered]
+    tasks = [(find_task(one.task).verdicts, one.likeliest) for one in answered]
+    return {move for asked, said in tasks for name in asked if name != said for move in asked[name]}
+
+
+def _wrong_way(verdicts: Sequence[Verdict]) -> set[str]:
+    """Return the lack that is not the one that was answered, of a temperature too low and too high; empty if neither was."""
+    sure = next((one.likeliest for one in verdicts if one.task == "optimizer" and one.answered), None)
+    first = {one.likeliest for one in verdicts if one.task == ASKED and one.answered}
+    return set() if sure is None else _TEMPERATURES - {sure} - first
 
 
 def _move(
@@ -95,13 +124,13 @@ def in_words(move: str, configuration: Mapping[str, float], examples: int) -> st
 def experiment(verdicts: Sequence[Verdict]) -> str | None:
     """Return the cheapest experiment that tells the two likeliest moves apart; None where nothing is asked.
 
-    Which way the temperature is off is not asked again where that was answered.
+    What the other questions' answers rule out is not asked again.
     """
     found = next((verdict for verdict in verdicts if verdict.task == ASKED), None)
     if found is None:
         return None
-    sure = next((one.likeliest for one in verdicts if one.task == "optimizer" and one.answered), None)
-    open_ones = [name for name in found.probabilities if sure is None or name not in _TEMPERATURES - {sure}]
+    lesser = lesser_by([one for one in verdicts if one.task != ASKED])
+    open_ones = [name for name in found.probabilities if not lesser.intersection(find_task(ASKED).verdicts[name])]
     first, second = sorted(open_ones, key=lambda name: -found.probabilities[name])[:2]
     pair = {first, second}
     if pair == _TEMPERATURES:

@@ -5,6 +5,7 @@ from typing import Final
 
 from mdbench.diagnosing.answering import HINTS
 from mdbench.diagnosing.diagnosis import Bin, Diagnosis, Reliability, Share, Verdict
+from mdbench.diagnosing.moves import lesser_by, said_by
 from mdbench.showing import code, escape, table
 
 #: Task → verdict → what it says of a network.
@@ -40,6 +41,8 @@ LAYERS_SAID: Final = (
     "Experts: how many of the adapters (LoRA experts) a layer gets by AlphaLoRA, in proportion to α to the power of 2.5; "
     "its layers are blocks of a transformer with the mean α of their matrices, and here each matrix is one."
 )
+#: Where it is said what coordinates are.
+COORDINATES_SAID: Final = "What each of them is says docs/methods.md of mdbench, under Coordinates."
 #: How far a bin's probability may be from the one in question.
 _NEAR: Final = 0.1
 #: Nearest networks that are listed.
@@ -57,7 +60,11 @@ def headline(diagnosis: Diagnosis) -> str:
             f"No answer: {_no_answer(diagnosis)}. As a hint, "
             f"{WORDS[hint.task][hint.likeliest]} ({hint.probabilities[hint.likeliest]:.0%})."
         )
-    first = min(answered, key=lambda one: (one.task != _FIRST, -one.probabilities[one.likeliest]))
+    lesser = lesser_by(answered)
+    first = min(
+        answered,
+        key=lambda one: (one.task != _FIRST, said_by([one]) <= lesser, -one.probabilities[one.likeliest]),
+    )
     said = f"{WORDS[first.task][first.likeliest]} ({first.probabilities[first.likeliest]:.0%})."
     return said[0].upper() + said[1:]
 
@@ -99,7 +106,11 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         rows = [(code(family), escape(why)) for family, why in diagnosis.reasons.items()]
         yield from (table(("family", "why"), rows), "")
     if diagnosis.notes:
-        yield from ("## Notes", "", *(f"- {escape(note)}" for note in diagnosis.notes), "")
+        yield from ("## Notes", "", *(f"- {escape(sentence(note))}" for note in diagnosis.notes), "")
+    yield from ("## What was looked at", "")
+    for coordinates, tasks in looked_at(diagnosis).items():
+        yield from (f"{', '.join(map(code, tasks))}: {', '.join(map(code, coordinates))}.", "")
+    yield from (COORDINATES_SAID, "")
     yield from ("## Numbers", "", table(("column", "value"), _numbers(diagnosis.measured), "lr"), "")
     yield from ("## Made by", "", ", ".join(f"{name} {version}" for name, version in diagnosis.versions.items()), "")
     if diagnosis.command:
@@ -127,10 +138,37 @@ def _answer(verdict: Verdict) -> Iterator[str]:
 def reliable(verdict: Verdict) -> str:
     """Return in a sentence how good these very columns are on zoos that were left out."""
     found = verdict.reliability
+    numbers = len(verdict.coordinates)
+    asked = f"Zoos that were left out, with these {numbers} numbers, of networks whose lack is more than noise"
+    if verdict.task in HINTS:
+        return f"{asked}: what was said as a hint was right {percent(found.accuracy)}."
     return (
-        f"Zoos that were left out, with these {len(verdict.coordinates)} numbers, of networks whose lack is more than noise: "
-        f"answered {percent(found.answered)}; {_right(found)}. Whatever was said: right {percent(found.accuracy)}."
+        f"{asked}: answered {percent(found.answered)}; {_right(found)}. "
+        f"Whatever was said: right {percent(found.accuracy)}."
     )
+
+
+def threshold_of(verdict: Verdict) -> float | None:
+    """Return from which probability on there is an answer; None where there never is."""
+    return None if verdict.task in HINTS else verdict.threshold
+
+
+def looked_at(diagnosis: Diagnosis) -> dict[tuple[str, ...], list[str]]:
+    """Return the coordinates that were looked at → the tasks in which these were."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for verdict in diagnosis.verdicts:
+        found.setdefault(verdict.coordinates, []).append(verdict.task)
+    return found
+
+
+def of_which(diagnosis: Diagnosis) -> str:
+    """Return what a heading adds where one of several networks is shown."""
+    return " of the first network" if diagnosis.checkpoints > 1 else ""
+
+
+def sentence(note: str) -> str:
+    """Return a note as a sentence."""
+    return f"{note[:1].upper()}{note[1:]}{'' if note.endswith('.') else '.'}"
 
 
 def bin_of(verdict: Verdict) -> Bin | None:
@@ -200,4 +238,4 @@ def _layers(diagnosis: Diagnosis) -> Iterator[str]:
         for one in diagnosis.layers
     ]
     header = ("layer", "matrix", "Hill", "less fresh", "trained", "rate ×", "pruned", "experts")
-    yield from ("## Layer by layer", "", table(header, rows, "lrrrlrrr"), "", LAYERS_SAID, "")
+    yield from (f"## Layer by layer{of_which(diagnosis)}", "", table(header, rows, "lrrrlrrr"), "", LAYERS_SAID, "")

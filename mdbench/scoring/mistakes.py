@@ -39,20 +39,21 @@ def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the networks that a method was wrong about, the surest mistakes first.
+    """Return the networks that a method was wrong about, the surest mistakes first. An abstention is no wrong verdict.
 
     Returns
     -------
-    A row for each method, case and network with a wrong answer: ``row``, its grid point; ``true``; ``said``, the wrong answer
-    that was given most often; ``wrong``, the share of seeds in which the answer was wrong, in %; ``confidence``, the mean
-    probability given to ``said`` whenever that was said, in %, NaN of abstentions and of methods without probabilities.
+    A row for each method, case and network with a wrong verdict: ``row``, its grid point; ``true``; ``said``, the wrong
+    verdict that was given most often; ``wrong``, the share of seeds in which a wrong one was given, in %; ``confidence``,
+    the mean probability given to ``said`` whenever that was said, in %, NaN of methods without probabilities.
     """
     said, true = _said(predictions), predictions["true"].astype(str)
     sure = np.full(len(predictions), np.nan)
     for verdict in said.unique():
         if f"p_{verdict}" in predictions:
             sure = np.where(said == verdict, predictions[f"p_{verdict}"].to_numpy(float), sure)
-    each = predictions[[*_KEYS, "row"]].astype(str).assign(true=true, said=said, wrong=said != true, sure=100 * sure)
+    wrong_ones = (said != true) & (said != NO_ANSWER)
+    each = predictions[[*_KEYS, "row"]].astype(str).assign(true=true, said=said, wrong=wrong_ones, sure=100 * sure)
     network = [*_KEYS, "row", "true"]
     shares = 100 * each.groupby(network)["wrong"].mean()
     wrong = each[each["wrong"]]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdbench.cases import Case, CaseRows, load_cases, own_cases, select, split
+from mdbench.cases import Case, CaseRows, load_cases, own_cases_and_why, select, split
 from mdbench.errors import MdbenchError
 from mdbench.scoring.results import Failure
 from mdbench.tables import Zoo, find_zoo, load_zoo
@@ -51,8 +51,10 @@ def choose(
         return load_cases(otherwise if cases is None else cases), {}
     folder = find_zoo(zoo).resolve()
     loaded = load_zoo(folder, layers=False)
-    own = {case.name: case for case in own_cases(loaded)}
-    chosen = select("all" if cases is None else cases, own, {}, f"zoo {loaded.name} makes {', '.join(own)}")
+    made, why_not = own_cases_and_why(loaded)
+    own = {case.name: case for case in made}
+    hint = f"zoo {loaded.name} makes {', '.join(own)}" + (f", and no others: {'; '.join(why_not)}" if why_not else "")
+    chosen = select("all" if cases is None else cases, own, {}, hint)
     return chosen, {loaded.name: (folder, loaded)}
 
 

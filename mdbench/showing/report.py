@@ -69,6 +69,10 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
     if not result.scores:
         return
     by_case = {case.case.name: [s for s in result.scores if s.case == case.case.name] for case in result.cases}
+    detail = (
+        f", mean ± std over the case's seeds; {result.level:.0%} interval: Student's, over training samples (seeds); where "
+        "these change nothing, over test grid cells"
+    )
     if len(result.cases) <= DETAILED:
         for record in result.cases:
             if by_case[record.case.name]:
@@ -89,8 +93,7 @@ def show_result(result: Result, own: Sequence[str] = ()) -> None:
             _show_sureness(lines, own, f", over {_about(result, shared)}")
     out.print(
         "[dim]above chance in %: the mean recall of the verdicts, 0 where one is said always, 100 where all are right"
-        f"{_rare(result)}; accuracy in %, mean ± std over the case's seeds; {result.level:.0%} interval: Student's, "
-        "over training samples (seeds); where these change nothing, over test grid cells\n"
+        f"{_rare(result)}; accuracy in %{detail if len(result.cases) <= DETAILED else ''}\n"
         f"{len(result.scores)} scores in {result.seconds:.1f} s[/]"
     )
 
@@ -189,10 +192,11 @@ def _show_sureness(groups: Sequence[Sequence[Score]], own: Sequence[str], about:
         answered, right = (float(np.mean(said)) for said in zip(*((s.coverage, s.accuracy) for s in some), strict=True))
         cells += [f"{answered:.1f}", f"{100 * right / answered:.1f}" if answered else "–"]
         table.add_row(_named(some[0].method, own), *cells)
+    alone = ", with 95 % intervals" if any(len(some) == 1 for some in sure) else ""
     out = console()
     put(out, table)
     out.print(
-        "[dim]log loss in nats, Brier score from 0 to 2, with 95 % intervals on one case; calibration error in points, "
+        f"[dim]log loss in nats, Brier score from 0 to 2{alone}; calibration error in points, "
         "over ten bins of equal width; risk–coverage: mean error in % over all shares answered, the surest first; "
         "accuracy in % on the surer half; share in % on which 95 % are right; share answered in %, and of these "
         "the share that is right; an abstention is not, in any other number[/]\n"
@@ -321,10 +325,9 @@ def show_comparison(comparison: Comparison) -> None:
             "–" if isnan(one.degrees) else f"{one.degrees:.3g}",
         )
     put(out, table)
+    zoos = comparison.over_zoos
     over_zoos = (
-        f"{comparison.over_zoos.case}: about other zoos, Student's interval and p over these, each with the same weight; "
-        if comparison.over_zoos
-        else ""
+        f"{zoos.case}: about other zoos, Student's interval and p over these, each of one weight; " if zoos else ""
     )
     measure = "accuracy" if comparison.measure == "accuracy" else "balanced accuracy above chance"
     out.print(
@@ -359,8 +362,7 @@ def show_prescriptions(prescriptions: Prescriptions, own: Sequence[str] = ()) ->
             table.add_column(f"{rule} step", justify="right", no_wrap=True)
             table.add_column("95 % interval", justify="center", no_wrap=True)
             table.add_column("unclipped", justify="right", no_wrap=True)
-        by_name = {name: list(gains) for name, gains in groupby(one.gains, key=lambda gain: gain.diagnosis)}
-        for name, gains in by_name.items():
+        for name, gains in groupby(one.gains, key=lambda gain: gain.diagnosis):
             cells = []
             for gain in gains:
                 cells += [f"{gain.mean:.2f} ± {gain.std:.2f}", rf"\[{gain.interval.low:.2f}, {gain.interval.high:.2f}]"]
@@ -403,9 +405,7 @@ def show_failures(failures: Sequence[Failure]) -> None:
         method, reason, traceback = group[0].method, group[0].reason, group[0].traceback
         cases = [failure.case for failure in group if failure.case]
         where = cases[0] + (f" and {len(cases) - 1} more" if len(cases) > 1 else "") if cases else ""
-        subject = ", ".join(
-            text for text in (f"method {method}" if method else "", f"case {where}" if where else "") if text
-        )
+        subject = ", ".join(filter(None, (f"method {method}" if method else "", f"case {where}" if where else "")))
         said = reason.removeprefix(f"case {cases[0]}: ") if cases else reason.removeprefix(f"{method}.py: ")
         out.print(f"[red]error:[/] {escape(subject)}: {escape(said)}", soft_wrap=True)
         if traceback:

@@ -1,6 +1,7 @@
 """From networks to a diagnosis, and its report as a folder."""
 
 import os
+import platform
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mdbench import files
 from mdbench.diagnosing import (
@@ -17,6 +19,7 @@ from mdbench.diagnosing import (
     Verdict,
     bundled_pool,
     experiment,
+    headline,
     known,
     markdown,
     moves_of,
@@ -52,7 +55,7 @@ def check_folder(folder: Path) -> None:
         raise MdbenchError(f"cannot write the report to {folder}: {nearest_there} cannot be written; give --out FOLDER")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Diagnosed:
     """What was found of networks.
 
@@ -70,6 +73,13 @@ class Diagnosed:
     standing: tuple[Standing, ...] = ()
     plane: Plane | None = None
     ways: Ways | None = None
+
+    def __repr__(self) -> str:
+        """Return what stands first, and where the rest is."""
+        return (
+            f"<Diagnosed: {headline(self.diagnosis)} .verdicts: each answer with its probabilities; .diagnosis: all that was "
+            "found; .report(FOLDER): the same as a page>"
+        )
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -122,7 +132,8 @@ def diagnose(
         and `progress`.
     configuration : what is known of the training: ``epochs``, ``batch_size``, ``learning_rate``, ``momentum``,
         ``weight_decay``, ``dropout``.
-    extent : how much is measured: ``quick`` (losses, the Hessian, spectra), ``default``, or ``thorough`` (all families).
+    extent : how much is measured: ``quick`` (losses, the Hessian, spectra, and of several seeds how alike they are),
+        ``default``, or ``thorough`` (all families).
     experts : adapters that are allotted over the layers by AlphaLoRA, in all; five a layer if left out.
     said : is called with what is being done, in words.
     mixed : whether training examples are in a random order already; others are put in one, for samples are beginnings.
@@ -167,7 +178,12 @@ def diagnose(
         configuration={name: float(value) for name, value in (configuration or {}).items()},
         notes=examined.notes,
         way=examined.found.way,
-        versions={"mdbench": __version__, **package_versions()},
+        versions={
+            "mdbench": __version__,
+            "Python": platform.python_version(),
+            "torch": torch.__version__,
+            **package_versions(),
+        },
         command=shlex.join(["mdbench", *sys.argv[1:]]) if Path(sys.argv[0]).name == "mdbench" else "",
     )
     plots = tuple(phase(examined.row, pool, columns, find_task(verdict.task)) for verdict in verdicts)

@@ -64,9 +64,9 @@ class Forecast:
 
 
 def said(seconds: float) -> str:
-    """Return a time in words."""
+    """Return a time in words; a tenth of a second at least."""
     if seconds < 1:
-        return "less than a second"
+        return f"{max(seconds, 0.1):.1f} s"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 

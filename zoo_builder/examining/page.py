@@ -8,13 +8,18 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mdbench.diagnosing import (
+    COORDINATES_SAID,
     LAYERS_SAID,
     WORDS,
     Diagnosis,
     Standing,
     bin_of,
     headline,
+    looked_at,
+    of_which,
     reliable,
+    sentence,
+    threshold_of,
 )
 from mdbench.showing import VERDICT_COLOURS
 from zoo_builder.examining.basins import Plane
@@ -74,6 +79,11 @@ def page(
             spectra=spectra,
             plane=plane,
             ways=ways,
+            thresholds={verdict.task: threshold_of(verdict) for verdict in found.verdicts},
+            looked_at=looked_at(found),
+            coordinates_said=COORDINATES_SAID,
+            of_which=of_which(found),
+            notes=[sentence(note) for note in found.notes],
             layers_said=LAYERS_SAID,
         )
     )

@@ -148,7 +148,9 @@ def preview(
     repo: str = NOWHERE,
     trust_code: bool = False,
 ) -> dict[str, int]:
-    """Return what `publish` would write, file → bytes; those of shards are estimates. Nothing is left behind.
+    """Return what `publish` would write, file → bytes. Nothing is left behind.
+
+    The card, and what it is for machines, are about a dataset without networks: their sizes are a little smaller.
 
     Raises
     ------
@@ -163,9 +165,7 @@ def preview(
         sizes = {path.relative_to(home).as_posix(): path.stat().st_size for path in written}
     if networks:
         for source in sources:
-            assert source.zoo.checkpoints is not None
-            parameters = source.zoo.checkpoints.groupby("shard")["parameter_count"].sum()
-            sizes |= {str(shard): int(4 * count) for shard, count in parameters.items()}
+            sizes |= shards.sizes(source.folder, source.zoo, trust_code=trust_code)
     return sizes
 
 

@@ -8,10 +8,12 @@ a zoo gives the same bytes.
 """
 
 import hashlib
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, BinaryIO, Final
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +25,7 @@ from mdbench import files
 from mdbench.errors import MdbenchError, reason
 from mdbench.tables import Zoo, sha256_of
 from zoo_builder.building import SPEC, Built, digest_of, writing
+from zoo_builder.publishing.header import Entry, read_header
 
 FORMAT: Final = 1
 FOLDER: Final = "checkpoints"
@@ -158,20 +161,78 @@ def write(
             shards.append(Shard(name=file.name, sha256=digest, bytes=len(content), networks=len(rows)))
             done += len(rows)
             progress(done)
-        dataset = built.material.first.dataset
-        index = Index(
-            zoo=zoo.name,
-            input_shape=dataset.shape,
-            classes=dataset.outputs,
-            vocabulary=dataset.vocabulary,
-            spec_sha256=sha256_of(built.store.folder / SPEC),
-            shards=tuple(shards),
-        )
-        files.replace({home / INDEX: (index.model_dump_json(indent=2) + "\n").encode()})
+        files.replace({home / INDEX: _index(built, zoo, shards)})
         written = [*(home / shard.name for shard in shards), home / INDEX]
         for stale in set(home.glob("shard-*.safetensors")) - set(written):
             stale.unlink()
     return written
+
+
+def sizes(folder: Path, zoo: Zoo, *, trust_code: bool = False) -> dict[str, int]:
+    """Return the files that `write` writes, and their bytes; only headers are read for it.
+
+    Parameters
+    ----------
+    folder, zoo, trust_code : as `write` takes them.
+
+    Raises
+    ------
+    MdbenchError
+        As `write` does, of what it reads.
+    """
+    built, table = Built.open(folder, trust_code=trust_code), _networks(zoo)
+    units = _networks(built.zoo)["shard"]
+    found: dict[str, int] = {}
+    shards = []
+    for path, rows in table.groupby("shard"):
+        homes = units[rows.index].groupby(units[rows.index])
+        entries = [entry for unit, names in homes for entry in _entries(built.store.folder / str(unit), names.index)]
+        found[str(path)] = size = _size(entries)
+        shards.append(Shard(name=Path(str(path)).name, sha256="0" * 64, bytes=size, networks=len(rows)))
+    content = _index(built, zoo, shards)
+    return found | {shard_path(zoo.name, INDEX): len(content)}
+
+
+def _index(built: Built, zoo: Zoo, shards: Sequence[Shard]) -> bytes:
+    """Return ``index.json``."""
+    dataset = built.material.first.dataset
+    index = Index(
+        zoo=zoo.name,
+        input_shape=dataset.shape,
+        classes=dataset.outputs,
+        vocabulary=dataset.vocabulary,
+        spec_sha256=sha256_of(built.store.folder / SPEC),
+        shards=tuple(shards),
+    )
+    return (index.model_dump_json(indent=2) + "\n").encode()
+
+
+def _entries(unit: Path, names: Iterable[str]) -> list[tuple[str, Entry]]:
+    """Return what the header of a unit's file says of the tensors of some networks."""
+    wanted = set(names)
+    try:
+        with unit.open("rb") as file:
+            entries, _ = read_header(partial(_read, file), unit.stat().st_size, str(unit))
+    except OSError as error:
+        raise MdbenchError(f"{unit} cannot be read: {reason(error)}") from error
+    return [(key, entry) for key, entry in entries.items() if key.rpartition("/")[0] in wanted]
+
+
+def _read(file: BinaryIO, start: int, stop: int) -> bytearray:
+    file.seek(start)
+    return bytearray(file.read(stop - start))
+
+
+def _size(entries: Sequence[tuple[str, Entry]]) -> int:
+    """Return how large a file of tensors is: the largest kinds of numbers come first in it, and then names."""
+    header: dict[str, dict[str, object]] = {}
+    at = 0
+    for key, entry in sorted(entries, key=lambda one: (-one[1].kind.itemsize, one[0])):
+        size = entry.data_offsets[1] - entry.data_offsets[0]
+        header[key] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + -(-len(text) // 8) * 8 + at
 
 
 def read_index(path: Path) -> Index:

@@ -2,13 +2,14 @@
 
 import importlib
 import re
+import sys
 import traceback
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from mdbench.errors import MdbenchError
+from mdbench.errors import MdbenchError, nearest
 
 #: What an import path looks like.
 PATH: Final = re.compile(r"\w+(\.\w+)*:\w+")
@@ -30,18 +31,33 @@ def imported(path: str, what: str, purpose: str) -> Callable[..., Any]:
     """
     module, _, attribute = path.partition(":")
     try:
-        found: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        home = module.partition(".")[0]
-        raise MdbenchError(
-            f"{what} {path}: {error}; {home} is looked for among what is installed and in the folders of PYTHONPATH: "
-            f"write PYTHONPATH=FOLDER before the command, FOLDER being where {home} lies{frames(error)}"
-        ) from error
+        home = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MdbenchError(f"{what} {path}: {error}; {_where(module, attribute, error)}{frames(error)}") from error
     except (Exception, SystemExit) as error:
         raise MdbenchError(f"{what} {path} cannot be imported: {told(error)}") from error
+    if not hasattr(home, attribute):
+        raise MdbenchError(
+            f"{what} {path}: {getattr(home, '__file__', None) or module} has no attribute {attribute!r}"
+            f"{nearest(attribute, vars(home))}; give the name of a function in it that {purpose}, or, where another "
+            f"{module} is meant, write PYTHONPATH=FOLDER before the command, FOLDER being where that lies"
+        )
+    found: Any = getattr(home, attribute)
     if not callable(found):
         raise MdbenchError(f"{what} {path} is not a function that {purpose}")
     return found  # type: ignore[no-any-return]
+
+
+def _where(module: str, attribute: str, error: ModuleNotFoundError) -> str:
+    """Return what to do about a module that was not found."""
+    if module.endswith(".py"):
+        return f"a module is named without .py: {module.removesuffix('.py')}:{attribute}"
+    home = (error.name or module).partition(".")[0]
+    folders = ["in the folders of PYTHONPATH", *(["in the current folder"] if "" in sys.path else [])]
+    return (
+        f"{home} is looked for among what is installed, {' and '.join(folders)}: "
+        f"write PYTHONPATH=FOLDER before the command, FOLDER being where {home} lies"
+    )
 
 
 def told(error: BaseException) -> str:

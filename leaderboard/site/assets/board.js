@@ -173,7 +173,9 @@
       return made;
     }
 
-    const one = (value) => value.toFixed(1);
+    // As Python writes them, who wrote the page: of two numbers that are as near, the one with an even last digit.
+    const one = (value) => (Math.abs(value) % 1 === 0.25 ? value - 0.05 * Math.sign(value) : value).toFixed(1);
+    const whole = (value) => String(value % 2 === 0.5 ? Math.floor(value) : Math.round(value));
     const at = (value) => {
       const share = (Math.min(Math.max(value, scale.low), scale.high) - scale.low) / (scale.high - scale.low);
       return (RIM + share * (WIDTH - 2 * RIM)).toFixed(1);
@@ -244,7 +246,7 @@
       },
       stability(cell) {
         const row = cell.getData();
-        return row.overRows === null ? "–" : `${Math.round(row.overRows)} / ${Math.round(row.overCases)}`;
+        return row.overRows === null ? "–" : `${whole(row.overRows)} / ${whole(row.overCases)}`;
       },
       sees(cell) {
         const made = element("span", "wrap");

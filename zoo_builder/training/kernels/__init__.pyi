@@ -1,3 +1,4 @@
+from .apart import telling as telling
 from .derivatives import differentiate as differentiate, multiply_hessian as multiply_hessian
 from .evaluation import (
     evaluate as evaluate,

@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from numba import types
 
 #: Set in a process that compiles for another one.
 _APART: Final = "MDBENCH_COMPILES"
+#: Not empty within `telling`.
+_TOLD_ANYWAY: Final[list[bool]] = []
 #: Records that loops are given: name → where its dtype is.
 _RECORDS: Final = {"VALUE": "layout", "STEP": "layout", "RECIPE": "recipe"}
 
@@ -49,10 +52,20 @@ def compiled_apart(module: str, function: str, sig: Sequence[Any]) -> bool:
             raise
 
 
+@contextmanager
+def telling() -> Iterator[None]:
+    """Have it told that loops are compiled also where nobody sits at a terminal: whoever reads what is said later."""
+    _TOLD_ANYWAY.append(True)
+    try:
+        yield
+    finally:
+        _TOLD_ANYWAY.pop()
+
+
 @cache
 def _tell() -> None:
     """Tell who sits at a terminal, once, why nothing else happens for a while."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() or _TOLD_ANYWAY:
         sys.stderr.write(
             "compiling the loops that train and measure networks, once for this machine: a minute or two\n"
         )
