@@ -4,11 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import prune
+
+from mdbench.errors import MdbenchError
+from zoo_builder.landscape import measure
+from zoo_builder.landscape.measurement import Measurements
 
 
 @dataclass(frozen=True)
@@ -256,3 +261,21 @@ NAMES = (
     "a scalar parameter",
     "padded tokens",
 )
+
+
+#: Sixty examples of three classes, and what asks about small networks of them.
+X, Y = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+
+
+def net(seed: int = 0, between: nn.Module | None = None, width: int = 7) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, width), between or nn.Tanh(), nn.Linear(width, 3))
+
+
+def measured(models, loss="cross_entropy", data=(X, Y), families=("performance",), **more) -> Measurements:
+    return measure(models, loss, data, families=families, **more)
+
+
+def refused(said: str, *given, **more) -> None:
+    with pytest.raises(MdbenchError, match=said):
+        measured(*given, **more)
