@@ -108,6 +108,19 @@ def test_numbers_in_any_form_count():
         assert digest(form(0.25)) != digest(form(0.5))
 
 
+def test_tensors_of_any_form_count():
+    forms = [
+        lambda x: torch.tensor([0.0, x]).to_sparse(),
+        lambda x: torch.tensor([1j, x]).conj(),
+        lambda x: torch.tensor([x]).to(torch.float8_e5m2),
+        lambda x: torch.tensor([x]).bfloat16(),
+        lambda x: torch.empty(int(4 * x), device="meta"),
+    ]
+    for form in forms:
+        assert digest([form(0.25)]) == digest([form(0.25)])
+        assert digest([form(0.25)]) != digest([form(0.5)])
+
+
 def test_which_of_two_is_meant_again_counts():
     one, other = [1], [1]
     assert digest([one, other, one]) != digest([one, other, other])

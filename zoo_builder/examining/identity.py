@@ -36,11 +36,13 @@ def identity(value: object) -> Iterator[bytes]:
 
 
 def of_tensor(name: str, value: Tensor) -> bytes:
-    """Return the digest of a tensor, with its name, its kind and its shape."""
-    values = value.detach().cpu().contiguous()
-    values = values.float() if values.dtype == torch.bfloat16 else values
-    digest = hashlib.sha256(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-    digest.update(values.numpy().tobytes())
+    """Return the digest of a tensor, with its name, its kind and its shape; of one on the device `meta`, of these alone."""
+    digest = hashlib.sha256(f"{name} {value.dtype} {value.layout} {tuple(value.shape)}".encode())
+    if not value.is_meta:
+        values = value.detach().cpu()
+        values = values if values.layout == torch.strided else values.to_dense()
+        plain = values.resolve_conj().resolve_neg().contiguous()
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()
 
 
